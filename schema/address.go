@@ -1,0 +1,189 @@
+package schema
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Limits of RFC 5321 section 4.5.3.1, in octets.
+const (
+	maxLocalPart = 64
+	maxAddress   = 254
+)
+
+// Address is a mailbox: an addr-spec and, for people, a name. In JSON it is
+// "Name <a@b>", "a@b" or {"name": …, "email": …}.
+type Address struct {
+	Name  string `json:"name,omitempty"`
+	Email string `json:"email"`
+}
+
+// UnmarshalJSONFrom reads any of the three forms.
+func (a *Address) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	if dec.PeekKind() != '"' {
+		type object Address
+		var o object
+		if err := json.UnmarshalDecode(dec, &o); err != nil {
+			return err
+		}
+		*a = Address(o)
+		return nil
+	}
+	var s string
+	if err := json.UnmarshalDecode(dec, &s); err != nil {
+		return err
+	}
+	p, err := ParseAddress(s)
+	*a = p
+	return err
+}
+
+// ParseAddress reads "Name <a@b>" or "a@b". The name may be a quoted string.
+// What it returns still has to pass [Address.Validate].
+func ParseAddress(s string) (Address, error) {
+	if !strings.HasSuffix(s, ">") {
+		return Address{Email: s}, nil
+	}
+	// The last "<" outside quotes begins the address: a name may hold others
+	// only where it is quoted, and a quoted local part may hold one too.
+	open := lastUnquoted(s, '<')
+	if open < 0 {
+		return Address{}, fmt.Errorf("address %q has a \">\" and no \"<\"", s)
+	}
+	name := strings.TrimSpace(s[:open])
+	if unq, ok := unquote(name); ok {
+		name = unq
+	}
+	return Address{Name: name, Email: s[open+1 : len(s)-1]}, nil
+}
+
+// Validate reports why the address cannot be sent to.
+func (a Address) Validate() error {
+	if hasControl(a.Name) {
+		return errors.New("the name holds a control character or a line break")
+	}
+	return ValidateAddrSpec(a.Email)
+}
+
+// ValidateAddrSpec reports why s is not an addr-spec that can stand between the
+// angle brackets of MAIL and RCPT (RFC 5321 section 4.1.2, with UTF-8 as in
+// RFC 6531 section 3.3).
+func ValidateAddrSpec(s string) error {
+	at := lastUnquoted(s, '@')
+	switch {
+	case s == "":
+		return errors.New("the address is empty")
+	case !utf8.ValidString(s):
+		return errors.New("the address is not valid UTF-8")
+	case hasControl(s):
+		return fmt.Errorf("address %q holds a control character or a line break", s)
+	case at < 0:
+		return fmt.Errorf("address %q has no @", s)
+	case len(s) > maxAddress:
+		return fmt.Errorf("address %q has %d octets, at most %d are allowed", Cut(s, 80)+"…", len(s), maxAddress)
+	case at > maxLocalPart:
+		return fmt.Errorf("address %q: the part before the @ has %d octets, at most %d are allowed", s, at, maxLocalPart)
+	case !validLocal(s[:at]):
+		return fmt.Errorf("address %q: the part before the @ is neither a dot-atom nor a quoted string", s)
+	case !validDomain(s[at+1:]):
+		return fmt.Errorf("address %q: the part behind the @ is neither a domain nor an address literal", s)
+	}
+	return nil
+}
+
+func validLocal(s string) bool {
+	if strings.HasPrefix(s, `"`) {
+		_, ok := unquote(s)
+		return ok
+	}
+	for atom := range strings.SplitSeq(s, ".") {
+		if atom == "" || strings.ContainsFunc(atom, func(r rune) bool { return !isAtext(r) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// isAtext reports the characters of an atom (RFC 5322 section 3.2.3; above 127: RFC 6532).
+func isAtext(r rune) bool {
+	switch {
+	case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
+		return true
+	case r > unicode.MaxASCII:
+		return unicode.IsGraphic(r) && !unicode.IsSpace(r)
+	}
+	return strings.ContainsRune("!#$%&'*+-/=?^_`{|}~", r)
+}
+
+func validDomain(s string) bool {
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		lit := s[1 : len(s)-1]
+		lit = strings.TrimPrefix(lit, "IPv6:")
+		ip, err := netip.ParseAddr(lit)
+		return err == nil && ip.Zone() == "" && ip.Is6() == strings.HasPrefix(s, "[IPv6:")
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for _, r := range label {
+			ldh := r == '-' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+			if !ldh && (r <= unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsNumber(r)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// lastUnquoted is the place of the last c outside of quoted strings, or -1.
+func lastUnquoted(s string, c byte) int {
+	last, quoted := -1, false
+	for i := 0; i < len(s); i++ {
+		switch {
+		case quoted && s[i] == '\\':
+			i++
+		case s[i] == '"':
+			quoted = !quoted
+		case !quoted && s[i] == c:
+			last = i
+		}
+	}
+	return last
+}
+
+// unquote reads a quoted string that is all of s (RFC 5321 section 4.1.2, Quoted-string).
+func unquote(s string) (string, bool) {
+	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
+		return "", false
+	}
+	var b strings.Builder
+	in := s[1 : len(s)-1]
+	for i := 0; i < len(in); i++ {
+		switch in[i] {
+		case '"':
+			return "", false
+		case '\\':
+			if i++; i == len(in) {
+				return "", false
+			}
+		}
+		b.WriteByte(in[i])
+	}
+	return b.String(), true
+}
+
+// hasControl reports anything that could break out of a line or a header: C0
+// and C1 controls with CR, LF, NUL and U+0085, and the Unicode line breaks.
+func hasControl(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsControl(r) || r == '\u2028' || r == '\u2029'
+	})
+}

@@ -1,0 +1,115 @@
+package schema
+
+import (
+	"io"
+	"time"
+)
+
+// Class says what an outcome means for one recipient. It is decided where the
+// reply is read and never parsed from a text again.
+type Class string
+
+const (
+	// Delivered: the relay accepted the recipient's message; no more is known.
+	Delivered Class = "delivered"
+	// Deferred: a temporary reply. It counts as an attempt.
+	Deferred Class = "deferred"
+	// Failed: a permanent reply.
+	Failed Class = "failed"
+	// Delayed: the relay's or our own fault, not the message's. It counts nothing.
+	Delayed Class = "delayed"
+	// Uncertain: no reply came after the final dot. It counts as an attempt.
+	Uncertain Class = "uncertain"
+	// Open: not tried in this transaction; wants another one now.
+	Open Class = "open"
+)
+
+// Counted reports whether an outcome uses up one of the attempts.
+func (c Class) Counted() bool {
+	return c == Deferred || c == Failed || c == Uncertain || c == Delivered
+}
+
+// Stage is the step of the SMTP dialogue an outcome comes from.
+type Stage string
+
+// The stages, in the order of the dialogue.
+const (
+	StageConnect  Stage = "connect"
+	StageTLS      Stage = "tls"
+	StageGreeting Stage = "greeting"
+	StageEHLO     Stage = "ehlo"
+	StageAuth     Stage = "auth"
+	StageMail     Stage = "mail"
+	StageRcpt     Stage = "rcpt"
+	StageData     Stage = "data"
+	StageBody     Stage = "body"
+	StageDot      Stage = "dot"
+	// StageLocal: nothing was sent; the fault is ours or the message's.
+	StageLocal Stage = "local"
+)
+
+// Outcome is what became of one recipient in one transaction.
+type Outcome struct {
+	Class Class
+	Stage Stage
+	// Code is the reply's three digits, 0 where there was no reply.
+	Code int
+	// Enhanced is the enhanced status code as sent ("4.7.1"), or empty (RFC 3463).
+	Enhanced string
+	// Reply is the reply's text, its lines joined by " / ", or the error in
+	// words where there was no reply. At most [MaxReply] bytes.
+	Reply string
+	// QueueID is the relay's name for what it accepted, where it said one.
+	QueueID string
+}
+
+// MaxReply is the length in bytes to which a reply is cut in records and logs.
+const MaxReply = 256
+
+// Recipient is one recipient of a message.
+type Recipient struct {
+	// Index is the recipient's place, from 0, over to, cc and bcc as written,
+	// or over rcpt_to.
+	Index int
+	// Address is the addr-spec, without name or angle brackets (RFC 5321 section 4.1.2).
+	Address string
+}
+
+// Message is what is handed to a relay for one transaction.
+type Message struct {
+	// ID is for logs.
+	ID string
+	// From is the reverse path; empty for the null path.
+	From       string
+	Recipients []Recipient
+	// Open gives the message's bytes anew at each call: RFC 5322, CRLF line
+	// ends, no dot-stuffing, ending in CRLF.
+	Open func() io.Reader
+	// Size is the number of those bytes.
+	Size int64
+	// EightBit: the bytes are not all below 128.
+	EightBit bool
+	// UTF8: a header or an address needs SMTPUTF8 (RFC 6531).
+	UTF8 bool
+	// Permit is asked right before the final dot; where it returns an error
+	// the dot is not sent and the session is closed. Nil permits.
+	Permit func() error
+}
+
+// Transaction is one SMTP transaction as it went.
+type Transaction struct {
+	At      time.Time
+	Relay   string
+	Session string
+	// Use counts the transactions of the session, from 1.
+	Use int
+	// Connect is the time from dialing to a session that is ready; 0 where the
+	// session was used before.
+	Connect time.Duration
+	// Data is the time from MAIL to the last byte of the body.
+	Data time.Duration
+	// Dot is the time from the final dot to its reply.
+	Dot time.Duration
+	// Outcomes stand in the order of the message's recipients, one for each.
+	Outcomes []Outcome
+}

@@ -1,0 +1,217 @@
+package schema
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/go-json-experiment/json"
+)
+
+// Event names what happened to a line.
+type Event string
+
+// The events.
+const (
+	EventScheduled Event = "scheduled"
+	EventDeferred  Event = "deferred"
+	EventDelayed   Event = "delayed"
+	EventDelivered Event = "delivered"
+	EventFailed    Event = "failed"
+	EventExpired   Event = "expired"
+	EventExhausted Event = "exhausted"
+	EventUncertain Event = "uncertain"
+	EventReplayed  Event = "replayed"
+)
+
+// Reason says why a letter is dead.
+type Reason string
+
+// The reasons.
+const (
+	ReasonFailed      Reason = "failed"
+	ReasonExhausted   Reason = "exhausted"
+	ReasonExpired     Reason = "expired"
+	ReasonBadEnvelope Reason = "bad-envelope"
+	ReasonTooLarge    Reason = "too-large"
+	ReasonLoop        Reason = "loop"
+	ReasonCrashLoop   Reason = "crash-loop"
+	ReasonStranded    Reason = "stranded"
+)
+
+// Reasons lists them all.
+var Reasons = []Reason{
+	ReasonFailed, ReasonExhausted, ReasonExpired, ReasonBadEnvelope,
+	ReasonTooLarge, ReasonLoop, ReasonCrashLoop, ReasonStranded,
+}
+
+// State is where one recipient stands in a record.
+type State string
+
+const (
+	// StateOpen: to be sent to, in the message at hand.
+	StateOpen State = "open"
+	// StateDelivered: accepted by a relay; never sent to again.
+	StateDelivered State = "delivered"
+	// StateLater: waits in a copy, one hop on.
+	StateLater State = "later"
+	// StateDead: lies in a dead letter, one hop on.
+	StateDead State = "dead"
+)
+
+// RecordVersion is the version of [Record]'s shape.
+const RecordVersion = 1
+
+// Record is what is known of a line at one hop. The last record of a line counts.
+type Record struct {
+	V      int    `json:"v"`
+	ID     string `json:"id"`
+	Origin string `json:"origin"`
+	Lane   Lane   `json:"lane"`
+	Line   string `json:"line"`
+	Hop    int    `json:"hop"`
+	Event  Event  `json:"event"`
+	// Reason is set where all that is left of the line is dead for the same reason.
+	Reason     Reason            `json:"reason,omitempty"`
+	At         time.Time         `json:"at"`
+	Enqueued   time.Time         `json:"enqueued,omitzero"`
+	From       string            `json:"from,omitempty"`
+	Subject    string            `json:"subject,omitempty"`
+	Size       int64             `json:"size,omitempty"`
+	Tags       []string          `json:"tags,omitempty"`
+	Recipients []RecipientRecord `json:"recipients"`
+	// Attempts are the attempts so far, earlier hops included.
+	Attempts []Attempt `json:"attempts,omitempty"`
+	// Counted is the number of attempts used up.
+	Counted int `json:"counted,omitempty"`
+	// Due is when the copy is to be tried.
+	Due time.Time `json:"due,omitzero"`
+	// Replays counts the replays of the line, Replayed is the time of the last one.
+	Replays  int       `json:"replays,omitempty"`
+	Replayed time.Time `json:"replayed,omitzero"`
+	// DeadSeq is the sequence of the dead letter that a replayed line came from.
+	DeadSeq uint64 `json:"dead_seq,omitempty"`
+	// Error is the sentence of the dead letter, where no reply says it.
+	Error string `json:"error,omitempty"`
+}
+
+// RecipientRecord is where a recipient stands.
+type RecipientRecord struct {
+	Address  string `json:"address"`
+	Index    int    `json:"index"`
+	State    State  `json:"state"`
+	Reason   Reason `json:"reason,omitempty"`
+	Code     int    `json:"code,omitempty"`
+	Enhanced string `json:"enhanced,omitempty"`
+	Reply    string `json:"reply,omitempty"`
+	Relay    string `json:"relay,omitempty"`
+	QueueID  string `json:"queue_id,omitempty"`
+}
+
+// Attempt is one attempt at a line: a transaction, or what stood in its way.
+type Attempt struct {
+	// N is the number of attempts used up, this one included.
+	N       int       `json:"n"`
+	Counted bool      `json:"counted"`
+	At      time.Time `json:"at"`
+	Relay   string    `json:"relay,omitempty"`
+	Session string    `json:"session,omitempty"`
+	// Milliseconds.
+	ConnectMS int64 `json:"connect_ms,omitempty"`
+	DataMS    int64 `json:"data_ms,omitempty"`
+	DotMS     int64 `json:"dot_ms,omitempty"`
+	// Outcomes are grouped: recipients that got the same reply share one.
+	Outcomes []GroupedOutcome `json:"outcomes"`
+}
+
+// GroupedOutcome is one reply and the recipients that got it.
+type GroupedOutcome struct {
+	Recipients Indexes `json:"recipients"`
+	Class      Class   `json:"class"`
+	Stage      Stage   `json:"stage,omitempty"`
+	Code       int     `json:"code,omitempty"`
+	Enhanced   string  `json:"enhanced,omitempty"`
+	Reply      string  `json:"reply,omitempty"`
+	QueueID    string  `json:"queue_id,omitempty"`
+}
+
+// NewAttempt is the log's entry for a transaction with those recipients.
+// n is the number of attempts used up, this one included.
+func NewAttempt(n int, counted bool, to []Recipient, tx Transaction) Attempt {
+	a := Attempt{
+		N: n, Counted: counted, At: tx.At.UTC(), Relay: tx.Relay, Session: tx.Session,
+		ConnectMS: tx.Connect.Milliseconds(), DataMS: tx.Data.Milliseconds(), DotMS: tx.Dot.Milliseconds(),
+	}
+	place := make(map[GroupedOutcomeKey]int)
+	for i, o := range tx.Outcomes {
+		k := GroupedOutcomeKey{o.Class, o.Stage, o.Code, o.Enhanced, Sentence(o.Reply, MaxReply)}
+		at, ok := place[k]
+		if !ok {
+			at = len(a.Outcomes)
+			place[k] = at
+			a.Outcomes = append(a.Outcomes, GroupedOutcome{
+				Class: o.Class, Stage: o.Stage, Code: o.Code, Enhanced: o.Enhanced, Reply: k.Reply, QueueID: o.QueueID,
+			})
+		}
+		a.Outcomes[at].Recipients = append(a.Outcomes[at].Recipients, to[i].Index)
+	}
+	return a
+}
+
+// GroupedOutcomeKey is what outcomes have to share to be grouped.
+type GroupedOutcomeKey struct {
+	Class    Class
+	Stage    Stage
+	Code     int
+	Enhanced string
+	Reply    string
+}
+
+// DecodeRecord reads a record. Fields of later versions are passed over.
+func DecodeRecord(b []byte) (*Record, error) {
+	var r Record
+	if err := json.Unmarshal(b, &r); err != nil {
+		return nil, fmt.Errorf("read record: %w", err)
+	}
+	return &r, nil
+}
+
+// Encode writes the record as JSON.
+func (r *Record) Encode() ([]byte, error) {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("write record of %s: %w", r.ID, err)
+	}
+	return b, nil
+}
+
+// Has reports whether any recipient is in that state.
+func (r *Record) Has(s State) bool {
+	for i := range r.Recipients {
+		if r.Recipients[i].State == s {
+			return true
+		}
+	}
+	return false
+}
+
+// Uniform reports whether all recipients are in one state for one reason, and
+// so stay one message.
+func (r *Record) Uniform() bool {
+	for i := range r.Recipients {
+		if r.Recipients[i].State != r.Recipients[0].State || r.Recipients[i].Reason != r.Recipients[0].Reason {
+			return false
+		}
+	}
+	return true
+}
+
+// Cut shortens s to at most n bytes at the end of a character.
+func Cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && s[n]&0xC0 == 0x80 {
+		n--
+	}
+	return s[:n]
+}
