@@ -116,7 +116,6 @@ func fieldPath(p jsontext.Pointer) string {
 // checkProducerHeaders holds the NATS headers of a fresh message to the rules:
 // ours are forged, unknown ones of the raw form are mistyped.
 func checkProducerHeaders(h map[string][]string) error {
-	size := 0
 	for name, values := range h {
 		switch {
 		case HasPrefixFold(name, HeaderPrefix):
@@ -130,13 +129,8 @@ func checkProducerHeaders(h map[string][]string) error {
 				}
 			}
 		}
-		if !HasPrefixFold(name, NATSPrefix) {
-			for _, v := range values {
-				size += len(name) + len(v) + len(": \r\n")
-			}
-		}
 	}
-	if size > MaxProducerHeaders {
+	if size := headerSize(ProducerHeaders(h)); size > MaxProducerHeaders {
 		return badField("headers", "the NATS headers take %d bytes, at most %d are allowed", size, MaxProducerHeaders)
 	}
 	return nil

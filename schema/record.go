@@ -2,6 +2,7 @@ package schema
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -83,6 +84,11 @@ type Record struct {
 	Attempts []Attempt `json:"attempts,omitempty"`
 	// Counted is the number of attempts used up.
 	Counted int `json:"counted,omitempty"`
+	// Whole is the state that all recipients went on in, together, as one
+	// message; empty where each goes its own way or some are open still. A later
+	// addition to a recipient's state does not change it: what was carried on
+	// together stays together.
+	Whole State `json:"whole,omitempty"`
 	// Due is when the copy is to be tried.
 	Due time.Time `json:"due,omitzero"`
 	// Replays counts the replays of the line, Replayed is the time of the last one.
@@ -194,15 +200,53 @@ func (r *Record) Has(s State) bool {
 	return false
 }
 
-// Uniform reports whether all recipients are in one state for one reason, and
-// so stay one message.
-func (r *Record) Uniform() bool {
+// Find is the record of that recipient, nil where the line is not for it.
+func (r *Record) Find(index int) *RecipientRecord {
 	for i := range r.Recipients {
-		if r.Recipients[i].State != r.Recipients[0].State || r.Recipients[i].Reason != r.Recipients[0].Reason {
-			return false
+		if r.Recipients[i].Index == index {
+			return &r.Recipients[i]
 		}
 	}
-	return true
+	return nil
+}
+
+// LineOf is the line that the record is of.
+func (r *Record) LineOf() Line {
+	return Line{Lane: r.Lane, ID: r.ID, Origin: r.Origin, Rcpt: r.Line}
+}
+
+// Uniform reports the one state and reason of all recipients; only then they
+// stay one message.
+func (r *Record) Uniform() (State, Reason, bool) {
+	if len(r.Recipients) == 0 {
+		return "", "", false
+	}
+	first := r.Recipients[0]
+	for _, x := range r.Recipients {
+		if x.State != first.State || x.Reason != first.Reason {
+			return "", "", false
+		}
+	}
+	return first.State, first.Reason, true
+}
+
+// LogFor is the part of a log that concerns one recipient.
+func LogFor(log []Attempt, index int) []Attempt {
+	var own []Attempt
+	for _, a := range log {
+		outcomes := a.Outcomes
+		a.Outcomes = nil
+		for _, o := range outcomes {
+			if slices.Contains(o.Recipients, index) {
+				o.Recipients = Indexes{index}
+				a.Outcomes = append(a.Outcomes, o)
+			}
+		}
+		if len(a.Outcomes) > 0 || len(outcomes) == 0 {
+			own = append(own, a)
+		}
+	}
+	return own
 }
 
 // Cut shortens s to at most n bytes at the end of a character.

@@ -1,0 +1,76 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/postrider/postrider/schema"
+)
+
+const (
+	clockInterval = time.Minute
+	// A slower answer tells too little: it may err by half its way.
+	clockMaxTrip = time.Second
+)
+
+// clock is the local clock corrected by the broker's: enqueue times and
+// schedules are the broker's, and machines differ.
+type clock struct {
+	offset atomic.Int64 // nanoseconds by which the broker is ahead
+}
+
+func (k *clock) now() time.Time {
+	return time.Now().Add(time.Duration(k.offset.Load()))
+}
+
+// measure asks the broker once. Where the answer is no use the offset stays.
+func (k *clock) measure(ctx context.Context, ask func(context.Context) (time.Time, error)) error {
+	sent := time.Now()
+	broker, err := ask(ctx)
+	if err != nil {
+		return err
+	}
+	if trip := time.Since(sent); trip <= clockMaxTrip {
+		k.offset.Store(int64(offset(sent, trip, broker)))
+	}
+	return nil
+}
+
+// offset is how far the broker's clock is ahead, its answer having been
+// written half way through the trip.
+func offset(sent time.Time, trip time.Duration, broker time.Time) time.Duration {
+	return broker.Sub(sent.Add(trip / 2))
+}
+
+// run measures each minute until ctx ends.
+func (k *clock) run(ctx context.Context, ask func(context.Context) (time.Time, error)) {
+	tick := time.NewTicker(clockInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			// A broker that is away is somebody else's to report.
+			_ = k.measure(ctx, ask)
+		}
+	}
+}
+
+// brokerTime is the `ts` of a stream info.
+func (c *Conn) brokerTime(ctx context.Context) (time.Time, error) {
+	b, err := c.api(ctx, "STREAM.INFO."+schema.StreamRecord, nil)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("ask the broker for its time: %w", err)
+	}
+	var info struct {
+		Time time.Time `json:"ts"`
+	}
+	if err := json.Unmarshal(b, &info); err != nil || info.Time.IsZero() {
+		return time.Time{}, fmt.Errorf("ask the broker for its time: the answer has none")
+	}
+	return info.Time, nil
+}

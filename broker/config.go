@@ -1,0 +1,185 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// Role is what a connection is for. It names the connection and its inboxes,
+// so that a broker's permissions can tell workers, operators and producers apart.
+type Role string
+
+// The roles.
+const (
+	// Worker delivers mail. It waits for a broker that is not there yet.
+	Worker Role = "worker"
+	// Publisher only publishes to lanes.
+	Publisher Role = "publish"
+	// Operator is mailq.
+	Operator Role = "mailq"
+)
+
+// What PROVISION can be.
+const (
+	Apply  = "apply"
+	Verify = "verify"
+)
+
+// Config says which broker to use and how. A Config is validated before use.
+type Config struct {
+	URL      string        `env:"NATS_URL" help:"NATS servers to use, separated by commas; empty: the worker starts its own broker, publish and mailq use the one at NATS_LISTEN."`
+	Creds    string        `env:"NATS_CREDS" help:"File with a NATS user's JWT and seed."`
+	NKey     string        `env:"NATS_NKEY" help:"File with the seed of a NATS nkey."`
+	User     string        `env:"NATS_USER" help:"User name at the NATS server."`
+	Password schema.Secret `env:"NATS_PASSWORD" help:"Password of NATS_USER."`
+	Token    schema.Secret `env:"NATS_TOKEN" help:"Token for the NATS server."`
+	CA       string        `env:"NATS_CA" help:"File of PEM certificates that the NATS server's certificate is checked against."`
+	Cert     string        `env:"NATS_CERT" help:"File with the PEM certificate shown to the NATS server."`
+	Key      string        `env:"NATS_KEY" help:"File with the PEM key of NATS_CERT."`
+
+	Listen  string `env:"NATS_LISTEN" help:"Address of the embedded broker; on a loopback address clients may publish without credentials."`
+	DataDir string `env:"DATA_DIR" help:"Directory of the embedded broker's mail and credentials."`
+
+	Replicas  int           `env:"REPLICAS" help:"Copies of each stream: 0 means 3 in a cluster and 1 elsewhere, and leaves streams that exist as they are."`
+	Provision string        `env:"PROVISION" help:"apply creates and upgrades streams and consumers; verify creates nothing and refuses to start on what differs."`
+	AckWait   time.Duration `env:"ACK_WAIT" help:"How long a message belongs to a worker that has fallen silent."`
+
+	// Role is set by the command; the zero Role is Worker.
+	Role Role
+	// SetAckWait lets Provision change the AckWait of consumers that exist.
+	// The embedded broker's own worker needs no leave.
+	SetAckWait bool
+	// Unsynced makes the embedded broker answer before a write is on the disk.
+	// For benchmarks and tests: a power cut then loses acknowledged mail.
+	Unsynced bool
+}
+
+// DefaultConfig is the configuration of a worker with an embedded broker.
+func DefaultConfig() Config {
+	return Config{
+		Listen:    "127.0.0.1:4222",
+		DataDir:   "./data",
+		Provision: Apply,
+		AckWait:   2 * time.Minute,
+		Role:      Worker,
+	}
+}
+
+// Validate reports everything that is wrong, each error naming its variable.
+// No error holds a secret.
+func (c Config) Validate() []error {
+	var errs []error
+	check := func(bad bool, format string, args ...any) {
+		if bad {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	_, err := c.servers()
+	check(err != nil, "NATS_URL: %w", err)
+	kinds := c.credentialKinds()
+	check(len(kinds) > 1, "%s: set one of them, they exclude each other", strings.Join(kinds, ", "))
+	check(c.Password != "" && c.User == "", "NATS_PASSWORD: is set without NATS_USER")
+	check((c.Cert == "") != (c.Key == ""), "NATS_CERT, NATS_KEY: set both or neither")
+	if c.URL == "" {
+		_, _, err := net.SplitHostPort(c.Listen)
+		check(err != nil, "NATS_LISTEN: %q is not host:port", c.Listen)
+		check(c.DataDir == "", "DATA_DIR: is empty")
+		check(c.Replicas > 1, "REPLICAS: is %d, but the embedded broker is one server; set NATS_URL to a cluster or leave REPLICAS out", c.Replicas)
+	}
+	// More than five are refused by the server.
+	check(c.Replicas < 0 || c.Replicas > 5, "REPLICAS: is %d, must be 0 to 5", c.Replicas)
+	check(c.Provision != Apply && c.Provision != Verify, "PROVISION: is %q, must be %s or %s", c.Provision, Apply, Verify)
+	check(c.AckWait < time.Second, "ACK_WAIT: is %s, must be at least 1s", c.AckWait)
+	return errs
+}
+
+// credentialKinds names the variables that give a credential.
+func (c Config) credentialKinds() []string {
+	var kinds []string
+	add := func(set bool, name string) {
+		if set {
+			kinds = append(kinds, name)
+		}
+	}
+	add(c.Creds != "", "NATS_CREDS")
+	add(c.NKey != "", "NATS_NKEY")
+	add(c.User != "", "NATS_USER")
+	add(c.Token != "", "NATS_TOKEN")
+	add(c.hasUserInfo(), "a user in NATS_URL")
+	return kinds
+}
+
+func (c Config) hasUserInfo() bool {
+	urls, _ := c.servers()
+	for _, u := range urls {
+		if u.User != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// servers reads NATS_URL, or where it is empty the address of an embedded
+// broker on this machine. Its errors never quote the URL: it may hold a password.
+func (c Config) servers() ([]*url.URL, error) {
+	if c.URL == "" {
+		return []*url.URL{{Scheme: "nats", Host: dialable(c.Listen)}}, nil
+	}
+	var urls []*url.URL
+	for part := range strings.SplitSeq(c.URL, ",") {
+		part = strings.TrimSpace(part)
+		if !strings.Contains(part, "://") {
+			part = "nats://" + part
+		}
+		u, err := url.Parse(part)
+		if err != nil || u.Hostname() == "" {
+			return nil, errors.New("is not a list of URLs like nats://host:4222")
+		}
+		switch u.Scheme {
+		case "nats", "tls", "ws", "wss":
+		default:
+			return nil, fmt.Errorf("has scheme %q, must be nats, tls, ws or wss", u.Scheme)
+		}
+		if u.Port() == "" && (u.Scheme == "nats" || u.Scheme == "tls") {
+			u.Host = net.JoinHostPort(u.Hostname(), "4222")
+		}
+		urls = append(urls, u)
+	}
+	return urls, nil
+}
+
+// address is the servers' hosts and ports, without anything secret.
+func (c Config) address() string {
+	urls, _ := c.servers()
+	hosts := make([]string, len(urls))
+	for i, u := range urls {
+		hosts[i] = u.Host
+	}
+	return strings.Join(hosts, ", ")
+}
+
+// dialable is an address to reach a listener at: one that listens everywhere
+// is reached on loopback.
+func dialable(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return listen
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// isLoopback reports whether only this machine reaches the listener.
+func isLoopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+}

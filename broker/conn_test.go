@@ -1,0 +1,248 @@
+package broker_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/internal/natstest"
+)
+
+func TestConnTellsThatItWasLost(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	before := b.Conn.Epoch()
+	if again := b.Conn.Epoch(); again != before {
+		t.Errorf("Epoch went from %d to %d for nothing", before, again)
+	}
+	if at := b.Conn.LastReconnect(); !at.IsZero() {
+		t.Errorf("LastReconnect = %v, want none", at)
+	}
+	lost := b.Conn.NC().StatusChanged(nats.RECONNECTING)
+	start := time.Now()
+	shutdown(t, b.Embedded)
+	<-lost
+	down := b.Conn.Epoch()
+	if down <= before {
+		t.Errorf("Epoch while disconnected = %d, before %d", down, before)
+	}
+	if _, err := b.Conn.Last(within(t), "MAIL_RECORD", "x"); !errors.Is(err, broker.ErrAway) {
+		t.Errorf("Last while disconnected = %v, want ErrAway", err)
+	}
+	b.Restart(t)
+	if up := b.Conn.Epoch(); up <= before {
+		t.Errorf("Epoch after a reconnect = %d, before %d", up, before)
+	}
+	// The handler runs a moment after the first answers.
+	ctx := within(t)
+	for b.Conn.LastReconnect().IsZero() {
+		awaitTick(ctx, t)
+	}
+	if at := b.Conn.LastReconnect(); at.Before(start) || at.After(time.Now()) {
+		t.Errorf("LastReconnect = %v, want between %v and now", at, start)
+	}
+}
+
+func TestConnNow(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	// One machine, one clock: what is measured is the error of measuring.
+	if d := b.Conn.Offset().Abs(); d > 200*time.Millisecond || d == 0 {
+		t.Errorf("Offset = %v, want a little", d)
+	}
+	if d := time.Until(b.Conn.Now()) - b.Conn.Offset(); d.Abs() > 50*time.Millisecond {
+		t.Errorf("Now is %v beside the corrected clock", d)
+	}
+	if d := b.Connect(t, broker.Publisher).Offset(); d != 0 {
+		t.Errorf("a publisher's Offset = %v", d)
+	}
+}
+
+func TestRoom(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, normal, bulk)
+	used, limit, err := b.Conn.Room(within(t))
+	if err != nil || limit == 0 || used > limit {
+		t.Fatalf("Room = %d of %d, %v", used, limit, err)
+	}
+	if _, err := b.Conn.Publish(within(t), normal, "", nil, make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	more, same, err := b.Conn.Room(within(t))
+	if err != nil || more < used+1<<20 || same != limit {
+		t.Errorf("after a MiB: Room = %d of %d, %v; before %d of %d", more, same, err, used, limit)
+	}
+	var sum uint64
+	for _, l := range b.Lanes {
+		part := uint64(stream(t, b.Conn.JS(), l.SendStream()).MaxBytes)
+		if want := limit * 3 / 10; part > want || part < want-1000 {
+			t.Errorf("lane %s has %d of %d", l, part, limit)
+		}
+		sum += part
+	}
+	event := uint64(stream(t, b.Conn.JS(), "MAIL_EVENT").MaxBytes)
+	if want := limit / 10; event > want || event < want-1000 {
+		t.Errorf("MAIL_EVENT has %d of %d", event, limit)
+	}
+	// A lane more finds its place, and those that are there keep theirs.
+	b.Lanes = append(b.Lanes, "urgent")
+	b.Restart(t)
+	if _, err := broker.Provision(within(t), b.Conn, b.Lanes, b.Config); err != nil {
+		t.Fatal(err)
+	}
+	sum += event + uint64(stream(t, b.Conn.JS(), "MAIL_SEND_URGENT").MaxBytes)
+	if _, limit, err = b.Conn.Room(within(t)); err != nil || sum > limit/100*90+1000 {
+		t.Errorf("with a third lane %d of %d are promised, %v", sum, limit, err)
+	}
+}
+
+// log is a log that tests read while it is written.
+type log struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func TestDialFailures(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	host := strings.TrimPrefix(b.Config.URL, "nats://")
+	nobody := unusedAddress(t)
+	tests := map[string]struct {
+		change func(*broker.Config)
+		want   error // nil: no sentinel
+		says   []string
+	}{
+		"nothing there, NATS_URL empty": {func(c *broker.Config) { c.URL, c.Listen = "", nobody }, broker.ErrAway, []string{"start a worker", "NATS_URL", nobody}},
+		"nothing there":                 {func(c *broker.Config) { c.URL = nobody }, broker.ErrAway, []string{"NATS_URL", nobody}},
+		"no such host":                  {func(c *broker.Config) { c.URL = "nats://nowhere.invalid" }, broker.ErrAway, []string{"nowhere.invalid:4222"}},
+		"wrong password":                {func(c *broker.Config) { c.User, c.Password = "joe", "hunter2" }, nats.ErrAuthorization, []string{"refuses", "NATS_USER"}},
+		"wrong password in NATS_URL":    {func(c *broker.Config) { c.URL = "nats://joe:hunter2@" + host }, nats.ErrAuthorization, []string{"a user in NATS_URL"}},
+		"wrong token":                   {func(c *broker.Config) { c.Token = "hunter2" }, nats.ErrAuthorization, []string{"NATS_TOKEN"}},
+		"TLS asked of a server without": {func(c *broker.Config) { c.URL = "tls://" + host }, nil, []string{"TLS"}},
+		"password in an URL, nobody":    {func(c *broker.Config) { c.URL = "nats://joe:hunter2@" + nobody }, broker.ErrAway, []string{nobody}},
+		"an URL that is none":           {func(c *broker.Config) { c.URL = "nats://joe:hunter2@[::" }, nil, []string{"NATS_URL"}},
+		"no such creds":                 {func(c *broker.Config) { c.Creds = "/nowhere/c" }, nil, []string{"NATS_CREDS", "/nowhere/c"}},
+		"no such nkey":                  {func(c *broker.Config) { c.NKey = "/nowhere/n" }, nil, []string{"NATS_NKEY", "/nowhere/n"}},
+		"no such CA":                    {func(c *broker.Config) { c.CA = "/nowhere/ca" }, nil, []string{"NATS_CA", "/nowhere/ca"}},
+		"a CA that is none":             {func(c *broker.Config) { c.CA = b.Embedded.ProducerFile() }, nil, []string{"NATS_CA"}},
+		"no such certificate":           {func(c *broker.Config) { c.Cert, c.Key = "/nowhere/c", "/nowhere/k" }, nil, []string{"NATS_CERT", "/nowhere/c"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := b.Config
+			cfg.Role = broker.Operator
+			tt.change(&cfg)
+			c, err := broker.Dial(within(t), cfg, quiet)
+			if err == nil {
+				c.Close()
+				t.Fatal("Dial succeeded")
+			}
+			if tt.want != nil && !errors.Is(err, tt.want) {
+				t.Errorf("Dial = %v, want %v", err, tt.want)
+			}
+			for _, s := range tt.says {
+				if !strings.Contains(err.Error(), s) {
+					t.Errorf("Dial = %v, want it to say %q", err, s)
+				}
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the error holds the password: %v", err)
+			}
+		})
+	}
+}
+
+// unusedAddress is a port that was free a moment ago.
+func unusedAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func TestWorkerWaitsForItsBroker(t *testing.T) {
+	t.Parallel()
+	words := &log{}
+	cfg := embeddedConfig(t)
+	cfg.Listen = unusedAddress(t)
+	remote := cfg
+	remote.URL = "nats://" + cfg.Listen
+	dialed := make(chan error)
+	ctx := within(t)
+	go func() {
+		c, err := broker.Dial(ctx, remote, slog.New(slog.NewTextHandler(words, nil)))
+		if err == nil {
+			c.Close()
+		}
+		dialed <- err
+	}()
+	for !strings.Contains(words.String(), "waiting for the broker") {
+		awaitTick(ctx, t)
+	}
+	startEmbedded(t, cfg, normal)
+	if err := <-dialed; err != nil {
+		t.Error(err)
+	}
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	remote.URL = "nats://" + unusedAddress(t)
+	if _, err := broker.Dial(canceled, remote, quiet); !errors.Is(err, broker.ErrAway) {
+		t.Errorf("Dial that was canceled = %v", err)
+	}
+}
+
+func TestNamesAndInboxes(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	for _, role := range []broker.Role{broker.Worker, broker.Publisher, broker.Operator} {
+		nc := b.Connect(t, role).NC()
+		if want := "postrider " + string(role); nc.Opts.Name != want {
+			t.Errorf("connection is named %q, want %q", nc.Opts.Name, want)
+		}
+		if got, want := nc.NewInbox(), fmt.Sprintf("_INBOX_%s.", role); !strings.HasPrefix(got, want) {
+			t.Errorf("inbox %s, want one in %s", got, want)
+		}
+	}
+}
+
+func TestCloseTwice(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	c := b.Connect(t, broker.Worker)
+	c.Close()
+	c.Close()
+	if !c.NC().IsClosed() {
+		t.Error("Close left the connection open")
+	}
+	shutdown(t, b.Embedded)
+	b.Conn.Close() // while reconnecting
+	if !b.Conn.NC().IsClosed() {
+		t.Error("Close left a connection reconnecting")
+	}
+}

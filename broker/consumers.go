@@ -1,0 +1,128 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/schema"
+)
+
+const (
+	// maxDeliver is a safety net, not a number of attempts. A message that
+	// reaches it stays in the stream, seen by nobody but the sweep.
+	maxDeliver    = 64
+	maxAckPending = 4096
+	maxWaiting    = 4096
+)
+
+// laneConsumer is a durable pull consumer and the stream it takes from.
+type laneConsumer struct {
+	stream string
+	config jetstream.ConsumerConfig
+}
+
+// laneConsumers are a lane's two: fresh mail and due copies. Schedules are not
+// matched: they fire into what is.
+func laneConsumers(lane schema.Lane, ackWait time.Duration) []laneConsumer {
+	durable := func(stream, name, filter string) laneConsumer {
+		return laneConsumer{stream, jetstream.ConsumerConfig{
+			Name:          name,
+			Durable:       name,
+			FilterSubject: filter,
+			DeliverPolicy: jetstream.DeliverAllPolicy,
+			AckPolicy:     jetstream.AckExplicitPolicy,
+			AckWait:       ackWait,
+			MaxDeliver:    maxDeliver,
+			MaxAckPending: maxAckPending,
+			MaxWaiting:    maxWaiting,
+		}}
+	}
+	return []laneConsumer{
+		durable(lane.SendStream(), lane.FreshConsumer(), lane.SendSubject()),
+		durable(lane.LaterStream(), lane.DueConsumer(), lane.DueFilter()),
+	}
+}
+
+// AckWait is how long a message of the consumer belongs to whoever took it:
+// what stands at the broker, which all workers go by.
+func (c *Conn) AckWait(ctx context.Context, stream, consumer string) (time.Duration, error) {
+	q, err := c.js.Consumer(ctx, stream, consumer)
+	if err != nil {
+		return 0, fmt.Errorf("read consumer %s of %s: %w", consumer, stream, refused(err))
+	}
+	return q.CachedInfo().Config.AckWait, nil
+}
+
+// consumer makes one consumer, brings it up to date, or compares it.
+func (p *provisioner) consumer(ctx context.Context, stream string, want jetstream.ConsumerConfig) error {
+	name := stream + "/" + want.Name
+	q, err := p.c.js.Consumer(ctx, stream, want.Name)
+	switch {
+	case err == nil:
+		return p.renew(ctx, stream, q.CachedInfo().Config, want)
+	case p.verify() && (errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)):
+		p.differs = append(p.differs, fmt.Errorf("consumer %s: is missing", name))
+		return nil
+	case !errors.Is(err, jetstream.ErrConsumerNotFound):
+		return fmt.Errorf("read consumer %s: %w", name, refused(err))
+	}
+	want.Metadata = stamp(nil)
+	_, err = p.c.js.CreateConsumer(ctx, stream, want)
+	if errors.Is(err, jetstream.ErrConsumerExists) {
+		// Another worker was quicker, with another AckWait.
+		if q, err = p.c.js.Consumer(ctx, stream, want.Name); err == nil {
+			return p.renew(ctx, stream, q.CachedInfo().Config, want)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("create consumer %s: %w", name, refused(err))
+	}
+	p.c.log.Info("consumer created", "consumer", name, "ack_wait", want.AckWait)
+	return nil
+}
+
+// renew brings a consumer that exists up to date.
+func (p *provisioner) renew(ctx context.Context, stream string, have, want jetstream.ConsumerConfig) error {
+	name := stream + "/" + want.Name
+	if v, err := strconv.Atoi(have.Metadata[versionKey]); err == nil && v > settingsVersion {
+		return nil
+	}
+	if have.AckWait != want.AckWait && !p.c.embedded && !p.cfg.SetAckWait {
+		p.warn(fmt.Sprintf("consumer %s: ACK_WAIT is %s, but %s stands at the broker and is used; run `worker provision` to change it for all workers", name, want.AckWait, have.AckWait))
+		want.AckWait = have.AckWait
+	}
+	target := overConsumer(have, want)
+	diff, err := differences(have, target)
+	if err != nil || len(diff) == 0 {
+		return err
+	}
+	if p.verify() {
+		for _, d := range diff {
+			p.differs = append(p.differs, fmt.Errorf("consumer %s: %s", name, d))
+		}
+		return nil
+	}
+	if _, err := p.c.js.UpdateConsumer(ctx, stream, target); err != nil {
+		return fmt.Errorf("update consumer %s: %w", name, refused(err))
+	}
+	p.c.log.Info("consumer updated", "consumer", name, "changes", diff)
+	return nil
+}
+
+// overConsumer puts our settings over those of a consumer that exists. Replicas,
+// a description and a pause are an operator's.
+func overConsumer(have, want jetstream.ConsumerConfig) jetstream.ConsumerConfig {
+	c := want
+	c.Description, c.Replicas, c.PauseUntil = have.Description, have.Replicas, have.PauseUntil
+	// Lowering it would strand what has been delivered more often.
+	if have.MaxDeliver > c.MaxDeliver || have.MaxDeliver < 0 {
+		c.MaxDeliver = have.MaxDeliver
+	}
+	c.Metadata = stamp(have.Metadata)
+	return c
+}

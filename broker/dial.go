@@ -1,0 +1,161 @@
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// A worker that finds no broker tries again after dialPause and says so every
+// dialReport.
+const (
+	dialPause  = time.Second
+	dialReport = 30 * time.Second
+)
+
+// Dial connects to the broker at cfg.URL, or where that is empty to the
+// embedded broker that listens on this machine at cfg.Listen. Where cfg names
+// no credential and cfg.DataDir was written by the very broker that answers,
+// the credential there is used: the producer's for a [Publisher], else the
+// operator's.
+//
+// A [Worker] waits until a broker can be reached or ctx ends; the others fail
+// at once. Wrong credentials and TLS failures are final for all.
+func Dial(ctx context.Context, cfg Config, log *slog.Logger) (*Conn, error) {
+	var reported time.Time
+	for {
+		c, err := dialOnce(ctx, cfg, log)
+		if err == nil || cfg.Role != Worker || !errors.Is(err, ErrAway) || ctx.Err() != nil {
+			return c, err
+		}
+		if time.Since(reported) >= dialReport {
+			reported = time.Now()
+			log.Warn("waiting for the broker", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(dialPause):
+		}
+	}
+}
+
+func dialOnce(ctx context.Context, cfg Config, log *slog.Logger) (*Conn, error) {
+	urls, err := cfg.servers()
+	if err != nil {
+		return nil, fmt.Errorf("NATS_URL: %w", err)
+	}
+	servers := make([]string, len(urls))
+	for i, u := range urls {
+		servers[i] = u.String()
+	}
+	opts, err := cfg.credentials(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := open(ctx, cfg.Role, log, strings.Join(servers, ","), opts...)
+	if err != nil {
+		return nil, cfg.explain(err)
+	}
+	return c, nil
+}
+
+// credentials are the options that the NATS_ variables ask for.
+func (c Config) credentials(ctx context.Context) ([]nats.Option, error) {
+	var opts []nats.Option
+	switch {
+	case c.Creds != "":
+		if _, err := os.Stat(c.Creds); err != nil {
+			return nil, fmt.Errorf("NATS_CREDS: %w", err)
+		}
+		opts = append(opts, nats.UserCredentials(c.Creds))
+	case c.NKey != "":
+		key, err := nats.NkeyOptionFromSeed(c.NKey)
+		if err != nil {
+			return nil, fmt.Errorf("NATS_NKEY: read the seed in %s: %w", c.NKey, err)
+		}
+		opts = append(opts, key)
+	case c.User != "":
+		opts = append(opts, nats.UserInfo(c.User, string(c.Password)))
+	case c.Token != "":
+		opts = append(opts, nats.Token(string(c.Token)))
+	case !c.hasUserInfo():
+		if seed, ok := c.ownSeed(ctx); ok {
+			key, err := nats.NkeyOptionFromSeed(seed)
+			if err != nil {
+				return nil, fmt.Errorf("read the credential in DATA_DIR: %w", err)
+			}
+			opts = append(opts, key)
+		}
+	}
+	if c.CA != "" {
+		pem, err := os.ReadFile(c.CA)
+		if err != nil {
+			return nil, fmt.Errorf("NATS_CA: %w", err)
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("NATS_CA: %s holds no PEM certificate", c.CA)
+		}
+		opts = append(opts, nats.RootCAs(c.CA))
+	}
+	if c.Cert != "" {
+		if _, err := tls.LoadX509KeyPair(c.Cert, c.Key); err != nil {
+			return nil, fmt.Errorf("NATS_CERT, NATS_KEY: %w", err)
+		}
+		opts = append(opts, nats.ClientCert(c.Cert, c.Key))
+	}
+	return opts, nil
+}
+
+// ownSeed finds the credential in DATA_DIR, where the broker to be dialed is
+// the one that wrote it. It asks the broker for its name first: to any other a
+// key it does not know would be an offence.
+func (c Config) ownSeed(ctx context.Context) (string, bool) {
+	operator, err := publicKey(filepath.Join(c.DataDir, operatorFile))
+	if err != nil {
+		return "", false // no file, or not ours to read
+	}
+	urls, _ := c.servers()
+	g, ok := probe(ctx, urls[0].Host)
+	if !ok || g.Name != serverName(operator) {
+		return "", false
+	}
+	if c.Role == Publisher {
+		return filepath.Join(c.DataDir, producerFile), true
+	}
+	return filepath.Join(c.DataDir, operatorFile), true
+}
+
+// explain says what a failed connection means and what to do. NATS's own
+// errors name hosts, never credentials.
+func (c Config) explain(err error) error {
+	at := c.address()
+	var (
+		unknownCA *tls.CertificateVerificationError
+		notTLS    tls.RecordHeaderError
+		alert     tls.AlertError
+	)
+	switch {
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
+		if kinds := c.credentialKinds(); len(kinds) > 0 {
+			return fmt.Errorf("connect to NATS at %s: it refuses the credentials of %s: %w", at, strings.Join(kinds, ", "), err)
+		}
+		return fmt.Errorf("connect to NATS at %s: it wants credentials; set NATS_CREDS, NATS_NKEY, NATS_USER or NATS_TOKEN, or DATA_DIR to the directory of that broker: %w", at, err)
+	case errors.As(err, &unknownCA):
+		return fmt.Errorf("connect to NATS at %s: its certificate is not trusted; set NATS_CA to the certificate that signed it: %w", at, err)
+	case errors.As(err, &notTLS), errors.As(err, &alert), errors.Is(err, nats.ErrSecureConnRequired), errors.Is(err, nats.ErrSecureConnWanted):
+		return fmt.Errorf("connect to NATS at %s: TLS fails; check NATS_URL, NATS_CA, NATS_CERT and NATS_KEY: %w", at, err)
+	case c.URL == "":
+		return fmt.Errorf("connect to NATS at %s: %w; start a worker, or set NATS_URL to a broker: %w", at, ErrAway, err)
+	}
+	return fmt.Errorf("connect to NATS at %s: %w; check that it runs and that NATS_URL names it: %w", at, ErrAway, err)
+}

@@ -1,0 +1,246 @@
+package broker_test
+
+import (
+	"errors"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/schema"
+)
+
+func TestRestartKeepsMailAndCredentials(t *testing.T) {
+	t.Parallel()
+	cfg := embeddedConfig(t)
+	lanes := []schema.Lane{normal}
+	e, c := startEmbedded(t, cfg, lanes...)
+	if _, err := broker.Provision(within(t), c, lanes, cfg); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Publish(within(t), normal, "a", nil, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	keys := readKeys(t, e)
+	c.Close()
+	shutdown(t, e)
+
+	e, c = startEmbedded(t, cfg, lanes...)
+	if got := readKeys(t, e); got != keys {
+		t.Error("a restart made new credentials")
+	}
+	m, err := c.Last(within(t), normal.SendStream(), normal.SendSubject())
+	if err != nil || string(m.Data) != "x" {
+		t.Errorf("after a restart: %v, %v", m, err)
+	}
+}
+
+// readKeys gives both credentials, whose modes it checks.
+func readKeys(t *testing.T, e *broker.Embedded) (keys [2]string) {
+	t.Helper()
+	for i, name := range []string{e.OperatorFile(), e.ProducerFile()} {
+		fi, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fi.Mode() != 0o600 {
+			t.Errorf("%s has mode %v", filepath.Base(name), fi.Mode())
+		}
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys[i] = string(b)
+	}
+	return keys
+}
+
+func TestSecondBrokerOnADirectory(t *testing.T) {
+	t.Parallel()
+	cfg := embeddedConfig(t)
+	startEmbedded(t, cfg, normal)
+	_, err := broker.StartEmbedded(within(t), cfg, nil, quiet)
+	if !errors.Is(err, broker.ErrDirInUse) || !strings.Contains(err.Error(), cfg.DataDir) || !strings.Contains(err.Error(), "DATA_DIR") {
+		t.Errorf("a second broker: %v", err)
+	}
+}
+
+func TestPortTakenByNATS(t *testing.T) {
+	t.Parallel()
+	first, _ := startEmbedded(t, embeddedConfig(t), normal)
+	cfg := embeddedConfig(t)
+	cfg.Listen = strings.TrimPrefix(first.URL(), "nats://")
+	_, err := broker.StartEmbedded(within(t), cfg, nil, quiet)
+	if !errors.Is(err, broker.ErrPortTaken) || !strings.Contains(err.Error(), "NATS_URL="+first.URL()) || !strings.Contains(err.Error(), "NATS_LISTEN") {
+		t.Errorf("StartEmbedded = %v", err)
+	}
+	// The failed start holds nothing.
+	cfg.Listen = "127.0.0.1:0"
+	startEmbedded(t, cfg, normal)
+}
+
+func TestPortTakenByAnotherProgram(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() { // something that greets like a mail server
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conn.Write([]byte("220 mx.example.org ESMTP\r\n"))
+			conn.Close()
+		}
+	}()
+	cfg := embeddedConfig(t)
+	cfg.Listen = l.Addr().String()
+	_, err = broker.StartEmbedded(within(t), cfg, nil, quiet)
+	if !errors.Is(err, broker.ErrPortTaken) || strings.Contains(err.Error(), "NATS_URL") || !strings.Contains(err.Error(), "NATS_LISTEN") {
+		t.Errorf("StartEmbedded = %v", err)
+	}
+}
+
+func TestStartFailures(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		change func(t *testing.T, c *broker.Config)
+		says   string
+	}{
+		"no port":      {func(_ *testing.T, c *broker.Config) { c.Listen = "127.0.0.1" }, "NATS_LISTEN"},
+		"odd port":     {func(_ *testing.T, c *broker.Config) { c.Listen = "127.0.0.1:70000" }, "NATS_LISTEN"},
+		"not our host": {func(_ *testing.T, c *broker.Config) { c.Listen = "192.0.2.1:4222" }, "NATS_LISTEN"},
+		"directory is a file": {func(t *testing.T, c *broker.Config) {
+			c.DataDir = filepath.Join(c.DataDir, "f")
+			if err := os.WriteFile(c.DataDir, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "DATA_DIR"},
+		"spoilt credential": {func(t *testing.T, c *broker.Config) {
+			if err := os.WriteFile(filepath.Join(c.DataDir, "operator.nk"), []byte("SUSECRET"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "operator.nk"},
+		"store is a file": {func(t *testing.T, c *broker.Config) {
+			if err := os.WriteFile(filepath.Join(c.DataDir, "jetstream"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "not a directory"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := embeddedConfig(t)
+			tt.change(t, &cfg)
+			_, err := broker.StartEmbedded(within(t), cfg, nil, quiet)
+			if err == nil || !strings.Contains(err.Error(), tt.says) {
+				t.Fatalf("StartEmbedded = %v, want it to say %s", err, tt.says)
+			}
+			if strings.Contains(err.Error(), "SUSECRET") {
+				t.Errorf("the error holds the seed: %v", err)
+			}
+		})
+	}
+}
+
+func TestHealthy(t *testing.T) {
+	t.Parallel()
+	e, _ := startEmbedded(t, embeddedConfig(t), normal)
+	if err := e.Healthy(); err != nil {
+		t.Errorf("a running broker: %v", err)
+	}
+	shutdown(t, e)
+	if err := e.Healthy(); err == nil {
+		t.Error("a broker that was shut down is healthy")
+	}
+}
+
+func TestCredentialsInDataDir(t *testing.T) {
+	t.Parallel()
+	// Not on loopback alone: then nobody gets in without a credential.
+	cfg := embeddedConfig(t)
+	cfg.Listen = "0.0.0.0:0"
+	lanes := []schema.Lane{normal}
+	e, c := startEmbedded(t, cfg, lanes...)
+	if _, err := broker.Provision(within(t), c, lanes, cfg); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := nats.Connect(e.URL()); !errors.Is(err, nats.ErrAuthorization) {
+		t.Errorf("without a credential, beyond loopback: %v", err)
+	}
+	u, err := url.Parse(e.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		role    broker.Role
+		change  func(*broker.Config)
+		manages bool
+	}{
+		"mailq finds the operator's":         {broker.Operator, func(c *broker.Config) { c.URL = e.URL() }, true},
+		"also where NATS_URL is empty":       {broker.Operator, func(c *broker.Config) { c.Listen = u.Host }, true},
+		"publish finds the producer's":       {broker.Publisher, func(c *broker.Config) { c.URL = e.URL() }, false},
+		"a credential that is given is used": {broker.Publisher, func(c *broker.Config) { c.URL, c.NKey = e.URL(), e.OperatorFile() }, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			cfg := cfg
+			cfg.Role = tt.role
+			tt.change(&cfg)
+			c, err := broker.Dial(within(t), cfg, quiet)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if _, err := c.Publish(within(t), normal, "", nil, []byte("x")); err != nil {
+				t.Errorf("publish: %v", err)
+			}
+			short, cancel := briefly(t)
+			defer cancel()
+			if _, _, err := c.Room(short); (err == nil) != tt.manages {
+				t.Errorf("may manage = %v (%v), want %v", err == nil, err, tt.manages)
+			}
+		})
+	}
+	other := cfg
+	other.DataDir = t.TempDir()
+	other.URL, other.Role = e.URL(), broker.Operator
+	if _, err := broker.Dial(within(t), other, quiet); err == nil || !strings.Contains(err.Error(), "DATA_DIR") {
+		t.Errorf("with another DATA_DIR: %v", err)
+	}
+}
+
+func TestMailLeft(t *testing.T) {
+	t.Parallel()
+	cfg := embeddedConfig(t)
+	if n, err := broker.MailLeft(within(t), cfg, quiet); n != 0 || err != nil {
+		t.Errorf("in an empty directory: %d, %v", n, err)
+	}
+	if entries, _ := os.ReadDir(cfg.DataDir); len(entries) != 0 {
+		t.Errorf("looking made %v", entries)
+	}
+	b := natstest.Start(t)
+	line := schema.Line{Lane: normal, ID: "a", Origin: "1-1", Rcpt: schema.All}
+	for _, s := range []string{normal.SendSubject(), line.DueSubject(), line.RecordSubject()} {
+		if _, err := b.Conn.JS().Publish(within(t), s, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg = b.Config
+	if _, err := broker.MailLeft(within(t), cfg, quiet); !errors.Is(err, broker.ErrDirInUse) {
+		t.Errorf("beside a running broker: %v", err)
+	}
+	shutdown(t, b.Embedded)
+	if n, err := broker.MailLeft(within(t), cfg, quiet); n != 2 || err != nil {
+		t.Errorf("one fresh, one due, one record: %d, %v; want 2", n, err)
+	}
+}

@@ -1,0 +1,200 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// Provision makes or upgrades all streams and consumers for those lanes, or
+// with cfg.Provision = verify only compares them. Doing it again changes
+// nothing, and several workers may do it at once. What a newer Postrider has
+// set stays as it is; lanes are never removed.
+//
+// The warnings are sentences for the log. It fails with [ErrOldServer],
+// [ErrForeign], [ErrFull] (no room to reserve), [ErrAway], or in verify with
+// all that differs.
+func Provision(ctx context.Context, c *Conn, lanes []schema.Lane, cfg Config) (warnings []string, err error) {
+	info, err := c.account(ctx)
+	if err != nil {
+		return nil, noJetStream(err)
+	}
+	if err := checkServer(c.nc.ConnectedServerVersion(), info.API.Level); err != nil {
+		return nil, err
+	}
+	p := &provisioner{c: c, cfg: cfg, made: map[string]jetstream.StreamConfig{}}
+	if err := p.streams(ctx, lanes, info); err != nil {
+		return nil, err
+	}
+	for _, lane := range lanes {
+		for _, q := range laneConsumers(lane, cfg.AckWait) {
+			if err := p.consumer(ctx, q.stream, q.config); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(p.differs) > 0 {
+		return nil, fmt.Errorf("PROVISION=verify: the broker is not as it must be; set PROVISION=apply once: %w", errors.Join(p.differs...))
+	}
+	if c.embedded && cfg.Unsynced {
+		p.warn(warnUnsynced)
+	}
+	if !c.embedded && p.single {
+		p.warn(warnSingle)
+	}
+	if c.sharedAccount(ctx) {
+		p.warn(warnShared)
+	}
+	// From here on there is a stream to ask.
+	_ = c.clock.measure(ctx, c.brokerTime)
+	return p.warnings, nil
+}
+
+// provisioner is one run of Provision.
+type provisioner struct {
+	c        *Conn
+	cfg      Config
+	made     map[string]jetstream.StreamConfig // streams that exist
+	single   bool                              // some stream has one replica
+	differs  []error                           // what verify found
+	warnings []string
+}
+
+func (p *provisioner) warn(s string) { p.warnings = append(p.warnings, s) }
+
+func (p *provisioner) verify() bool { return p.cfg.Provision == Verify }
+
+// streams reads all streams first, so that the room is shared out among those
+// that are missing, and then makes or changes them one by one.
+func (p *provisioner) streams(ctx context.Context, lanes []schema.Lane, info *jetstream.AccountInfo) error {
+	l := layout{lanes: lanes, replicas: p.cfg.Replicas, maxPayload: p.c.nc.MaxPayload()}
+	var reserved uint64
+	for _, want := range l.streams() {
+		s, err := p.c.js.Stream(ctx, want.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read stream %s: %w", want.Name, refused(err))
+		}
+		have := s.CachedInfo().Config
+		p.made[want.Name] = have
+		reserved += uint64(max(have.MaxBytes, 0))
+	}
+	if err := p.shareRoom(&l, info, reserved); err != nil {
+		return err
+	}
+	for _, want := range l.streams() {
+		if err := p.stream(ctx, want); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shareRoom sets the size of the streams that are to be made.
+func (p *provisioner) shareRoom(l *layout, info *jetstream.AccountInfo, reserved uint64) error {
+	l.laneBytes, l.eventBytes = -1, -1
+	limit := p.streamLimit(info)
+	if limit == 0 {
+		return nil
+	}
+	l.eventBytes = eventPart(limit)
+	if _, ok := p.made[schema.StreamEvent]; !ok {
+		reserved += uint64(l.eventBytes)
+	}
+	missing := 0
+	for _, lane := range l.lanes {
+		if _, ok := p.made[lane.SendStream()]; !ok {
+			missing++
+		}
+	}
+	l.laneBytes = newLanePart(limit, reserved, len(l.lanes), missing)
+	if missing > 0 && l.laneBytes < l.maxPayload && !p.verify() {
+		return fmt.Errorf("make a new lane: %w: %d of %d bytes are promised to streams that exist, and each of %d lanes needs at least %d: make room on the disk and start again", ErrFull, reserved, limit, missing, l.maxPayload)
+	}
+	return nil
+}
+
+// streamLimit is how much one replica of all streams may store; 0 where there
+// is no limit to know.
+func (p *provisioner) streamLimit(info *jetstream.AccountInfo) uint64 {
+	n := p.replicas()
+	if t, ok := info.Tiers["R"+strconv.Itoa(n)]; ok {
+		return uint64(max(t.Limits.MaxStore, 0))
+	}
+	// Without tiers each replica counts against the account.
+	return uint64(max(info.Limits.MaxStore, 0)) / uint64(n)
+}
+
+// replicas is how many a new stream gets.
+func (p *provisioner) replicas() int {
+	switch {
+	case p.cfg.Replicas > 0:
+		return p.cfg.Replicas
+	case p.c.nc.ConnectedClusterName() != "":
+		return 3
+	}
+	return 1
+}
+
+// stream makes one stream, brings it up to date, or compares it.
+func (p *provisioner) stream(ctx context.Context, want jetstream.StreamConfig) error {
+	have, ok := p.made[want.Name]
+	if !ok {
+		return p.create(ctx, want)
+	}
+	newer, err := ours(have, want)
+	if err != nil {
+		return err
+	}
+	p.single = p.single || have.Replicas == 1
+	if newer {
+		return echoed(have, want)
+	}
+	target := over(have, want)
+	diff, err := differences(have, target)
+	if err != nil || len(diff) == 0 {
+		return err
+	}
+	if p.verify() {
+		for _, d := range diff {
+			p.differs = append(p.differs, fmt.Errorf("stream %s: %s", want.Name, d))
+		}
+		return nil
+	}
+	s, err := p.c.js.UpdateStream(ctx, target)
+	if err != nil {
+		return fmt.Errorf("update stream %s: %w", want.Name, refused(err))
+	}
+	p.c.log.Info("stream updated", "stream", want.Name, "changes", diff)
+	return echoed(s.CachedInfo().Config, want)
+}
+
+func (p *provisioner) create(ctx context.Context, want jetstream.StreamConfig) error {
+	if p.verify() {
+		p.differs = append(p.differs, fmt.Errorf("stream %s: is missing", want.Name))
+		return nil
+	}
+	want.Replicas = p.replicas()
+	want.Metadata = stamp(nil)
+	p.single = p.single || want.Replicas == 1
+	s, err := p.c.js.CreateStream(ctx, want)
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		// Another worker was quicker, with other figures for the room.
+		if s, err = p.c.js.Stream(ctx, want.Name); err == nil {
+			p.made[want.Name] = s.CachedInfo().Config
+			return p.stream(ctx, want)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("create stream %s: %w", want.Name, refused(err))
+	}
+	p.c.log.Info("stream created", "stream", want.Name, "replicas", want.Replicas, "max_bytes", want.MaxBytes)
+	return echoed(s.CachedInfo().Config, want)
+}

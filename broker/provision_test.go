@@ -1,0 +1,329 @@
+package broker_test
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/schema"
+)
+
+// setup is every stream and consumer as it stands, by name.
+func setup(t *testing.T, js jetstream.JetStream) map[string]any {
+	t.Helper()
+	ctx := within(t)
+	all := map[string]any{}
+	streams := js.ListStreams(ctx)
+	for s := range streams.Info() {
+		all[s.Config.Name] = s.Config
+		h, err := js.Stream(ctx, s.Config.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		consumers := h.ListConsumers(ctx)
+		for q := range consumers.Info() {
+			all[s.Config.Name+"/"+q.Name] = q.Config
+		}
+		if err := consumers.Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := streams.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func stream(t *testing.T, js jetstream.JetStream, name string) jetstream.StreamConfig {
+	t.Helper()
+	s, err := js.Stream(within(t), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.CachedInfo().Config
+}
+
+func update(t *testing.T, js jetstream.JetStream, cfg jetstream.StreamConfig) {
+	t.Helper()
+	if _, err := js.UpdateStream(within(t), cfg); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestProvisionMakesTheTable(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, normal, bulk)
+	got := setup(t, b.Conn.JS())
+	names := []string{"MAIL_RECORD", "MAIL_EVENT", "MAIL_DEAD"}
+	for _, l := range b.Lanes {
+		names = append(names, l.SendStream(), l.LaterStream(), l.SendStream()+"/fresh", l.LaterStream()+"/due")
+	}
+	for _, n := range names {
+		if got[n] == nil {
+			t.Errorf("%s is missing", n)
+		}
+	}
+	if len(got) != len(names) {
+		t.Errorf("made %d streams and consumers, want %d", len(got), len(names))
+	}
+	send, later := stream(t, b.Conn.JS(), "MAIL_SEND_BULK"), stream(t, b.Conn.JS(), "MAIL_LATER_BULK")
+	if send.AllowRollup || send.AllowMsgTTL || send.AllowMsgSchedules || send.Discard != jetstream.DiscardNew || send.Duplicates != 10*time.Minute {
+		t.Errorf("a producer can do more than add to %+v", send)
+	}
+	if want := int32(8<<20 - 64<<10); send.MaxMsgSize != want {
+		t.Errorf("max message size = %d, want %d", send.MaxMsgSize, want)
+	}
+	if !later.AllowMsgSchedules || later.MaxAge != 0 || later.MaxBytes != -1 || later.MaxMsgs != -1 || later.MaxMsgsPerSubject != -1 {
+		t.Errorf("schedules can be dropped in %+v", later)
+	}
+	q := got["MAIL_SEND_BULK/fresh"].(jetstream.ConsumerConfig)
+	if q.AckPolicy != jetstream.AckExplicitPolicy || q.AckWait != 2*time.Minute || q.MaxDeliver != 64 || q.MaxAckPending != 4096 || q.MaxWaiting != 4096 || len(q.BackOff) != 0 {
+		t.Errorf("consumer = %+v", q)
+	}
+}
+
+func TestProvisionTwiceChangesNothing(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, normal, bulk)
+	before := setup(t, b.Conn.JS())
+	for _, mode := range []string{broker.Apply, broker.Verify} {
+		cfg := b.Config
+		cfg.Provision = mode
+		if _, err := broker.Provision(within(t), b.Conn, b.Lanes, cfg); err != nil {
+			t.Fatalf("%s: %v", mode, err)
+		}
+		if after := setup(t, b.Conn.JS()); !reflect.DeepEqual(before, after) {
+			t.Errorf("%s changed\n%+v\nto\n%+v", mode, before, after)
+		}
+	}
+}
+
+func TestProvisionByManyWorkersAtOnce(t *testing.T) {
+	t.Parallel()
+	cfg := embeddedConfig(t)
+	_, c := startEmbedded(t, cfg, normal)
+	errs := make(chan error)
+	for i := range 4 {
+		go func() {
+			cfg := cfg
+			cfg.AckWait += time.Duration(i) * time.Second
+			_, err := broker.Provision(within(t), c, []schema.Lane{normal}, cfg)
+			errs <- err
+		}()
+	}
+	for range 4 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestProvisionUpgradesAnOlderVersion(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	js := b.Conn.JS()
+	want := setup(t, js)
+	old := stream(t, js, schema.StreamRecord)
+	old.MaxAge = time.Hour
+	old.Metadata["postrider-version"] = "0"
+	update(t, js, old)
+	q := want["MAIL_SEND_NORMAL/fresh"].(jetstream.ConsumerConfig)
+	q.MaxAckPending = 7
+	if _, err := js.UpdateConsumer(within(t), "MAIL_SEND_NORMAL", q); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := broker.Provision(within(t), b.Conn, b.Lanes, b.Config); err != nil {
+		t.Fatal(err)
+	}
+	if got := setup(t, js); !reflect.DeepEqual(got, want) {
+		t.Errorf("after the upgrade\n%+v\nwant\n%+v", got, want)
+	}
+}
+
+func TestProvisionLeavesANewerVersionAlone(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	js := b.Conn.JS()
+	newer := stream(t, js, schema.StreamDead)
+	newer.MaxAge = time.Hour
+	newer.Metadata["postrider-version"] = "2"
+	update(t, js, newer)
+	q := setup(t, js)["MAIL_LATER_NORMAL/due"].(jetstream.ConsumerConfig)
+	q.MaxAckPending = 7
+	q.Metadata["postrider-version"] = "2"
+	if _, err := js.UpdateConsumer(within(t), "MAIL_LATER_NORMAL", q); err != nil {
+		t.Fatal(err)
+	}
+	want := setup(t, js)
+	if _, err := broker.Provision(within(t), b.Conn, b.Lanes, b.Config); err != nil {
+		t.Fatal(err)
+	}
+	if got := setup(t, js); !reflect.DeepEqual(got, want) {
+		t.Errorf("an older worker changed\n%+v\nto\n%+v", want, got)
+	}
+}
+
+func TestProvisionKeepsWhatIsAnOperators(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	js := b.Conn.JS()
+	mine := stream(t, js, schema.StreamDead)
+	mine.Description = "ask the post room first"
+	mine.Compression = jetstream.S2Compression
+	mine.Metadata["team"] = "post room"
+	update(t, js, mine)
+	if _, err := broker.Provision(within(t), b.Conn, b.Lanes, b.Config); err != nil {
+		t.Fatal(err)
+	}
+	if got := stream(t, js, schema.StreamDead); !reflect.DeepEqual(got, mine) {
+		t.Errorf("provisioning changed\n%+v\nto\n%+v", mine, got)
+	}
+}
+
+func TestProvisionRefusesForeignStreams(t *testing.T) {
+	t.Parallel()
+	version := map[string]string{"postrider-version": "1"}
+	tests := map[string]struct {
+		cfg  jetstream.StreamConfig
+		says string
+	}{
+		"no metadata": {jetstream.StreamConfig{Name: "MAIL_DEAD", Subjects: []string{"mail.dead.*.*.*.*"}}, "postrider-version"},
+		"odd version": {jetstream.StreamConfig{Name: "MAIL_DEAD", Subjects: []string{"mail.dead.*.*.*.*"},
+			Metadata: map[string]string{"postrider-version": "one"}}, "postrider-version"},
+		"subjects":  {jetstream.StreamConfig{Name: "MAIL_DEAD", Subjects: []string{"orders.*"}, Metadata: version}, "orders.*"},
+		"retention": {jetstream.StreamConfig{Name: "MAIL_DEAD", Retention: jetstream.InterestPolicy, Metadata: version}, "retention"},
+		"storage":   {jetstream.StreamConfig{Name: "MAIL_DEAD", Storage: jetstream.MemoryStorage, Metadata: version}, "storage"},
+		"overlap":   {jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"mail.>"}}, "same subjects"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := embeddedConfig(t)
+			_, c := startEmbedded(t, cfg, normal)
+			if _, err := c.JS().CreateStream(within(t), tt.cfg); err != nil {
+				t.Fatal(err)
+			}
+			_, err := broker.Provision(within(t), c, []schema.Lane{normal}, cfg)
+			if !errors.Is(err, broker.ErrForeign) || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("Provision = %v, want ErrForeign about %s", err, tt.says)
+			}
+		})
+	}
+}
+
+func TestVerifyCreatesNothingAndNamesWhatDiffers(t *testing.T) {
+	t.Parallel()
+	cfg := embeddedConfig(t)
+	_, c := startEmbedded(t, cfg, normal)
+	lanes := []schema.Lane{normal}
+	verify := cfg
+	verify.Provision = broker.Verify
+	_, err := broker.Provision(within(t), c, lanes, verify)
+	for _, want := range []string{"MAIL_RECORD: is missing", "MAIL_LATER_NORMAL: is missing", "MAIL_SEND_NORMAL/fresh: is missing"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Provision = %v, want it to say %q", err, want)
+		}
+	}
+	if got := setup(t, c.JS()); len(got) != 0 {
+		t.Errorf("verify made %v", got)
+	}
+	if _, err := broker.Provision(within(t), c, lanes, cfg); err != nil {
+		t.Fatal(err)
+	}
+	shorter := stream(t, c.JS(), schema.StreamRecord)
+	shorter.MaxAge = time.Hour
+	update(t, c.JS(), shorter)
+	_, err = broker.Provision(within(t), c, lanes, verify)
+	if want := "stream MAIL_RECORD: max_age is 1h0m0s, must be 336h0m0s"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("Provision = %v, want it to say %q", err, want)
+	}
+	if got := stream(t, c.JS(), schema.StreamRecord); got.MaxAge != time.Hour {
+		t.Error("verify changed a stream")
+	}
+}
+
+func TestAckWaitStands(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	tests := []struct {
+		name   string
+		set    bool
+		want   time.Duration
+		warned bool
+	}{
+		{"a worker goes by what stands", false, 2 * time.Minute, true},
+		{"worker provision changes it", true, 30 * time.Second, false},
+	}
+	for _, tt := range tests {
+		cfg := b.Config
+		cfg.AckWait = 30 * time.Second
+		cfg.SetAckWait = tt.set
+		warnings, err := broker.Provision(within(t), b.Conn, b.Lanes, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, q := range [][2]string{{normal.SendStream(), normal.FreshConsumer()}, {normal.LaterStream(), normal.DueConsumer()}} {
+			got, err := b.Conn.AckWait(within(t), q[0], q[1])
+			if err != nil || got != tt.want {
+				t.Errorf("%s: AckWait of %v = %v, %v; want %v", tt.name, q, got, err, tt.want)
+			}
+		}
+		if got := strings.Contains(fmt.Sprint(warnings), "ACK_WAIT is 30s, but 2m0s"); got != tt.warned {
+			t.Errorf("%s: warnings = %q", tt.name, warnings)
+		}
+	}
+	// The embedded broker's own worker needs no leave.
+	own, err := b.Embedded.Connect(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	cfg := b.Config
+	cfg.AckWait = 3 * time.Second
+	if _, err := broker.Provision(within(t), own, b.Lanes, cfg); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := own.AckWait(within(t), normal.SendStream(), normal.FreshConsumer()); err != nil || got != cfg.AckWait {
+		t.Errorf("AckWait = %v, %v; want %v", got, err, cfg.AckWait)
+	}
+	if _, err := own.AckWait(within(t), normal.SendStream(), "nobody"); err == nil {
+		t.Error("a consumer that is not there has an AckWait")
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	own, err := b.Embedded.Connect(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	warnings, err := broker.Provision(within(t), own, b.Lanes, b.Config)
+	if err != nil || len(warnings) != 0 {
+		t.Errorf("the embedded broker as shipped: warnings %q, %v", warnings, err)
+	}
+	// Seen from outside it is a single server that does not say how it writes.
+	warnings, err = broker.Provision(within(t), b.Conn, b.Lanes, b.Config)
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "sync_interval: always") {
+		t.Errorf("a single server: warnings %q, %v", warnings, err)
+	}
+}
+
+func TestReplicasNeedServers(t *testing.T) {
+	t.Parallel()
+	cfg := embeddedConfig(t)
+	_, c := startEmbedded(t, cfg, normal)
+	cfg.Replicas = 3
+	_, err := broker.Provision(within(t), c, []schema.Lane{normal}, cfg)
+	if err == nil || !strings.Contains(err.Error(), "REPLICAS") {
+		t.Errorf("Provision = %v, want a sentence about REPLICAS", err)
+	}
+}

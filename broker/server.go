@@ -1,0 +1,95 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Earlier servers lose messages of a replicated work queue at max-deliver, and
+// those before 2.12 store a schedule as an ordinary message without an error.
+const (
+	minVersion  = "2.12.6"
+	minAPILevel = 2
+)
+
+// checkServer refuses a server by the version it says and its JetStream API level.
+func checkServer(version string, level int) error {
+	have, ok := parseVersion(version)
+	least, _ := parseVersion(minVersion)
+	if !ok || slices.Compare(have, least) < 0 || level < minAPILevel {
+		return fmt.Errorf("%w: it says version %s and JetStream API level %d, but Postrider needs version %s and level %d: upgrade it", ErrOldServer, version, level, minVersion, minAPILevel)
+	}
+	return nil
+}
+
+// parseVersion reads three numbers; what follows a "-" is passed over.
+func parseVersion(s string) ([]int, bool) {
+	s, _, _ = strings.Cut(strings.TrimPrefix(s, "v"), "-")
+	parts := strings.Split(s, ".")
+	if len(parts) != 3 {
+		return nil, false
+	}
+	n := make([]int, 3)
+	for i, p := range parts {
+		var err error
+		if n[i], err = strconv.Atoi(p); err != nil {
+			return nil, false
+		}
+	}
+	return n, true
+}
+
+// JetStream's answers where there is no JetStream.
+const (
+	codeNotForAccount = 10039
+	codeNotEnabled    = 10076
+)
+
+// noJetStream says what it means that the account's usage cannot be asked.
+func noJetStream(err error) error {
+	var refusal *apiError
+	switch {
+	case errors.As(err, &refusal) && refusal.Code == codeNotForAccount:
+		return fmt.Errorf("the NATS account has no JetStream: enable it for the account that the workers use: %w", err)
+	case errors.As(err, &refusal) && refusal.Code == codeNotEnabled:
+		return fmt.Errorf("the NATS server has no JetStream: enable it there: %w", err)
+	case errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("nobody answers for JetStream: enable it on the NATS server, or wait until its cluster has a leader: %w", err)
+	}
+	return fmt.Errorf("ask JetStream about the account: %w; the user needs leave to publish to $JS.API.INFO", err)
+}
+
+// globalAccount is the one everybody is in where no accounts are set up.
+const globalAccount = "$G"
+
+// sharedAccount reports that producers cannot be in an account of their own,
+// because there is but one. A broker that does not say leaves it open.
+func (c *Conn) sharedAccount(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	b, err := c.ask(ctx, &nats.Msg{Subject: "$SYS.REQ.USER.INFO"})
+	if err != nil {
+		return false
+	}
+	var r struct {
+		Data struct {
+			Account string `json:"account"`
+		} `json:"data"`
+	}
+	return json.Unmarshal(b, &r) == nil && r.Data.Account == globalAccount
+}
+
+// Sentences for what weakens the promise without breaking anything.
+const (
+	warnUnsynced = "the embedded broker answers before mail is on the disk: a power cut loses acknowledged mail"
+	warnSingle   = "streams have one replica on a broker that does not say whether it syncs its writes: set sync_interval: always in its jetstream settings, or use three replicas (REPLICAS=3); else a power cut loses acknowledged mail"
+	warnShared   = "producers share the account $G with the streams: by a reply subject any of them can plant or overwrite mail and dead letters; give them an account of their own that imports the service mail.send.*"
+)

@@ -1,0 +1,101 @@
+package compose
+
+import (
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// addresses writes a list of mailboxes (RFC 5322 section 3.4); none, no field.
+// field is what the envelope calls it.
+func (h *header) addresses(name, field string, list []schema.Address) {
+	if len(list) == 0 {
+		return
+	}
+	h.begin(name)
+	for i, a := range list {
+		at := field
+		if field != "from" {
+			at += "[" + strconv.Itoa(i) + "]"
+		}
+		h.mailbox(at, a, i < len(list)-1)
+	}
+}
+
+func (h *header) mailbox(field string, a schema.Address, more bool) {
+	local := a.Email[:strings.LastIndexByte(a.Email, '@')]
+	// RFC 6532 section 3.2: there is no other way to write such a local part.
+	h.utf8 = h.utf8 || !isASCII(local)
+	spec := local + "@" + h.domain(field, a.Email)
+	if a.Name != "" {
+		h.phrase(a.Name)
+		spec = "<" + spec + ">"
+	}
+	if more {
+		spec += ","
+	}
+	h.put(spec)
+}
+
+// toASCII is what is done to a domain beyond ASCII (UTS 46, nontransitional).
+var toASCII = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.Transitional(false), idna.VerifyDNSLength(true))
+
+// domain is the address's domain in ASCII (RFC 5891 section 4.4); one that is
+// ASCII already stays as it is. An address literal stays too.
+func (h *header) domain(field, address string) string {
+	d := address[strings.LastIndexByte(address, '@')+1:]
+	if isASCII(d) {
+		return d
+	}
+	a, err := toASCII.ToASCII(d)
+	if err != nil {
+		h.fail(field, "the domain %q cannot be written in ASCII: %v", d, err)
+	}
+	return a
+}
+
+// phrase writes a name: as atoms, else quoted, else encoded.
+func (h *header) phrase(name string) {
+	quoted := quote(name)
+	switch words := strings.Split(name, " "); {
+	case looksEncoded.MatchString(name), !isPrintable(name):
+		h.encoded(name)
+	case areAtoms(words):
+		for _, w := range words {
+			h.put(w)
+		}
+	case len(quoted) < lineLength-len("Reply-To: "):
+		h.put(quoted)
+	default:
+		h.encoded(name)
+	}
+}
+
+// areAtoms reports words of atext only (RFC 5322 section 3.2.3) that fit on a line.
+func areAtoms(words []string) bool {
+	for _, w := range words {
+		if w == "" || len(w) >= lineLength {
+			return false
+		}
+		for i := range len(w) {
+			c := w[i]
+			if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) >= 0) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// quote writes a quoted string (RFC 5322 section 3.2.4).
+func quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
+
+func isASCII(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
+}

@@ -1,0 +1,183 @@
+package compose
+
+import (
+	"bytes"
+	"flag"
+	"io"
+	"net/mail"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/postrider/postrider/schema"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+const origin = "1764043200000000000-17"
+
+var enqueued = time.Date(2025, 11, 25, 5, 0, 0, 0, time.FixedZone("", 3600))
+
+// envelope is the envelope of testdata/<name>.json.
+func envelope(t *testing.T, name string) *schema.Envelope {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", name+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := schema.Decode(nil, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func names(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("testdata/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no golden files", err)
+	}
+	for i, f := range files {
+		files[i] = strings.TrimSuffix(filepath.Base(f), ".json")
+	}
+	return files
+}
+
+func compose(t testing.TB, e *schema.Envelope) (*Letter, []byte) {
+	t.Helper()
+	l, err := Compose(e, origin, enqueued)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(l.Reader())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l, b
+}
+
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	for _, name := range names(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := envelope(t, name)
+			l, got := compose(t, e)
+			file := filepath.Join("testdata", name+".eml")
+			if *update {
+				if err := os.WriteFile(file, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got, want) {
+				t.Errorf("got:\n%s\nwant:\n%s", got, want)
+			}
+			checkLetter(t, e, l, got)
+		})
+	}
+}
+
+func TestSameBytesEachTime(t *testing.T) {
+	t.Parallel()
+	e := envelope(t, "long")
+	l, want := compose(t, e)
+	for range 100 {
+		again, got := compose(t, envelope(t, "long"))
+		if !bytes.Equal(got, want) || again.MessageID != l.MessageID {
+			t.Fatalf("got:\n%s\nwant:\n%s", got, want)
+		}
+	}
+	if second, err := io.ReadAll(l.Reader()); err != nil || !bytes.Equal(second, want) {
+		t.Errorf("a second Reader gives %q, %v", second, err)
+	}
+}
+
+func TestMessageIDAndDate(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"plain":           "1764043200000000000-17.order-17@example.com",
+		"literal-subject": "1764043200000000000-17@example.com",
+		"utf8-local":      "1764043200000000000-17@xn--bcher-kva.example",
+		"long":            "mine@example.com",
+	} {
+		l, b := compose(t, envelope(t, name))
+		m, err := mail.ReadMessage(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.Header.Get("Message-Id"); l.MessageID != want || got != "<"+want+">" {
+			t.Errorf("%s: Message-ID %q, written %q, want %q", name, l.MessageID, got, want)
+		}
+		d, err := m.Header.Date()
+		if given := name == "long"; err != nil || d.Equal(enqueued) == given {
+			t.Errorf("%s: Date %v, %v", name, d, err)
+		}
+	}
+}
+
+func TestUTF8IsForLocalPartsInTheHeaderOnly(t *testing.T) {
+	t.Parallel()
+	for _, name := range names(t) {
+		l, _ := compose(t, envelope(t, name))
+		if want := name == "utf8-local"; l.UTF8 != want || l.EightBit != want {
+			t.Errorf("%s: UTF8 %v, EightBit %v, want %v", name, l.UTF8, l.EightBit, want)
+		}
+	}
+}
+
+func TestBodyEncodings(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":                               "7bit",
+		"a\tb\n":                         "7bit",
+		strings.Repeat("x", 78) + "\r":   "7bit",
+		strings.Repeat("x", 79):          "quoted-printable",
+		"a\x1ab":                         "quoted-printable",
+		"mostly ASCII, with one ü in it": "quoted-printable",
+		strings.Repeat("ü", 9):           "base64",
+	} {
+		if got, _ := encodeText(text); got != want {
+			t.Errorf("%q goes as %s, want %s", text, got, want)
+		}
+	}
+}
+
+// TestRefuses: what cannot be written says which field it is; what Decode
+// should have refused does not pass here either.
+func TestRefuses(t *testing.T) {
+	t.Parallel()
+	text := "x"
+	for field, change := range map[string]func(*schema.Envelope){
+		"from":               func(e *schema.Envelope) { e.From.Email = "a@⑴.example" },
+		"to[0]":              func(e *schema.Envelope) { e.To[0].Email = "a@" + strings.Repeat("ü", 31) + "é.example" },
+		"headers.message-id": func(e *schema.Envelope) { e.Headers = map[string]string{"message-id": "mine"} },
+		"headers.Message-ID": func(e *schema.Envelope) { e.Headers = map[string]string{"Message-ID": "<ä@x>"} },
+		"headers.Date":       func(e *schema.Envelope) { e.Headers = map[string]string{"Date": "tomorrow"} },
+		"headers.X":          func(e *schema.Envelope) { e.Headers = map[string]string{"X": "a\r\nBcc: b"} },
+		"headers.X: a":       func(e *schema.Envelope) { e.Headers = map[string]string{"X: a": "b"} },
+		"subject":            func(e *schema.Envelope) { e.Subject = "a\nBcc: b@example.com" },
+		"cc[0]":              func(e *schema.Envelope) { e.Cc = []schema.Address{{Name: "a\r\nb", Email: "b@example.com"}} },
+		"bcc[0]":             func(e *schema.Envelope) { e.Bcc = []schema.Address{{Email: "b@example.com>\r\nX: y"}} },
+		"reply_to[0]":        func(e *schema.Envelope) { e.ReplyTo = []schema.Address{{Email: "nobody"}} },
+		"text":               func(e *schema.Envelope) { e.Text = nil },
+	} {
+		e := &schema.Envelope{From: schema.Address{Email: "a@example.com"}, To: []schema.Address{{Email: "b@example.com"}}, Text: &text}
+		change(e)
+		l, err := Compose(e, origin, enqueued)
+		bad, ok := err.(*schema.EnvelopeError)
+		if !ok || bad.Field != field || bad.Reason != schema.ReasonBadEnvelope || l != nil {
+			t.Errorf("%s: %v, want an error of that field", field, err)
+		}
+	}
+}

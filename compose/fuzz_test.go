@@ -1,0 +1,97 @@
+package compose
+
+import (
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// FuzzCompose: any envelope that decodes either composes to a letter that
+// reads back as the envelope, or has a fault of one of three kinds.
+func FuzzCompose(f *testing.F) {
+	f.Add("Bob", "bob@example.com", "hello", "text\n", "X-A", "b")
+	f.Add("J. \"Q\" \\", `"a b"@example.com`, "=?utf-8?q?a?=", "\r\n.\r\n\n\r", "Message-ID", "<a@b>")
+	f.Add("Zoë", "zoë@zoë.example", strings.Repeat("漢字", 99), strings.Repeat("=", 99), strings.Repeat("X", 64), strings.Repeat("é ", 99))
+	f.Add(" a  b ", "a@[IPv6:::1]", " ", strings.Repeat("x", 2000), "References", strings.Repeat("y", 1000))
+	f.Add("=?utf-8?b?", "a@b", strings.Repeat("a ", 500), "\x01 \n", "date", "Tue, 1 Jul 2003 10:52:37 +0200")
+	f.Fuzz(func(t *testing.T, name, address, subject, text, key, value string) {
+		checkEnvelope(t, name, address, subject, text, key, value)
+	})
+}
+
+// TestAnyEnvelope puts together what fuzzing rarely meets: pieces that are
+// allowed and mean something to some reader.
+func TestAnyEnvelope(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(1, 2))
+	pieces := []string{
+		" ", "  ", "a", "Bob", "=?utf-8?q?a?=", "=?", "?=", "=?utf-8?b?", `"`, `\`, "(", ")", "<", ">", ",", ";", ":", "@", ".", "_", "=",
+		"é", "漢", "😀", "e\u0301", "\u200b", "\ufeff", "\u00a0", strings.Repeat("x", 80), strings.Repeat("word ", 30), strings.Repeat("ü", 50), strings.Repeat("y", 1000),
+	}
+	lines := append(pieces, "\r", "\n", "\r\n", ".", "\t", "From ", "\x1b", strings.Repeat("long line ", 120))
+	locals := []string{"a", "a.b", "=?utf-8?q?a?=", "!#$%&'*+-/=?^_`{|}~", `"a b"`, `"a\"@\\"`, `"<>,"`, "ü", strings.Repeat("l", 64)}
+	domains := []string{"example.com", "b", "[127.0.0.1]", "[IPv6:::1]", "bücher.example", "例え.example", strings.Repeat("d", 63) + "." + strings.Repeat("e", 63) + ".f"}
+	join := func(from []string) string {
+		var b strings.Builder
+		for range r.IntN(8) {
+			b.WriteString(from[r.IntN(len(from))])
+		}
+		return b.String()
+	}
+	composed := 0
+	for range 2000 {
+		address := locals[r.IntN(len(locals))] + "@" + domains[r.IntN(len(domains))]
+		key := strings.Repeat("X", 1+r.IntN(64))
+		if checkEnvelope(t, join(pieces), address, join(pieces), join(lines), key, join(pieces)) {
+			composed++
+		}
+		if t.Failed() {
+			return
+		}
+	}
+	if composed < 1900 {
+		t.Errorf("%d of 2000 envelopes composed, the pieces are meant to be allowed", composed)
+	}
+}
+
+// checkEnvelope composes one envelope and reads it back; false where it does
+// not decode or may be refused.
+func checkEnvelope(t *testing.T, name, address, subject, text, key, value string) bool {
+	t.Helper()
+	a := schema.Address{Name: name, Email: address}
+	body, err := json.Marshal(&schema.Envelope{
+		ID: key, From: a, To: []schema.Address{a, {Email: address}, a}, ReplyTo: []schema.Address{a},
+		Subject: subject, Text: &text, Headers: map[string]string{key: value, "X-Other": subject},
+	})
+	if err != nil {
+		return false
+	}
+	e, err := schema.Decode(nil, body)
+	if err != nil || strings.HasPrefix(address, `""@`) { // allowed, but net/mail does not read it
+		return false
+	}
+	if _, err := Compose(e, origin, enqueued); err != nil {
+		bad, ok := errors.AsType[*schema.EnvelopeError](err)
+		if !ok || !mayBeRefused(e, bad.Field) {
+			t.Fatalf("compose %s: %v", body, err)
+		}
+		return false
+	}
+	l, b := compose(t, e)
+	checkLetter(t, e, l, b)
+	return true
+}
+
+func mayBeRefused(e *schema.Envelope, field string) bool {
+	switch strings.ToLower(field) {
+	case "headers.date", "headers.message-id":
+		return true
+	case "from", "to[0]":
+		return !isASCII(e.From.Email)
+	}
+	return false
+}

@@ -1,0 +1,219 @@
+package compose
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"mime"
+	"mime/quotedprintable"
+	"net/mail"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// checkLetter holds a letter to everything that is promised of all of them,
+// and reads back what the envelope says.
+func checkLetter(t testing.TB, e *schema.Envelope, l *Letter, b []byte) {
+	t.Helper()
+	checkBytes(t, l, b)
+	m, err := mail.ReadMessage(bytes.NewReader(b))
+	if err != nil {
+		t.Fatalf("read the letter: %v\n%s", err, b)
+	}
+	for name, list := range map[string][]schema.Address{"From": {e.From}, "To": e.To, "Cc": e.Cc, "Reply-To": e.ReplyTo, "Bcc": nil} {
+		if got, want := readAddresses(t, m.Header.Get(name)), wantAddresses(list); !slices.EqualFunc(got, want, sameButTag) {
+			t.Errorf("%s reads %q, want %q", name, got, want)
+		}
+	}
+	if got := readText(t, m.Header.Get("Subject")); got != e.Subject {
+		t.Errorf("Subject reads %q, want %q", got, e.Subject)
+	}
+	for name, want := range e.Headers {
+		if !strings.EqualFold(name, "date") && !strings.EqualFold(name, "message-id") {
+			if got := readText(t, m.Header.Get(name)); got != want {
+				t.Errorf("%s reads %q, want %q", name, got, want)
+			}
+			if !bytes.Contains(b, []byte("\r\n"+name+":")) {
+				t.Errorf("the name %s is changed", name)
+			}
+		}
+	}
+	if got, want := readBody(t, m), wantText(*e.Text); got != want {
+		t.Errorf("the text reads %q, want %q", got, want)
+	}
+}
+
+// encodedWord stands between spaces: what looks like one in a local part is none.
+var encodedWord = regexp.MustCompile(` =\?utf-8\?[qb]\?[^ ]*\?=( |$)`)
+
+// checkBytes: RFC 5321 section 2.3.8 and 4.5.3.1.6, and 7 bits.
+func checkBytes(t testing.TB, l *Letter, b []byte) {
+	t.Helper()
+	if l.Size != int64(len(b)) || !bytes.HasSuffix(b, []byte("\r\n")) {
+		t.Errorf("size %d of %d bytes, ending in %q", l.Size, len(b), b[max(len(b)-2, 0):])
+	}
+	for line := range strings.SplitSeq(string(b), "\r\n") {
+		if len(line) > 998 || strings.ContainsAny(line, "\r\n") {
+			t.Errorf("line too long or broken: %q", line)
+		}
+		if encodedWord.MatchString(line) && len(line) > lineLength {
+			t.Errorf("line with an encoded word above %d: %q", lineLength, line)
+		}
+	}
+	if eight := slices.ContainsFunc(b, func(c byte) bool { return c >= 0x80 }); eight != l.EightBit || eight && !l.UTF8 {
+		t.Errorf("beyond ASCII: %v, EightBit %v, UTF8 %v", eight, l.EightBit, l.UTF8)
+	}
+}
+
+func readText(t testing.TB, s string) string {
+	t.Helper()
+	got, err := new(mime.WordDecoder).DecodeHeader(s)
+	if err != nil {
+		t.Errorf("decode %q: %v", s, err)
+	}
+	return got
+}
+
+func readAddresses(t testing.TB, s string) []mail.Address {
+	t.Helper()
+	if s == "" {
+		return nil
+	}
+	list, err := new(mail.AddressParser).ParseList(withoutIPv6Tag(s))
+	if err != nil {
+		t.Errorf("read addresses %q: %v", s, err)
+	}
+	var r []mail.Address
+	for _, a := range list {
+		r = append(r, *a)
+	}
+	return r
+}
+
+func sameButTag(got, want mail.Address) bool {
+	return got.Name == withoutIPv6Tag(want.Name) && got.Address == withoutIPv6Tag(want.Address)
+}
+
+// withoutIPv6Tag helps net/mail over address literals: it knows them only
+// without the tag that RFC 5321 section 4.1.3 demands.
+func withoutIPv6Tag(s string) string { return strings.ReplaceAll(s, "@[IPv6:", "@[") }
+
+// wantAddresses is list as net/mail reads it: without the quotes of a local part.
+func wantAddresses(list []schema.Address) []mail.Address {
+	var r []mail.Address
+	for _, a := range list {
+		at := strings.LastIndexByte(a.Email, '@')
+		local, domain := a.Email[:at], a.Email[at+1:]
+		if !isASCII(domain) {
+			domain, _ = toASCII.ToASCII(domain) // Compose has refused it otherwise
+		}
+		if q, ok := strings.CutPrefix(local, `"`); ok {
+			local = unescape(strings.TrimSuffix(q, `"`))
+		}
+		r = append(r, mail.Address{Name: a.Name, Address: local + "@" + domain})
+	}
+	return r
+}
+
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' {
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+func readBody(t testing.TB, m *mail.Message) string {
+	t.Helper()
+	r := m.Body
+	switch e := m.Header.Get("Content-Transfer-Encoding"); e {
+	case "7bit":
+	case "quoted-printable":
+		r = quotedprintable.NewReader(r)
+	case "base64":
+		r = base64.NewDecoder(base64.StdEncoding, r)
+	default:
+		t.Errorf("Content-Transfer-Encoding %q", e)
+	}
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Errorf("decode the body: %v", err)
+	}
+	return strings.ReplaceAll(string(b), "\r\n", "\n")
+}
+
+// wantText is the text with one kind of line end, and one behind the last line.
+func wantText(s string) string {
+	s = strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\r", "\n")
+	if s != "" && !strings.HasSuffix(s, "\n") {
+		s += "\n"
+	}
+	return s
+}
+
+const script = `
+import email, email.policy, json, sys
+m = email.message_from_string(sys.stdin.buffer.read().decode("utf-8"), policy=email.policy.default)
+def addresses(name):
+    return [[a.display_name, a.username, a.domain] for a in m[name].addresses] if m[name] else []
+json.dump({"From": addresses("From"), "To": addresses("To"), "Cc": addresses("Cc"), "Reply-To": addresses("Reply-To"),
+  "Subject": str(m["Subject"] or ""), "Text": m.get_content(), "Defects": [str(d) for d in m.defects]}, sys.stdout)
+`
+
+// TestPythonReadsTheSame: a reader of other people's making.
+func TestPythonReadsTheSame(t *testing.T) {
+	t.Parallel()
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("python3 is not installed: its email package does not read the golden letters")
+	}
+	for _, name := range names(t) {
+		e := envelope(t, name)
+		_, b := compose(t, e)
+		cmd := exec.CommandContext(t.Context(), python, "-c", script)
+		cmd.Stdin = bytes.NewReader(b)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got struct {
+			From, To, Cc  [][3]string
+			ReplyTo       [][3]string `json:"Reply-To"`
+			Subject, Text string
+			Defects       []string
+		}
+		if err := json.Unmarshal(out, &got); err != nil {
+			t.Fatal(err)
+		}
+		for field, pair := range map[string][2][][3]string{
+			"From": {got.From, split([]schema.Address{e.From})}, "To": {got.To, split(e.To)},
+			"Cc": {got.Cc, split(e.Cc)}, "Reply-To": {got.ReplyTo, split(e.ReplyTo)},
+		} {
+			if !slices.Equal(pair[0], pair[1]) {
+				t.Errorf("%s: %s reads %q, want %q", name, field, pair[0], pair[1])
+			}
+		}
+		got.Text = strings.ReplaceAll(got.Text, "\r\n", "\n") // Python leaves the line ends of base64
+		if got.Subject != e.Subject || got.Text != wantText(*e.Text) || len(got.Defects) > 0 {
+			t.Errorf("%s: reads %+v", name, got)
+		}
+	}
+}
+
+func split(list []schema.Address) [][3]string {
+	var r [][3]string
+	for _, a := range wantAddresses(list) {
+		at := strings.LastIndexByte(a.Address, '@')
+		r = append(r, [3]string{a.Name, a.Address[:at], a.Address[at+1:]})
+	}
+	return r
+}

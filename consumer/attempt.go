@@ -1,0 +1,102 @@
+package consumer
+
+import (
+	"context"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// attempt is step 2: transactions for those who are open, and after each but
+// the last a record. Where the relay or the worker was at fault the message is
+// handed back and the error says so.
+func (c *Consumer) attempt(work, settling context.Context, h *hand, rec *schema.Record) error {
+	for {
+		batch := openOf(rec, c.cfg.RecipientsPerTransaction)
+		began := len(rec.Attempts)
+		tx := c.Relay.Deliver(work, c.message(h, batch))
+		open := c.apply(h, rec, batch, tx)
+		if open != nil {
+			return c.handBack(settling, h, rec, *open, began)
+		}
+		if !rec.Has(schema.StateOpen) {
+			return nil
+		}
+		rec.Event = schema.EventDeferred
+		if err := c.record(settling, h, rec); err != nil {
+			return err
+		}
+		rec = c.reopen(h, rec)
+	}
+}
+
+// reopen goes on with the draft after it was recorded with some still open.
+func (c *Consumer) reopen(h *hand, rec *schema.Record) *schema.Record {
+	rec.Event = ""
+	h.seen = clone(rec)
+	return rec
+}
+
+func openOf(rec *schema.Record, most int) []schema.Recipient {
+	var batch []schema.Recipient
+	for _, x := range rec.Recipients {
+		if x.State == schema.StateOpen && len(batch) < most {
+			batch = append(batch, schema.Recipient{Index: x.Index, Address: x.Address})
+		}
+	}
+	return batch
+}
+
+func (c *Consumer) message(h *hand, to []schema.Recipient) schema.Message {
+	return schema.Message{
+		ID: h.own.Line.ID, From: h.envelope.ReversePath(), Recipients: to,
+		Open: h.letter.Reader, Size: h.letter.Size, EightBit: h.letter.EightBit, UTF8: h.letter.UTF8,
+		Permit: h.permit,
+	}
+}
+
+// permit stops a hand whose lease has lapsed from sending the final dot.
+func (h *hand) permit() error {
+	if h.lapsed() {
+		return errLapsed
+	}
+	return nil
+}
+
+// apply decides on the outcomes of a transaction. It returns the outcome that
+// stopped it where the relay or the worker was at fault, or nothing came forward.
+func (c *Consumer) apply(h *hand, rec *schema.Record, to []schema.Recipient, tx schema.Transaction) *schema.Outcome {
+	n := h.own.Attempts + 1
+	stand := h.standing(c.Now(), n, jitterOf(h))
+	var stopped *schema.Outcome
+	counted, moved := false, false
+	for i, o := range tx.Outcomes {
+		counted = counted || o.Class.Counted()
+		if o.Class == schema.Delayed {
+			stopped = &tx.Outcomes[i]
+			continue
+		}
+		d := c.policy.Decide(o.Class, stand)
+		if d.State == schema.StateOpen {
+			continue
+		}
+		moved = true
+		x := rec.Find(to[i].Index)
+		*x = schema.RecipientRecord{
+			Address: x.Address, Index: x.Index, State: d.State, Reason: d.Reason,
+			Code: o.Code, Enhanced: o.Enhanced, Reply: schema.Sentence(o.Reply, schema.MaxReply), Relay: tx.Relay, QueueID: o.QueueID,
+		}
+		if d.State == schema.StateLater && rec.Due.Before(stand.Now) {
+			rec.Due = d.Due
+		}
+	}
+	if counted {
+		rec.Counted = n
+	}
+	rec.At = stand.Now.UTC()
+	rec.Attempts = append(rec.Attempts, schema.NewAttempt(rec.Counted, counted, to, tx))
+	c.metrics.transaction(tx)
+	if stopped == nil && !moved {
+		stopped = &schema.Outcome{Class: schema.Delayed, Stage: schema.StageLocal, Reply: "the relay took no recipient and refused none"}
+	}
+	return stopped
+}

@@ -1,0 +1,169 @@
+// Package consumer takes messages from their lanes and settles each one: all
+// recipients accepted by a relay, going on in a copy, or lying in a dead
+// letter. It speaks JetStream and never SMTP.
+//
+// A message goes through five steps, always in this order, each in a file of
+// its own: look, attempt, record, carry, ack. Anything may end between any two
+// of them; ARCHITECTURE.md says what happens then.
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// Relay carries transactions.
+type Relay interface {
+	// Deliver makes one transaction: an outcome for each recipient.
+	Deliver(ctx context.Context, m schema.Message) schema.Transaction
+	// Up reports whether the relay is to be used at all.
+	Up() bool
+	// Wait returns once it is.
+	Wait(ctx context.Context) error
+}
+
+// Journal is the record of each line.
+type Journal interface {
+	Look(ctx context.Context, l schema.Line) (*schema.Record, uint64, error)
+	LookByOrigin(ctx context.Context, l schema.Line) (*schema.Record, uint64, error)
+	Set(ctx context.Context, r *schema.Record, expected uint64, brief bool) (uint64, error)
+	Find(ctx context.Context, l schema.Line, hop int, enqueued time.Time) (*schema.Record, error)
+}
+
+// Graveyard keeps what failed for good.
+type Graveyard interface {
+	Bury(ctx context.Context, l *schema.Letter) (uint64, error)
+	Mark(ctx context.Context, c schema.Copy, event schema.Event) error
+}
+
+// Store is what is read and written in the lanes' own streams. Its errors are
+// those of package schema.
+type Store interface {
+	// Put publishes a line's one message; what stands on filter and has come as
+	// far as hop is left there.
+	Put(ctx context.Context, m *nats.Msg, filter string, expected uint64, hop int) (seq uint64, already bool, err error)
+	// Next is the first message from seq on whose subject matches.
+	Next(ctx context.Context, stream, subject string, seq uint64, since time.Time) (*jetstream.RawStreamMsg, error)
+	// Delete deletes a message; one that is gone is no error.
+	Delete(ctx context.Context, stream string, seq uint64) error
+}
+
+// Parts are what a consumer is made of.
+type Parts struct {
+	NATS      *nats.Conn
+	JetStream jetstream.JetStream
+	Link      Link
+	// Now is the broker's clock.
+	Now func() time.Time
+	// Room is how much is stored and how much may be, in bytes; a limit of 0
+	// is none.
+	Room      func(ctx context.Context) (used, limit uint64, err error)
+	Store     Store
+	Journal   Journal
+	Graveyard Graveyard
+	Relay     Relay
+	// Repair makes streams and consumers that have gone; nil for none.
+	Repair func(ctx context.Context) error
+	// Settled is told of each record that ends a hop, from the goroutine that
+	// settled it; nil for nobody.
+	Settled func(*schema.Record)
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+// Consumer takes and settles messages.
+type Consumer struct {
+	Parts
+	cfg     Config
+	policy  Policy
+	slots   *slots
+	leases  *leases
+	gate    *gate
+	log     *slog.Logger
+	metrics *metrics
+}
+
+// New is a consumer; Run starts it.
+func New(cfg Config, p Parts) *Consumer {
+	c := &Consumer{
+		Parts: p, cfg: cfg, log: p.Log,
+		policy:  Policy{MaxAttempts: cfg.MaxAttempts, RetryAfter: cfg.RetryAfter, MaxAge: cfg.MaxAge},
+		slots:   newSlots(cfg.Slots, cfg.Lanes),
+		leases:  newLeases(p.NATS, p.Link, cfg.AckWait),
+		metrics: newMetrics(p.Metrics),
+	}
+	c.gate = &gate{relay: p.Relay, link: p.Link, room: p.Room}
+	return c
+}
+
+// afterWork is how long settling may go on after work had to stop.
+const afterWork = 10 * time.Second
+
+// errDrained is why work under way has to stop.
+var errDrained = errors.New("the time to drain is over")
+
+// Run takes messages until ctx ends, then lets what is in hand end within
+// Config.Drain, and hands back the rest.
+func (c *Consumer) Run(ctx context.Context) error {
+	sources, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stopWork(nil)
+	settling, stopSettling := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopSettling()
+	var background, takers sync.WaitGroup
+	background.Go(func() { c.leases.renew(settling) })
+	background.Go(func() { c.gate.watch(ctx, c.log) })
+	for _, s := range sources {
+		background.Go(func() { c.sweep(ctx, settling, s) })
+		for range c.cfg.Slots {
+			takers.Go(func() { c.takeFrom(ctx, work, settling, s) })
+		}
+	}
+	<-ctx.Done()
+	overtime := time.AfterFunc(c.cfg.Drain, func() { stopWork(errDrained) })
+	defer overtime.Stop()
+	late := time.AfterFunc(c.cfg.Drain+afterWork, stopSettling)
+	defer late.Stop()
+	takers.Wait()
+	stopSettling()
+	background.Wait()
+	return nil
+}
+
+// open finds the durable consumers.
+func (c *Consumer) open(ctx context.Context) ([]*source, error) {
+	var all []*source
+	for _, w := range c.cfg.Lanes {
+		for _, s := range []*source{
+			{lane: w.Lane, stream: w.Lane.SendStream(), name: w.Lane.FreshConsumer(), filter: w.Lane.SendSubject(), fresh: true},
+			{lane: w.Lane, stream: w.Lane.LaterStream(), name: w.Lane.DueConsumer(), filter: w.Lane.DueFilter()},
+		} {
+			var err error
+			if s.consumer, err = c.JetStream.Consumer(ctx, s.stream, s.name); err != nil {
+				return nil, fmt.Errorf("find consumer %s of stream %s: %w", s.name, s.stream, err)
+			}
+			all = append(all, s)
+		}
+	}
+	return all, nil
+}
+
+func (c *Consumer) report(rec *schema.Record) {
+	c.metrics.settled(rec)
+	if c.Settled != nil {
+		c.Settled(rec)
+	}
+}

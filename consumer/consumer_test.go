@@ -1,0 +1,333 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/journal"
+	"github.com/postrider/postrider/schema"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const lane schema.Lane = "normal"
+
+// books is a relay that keeps books: what each address was told, in order.
+// Its answers go by the address: "451x2@…" is deferred twice, "550@…" fails,
+// "421@…" is the relay's fault, "lost@…" gets no reply after the dot.
+type books struct {
+	mu       sync.Mutex
+	told     map[string][]schema.Class
+	accepted map[string]int
+	down     bool
+	// hold, where set, is called in each transaction before the answer.
+	hold func(m schema.Message)
+}
+
+func newBooks() *books { return &books{told: map[string][]schema.Class{}, accepted: map[string]int{}} }
+
+func (b *books) Up() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.down
+}
+
+func (b *books) Wait(ctx context.Context) error {
+	for !b.Up() {
+		if err := sleep(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *books) Deliver(ctx context.Context, m schema.Message) schema.Transaction {
+	if b.hold != nil {
+		b.hold(m)
+	}
+	tx := schema.Transaction{At: time.Now(), Relay: "books", Session: "1"}
+	_, _ = io.Copy(io.Discard, m.Open())
+	refused := ctx.Err()
+	if m.Permit != nil && refused == nil {
+		refused = m.Permit()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, r := range m.Recipients {
+		o := b.answer(r.Address)
+		if refused != nil {
+			o = schema.Outcome{Class: schema.Delayed, Stage: schema.StageLocal, Reply: refused.Error()}
+		}
+		key := m.ID + " " + r.Address
+		b.told[key] = append(b.told[key], o.Class)
+		if o.Class == schema.Delivered || o.Class == schema.Uncertain {
+			b.accepted[key]++
+		}
+		tx.Outcomes = append(tx.Outcomes, o)
+	}
+	return tx
+}
+
+// answer is decided by how often the address was answered before. b.mu is held.
+func (b *books) answer(addr string) schema.Outcome {
+	local, _, _ := strings.Cut(addr, "@")
+	before := 0
+	for key, told := range b.told {
+		if strings.HasSuffix(key, " "+addr) {
+			before += len(told)
+		}
+	}
+	var code, times int
+	n, _ := fmt.Sscanf(local, "%dx%d", &code, &times)
+	switch {
+	case local == "lost" && before == 0:
+		return schema.Outcome{Class: schema.Uncertain, Stage: schema.StageDot, Reply: "no reply"}
+	case n == 0, n == 2 && before >= times:
+		return schema.Outcome{Class: schema.Delivered, Stage: schema.StageDot, Code: 250, Enhanced: "2.0.0", Reply: "2.0.0 queued as Q1", QueueID: "Q1"}
+	case code == 421:
+		return schema.Outcome{Class: schema.Delayed, Stage: schema.StageRcpt, Code: 421, Reply: "4.3.0 come back"}
+	case code >= 500:
+		return schema.Outcome{Class: schema.Failed, Stage: schema.StageRcpt, Code: code, Enhanced: "5.1.1", Reply: "5.1.1 no such user"}
+	}
+	return schema.Outcome{Class: schema.Deferred, Stage: schema.StageRcpt, Code: code, Enhanced: "4.2.0", Reply: "4.2.0 later"}
+}
+
+// death ends a worker at a point of its way: its connection is cut, and from
+// then on nothing it does comes through.
+type death struct {
+	at   string
+	nth  int
+	conn *broker.Conn
+	dead chan struct{}
+	mu   sync.Mutex
+	seen int
+}
+
+func (d *death) pass(point string) error {
+	if d == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.isDead() {
+		return schema.ErrAway
+	}
+	if point != d.at {
+		return nil
+	}
+	if d.seen++; d.seen <= d.nth {
+		return nil
+	}
+	close(d.dead)
+	d.conn.NC().Close()
+	return schema.ErrAway
+}
+
+func (d *death) isDead() bool {
+	select {
+	case <-d.dead:
+		return true
+	default:
+		return false
+	}
+}
+
+// mortal is the parts of a worker that dies at a point.
+type mortal struct {
+	*death
+	broker.Store
+	*journal.Journal
+	*deadletter.Graveyard
+	*books
+}
+
+func (m mortal) Deliver(ctx context.Context, msg schema.Message) schema.Transaction {
+	tx := m.books.Deliver(ctx, msg)
+	if m.pass("attempted") != nil {
+		<-ctx.Done()
+	}
+	return tx
+}
+
+func (m mortal) Look(ctx context.Context, l schema.Line) (*schema.Record, uint64, error) {
+	if err := m.pass("look"); err != nil {
+		return nil, 0, err
+	}
+	return m.Journal.Look(ctx, l)
+}
+
+// Set is the journal's.
+func (m mortal) Set(ctx context.Context, r *schema.Record, expected uint64, brief bool) (uint64, error) {
+	if err := m.pass("record"); err != nil {
+		return 0, err
+	}
+	seq, err := m.Journal.Set(ctx, r, expected, brief)
+	if perr := m.pass("recorded"); perr != nil {
+		return 0, perr
+	}
+	return seq, err
+}
+
+func (m mortal) Put(ctx context.Context, msg *nats.Msg, filter string, expected uint64, hop int) (uint64, bool, error) {
+	seq, already, err := m.Store.Put(ctx, msg, filter, expected, hop)
+	if perr := m.pass("carried"); perr != nil {
+		return 0, false, perr
+	}
+	return seq, already, err
+}
+
+func (m mortal) Bury(ctx context.Context, l *schema.Letter) (uint64, error) {
+	seq, err := m.Graveyard.Bury(ctx, l)
+	if perr := m.pass("carried"); perr != nil {
+		return 0, perr
+	}
+	return seq, err
+}
+
+func (m mortal) Next(ctx context.Context, stream, subject string, seq uint64, since time.Time) (*jetstream.RawStreamMsg, error) {
+	return m.Store.Next(ctx, stream, subject, seq, since)
+}
+
+// bench is a broker, a relay and the workers of a test.
+type bench struct {
+	t      *testing.T
+	broker *natstest.Broker
+	books  *books
+	store  broker.Store
+	yard   *deadletter.Graveyard
+	cfg    Config
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	b := &bench{t: t, books: newBooks(), cfg: DefaultConfig()}
+	b.broker = natstest.StartWith(t, natstest.Options{AckWait: time.Second}, lane)
+	b.store = b.broker.Conn.Store()
+	b.yard = deadletter.New(b.store, journal.New(b.store), b.broker.Conn.Now)
+	b.cfg.Lanes = Lanes{{lane, 1}}
+	b.cfg.AckWait = time.Second
+	b.cfg.Slots = 4
+	b.cfg.RetryAfter = Durations{200 * time.Millisecond}
+	b.cfg.PauseMin, b.cfg.PauseMax = 50*time.Millisecond, 100*time.Millisecond
+	b.cfg.SweepInterval = time.Second
+	b.cfg.Drain = 2 * time.Second
+	return b
+}
+
+// parts are those of a worker with a connection of its own.
+func (b *bench) parts(d *death) (Parts, *broker.Conn) {
+	conn := b.broker.Connect(b.t, broker.Worker)
+	if d != nil {
+		d.conn, d.dead = conn, make(chan struct{})
+	}
+	store := conn.Store()
+	j := journal.New(store)
+	m := mortal{death: d, Store: store, Journal: j, Graveyard: deadletter.New(store, j, conn.Now), books: b.books}
+	level := slog.LevelError
+	if os.Getenv("TEST_LOG") != "" {
+		level = slog.LevelDebug
+	}
+	return Parts{
+		NATS: conn.NC(), JetStream: conn.JS(), Link: conn, Now: conn.Now, Room: conn.Room,
+		Store: m, Journal: m, Graveyard: m, Relay: m,
+		Log: slog.New(slog.NewTextHandler(b.t.Output(), &slog.HandlerOptions{Level: level})),
+	}, conn
+}
+
+// work runs a worker until the test ends or stop is called.
+func (b *bench) work(d *death) (stop func()) {
+	b.t.Helper()
+	parts, _ := b.parts(d)
+	ctx, cancel := context.WithCancel(b.t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := New(b.cfg, parts).Run(ctx); err != nil && d == nil {
+			b.t.Errorf("run: %v", err)
+		}
+	}()
+	stop = sync.OnceFunc(func() { cancel(); <-done })
+	b.t.Cleanup(stop)
+	return stop
+}
+
+func (b *bench) publish(id string, to ...string) {
+	b.t.Helper()
+	b.publishWith(id, "", to...)
+}
+
+func (b *bench) publishWith(id, more string, to ...string) {
+	b.t.Helper()
+	body := fmt.Sprintf(`{"id":%q,"from":"a@example.com","to":["%s"],"text":"hi"%s}`, id, strings.Join(to, `","`), more)
+	if _, err := b.broker.Conn.Publish(b.t.Context(), lane, "", nil, []byte(body)); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// eventually waits until the condition holds.
+func (b *bench) eventually(what string, cond func() bool) {
+	b.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !cond() {
+		if time.Now().After(deadline) {
+			b.t.Fatalf("in vain: %s; books %v; in the queue %d", what, b.books.told, b.queued())
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// queued is what lies in the lane: fresh, scheduled and due.
+func (b *bench) queued() uint64 {
+	var n uint64
+	for _, name := range []string{lane.SendStream(), lane.LaterStream()} {
+		s, err := b.broker.Conn.JS().Stream(context.Background(), name)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		n += s.CachedInfo().State.Msgs
+	}
+	return n
+}
+
+func (b *bench) settled() {
+	b.t.Helper()
+	b.eventually("the queue is empty", func() bool { return b.queued() == 0 })
+}
+
+func (b *bench) dead() []*deadletter.Found {
+	b.t.Helper()
+	var all []*deadletter.Found
+	for l, err := range b.yard.All(b.t.Context(), deadletter.Filter{}) {
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		all = append(all, l)
+	}
+	return all
+}
+
+// accepted checks how often the relay accepted the message for each address.
+func (b *bench) accepted(id string, want map[string]int) {
+	b.t.Helper()
+	b.books.mu.Lock()
+	defer b.books.mu.Unlock()
+	for addr, n := range want {
+		if got := b.books.accepted[id+" "+addr]; got != n {
+			b.t.Errorf("%s was accepted for %s %d times, want %d; told %v", id, addr, got, n, b.books.told[id+" "+addr])
+		}
+	}
+}

@@ -1,0 +1,186 @@
+package consumer
+
+import (
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/compose"
+	"github.com/postrider/postrider/schema"
+)
+
+// hand is a message in hand, on its way through the five steps.
+type hand struct {
+	stream  string
+	subject string
+	seq     uint64
+	stored  time.Time
+	header  nats.Header
+	body    []byte
+	// delivered counts deliveries, from 1; 0 for what the sweep found, which
+	// has no lease and no way to be acked but by its sequence.
+	delivered int
+	msg       jetstream.Msg
+	lease     *lease
+
+	// own is whose message it is and its history.
+	own schema.Copy
+	// envelope and letter are set where bad is not.
+	envelope *schema.Envelope
+	letter   *compose.Letter
+	bad      *schema.EnvelopeError
+
+	// seen is the last record of the line, of whatever hop, and its sequence.
+	seen    *schema.Record
+	seenSeq uint64
+}
+
+// fresh reports a message that comes from a producer, not from a copy of ours.
+func (h *hand) fresh(l schema.Lane) bool { return h.subject == l.SendSubject() }
+
+func (h *hand) lapsed() bool { return h.lease != nil && h.lease.lapsed() }
+
+func take(m jetstream.Msg, l *lease) (*hand, error) {
+	meta, err := m.Metadata()
+	if err != nil {
+		return nil, err
+	}
+	return &hand{
+		stream: meta.Stream, subject: m.Subject(), seq: meta.Sequence.Stream, stored: meta.Timestamp,
+		header: m.Headers(), body: m.Data(), delivered: int(meta.NumDelivered), msg: m, lease: l,
+	}, nil
+}
+
+// identify finds whose message it is without reading its body.
+func (h *hand) identify(lane schema.Lane) error {
+	if !h.fresh(lane) {
+		var err error
+		h.own, err = schema.ParseCopy(lane, h.header)
+		return err
+	}
+	h.own = schema.Copy{
+		Line:     schema.Line{Lane: lane, Origin: schema.Origin(h.stored, h.seq), Rcpt: schema.All},
+		Enqueued: h.stored,
+	}
+	h.own.Line.ID = h.own.Line.Origin
+	if id := h.msgID(); id != "" && schema.ValidateID(id) == nil {
+		h.own.Line.ID = id
+	}
+	return nil
+}
+
+// msgID is the producer's Nats-Msg-Id: header names are compared without case.
+func (h *hand) msgID() string {
+	for name, v := range h.header {
+		if len(v) > 0 && len(name) == len(schema.HeaderMsgID) && schema.HasPrefixFold(name, schema.HeaderMsgID) {
+			return v[0]
+		}
+	}
+	return ""
+}
+
+// read decodes the body and composes the message; what is wrong is in h.bad.
+func (h *hand) read(lane schema.Lane) error {
+	header := map[string][]string(h.header)
+	if !h.fresh(lane) {
+		header = schema.ProducerHeaders(header)
+	}
+	e, err := schema.Decode(header, h.body)
+	if err != nil {
+		bad, ok := errors.AsType[*schema.EnvelopeError](err)
+		if !ok {
+			return err
+		}
+		h.bad = bad
+		return nil
+	}
+	if h.fresh(lane) {
+		if e.ID != "" {
+			h.own.Line.ID = e.ID
+		} else if err := schema.ValidateID(h.msgID()); err != nil {
+			h.bad = &schema.EnvelopeError{Field: "header " + schema.HeaderMsgID, Problem: err.Error(), Reason: schema.ReasonBadEnvelope}
+			return nil
+		}
+	}
+	h.envelope = e
+	h.letter, err = compose.Compose(e, h.own.Line.Origin, h.own.Enqueued)
+	if err != nil {
+		h.bad = &schema.EnvelopeError{Problem: err.Error(), Reason: schema.ReasonBadEnvelope}
+	}
+	return nil
+}
+
+// recipients are those that the line is for.
+func (h *hand) recipients() []schema.Recipient {
+	if h.bad != nil || h.envelope == nil {
+		return nil
+	}
+	all := h.envelope.Recipients()
+	if i, ok := h.own.Line.Index(); ok && i < len(all) {
+		return all[i : i+1]
+	}
+	return all
+}
+
+// standing is where the message stands with n attempts used up.
+func (h *hand) standing(now time.Time, n int, jitter float64) Standing {
+	s := Standing{Attempts: n, Now: now, Began: h.own.Enqueued, Jitter: jitter}
+	if h.envelope != nil {
+		s.MaxAttempts = h.envelope.MaxAttempts
+		s.Expires = h.envelope.ExpiresAt
+		if h.envelope.SendAt.After(s.Began) {
+			s.Began = h.envelope.SendAt
+		}
+	}
+	if h.own.Replays > 0 {
+		// An operator asked for another round, whatever the producer once set.
+		s.Began, s.Expires = h.own.Replayed, time.Time{}
+	}
+	return s
+}
+
+// draft begins the record of this hop: recipients that no record calls
+// delivered are open. A record of this hop that left some open is gone on with.
+func (h *hand) draft(now time.Time) *schema.Record {
+	if h.seen != nil && h.seen.Hop == h.own.Hop {
+		r := clone(h.seen)
+		r.Event = ""
+		return r
+	}
+	l := h.own.Line
+	r := &schema.Record{
+		V: schema.RecordVersion, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Line: l.Rcpt, Hop: h.own.Hop,
+		At: now.UTC(), Enqueued: h.own.Enqueued.UTC(), Size: int64(len(h.body)),
+		Attempts: append([]schema.Attempt(nil), h.own.Log...), Counted: h.own.Attempts,
+		Replays: h.own.Replays, Replayed: h.own.Replayed, DeadSeq: h.own.DeadSeq,
+	}
+	if h.envelope != nil {
+		r.From, r.Subject, r.Tags = h.envelope.ReversePath(), schema.Cut(h.envelope.Subject, 256), h.envelope.Tags
+	}
+	for _, to := range h.recipients() {
+		r.Recipients = append(r.Recipients, schema.RecipientRecord{Address: to.Address, Index: to.Index, State: schema.StateOpen})
+	}
+	keepDelivered(r, h.seen)
+	return r
+}
+
+// keepDelivered takes over what another record of the line calls delivered.
+func keepDelivered(r, from *schema.Record) {
+	if from == nil {
+		return
+	}
+	for _, old := range from.Recipients {
+		if x := r.Find(old.Index); x != nil && old.State == schema.StateDelivered {
+			*x = old
+		}
+	}
+}
+
+func clone(r *schema.Record) *schema.Record {
+	c := *r
+	c.Recipients = append([]schema.RecipientRecord(nil), r.Recipients...)
+	c.Attempts = append([]schema.Attempt(nil), r.Attempts...)
+	return &c
+}

@@ -1,0 +1,71 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// errLapsed is what smtp is told instead of a permission.
+var errLapsed = errors.New("the lease on the message has lapsed: another worker may have it")
+
+// lastNak is the number of deliveries from which on a message is not handed
+// back with a nak but goes on as a schedule: deliveries are bounded, and
+// rollouts must never look like crashes.
+const lastNak = 8
+
+// handBack returns a message that the relay or the worker failed, not counting
+// an attempt. What other transactions brought is recorded first, the rest open.
+// It always returns an error, or with a schedule nil, to be recorded as such.
+func (c *Consumer) handBack(ctx context.Context, h *hand, rec *schema.Record, why schema.Outcome, began int) error {
+	c.metrics.handedBack.Inc()
+	if h.delivered >= lastNak && !h.lapsed() {
+		due := c.Now().Add(c.pause(h.own.Hop + 1))
+		if end := c.policy.deadline(h.standing(due, 0, 0)); due.After(end) {
+			due = end
+		}
+		setOpen(rec, schema.StateLater, "")
+		rec.Event = schema.EventDelayed
+		if rec.Due.Before(c.Now()) {
+			rec.Due = due
+		}
+		return nil
+	}
+	if len(rec.Attempts) > began && progress(rec, h.seen) {
+		rec.Event = schema.EventDelayed
+		if err := c.record(ctx, h, rec); err != nil {
+			return err
+		}
+	}
+	c.log.Debug("message handed back", "id", h.own.Line.ID, "lane", h.own.Line.Lane, "reply", why.Reply)
+	return c.nak(h)
+}
+
+// progress reports whether the draft knows more than the last record.
+func progress(rec, seen *schema.Record) bool {
+	for _, x := range rec.Recipients {
+		if x.State == schema.StateOpen {
+			continue
+		}
+		var old *schema.RecipientRecord
+		if seen != nil {
+			old = seen.Find(x.Index)
+		}
+		if old == nil || old.State != x.State {
+			return true
+		}
+	}
+	return false
+}
+
+// nak hands the message back after a pause, unless another hand may have it.
+func (c *Consumer) nak(h *hand) error {
+	if h.msg == nil || h.lapsed() {
+		return errLeft
+	}
+	if err := h.msg.NakWithDelay(c.pause(h.delivered)); err != nil {
+		c.log.Debug("hand message back", "id", h.own.Line.ID, "error", err)
+	}
+	return errLeft
+}

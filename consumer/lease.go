@@ -1,0 +1,143 @@
+package consumer
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// settleDown is how long nothing new is begun after a reconnect: a broker that
+// was killed forgets its latest deliveries, and the hand that still holds such
+// a message needs this long to record what it did.
+const settleDown = 1500 * time.Millisecond
+
+// Link tells what happened to the connection.
+type Link interface {
+	// Epoch counts disconnects.
+	Epoch() int64
+	// LastReconnect is the local time of the last one; zero for none.
+	LastReconnect() time.Time
+}
+
+// lease is the right to work on a message. It begins at the broker, with the
+// delivery, and is lapsed once half of AckWait has gone by without a renewal
+// that the broker has seen, or the connection was lost, or the process stood
+// still: then another hand may have the message.
+type lease struct {
+	set   *leases
+	msg   jetstream.Msg
+	epoch int64
+	// renewed is guarded by set.mu.
+	renewed time.Time
+}
+
+// leases renews every message in hand.
+type leases struct {
+	nc   *nats.Conn
+	link Link
+	wait time.Duration
+
+	mu    sync.Mutex
+	held  map[*lease]struct{}
+	pulse time.Time // last sign that the process is running
+	stood time.Time // end of the last standstill
+}
+
+func newLeases(nc *nats.Conn, link Link, wait time.Duration) *leases {
+	return &leases{nc: nc, link: link, wait: wait, held: make(map[*lease]struct{}), pulse: time.Now()}
+}
+
+func (s *leases) hold(m jetstream.Msg) *lease {
+	l := &lease{set: s, msg: m, epoch: s.link.Epoch(), renewed: time.Now()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held[l] = struct{}{}
+	return l
+}
+
+func (l *lease) release() {
+	l.set.mu.Lock()
+	defer l.set.mu.Unlock()
+	delete(l.set.held, l)
+}
+
+// lapsed reports that another hand may have the message.
+func (l *lease) lapsed() bool {
+	s := l.set
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.feel(now)
+	// A message that was read from the connection just after a standstill may
+	// have lain there through all of it.
+	return since(now, l.renewed) > s.wait/2 || s.link.Epoch() != l.epoch ||
+		!s.stood.IsZero() && l.renewed.Before(s.stood.Add(settleDown))
+}
+
+// feel notices that the process stood still: nobody has felt the pulse for
+// long. s.mu is held.
+func (s *leases) feel(now time.Time) {
+	if since(now, s.pulse) > s.wait/4 {
+		s.stood = now
+	}
+	s.pulse = now
+}
+
+// since is the time gone by on the clock that went further: the monotonic one
+// stands still while the machine sleeps, the other one can be set.
+func since(now, then time.Time) time.Duration {
+	return max(now.Sub(then), now.Round(0).Sub(then.Round(0)))
+}
+
+// renew keeps the leases until ctx ends.
+func (s *leases) renew(ctx context.Context) {
+	beat := time.NewTicker(s.wait / 12)
+	defer beat.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-beat.C:
+		}
+		s.mu.Lock()
+		s.feel(time.Now())
+		s.mu.Unlock()
+		if n%2 == 0 {
+			s.renewAll(ctx)
+		}
+	}
+}
+
+func (s *leases) renewAll(ctx context.Context) {
+	began := time.Now()
+	s.mu.Lock()
+	all := make([]*lease, 0, len(s.held))
+	for l := range s.held {
+		all = append(all, l)
+	}
+	s.mu.Unlock()
+	if len(all) == 0 {
+		return
+	}
+	for _, l := range all {
+		if !l.lapsed() {
+			_ = l.msg.InProgress() // a message that was acked meanwhile
+		}
+	}
+	// Only what the broker has read counts as renewed.
+	ctx, cancel := context.WithTimeout(ctx, s.wait/6)
+	defer cancel()
+	if s.nc.FlushWithContext(ctx) != nil {
+		return
+	}
+	for _, l := range all {
+		if !l.lapsed() {
+			s.mu.Lock()
+			l.renewed = began
+			s.mu.Unlock()
+		}
+	}
+}

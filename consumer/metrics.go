@@ -1,0 +1,57 @@
+package consumer
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/postrider/postrider/schema"
+)
+
+type metrics struct {
+	events     *prometheus.CounterVec
+	outcomes   *prometheus.CounterVec
+	inQueue    prometheus.Histogram
+	inHand     prometheus.Gauge
+	handedBack prometheus.Counter
+	overtaken  prometheus.Counter
+	doubled    prometheus.Counter
+	unrecorded prometheus.Counter
+	deleted    prometheus.Counter
+	stranded   prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	counter := func(name, help string) prometheus.Counter {
+		return f.NewCounter(prometheus.CounterOpts{Namespace: "postrider", Name: name, Help: help})
+	}
+	return &metrics{
+		events: f.NewCounterVec(prometheus.CounterOpts{Namespace: "postrider", Name: "settled_total",
+			Help: "Hops settled, by lane and by what happened."}, []string{"lane", "event"}),
+		outcomes: f.NewCounterVec(prometheus.CounterOpts{Namespace: "postrider", Name: "recipient_outcomes_total",
+			Help: "Outcomes of recipients in transactions, by class."}, []string{"outcome"}),
+		inQueue: f.NewHistogram(prometheus.HistogramOpts{Namespace: "postrider", Name: "time_in_queue_seconds",
+			Help: "Time from acceptance by the broker to delivery.", Buckets: prometheus.ExponentialBuckets(0.005, 4, 13)}),
+		inHand: f.NewGauge(prometheus.GaugeOpts{Namespace: "postrider", Name: "in_hand",
+			Help: "Messages taken and not settled yet."}),
+		handedBack: counter("handed_back_total", "Messages returned to the queue without counting an attempt."),
+		overtaken:  counter("overtaken_total", "Records that another worker had written first."),
+		doubled:    counter("accepted_twice_total", "Recipients found to have been sent to by a second worker."),
+		unrecorded: counter("unrecorded_total", "Deliveries acknowledged without a record because there was no room."),
+		deleted:    counter("deleted_after_ack_total", "Settled messages deleted because their acknowledgement got no answer."),
+		stranded:   counter("stranded_total", "Messages found that no consumer would have handed out."),
+	}
+}
+
+func (m *metrics) transaction(tx schema.Transaction) {
+	for _, o := range tx.Outcomes {
+		m.outcomes.WithLabelValues(string(o.Class)).Inc()
+	}
+}
+
+func (m *metrics) settled(rec *schema.Record) {
+	m.events.WithLabelValues(string(rec.Lane), string(rec.Event)).Inc()
+	if rec.Event == schema.EventDelivered && !rec.Enqueued.IsZero() {
+		m.inQueue.Observe(rec.At.Sub(rec.Enqueued).Seconds())
+	}
+}

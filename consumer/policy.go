@@ -1,0 +1,82 @@
+package consumer
+
+import (
+	"time"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// Policy says how long a message is tried.
+type Policy struct {
+	MaxAttempts int
+	RetryAfter  []time.Duration
+	MaxAge      time.Duration
+}
+
+// Standing is where a message stands when an outcome is decided on.
+type Standing struct {
+	// Attempts used up, the one that has this outcome included.
+	Attempts int
+	// MaxAttempts is the message's own limit, 0 for the policy's.
+	MaxAttempts int
+	// Began is when its age began to count.
+	Began time.Time
+	// Expires is the message's own end, zero for none.
+	Expires time.Time
+	Now     time.Time
+	// Jitter, from -1 to 1, moves the next attempt by up to a tenth of its pause.
+	Jitter float64
+}
+
+// Decision is what becomes of a recipient.
+type Decision struct {
+	State schema.State
+	// Reason is set with [schema.StateDead].
+	Reason schema.Reason
+	// Due is set with [schema.StateLater].
+	Due time.Time
+}
+
+// deadline is when a message is given up: its age or its own expiry, whichever
+// comes first.
+func (p Policy) deadline(s Standing) time.Time {
+	end := s.Began.Add(p.MaxAge)
+	if !s.Expires.IsZero() && s.Expires.Before(end) {
+		return s.Expires
+	}
+	return end
+}
+
+// Expired reports a message that is to be given up without another attempt.
+func (p Policy) Expired(s Standing) bool { return s.Now.After(p.deadline(s)) }
+
+// Decide says what becomes of a recipient with that outcome. Outcomes that
+// count nothing leave it open, for the message to be handed back.
+func (p Policy) Decide(o schema.Class, s Standing) Decision {
+	switch o {
+	case schema.Delivered:
+		return Decision{State: schema.StateDelivered}
+	case schema.Failed:
+		return Decision{State: schema.StateDead, Reason: schema.ReasonFailed}
+	case schema.Deferred, schema.Uncertain:
+		return p.again(s)
+	}
+	return Decision{State: schema.StateOpen}
+}
+
+func (p Policy) again(s Standing) Decision {
+	limit := p.MaxAttempts
+	if s.MaxAttempts > 0 {
+		limit = s.MaxAttempts
+	}
+	if s.Attempts >= limit {
+		return Decision{State: schema.StateDead, Reason: schema.ReasonExhausted}
+	}
+	pause := p.RetryAfter[min(s.Attempts, len(p.RetryAfter))-1]
+	pause += time.Duration(s.Jitter * float64(pause) / 10)
+	due := s.Now.Add(pause)
+	if due.After(p.deadline(s)) {
+		return Decision{State: schema.StateDead, Reason: schema.ReasonExpired}
+	}
+	return Decision{State: schema.StateLater, Due: due}
+}

@@ -1,0 +1,144 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// tryFor is how long one try of a write waits for the broker's answer.
+const tryFor = 5 * time.Second
+
+// write does a read or write at the broker until it gets an answer. A lapsed
+// hand asks before every try whether its message is still there.
+func (c *Consumer) write(ctx context.Context, h *hand, try func(context.Context) error) error {
+	for n := 0; ; n++ {
+		err := c.stillThere(ctx, h)
+		if err == nil {
+			tctx, cancel := context.WithTimeout(ctx, tryFor)
+			err = try(tctx)
+			cancel()
+		}
+		if !errors.Is(err, schema.ErrAway) {
+			return err
+		}
+		// An election answers at once with "no responders": pause.
+		if serr := sleep(ctx, min(100*time.Millisecond<<min(n, 5), 2*time.Second)); serr != nil {
+			return fmt.Errorf("%w: %w", errLeft, err)
+		}
+	}
+}
+
+// stillThere returns errGone where the hand has lapsed and its message has
+// been settled by another.
+func (c *Consumer) stillThere(ctx context.Context, h *hand) error {
+	if !h.lapsed() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, tryFor)
+	defer cancel()
+	m, err := c.Store.Next(ctx, h.stream, h.subject, h.seq, time.Time{})
+	if errors.Is(err, schema.ErrNotFound) || err == nil && m.Sequence != h.seq {
+		return errGone
+	}
+	return err
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// record is step 3: the outcomes of all recipients and all attempts so far, by
+// compare-and-set against what step 1 saw. From here on nobody is sent to
+// twice. The first writer wins; a second adds what it had accepted, and
+// returns errAgain to go on from the winner's record, or errLeft.
+func (c *Consumer) record(ctx context.Context, h *hand, rec *schema.Record) error {
+	for {
+		err := c.write(ctx, h, func(ctx context.Context) error {
+			seq, err := c.Journal.Set(ctx, rec, h.seenSeq, brief(rec, h.seenSeq))
+			if err == nil {
+				h.seen, h.seenSeq = rec, seq
+			}
+			return err
+		})
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, errGone):
+			return errors.Join(errLeft, c.add(ctx, h, rec))
+		case errors.Is(err, schema.ErrConflict):
+			if err := c.overtaken(ctx, h, rec); err != nil {
+				return err
+			}
+		case errors.Is(err, schema.ErrTooLarge) && len(rec.Attempts) > 1:
+			rec.Attempts = rec.Attempts[len(rec.Attempts)-1:]
+		case errors.Is(err, schema.ErrFull):
+			return c.noRoom(h, rec, err)
+		default:
+			return err
+		}
+	}
+}
+
+// overtaken looks at the record that stood in the way. One of an earlier hop
+// only told what else was delivered: nil, try again. Else the other hand has
+// decided, and we add to its record.
+func (c *Consumer) overtaken(ctx context.Context, h *hand, rec *schema.Record) error {
+	var last *schema.Record
+	var seq uint64
+	err := c.write(ctx, h, func(ctx context.Context) (err error) {
+		last, seq, err = c.Journal.Look(ctx, h.own.Line)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if last == nil || last.Hop < h.own.Hop {
+		h.seen, h.seenSeq = last, seq
+		keepDelivered(rec, last)
+		if !rec.Has(schema.StateOpen) {
+			rec.Whole, rec.Event = "", ""
+			conclude(rec)
+		}
+		return nil
+	}
+	c.metrics.overtaken.Inc()
+	if err := c.add(ctx, h, rec); err != nil {
+		return err
+	}
+	if last.Has(schema.StateOpen) {
+		return errLeft // the other hand is at work on those
+	}
+	return errAgain
+}
+
+// brief reports a record that answers for nothing any more: the first of a
+// line of all recipients, everything delivered, nothing to carry on, no letter
+// to mark.
+func brief(rec *schema.Record, expected uint64) bool {
+	return expected == 0 && rec.Line == schema.All && rec.Whole == schema.StateDelivered && rec.DeadSeq == 0
+}
+
+// noRoom: what was delivered is acked all the same, for a lost line of the log
+// is better than a mail that is sent for ever. All else stays where it is, and
+// nothing more is taken.
+func (c *Consumer) noRoom(h *hand, rec *schema.Record, err error) error {
+	c.gate.full()
+	if rec.Whole == schema.StateDelivered && h.own.DeadSeq == 0 {
+		c.metrics.unrecorded.Inc()
+		c.log.Error("delivered, but there is no room for its record; it is acknowledged without one", "id", h.own.Line.ID, "lane", h.own.Line.Lane, "error", err)
+		return nil
+	}
+	c.log.Error("no room for a message's record: it stays in the queue and nothing more is taken until there is room", "id", h.own.Line.ID, "lane", h.own.Line.Lane, "error", err)
+	return errors.Join(c.nak(h), err)
+}

@@ -1,0 +1,87 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"github.com/postrider/postrider/schema"
+)
+
+func TestSlotsGoByWeight(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlots(10, Lanes{{"urgent", 6}, {"normal", 3}, {"bulk", 1}})
+		// Alone, a lane has them all.
+		for range 10 {
+			if err := s.acquire(t.Context(), "bulk"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := make(chan schema.Lane, 100)
+		ctx, cancel := context.WithCancel(t.Context())
+		for _, l := range []schema.Lane{"bulk", "normal", "urgent"} {
+			for range 20 {
+				go func() {
+					if s.acquire(ctx, l) == nil {
+						got <- l
+					}
+				}()
+			}
+		}
+		synctest.Wait()
+		if len(got) > 0 {
+			t.Fatal("a place was given that was not free")
+		}
+		count := map[schema.Lane]int{}
+		for range 10 {
+			s.release("bulk")
+			synctest.Wait()
+			count[<-got]++
+		}
+		if count["urgent"] != 6 || count["normal"] != 3 || count["bulk"] != 1 {
+			t.Errorf("all busy: %v", count)
+		}
+		cancel()
+		synctest.Wait()
+		for l, n := range count {
+			for range n {
+				s.release(l)
+			}
+		}
+		if s.free != 10 {
+			t.Errorf("%d free at the end", s.free)
+		}
+	})
+}
+
+func TestSlotsCanceled(t *testing.T) {
+	t.Parallel()
+	s := newSlots(1, Lanes{{"a", 1}})
+	if err := s.acquire(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.acquire(ctx, "a"); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	s.release("a")
+	if err := s.acquire(t.Context(), "a"); err != nil || s.free != 0 {
+		t.Errorf("after a canceled wait: %v, %d free", err, s.free)
+	}
+}
+
+func TestLanesText(t *testing.T) {
+	t.Parallel()
+	var l Lanes
+	if err := l.UnmarshalText([]byte("urgent=6, bulk")); err != nil || len(l) != 2 || l[1] != (Weighted{"bulk", 1}) {
+		t.Errorf("%v %v", l, err)
+	}
+	for _, bad := range []string{"", "UP=1", "a=0", "a=x", "a,a", "a=1001"} {
+		if l.UnmarshalText([]byte(bad)) == nil {
+			t.Errorf("%q was read", bad)
+		}
+	}
+}

@@ -1,0 +1,134 @@
+package deadletter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// Filter selects dead letters; its zero value selects all.
+type Filter struct {
+	Lane   schema.Lane
+	Reason schema.Reason
+	// Recipient is an address, or "@domain" for all of a domain.
+	Recipient string
+	// Since and Until bound the time of burial.
+	Since, Until time.Time
+}
+
+// Found is a dead letter where it lies.
+type Found struct {
+	*schema.Letter
+	Seq uint64
+	At  time.Time
+	// Recipients are those that are dead; none where the envelope could not be read.
+	Recipients []schema.Recipient
+}
+
+// All yields the letters that the filter selects, oldest first. It ends at the
+// first error, which it yields.
+func (g *Graveyard) All(ctx context.Context, f Filter) iter.Seq2[*Found, error] {
+	return g.each(ctx, f.subject(), f)
+}
+
+// ByID yields the letters of that id, or of that origin.
+func (g *Graveyard) ByID(ctx context.Context, id string) iter.Seq2[*Found, error] {
+	subject := "mail.dead.*." + schema.Token(id) + ".>"
+	if ns, seq, ok := strings.Cut(id, "-"); ok && digits(ns) && digits(seq) && len(ns) > 15 {
+		subject = "mail.dead.*.*." + id + ".*"
+	}
+	return g.each(ctx, subject, Filter{})
+}
+
+func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+func (f Filter) subject() string {
+	if f.Lane == "" {
+		return "mail.dead.>"
+	}
+	return "mail.dead." + string(f.Lane) + ".>"
+}
+
+func (g *Graveyard) each(ctx context.Context, subject string, f Filter) iter.Seq2[*Found, error] {
+	return func(yield func(*Found, error) bool) {
+		// What is buried while we read is not for us: a replay that fails at
+		// once would come up again without end.
+		end := g.now()
+		seq := uint64(1)
+		for {
+			m, err := g.store.Next(ctx, schema.StreamDead, subject, seq, time.Time{})
+			if errors.Is(err, schema.ErrNotFound) {
+				return
+			}
+			if err != nil {
+				yield(nil, fmt.Errorf("read dead letters: %w", err))
+				return
+			}
+			if m.Time.After(end) {
+				return
+			}
+			seq = m.Sequence + 1
+			found, err := parse(m)
+			if err != nil {
+				if !yield(nil, err) {
+					return
+				}
+				continue
+			}
+			if found.Marker == "" && f.match(found) && !yield(found, nil) {
+				return
+			}
+		}
+	}
+}
+
+func parse(m *jetstream.RawStreamMsg) (*Found, error) {
+	line, err := schema.ParseLine(m.Subject)
+	if err != nil {
+		return nil, fmt.Errorf("read dead letter %d: %w", m.Sequence, err)
+	}
+	l, err := schema.ParseLetter(line.Lane, m.Header, m.Data)
+	if err != nil {
+		return nil, fmt.Errorf("read dead letter %d: %w", m.Sequence, err)
+	}
+	return &Found{Letter: l, Seq: m.Sequence, At: m.Time, Recipients: recipients(l)}, nil
+}
+
+// recipients are those of the line that the envelope names.
+func recipients(l *schema.Letter) []schema.Recipient {
+	e, err := schema.Decode(l.Producer, l.Body)
+	if err != nil {
+		return nil
+	}
+	all := e.Recipients()
+	if i, ok := l.Line.Index(); ok && i < len(all) {
+		return all[i : i+1]
+	}
+	return all
+}
+
+func (f Filter) match(l *Found) bool {
+	switch {
+	case f.Reason != "" && l.Reason != f.Reason,
+		!f.Since.IsZero() && l.At.Before(f.Since),
+		!f.Until.IsZero() && l.At.After(f.Until):
+		return false
+	}
+	if f.Recipient == "" {
+		return true
+	}
+	for _, r := range l.Recipients {
+		if strings.EqualFold(r.Address, f.Recipient) ||
+			strings.HasPrefix(f.Recipient, "@") && strings.HasSuffix(strings.ToLower(r.Address), strings.ToLower(f.Recipient)) {
+			return true
+		}
+	}
+	return false
+}

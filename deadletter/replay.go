@@ -1,0 +1,103 @@
+package deadletter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// ErrSettled: the letter needs no replay, because its line has gone on since
+// it was read.
+var ErrSettled = errors.New("it is dead no longer")
+
+// ErrTooOften: the letter has been replayed as often as is allowed.
+var ErrTooOften = errors.New("it has been replayed too often")
+
+// Replay gives the letter a fresh budget and sends it again, to those of its
+// recipients who are dead. However often it is asked, and by how many, the
+// letter goes out once. In this order, so that an end in between loses nothing:
+// the record, the copy, the marker.
+func (g *Graveyard) Replay(ctx context.Context, f *Found, maxReplays int) error {
+	if f.Replays >= maxReplays {
+		return fmt.Errorf("replay %s: %w: %d times", f.Line, ErrTooOften, f.Replays)
+	}
+	rec, err := g.recordReplay(ctx, f)
+	if err != nil {
+		return fmt.Errorf("replay %s: %w", f.Line, err)
+	}
+	if rec == nil {
+		if err := g.Mark(ctx, f.Copy, schema.EventReplayed); err != nil {
+			return err
+		}
+		return fmt.Errorf("replay %s: %w", f.Line, ErrSettled)
+	}
+	c := f.Next()
+	c.Attempts, c.DeadSeq, c.Replays, c.Replayed = 0, f.Seq, rec.Replays, rec.Replayed
+	m := nats.NewMsg(c.Line.LaterSubject())
+	m.Header = c.Headers(f.Producer)
+	schema.Schedule(m.Header, rec.Due, c.Line)
+	m.Data = f.Body
+	if _, _, err := g.store.Put(ctx, m, c.Line.CopyFilter(), 0, c.Hop); err != nil {
+		return fmt.Errorf("replay %s: %w", f.Line, err)
+	}
+	return g.Mark(ctx, f.Copy, schema.EventReplayed)
+}
+
+// recordReplay says in the line's record that the letter was replayed. It is
+// nil where the line has gone past the letter, or all was delivered meanwhile.
+func (g *Graveyard) recordReplay(ctx context.Context, f *Found) (*schema.Record, error) {
+	for {
+		last, seq, err := g.journal.Look(ctx, f.Line)
+		if err != nil {
+			return nil, err
+		}
+		if last != nil {
+			switch {
+			case last.Hop > f.Hop, !last.Has(schema.StateDead) && last.Hop < f.Hop && len(last.Recipients) > 0:
+				return nil, nil
+			case last.Hop == f.Hop && last.Event == schema.EventReplayed:
+				return last, nil // an earlier replayer came no further
+			case last.Hop == f.Hop:
+				return nil, nil
+			}
+		}
+		rec := g.replayed(f, last)
+		if _, err = g.journal.Set(ctx, rec, seq, false); err == nil {
+			return rec, nil
+		}
+		if !errors.Is(err, schema.ErrConflict) {
+			return nil, err
+		}
+	}
+}
+
+// replayed is the record of the replay, from the line's last one, or where
+// that is gone from the letter itself.
+func (g *Graveyard) replayed(f *Found, last *schema.Record) *schema.Record {
+	now := g.now().UTC()
+	rec := &schema.Record{
+		V: schema.RecordVersion, ID: f.Line.ID, Origin: f.Line.Origin, Lane: f.Line.Lane, Line: f.Line.Rcpt,
+		Enqueued: f.Enqueued, Size: int64(len(f.Body)), Attempts: f.Log,
+	}
+	if last != nil {
+		*rec = *last
+		rec.Recipients = append([]schema.RecipientRecord(nil), last.Recipients...)
+	} else {
+		for _, r := range f.Recipients {
+			rec.Recipients = append(rec.Recipients, schema.RecipientRecord{Address: r.Address, Index: r.Index, State: schema.StateDead})
+		}
+	}
+	rec.Hop, rec.Event, rec.Reason, rec.Error = f.Hop, schema.EventReplayed, "", ""
+	rec.At, rec.Due, rec.Replayed, rec.Replays = now, now, now, f.Replays+1
+	rec.Counted, rec.DeadSeq, rec.Whole = 0, f.Seq, schema.StateLater
+	for i := range rec.Recipients {
+		if rec.Recipients[i].State != schema.StateDelivered {
+			rec.Recipients[i].State, rec.Recipients[i].Reason = schema.StateLater, ""
+		}
+	}
+	return rec
+}

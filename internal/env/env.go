@@ -1,0 +1,95 @@
+// Package env reads settings from the environment into the Config structs of
+// the rooms. It reports every problem at once, each by the variable's name,
+// and answers a secret KEY from the file that KEY_FILE names.
+package env
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+
+	"github.com/sethvargo/go-envconfig"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// Lookup finds a variable, like os.LookupEnv.
+type Lookup func(name string) (value string, set bool)
+
+// Validator is a Config that knows its own rules.
+type Validator interface {
+	// Validate reports everything that is wrong, each error naming its variable.
+	Validate() []error
+}
+
+// Read fills the fields of targets, pointers to structs, that bear a tag
+// env:"NAME" and whose variable is set and not empty. What the fields hold
+// before are the defaults. Then it validates those targets that can.
+func Read(ctx context.Context, lookup Lookup, targets ...any) []error {
+	var errs []error
+	for _, target := range targets {
+		v := reflect.ValueOf(target).Elem()
+		broken := false
+		for i := range v.NumField() {
+			if err := readField(ctx, lookup, v.Type().Field(i), v.Field(i)); err != nil {
+				errs = append(errs, err)
+				broken = true
+			}
+		}
+		if val, ok := v.Interface().(Validator); ok && !broken {
+			errs = append(errs, val.Validate()...)
+		}
+	}
+	return errs
+}
+
+// readField reads one variable by itself: envconfig stops at the first error.
+func readField(ctx context.Context, lookup Lookup, f reflect.StructField, v reflect.Value) error {
+	name, ok := f.Tag.Lookup("env")
+	if !ok {
+		return nil
+	}
+	value, set, err := find(lookup, name, f.Type == reflect.TypeFor[schema.Secret]())
+	if err != nil || !set || value == "" {
+		return err
+	}
+	one := reflect.New(reflect.StructOf([]reflect.StructField{{Name: f.Name, Type: f.Type, Tag: f.Tag}}))
+	err = envconfig.ProcessWith(ctx, &envconfig.Config{
+		Target: one.Interface(), Lookuper: envconfig.MapLookuper(map[string]string{name: value}),
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, cause(err, f.Name))
+	}
+	v.Set(one.Elem().Field(0))
+	return nil
+}
+
+// cause is the error without the name of the Go field.
+func cause(err error, field string) error {
+	if s, ok := strings.CutPrefix(err.Error(), field+": "); ok {
+		return fmt.Errorf("%s", s)
+	}
+	return err
+}
+
+// find reads KEY, or for a secret the file that KEY_FILE names.
+func find(lookup Lookup, name string, secret bool) (string, bool, error) {
+	value, set := lookup(name)
+	if !secret {
+		return value, set, nil
+	}
+	file, fromFile := lookup(name + "_FILE")
+	if !fromFile || file == "" {
+		return value, set, nil
+	}
+	if set && value != "" {
+		return "", false, fmt.Errorf("%s, %s_FILE: set one of them, not both", name, name)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", false, fmt.Errorf("%s_FILE: %w", name, err)
+	}
+	return strings.TrimRight(string(b), "\r\n"), true, nil
+}

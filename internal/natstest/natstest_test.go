@@ -1,0 +1,52 @@
+package natstest_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/schema"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestRestartAndKill(t *testing.T) {
+	t.Parallel()
+	const lane = schema.Lane("normal")
+	b := natstest.StartWith(t, natstest.Options{AckWait: time.Second})
+	q, err := b.Conn.JS().Consumer(t.Context(), lane.SendStream(), lane.FreshConsumer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := q.CachedInfo().Config.AckWait; got != time.Second {
+		t.Errorf("AckWait = %v", got)
+	}
+	epoch, url := b.Conn.Epoch(), b.Config.URL
+	for name, again := range map[string]func(testing.TB){"restart": b.Restart, "kill": b.Kill} {
+		if _, err := b.Conn.Publish(t.Context(), lane, "", nil, []byte(name)); err != nil {
+			t.Fatal(err)
+		}
+		again(t)
+		if b.Embedded.URL() != url {
+			t.Errorf("after a %s the URL is %s, was %s", name, b.Embedded.URL(), url)
+		}
+		if e := b.Conn.Epoch(); e <= epoch {
+			t.Errorf("a %s left Epoch at %d", name, e)
+		} else {
+			epoch = e
+		}
+		m, err := q.Next(jetstream.FetchMaxWait(20 * time.Second))
+		if err != nil {
+			t.Fatalf("after a %s: %v", name, err)
+		}
+		if string(m.Data()) != name {
+			t.Errorf("after a %s: %q", name, m.Data())
+		}
+		if err := m.DoubleAck(t.Context()); err != nil {
+			t.Errorf("after a %s: %v", name, err)
+		}
+	}
+}

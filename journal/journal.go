@@ -1,0 +1,125 @@
+// Package journal keeps the record of each line: what is known of it at its
+// last hop. A record is looked at before a message is sent, and set by
+// compare-and-set after, so that of two hands that hold one message only one
+// decides. What it writes is also the log that people read, by way of
+// MAIL_EVENT, which the broker fills from the records.
+//
+// It decides nothing and retries nothing.
+package journal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// BriefTTL is how long a record lives that answers for nothing any more: long
+// enough for every late redelivery but those after a long stop of everything,
+// which ask MAIL_EVENT.
+const BriefTTL = 10 * time.Minute
+
+// Store reads streams from their leader and writes by compare-and-set. Its
+// errors are those of package schema.
+type Store interface {
+	// Last is the last message whose subject matches; [schema.ErrNotFound].
+	Last(ctx context.Context, stream, subject string) (*jetstream.RawStreamMsg, error)
+	// Next is the first message from seq on, or where seq is 0 from that time
+	// on, whose subject matches; [schema.ErrNotFound].
+	Next(ctx context.Context, stream, subject string, seq uint64, since time.Time) (*jetstream.RawStreamMsg, error)
+	// Set publishes m where the last sequence on filter is the expected one, 0
+	// for none; [schema.ErrConflict].
+	Set(ctx context.Context, m *nats.Msg, filter string, expected uint64) (uint64, error)
+}
+
+// Journal reads and writes records.
+type Journal struct {
+	store Store
+}
+
+// New is a journal on that store.
+func New(s Store) *Journal { return &Journal{store: s} }
+
+// Look is the last record of the line and its sequence; nil and 0 where there
+// is none.
+func (j *Journal) Look(ctx context.Context, l schema.Line) (*schema.Record, uint64, error) {
+	return j.last(ctx, l, l.RecordSubject())
+}
+
+// LookByOrigin is [Journal.Look] for a message whose id is not known because
+// nobody dares to decode it.
+func (j *Journal) LookByOrigin(ctx context.Context, l schema.Line) (*schema.Record, uint64, error) {
+	return j.last(ctx, l, l.RecordFilter())
+}
+
+func (j *Journal) last(ctx context.Context, l schema.Line, filter string) (*schema.Record, uint64, error) {
+	m, err := j.store.Last(ctx, schema.StreamRecord, filter)
+	switch {
+	case errors.Is(err, schema.ErrNotFound):
+		return nil, 0, nil
+	case err != nil:
+		return nil, 0, fmt.Errorf("look at the record of %s: %w", l, err)
+	}
+	r, err := schema.DecodeRecord(m.Data)
+	if err != nil {
+		return nil, 0, fmt.Errorf("look at the record of %s (sequence %d): %w", l, m.Sequence, err)
+	}
+	return r, m.Sequence, nil
+}
+
+// Set makes r the last record of its line, where the last one's sequence is
+// the expected one (0: there is none); else [schema.ErrConflict]. A brief
+// record is forgotten after [BriefTTL].
+func (j *Journal) Set(ctx context.Context, r *schema.Record, expected uint64, brief bool) (uint64, error) {
+	l := r.LineOf()
+	b, err := r.Encode()
+	if err != nil {
+		return 0, err
+	}
+	m := nats.NewMsg(l.RecordSubject())
+	m.Data = b
+	if brief {
+		m.Header.Set(jetstream.MsgTTLHeader, BriefTTL.String())
+	}
+	seq, err := j.store.Set(ctx, m, m.Subject, expected)
+	if errors.Is(err, schema.ErrConflict) {
+		// The answer to an earlier try may have been lost: then it is our own
+		// record that stands in the way.
+		last, lerr := j.store.Last(ctx, schema.StreamRecord, m.Subject)
+		if lerr == nil && bytes.Equal(last.Data, b) {
+			return last.Sequence, nil
+		}
+	}
+	if err != nil {
+		return 0, fmt.Errorf("record %s of %s: %w", r.Event, l, err)
+	}
+	return seq, nil
+}
+
+// Find searches the log for the line's last record at that hop or above, for
+// when the record itself has expired; nil where the log has none. It reads the
+// entries of the line's bucket from its enqueue time on.
+func (j *Journal) Find(ctx context.Context, l schema.Line, hop int, enqueued time.Time) (*schema.Record, error) {
+	var found *schema.Record
+	var seq uint64
+	for {
+		m, err := j.store.Next(ctx, schema.StreamEvent, l.EventSubject(), seq, enqueued)
+		if errors.Is(err, schema.ErrNotFound) {
+			return found, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("search the log for %s: %w", l, err)
+		}
+		seq = m.Sequence + 1
+		r, err := schema.DecodeRecord(m.Data)
+		if err == nil && r.LineOf() == l && r.Hop >= hop {
+			found = r
+		}
+	}
+}
