@@ -5,8 +5,8 @@
 // The order of use is [StartEmbedded] and [Embedded.Connect] (one machine) or
 // [Dial] (a broker elsewhere), then [Provision], then the methods of [Conn].
 //
-// What an acknowledged publish promises is kept by synced writes (the embedded
-// broker's only mode) or by replicas that do not lose power together;
+// What an acknowledged publish promises is kept by synced writes (as the
+// embedded broker does them) or by replicas that do not lose power together;
 // [Provision] warns where it finds neither.
 //
 // It takes no messages and settles none: that is package consumer's. It never

@@ -6,13 +6,12 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/schema"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 const (
 	normal = schema.Lane("normal")

@@ -181,3 +181,21 @@ func TestPutOverARestart(t *testing.T) {
 		}
 	}
 }
+
+func TestNothingIsSentAfterItWasGivenUp(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	lost := b.Conn.NC().StatusChanged(nats.RECONNECTING)
+	shutdown(t, b.Embedded)
+	<-lost
+	ctx, cancel := briefly(t)
+	defer cancel()
+	if _, _, err := b.Conn.Putter(nil).Put(ctx, atHop(letter.DeadSubject(), 1), "", 0, 1); !errors.Is(err, broker.ErrAway) {
+		t.Fatalf("Put while disconnected = %v, want ErrAway", err)
+	}
+	// A client's buffer would be sent on at once.
+	b.Restart(t)
+	if m, err := b.Conn.Last(within(t), schema.StreamDead, letter.DeadSubject()); !errors.Is(err, broker.ErrNotFound) {
+		t.Errorf("after the reconnect there is %v, %v", m, err)
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/postrider/postrider/schema"
 )
@@ -50,7 +51,7 @@ func checkLetter(t testing.TB, e *schema.Envelope, l *Letter, b []byte) {
 }
 
 // encodedWord stands between spaces: what looks like one in a local part is none.
-var encodedWord = regexp.MustCompile(` =\?utf-8\?[qb]\?[^ ]*\?=( |$)`)
+var encodedWord = regexp.MustCompile(` =\?utf-8\?[qb]\?[^? ]*\?=( |\r|$)`)
 
 // checkBytes: RFC 5321 section 2.3.8 and 4.5.3.1.6, and 7 bits.
 func checkBytes(t testing.TB, l *Letter, b []byte) {
@@ -64,6 +65,11 @@ func checkBytes(t testing.TB, l *Letter, b []byte) {
 		}
 		if encodedWord.MatchString(line) && len(line) > lineLength {
 			t.Errorf("line with an encoded word above %d: %q", lineLength, line)
+		}
+	}
+	for _, w := range encodedWord.FindAllString(string(b), -1) {
+		if s, err := new(mime.WordDecoder).Decode(strings.TrimSpace(w)); err != nil || !utf8.ValidString(s) {
+			t.Errorf("%q holds no whole characters: %q, %v (RFC 2047 section 5)", w, s, err)
 		}
 	}
 	if eight := slices.ContainsFunc(b, func(c byte) bool { return c >= 0x80 }); eight != l.EightBit || eight && !l.UTF8 {

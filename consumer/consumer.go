@@ -116,6 +116,9 @@ var errDrained = errors.New("the time to drain is over")
 // Config.Drain, and hands back the rest.
 func (c *Consumer) Run(ctx context.Context) error {
 	sources, err := c.open(ctx)
+	if ctx.Err() != nil {
+		return nil // told to stop before it had begun
+	}
 	if err != nil {
 		return err
 	}

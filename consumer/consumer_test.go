@@ -13,7 +13,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/deadletter"
@@ -22,7 +21,7 @@ import (
 	"github.com/postrider/postrider/schema"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 const lane schema.Lane = "normal"
 
@@ -212,14 +211,20 @@ type bench struct {
 	cfg    Config
 }
 
+// running bounds the benches at work at once: each has a broker that syncs
+// every write, and leases are short here.
+var running = make(chan struct{}, 3)
+
 func newBench(t *testing.T) *bench {
 	t.Helper()
+	running <- struct{}{}
+	t.Cleanup(func() { <-running })
 	b := &bench{t: t, books: newBooks(), cfg: DefaultConfig()}
-	b.broker = natstest.StartWith(t, natstest.Options{AckWait: time.Second}, lane)
+	b.broker = natstest.StartWith(t, natstest.Options{AckWait: 2 * time.Second}, lane)
 	b.store = b.broker.Conn.Store()
 	b.yard = deadletter.New(b.store, journal.New(b.store), b.broker.Conn.Now)
 	b.cfg.Lanes = Lanes{{lane, 1}}
-	b.cfg.AckWait = time.Second
+	b.cfg.AckWait = 2 * time.Second
 	b.cfg.Slots = 4
 	b.cfg.RetryAfter = Durations{200 * time.Millisecond}
 	b.cfg.PauseMin, b.cfg.PauseMax = 50*time.Millisecond, 100*time.Millisecond
@@ -281,10 +286,10 @@ func (b *bench) publishWith(id, more string, to ...string) {
 // eventually waits until the condition holds.
 func (b *bench) eventually(what string, cond func() bool) {
 	b.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for !cond() {
 		if time.Now().After(deadline) {
-			b.t.Fatalf("in vain: %s; books %v; in the queue %d", what, b.books.told, b.queued())
+			b.t.Fatalf("in vain: %s; %d told, %d in the queue", what, len(b.books.told), b.queued())
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -331,3 +336,5 @@ func (b *bench) accepted(id string, want map[string]int) {
 		}
 	}
 }
+
+func newDiscard() *slog.Logger { return slog.New(slog.DiscardHandler) }

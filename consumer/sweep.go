@@ -44,9 +44,10 @@ func (c *Consumer) sweepOnce(ctx, settling context.Context, s *source) error {
 
 // handedOut is the sequence up to which the consumer is done: its ack floor,
 // or with nothing pending the last it delivered. What still lies there is
-// stranded; counting gave false alarms.
+// stranded; counting gave false alarms. (What waits after a nak counts as
+// pending; NumRedelivered counts the stranded themselves.)
 func handedOut(info *jetstream.ConsumerInfo) uint64 {
-	if info.NumPending == 0 && info.NumAckPending == 0 && info.NumRedelivered == 0 {
+	if info.NumPending == 0 && info.NumAckPending == 0 {
 		return info.Delivered.Stream
 	}
 	return info.AckFloor.Stream

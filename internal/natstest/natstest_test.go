@@ -5,13 +5,12 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/schema"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 func TestRestartAndKill(t *testing.T) {
 	t.Parallel()

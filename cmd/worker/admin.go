@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// admin serves probes and metrics, and nothing that acts.
+type admin struct {
+	server *http.Server
+	addr   string
+	check  atomic.Pointer[func() bool]
+	began  atomic.Bool
+}
+
+func startAdmin(addr string, reg *prometheus.Registry, log *slog.Logger) (*admin, error) {
+	l, err := net.Listen("tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("ADMIN_ADDR: %s is taken, perhaps by another worker: set ADMIN_ADDR to another address, like 127.0.0.1:0", addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ADMIN_ADDR: %w", err)
+	}
+	a := &admin{addr: l.Addr().String()}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	// Only that the process lives: an outage of the broker must not restart
+	// every worker.
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
+	mux.HandleFunc("GET /startupz", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.began.Load()) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		check := a.check.Load()
+		answer(w, check != nil && (*check)())
+	})
+	a.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	go func() {
+		if err := a.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("probes and metrics are not served any more", "error", err)
+		}
+	}()
+	return a, nil
+}
+
+// ready sets what /readyz answers by; nil for a worker that is stopping.
+func (a *admin) ready(check func() bool) {
+	if check == nil {
+		a.check.Store(nil)
+		return
+	}
+	a.began.Store(true)
+	a.check.Store(&check)
+}
+
+func (a *admin) close(ctx context.Context) error { return a.server.Shutdown(ctx) }
+
+func answer(w http.ResponseWriter, good bool) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if !good {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, "no")
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}

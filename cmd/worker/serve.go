@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/consumer"
+	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/internal/devrelay"
+	"github.com/postrider/postrider/journal"
+	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/smtp"
+)
+
+// worker is what serve has started.
+type worker struct {
+	set      *settings
+	log      *slog.Logger
+	reg      *prometheus.Registry
+	admin    *admin
+	embedded *broker.Embedded // nil with NATS_URL
+	conn     *broker.Conn
+	dev      *devrelay.Relay // nil with SMTP_URL
+	relay    *smtp.Relay
+	closers  []closer
+}
+
+// closer stops one part.
+type closer struct {
+	name  string
+	close func(ctx context.Context) error
+}
+
+// closeFor bounds the stop of each part.
+const closeFor = 10 * time.Second
+
+// serve starts every part, takes mail until ctx ends, and stops the parts in
+// reverse.
+func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) (err error) {
+	text := s.text(stdout)
+	w := &worker{set: s, reg: prometheus.NewRegistry(), log: newLogger(s, text, stdout, stderr)}
+	w.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	defer func() { err = errors.Join(err, w.close()) }()
+	for _, start := range []func(context.Context) error{w.startAdmin, w.startBroker, w.provision, w.startRelay} {
+		if err := start(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil // told to stop before it had begun
+			}
+			return err
+		}
+	}
+	tell := &teller{w: w, out: stdout, text: text}
+	c := consumer.New(s.consumer, w.parts(tell))
+	w.admin.ready(w.conn.NC().IsConnected)
+	stopping := context.AfterFunc(ctx, func() { w.admin.ready(nil) })
+	defer stopping()
+	tell.hello()
+	return c.Run(ctx)
+}
+
+func (w *worker) onClose(name string, f func(ctx context.Context) error) {
+	w.closers = append(w.closers, closer{name, f})
+}
+
+func (w *worker) close() error {
+	var errs []error
+	for i := len(w.closers) - 1; i >= 0; i-- {
+		ctx, cancel := context.WithTimeout(context.Background(), closeFor)
+		if err := w.closers[i].close(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", w.closers[i].name, err))
+		}
+		cancel()
+	}
+	return errors.Join(errs...)
+}
+
+func (w *worker) startAdmin(context.Context) error {
+	var err error
+	if w.admin, err = startAdmin(w.set.worker.AdminAddr, w.reg, w.log); err != nil {
+		return &configError{err}
+	}
+	w.onClose("admin server", w.admin.close)
+	return nil
+}
+
+func (w *worker) startBroker(ctx context.Context) (err error) {
+	if !w.set.embedded() {
+		if err := w.refuseMailLeft(ctx); err != nil {
+			return err
+		}
+		if w.conn, err = broker.Dial(ctx, w.set.broker, w.log); err != nil {
+			return err
+		}
+		w.onClose("connection to the broker", w.closeConn)
+		return nil
+	}
+	w.embedded, err = broker.StartEmbedded(ctx, w.set.broker, w.set.consumer.Lanes.Names(), w.log)
+	if err != nil {
+		return &configError{err}
+	}
+	w.onClose("embedded broker", w.embedded.Shutdown)
+	if w.conn, err = w.embedded.Connect(ctx); err != nil {
+		return err
+	}
+	w.onClose("connection to the broker", w.closeConn)
+	return nil
+}
+
+func (w *worker) closeConn(context.Context) error {
+	w.conn.Close()
+	return nil
+}
+
+// refuseMailLeft keeps mail of an embedded broker from being forgotten when
+// another broker is named.
+func (w *worker) refuseMailLeft(ctx context.Context) error {
+	n, err := broker.MailLeft(ctx, w.set.broker, w.log)
+	if errors.Is(err, broker.ErrDirInUse) {
+		return nil // another worker is sending it
+	}
+	if err != nil {
+		return &configError{err}
+	}
+	if n > 0 {
+		return &configError{fmt.Errorf("DATA_DIR %s still holds %d messages of the embedded broker, which a worker with NATS_URL would never send: run a worker without NATS_URL until they are sent, or set DATA_DIR to another directory", w.set.broker.DataDir, n)}
+	}
+	return nil
+}
+
+func (w *worker) provision(ctx context.Context) error {
+	lanes := w.set.consumer.Lanes.Names()
+	warnings, err := broker.Provision(ctx, w.conn, lanes, w.set.broker)
+	if err != nil {
+		if errors.Is(err, schema.ErrAway) {
+			return err
+		}
+		return &configError{err}
+	}
+	for _, sentence := range warnings {
+		w.log.Warn(sentence)
+	}
+	// What stands at the broker counts: all workers share the consumers.
+	w.set.consumer.AckWait = w.set.broker.AckWait
+	for _, l := range lanes {
+		for stream, name := range map[string]string{l.SendStream(): l.FreshConsumer(), l.LaterStream(): l.DueConsumer()} {
+			d, err := w.conn.AckWait(ctx, stream, name)
+			if err != nil {
+				return err
+			}
+			w.set.consumer.AckWait = min(w.set.consumer.AckWait, d)
+		}
+	}
+	return nil
+}
+
+func (w *worker) startRelay(ctx context.Context) (err error) {
+	if w.set.development() {
+		cfg := devrelay.DefaultConfig()
+		cfg.Dir = filepath.Join(w.set.broker.DataDir, "sent")
+		if w.dev, err = devrelay.Start(ctx, cfg, w.log); err != nil {
+			return &configError{err}
+		}
+		w.onClose("development relay", w.dev.Close)
+		w.set.smtp.URL = w.dev.URL()
+	}
+	if w.relay, err = smtp.New(w.set.smtp, w.log, w.reg); err != nil {
+		return &configError{err}
+	}
+	w.onClose("sessions with the relay", w.relay.Close)
+	return nil
+}
+
+func (w *worker) parts(tell *teller) consumer.Parts {
+	store := w.conn.Store()
+	j := journal.New(store)
+	return consumer.Parts{
+		NATS: w.conn.NC(), JetStream: w.conn.JS(), Link: w.conn, Now: w.conn.Now, Room: w.conn.Room,
+		Store: store, Journal: j, Graveyard: deadletter.New(store, j, w.conn.Now), Relay: w.relay,
+		Repair: func(ctx context.Context) error {
+			_, err := broker.Provision(ctx, w.conn, w.set.consumer.Lanes.Names(), w.set.broker)
+			return err
+		},
+		Settled: tell.settled, Log: w.log, Metrics: w.reg,
+	}
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/consumer"
+	"github.com/postrider/postrider/internal/env"
+	"github.com/postrider/postrider/smtp"
+)
+
+// settings are those of all rooms.
+type settings struct {
+	broker   broker.Config
+	smtp     smtp.Config
+	consumer consumer.Config
+	worker   workerConfig
+}
+
+// workerConfig is what concerns the process itself.
+type workerConfig struct {
+	AdminAddr string `env:"ADMIN_ADDR" help:"Address of /livez, /readyz, /startupz and /metrics."`
+	LogFormat string `env:"LOG_FORMAT" help:"text for people, json for machines; auto is text on a terminal and with the development relay."`
+	LogLevel  string `env:"LOG_LEVEL" help:"debug, info, warn or error."`
+}
+
+// Validate reports everything that is wrong, each error naming its variable.
+func (c workerConfig) Validate() []error {
+	var errs []error
+	if _, _, err := net.SplitHostPort(c.AdminAddr); err != nil {
+		errs = append(errs, fmt.Errorf("ADMIN_ADDR: %q is not host:port", c.AdminAddr))
+	}
+	if !slices.Contains([]string{"auto", "text", "json"}, c.LogFormat) {
+		errs = append(errs, fmt.Errorf("LOG_FORMAT: %q is not text, json or auto", c.LogFormat))
+	}
+	if _, ok := levels[c.LogLevel]; !ok {
+		errs = append(errs, fmt.Errorf("LOG_LEVEL: %q is not debug, info, warn or error", c.LogLevel))
+	}
+	return errs
+}
+
+// configError is a problem that passes only when somebody changes something:
+// a setting, or what holds a port or a directory.
+type configError struct{ error }
+
+func (e *configError) Unwrap() error { return e.error }
+
+func readSettings(ctx context.Context, lookup env.Lookup) (*settings, []error) {
+	s := &settings{
+		broker: broker.DefaultConfig(), smtp: smtp.DefaultConfig(), consumer: consumer.DefaultConfig(),
+		worker: workerConfig{AdminAddr: "127.0.0.1:8026", LogFormat: "auto", LogLevel: "info"},
+	}
+	errs := env.Read(ctx, lookup, &s.broker, &s.smtp.Timeouts, &s.smtp, &s.consumer, &s.worker)
+	if s.broker.URL != "" && s.smtp.URL == "" {
+		errs = append(errs, errors.New("SMTP_URL: is not set: with NATS_URL a relay is needed, like smtp://relay.example.com:587"))
+	}
+	s.consumer.Slots = s.smtp.MaxSessions
+	s.consumer.PauseMin, s.consumer.PauseMax = s.smtp.RelayPauseMin, s.smtp.RelayPauseMax
+	return s, errs
+}
+
+// embedded reports that the worker runs a broker of its own.
+func (s *settings) embedded() bool { return s.broker.URL == "" }
+
+// development reports that the worker runs a relay of its own.
+func (s *settings) development() bool { return s.embedded() && s.smtp.URL == "" }

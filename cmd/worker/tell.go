@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/postrider/postrider/schema"
+)
+
+var levels = map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+
+// text reports that people read what the worker prints.
+func (s *settings) text(out io.Writer) bool {
+	switch s.worker.LogFormat {
+	case "text":
+		return true
+	case "json":
+		return false
+	}
+	if s.development() {
+		return true
+	}
+	f, ok := out.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// newLogger logs to stderr for people, whose mail stands on stdout, else all
+// to stdout.
+func newLogger(s *settings, text bool, stdout, stderr io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: levels[s.worker.LogLevel]}
+	if text {
+		return slog.New(slog.NewTextHandler(stderr, o))
+	}
+	return slog.New(slog.NewJSONHandler(stdout, o))
+}
+
+// teller says what became of each mail, in the form that the reader expects.
+type teller struct {
+	w   *worker
+	mu  sync.Mutex
+	out io.Writer
+	// text is decided before the development relay has an address.
+	text bool
+}
+
+// command is how a command of ours is started here: as this worker was, by its
+// own path or by "go run".
+func command(name string) string {
+	self, err := os.Executable()
+	if err != nil || strings.Contains(self, string(filepath.Separator)+"go-build") {
+		return "go run ./cmd/" + name
+	}
+	if filepath.Base(os.Args[0]) == os.Args[0] {
+		return name // found by PATH
+	}
+	return filepath.Join(filepath.Dir(os.Args[0]), name)
+}
+
+// at is what a command needs before its name to reach this worker's broker.
+func (t *teller) at() string {
+	var vars []string
+	if t.w.embedded != nil {
+		if url := t.w.embedded.URL(); url != "nats://127.0.0.1:4222" {
+			vars = append(vars, "NATS_URL="+url)
+		}
+		if dir := t.w.set.broker.DataDir; filepath.Clean(dir) != "data" {
+			vars = append(vars, "DATA_DIR="+dir)
+		}
+	} else {
+		vars = append(vars, "NATS_URL="+t.w.conn.NC().ConnectedUrlRedacted())
+	}
+	if len(vars) == 0 {
+		return ""
+	}
+	return strings.Join(vars, " ") + " "
+}
+
+func (t *teller) hello() {
+	where := "the broker at " + t.w.conn.NC().ConnectedUrlRedacted()
+	if t.w.embedded != nil {
+		where = fmt.Sprintf("an embedded broker at %s, its mail in %s", t.w.embedded.URL(), t.w.set.broker.DataDir)
+	}
+	relay := "the relay " + t.w.relay.Name()
+	if t.w.dev != nil {
+		relay = fmt.Sprintf("the development relay: each mail is kept in %s and sent nowhere", filepath.Join(t.w.set.broker.DataDir, "sent"))
+	}
+	lanes, _ := t.w.set.consumer.Lanes.MarshalText()
+	next := t.at() + command("publish") + ` --from you@example.com --to ann@example.net --subject Hello --text "My first mail"`
+	if !t.text {
+		t.w.log.Info("worker started", "broker", where, "relay", relay, "lanes", string(lanes), "admin", t.w.admin.addr, "publish", next)
+		return
+	}
+	fmt.Fprintf(t.out, `Postrider takes mail from %s
+  and hands it to %s.
+Lanes: %s. Probes and metrics: http://%s
+Publish a mail, in another terminal:
+
+  %s
+
+`, where, relay, lanes, t.w.admin.addr, next)
+}
+
+// settled says what became of a message at this hop.
+func (t *teller) settled(rec *schema.Record) {
+	if !t.text {
+		t.log(rec)
+		return
+	}
+	var b strings.Builder
+	if len(rec.Recipients) == 0 {
+		fmt.Fprintf(&b, "%-10s %s: %s\n", rec.Event, rec.ID, rec.Error)
+		t.replayLine(&b, rec)
+	}
+	for _, x := range rec.Recipients {
+		t.recipient(&b, rec, x)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, _ = io.WriteString(t.out, b.String())
+}
+
+func (t *teller) recipient(b *strings.Builder, rec *schema.Record, x schema.RecipientRecord) {
+	switch x.State {
+	case schema.StateDelivered:
+		fmt.Fprintf(b, "delivered  %s to %s%s\n", rec.ID, x.Address, t.kept(x))
+	case schema.StateLater:
+		fmt.Fprintf(b, "%-10s %s to %s%s; next attempt at %s\n", rec.Event, rec.ID, x.Address, said(x), rec.Due.Local().Format(time.TimeOnly))
+	case schema.StateDead:
+		fmt.Fprintf(b, "dead       %s to %s: %s%s\n", rec.ID, x.Address, x.Reason, said(x))
+		t.replayLine(b, rec)
+	}
+}
+
+func (t *teller) replayLine(b *strings.Builder, rec *schema.Record) {
+	fmt.Fprintf(b, "           send it again: %s%s dead replay %s\n", t.at(), command("mailq"), rec.ID)
+}
+
+// kept is where the development relay keeps the mail, or the relay's name for it.
+func (t *teller) kept(x schema.RecipientRecord) string {
+	if t.w.dev != nil {
+		if path, ok := t.w.dev.Path(x.QueueID); ok {
+			return ": " + path
+		}
+	}
+	if x.QueueID == "" {
+		return ""
+	}
+	return " as " + x.QueueID
+}
+
+func said(x schema.RecipientRecord) string {
+	if x.Code == 0 {
+		if x.Reply == "" {
+			return ""
+		}
+		return ", " + x.Reply
+	}
+	return fmt.Sprintf(", %d %s", x.Code, strings.TrimSpace(x.Enhanced+" "+x.Reply))
+}
+
+// log is the same for machines: one line for a record.
+func (t *teller) log(rec *schema.Record) {
+	level := slog.LevelInfo
+	if rec.Whole == schema.StateDead || rec.Has(schema.StateDead) {
+		level = slog.LevelWarn
+	}
+	attrs := []any{"id", rec.ID, "lane", rec.Lane, "line", rec.Line, "hop", rec.Hop, "attempt", rec.Counted,
+		"queue_ms", rec.At.Sub(rec.Enqueued).Milliseconds(), "recipients", len(rec.Recipients)}
+	if n := len(rec.Attempts); n > 0 {
+		a := rec.Attempts[n-1]
+		attrs = append(attrs, "relay", a.Relay, "session", a.Session, "connect_ms", a.ConnectMS, "data_ms", a.DataMS, "dot_ms", a.DotMS)
+		if len(a.Outcomes) > 0 {
+			o := a.Outcomes[len(a.Outcomes)-1]
+			attrs = append(attrs, "code", o.Code, "enhanced", o.Enhanced, "reply", o.Reply)
+		}
+	}
+	if !rec.Due.IsZero() && rec.Has(schema.StateLater) {
+		attrs = append(attrs, "next_attempt", rec.Due)
+	}
+	if rec.Error != "" {
+		attrs = append(attrs, "error", rec.Error)
+	}
+	t.w.log.Log(context.Background(), level, string(rec.Event), attrs...)
+}

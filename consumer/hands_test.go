@@ -1,0 +1,671 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/schema"
+)
+
+// These tests hold one message in two hands, or in one that should have let
+// go. Hands are made by pulling, so that each moment is the test's to choose.
+
+// pull takes the next message of a consumer.
+func (b *bench) pull(c *Consumer, stream, name string) *hand {
+	b.t.Helper()
+	q, err := c.JetStream.Consumer(b.t.Context(), stream, name)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	m, err := q.Next(jetstream.FetchMaxWait(10 * time.Second))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	l := c.leases.hold(m)
+	b.t.Cleanup(l.release)
+	h, err := take(m, l)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return h
+}
+
+func (b *bench) pullFresh(c *Consumer) *hand {
+	b.t.Helper()
+	return b.pull(c, lane.SendStream(), lane.FreshConsumer())
+}
+
+// idle is a worker that takes nothing by itself. Its leases are long: these
+// tests are not about time.
+func (b *bench) idle() *Consumer {
+	cfg := b.cfg
+	cfg.AckWait = time.Hour
+	return New(cfg, b.parts0())
+}
+
+// twin is a second hand on the same delivery.
+func twin(h *hand) *hand {
+	t := *h
+	return &t
+}
+
+func (b *bench) record(l schema.Line) *schema.Record {
+	b.t.Helper()
+	rec, _, err := b.parts0().Journal.Look(b.t.Context(), l)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return rec
+}
+
+// TestSecondHandAdds has two hands send one message: the second one's relay
+// accepts what the first one's did not. What was accepted is neither sent
+// again nor left dead, and nobody else is lost.
+func TestSecondHandAdds(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		to   []string
+		// sent is how often each was accepted in the end, dead who lies dead.
+		sent map[string]int
+		dead []string
+	}{
+		{"failed alone, then accepted", []string{"550x1@a.example"}, map[string]int{"550x1@a.example": 1}, nil},
+		{"deferred alone, then accepted", []string{"450x1@a.example"}, map[string]int{"450x1@a.example": 1}, nil},
+		{
+			"one of a whole letter", []string{"550x1@a.example", "551@b.example", "552@c.example"},
+			map[string]int{"550x1@a.example": 1, "551@b.example": 0, "552@c.example": 0}, []string{"1", "2"},
+		},
+		{
+			"one of a whole deferral", []string{"450x1@a.example", "450x3@b.example", "450x3@c.example"},
+			map[string]int{"450x1@a.example": 1, "450x3@b.example": 1, "450x3@c.example": 1}, nil,
+		},
+		{
+			"singles", []string{"ann@a.example", "450x1@b.example", "550x1@c.example", "551@d.example"},
+			// Ann's second acceptance is the double that two hands cost.
+			map[string]int{"ann@a.example": 2, "450x1@b.example": 1, "550x1@c.example": 1, "551@d.example": 0}, []string{"3"},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			w := b.idle()
+			b.publish("m", c.to...)
+			slow := b.pullFresh(w)
+			quick := twin(slow)
+			quick.msg = deaf{quick.msg} // it dies before its ack
+			nested := false
+			b.books.hold = func(schema.Message) {
+				if nested {
+					return
+				}
+				nested = true
+				if err := w.settle(t.Context(), t.Context(), lane, quick); err != nil && !errors.Is(err, errLeft) {
+					t.Errorf("the quick hand: %v", err)
+				}
+			}
+			// The quick hand deletes the message when nobody answers its acks, so
+			// the slow one is told by an answer in the way: it may find it gone.
+			if err := w.settle(t.Context(), t.Context(), lane, slow); err != nil && !errors.Is(err, errLeft) {
+				t.Errorf("the slow hand: %v", err)
+			}
+			b.work(nil)
+			b.settled()
+			b.accepted("m", c.sent)
+			var dead []string
+			for _, l := range b.dead() {
+				dead = append(dead, l.Line.Rcpt)
+			}
+			if fmt.Sprint(dead) != fmt.Sprint(c.dead) {
+				t.Errorf("dead letters of %v, want %v", dead, c.dead)
+			}
+		})
+	}
+}
+
+// deaf is a message whose acks get no answer.
+type deaf struct{ jetstream.Msg }
+
+func (deaf) DoubleAck(context.Context) error { return nats.ErrNoResponders }
+
+// TestUnansweredAckEndsInDelete: a killed broker ignores acks above its
+// rolled-back pointer; sessions that waited for it stood still.
+func TestUnansweredAckEndsInDelete(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.idle()
+	b.publish("m", "ann@example.net")
+	h := b.pullFresh(w)
+	h.msg = deaf{h.msg}
+	if err := w.settle(t.Context(), t.Context(), lane, h); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.queued(); n != 0 {
+		t.Errorf("%d messages left", n)
+	}
+	if err := w.ack(t.Context(), h); err != nil {
+		t.Errorf("delete what is gone: %v", err)
+	}
+}
+
+// TestLapsedHandWhoseMessageIsGone neither sends, nor records, nor carries on.
+func TestLapsedHandWhoseMessageIsGone(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.idle()
+	b.publish("m", "450x1@example.net")
+	h := b.pullFresh(w)
+	if err := w.Store.Delete(t.Context(), h.stream, h.seq); err != nil {
+		t.Fatal(err)
+	}
+	h.lease.renewed = time.Now().Add(-2 * time.Hour)
+	if err := w.settle(t.Context(), t.Context(), lane, h); !errors.Is(err, errGone) && !errors.Is(err, errLeft) {
+		t.Errorf("got %v", err)
+	}
+	b.accepted("m", map[string]int{"450x1@example.net": 0})
+	if rec := b.record(h.own.Line); rec != nil || b.queued() != 0 {
+		t.Errorf("record %+v, %d in the queue", rec, b.queued())
+	}
+}
+
+// TestLapsedInTransaction: the lease lapses while the relay is slow. The dot is
+// not sent, nothing is handed back, and the message goes to another.
+func TestLapsedInTransaction(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.idle()
+	b.publish("m", "ann@example.net")
+	h := b.pullFresh(w)
+	b.books.hold = func(schema.Message) { h.lease.renewed = time.Now().Add(-2 * time.Hour) }
+	if err := w.settle(t.Context(), t.Context(), lane, h); !errors.Is(err, errLeft) {
+		t.Errorf("got %v", err)
+	}
+	b.accepted("m", map[string]int{"ann@example.net": 0})
+	b.books.hold = nil
+	b.work(nil)
+	b.settled()
+	b.accepted("m", map[string]int{"ann@example.net": 1})
+}
+
+func TestLease(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.idle()
+	b.publish("m", "ann@example.net")
+	h := b.pullFresh(w)
+	now := time.Now()
+	for _, c := range []struct {
+		name   string
+		change func(l *lease)
+		want   bool
+	}{
+		{"fresh", func(*lease) {}, false},
+		{"renewed 29 minutes ago", func(l *lease) { l.renewed = now.Add(-29 * time.Minute) }, false},
+		{"renewed 31 minutes ago", func(l *lease) { l.renewed = now.Add(-31 * time.Minute) }, true},
+		{"the wall clock went further", func(l *lease) { l.renewed = now.Round(0).Add(-31 * time.Minute) }, true},
+		{"disconnected meanwhile", func(l *lease) { l.epoch-- }, true},
+		{"the process stood still", func(l *lease) { l.set.pulse = now.Add(-16 * time.Minute) }, true},
+		{"it stood still a second before the message was read", func(l *lease) { l.set.stood = now.Add(-time.Second) }, true},
+		{"it stood still long before", func(l *lease) { l.set.stood = now.Add(-2 * time.Second) }, false},
+	} {
+		l := &lease{set: newLeases(nil, w.Link, time.Hour), msg: h.msg, epoch: w.Link.Epoch(), renewed: now}
+		c.change(l)
+		if got := l.lapsed(); got != c.want {
+			t.Errorf("%s: lapsed %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// TestFirstDeliveryIsLookedAtToo: a killed broker forgets deliveries, so a
+// message that comes for the first time may have been settled.
+func TestFirstDeliveryIsLookedAtToo(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	d := &death{at: "recorded"}
+	stop := b.work(d)
+	b.publish("m", "ann@example.net")
+	b.eventually("the worker dies", d.isDead)
+	stop()
+	b.broker.Kill(t)
+	b.work(nil)
+	b.settled()
+	b.accepted("m", map[string]int{"ann@example.net": 1})
+}
+
+// TestLateRedelivery: a worker died between record and ack, and everything
+// stood still until the record had expired. The log still knows.
+func TestLateRedelivery(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	d := &death{at: "recorded"}
+	stop := b.work(d)
+	b.publish("m", "ann@example.net")
+	b.eventually("the worker dies", d.isDead)
+	stop()
+	line := b.lineOf("m")
+	b.eventually("the log has the entry", func() bool {
+		_, err := b.store.Last(t.Context(), schema.StreamEvent, line.EventSubject())
+		return err == nil
+	})
+	s, err := b.broker.Conn.JS().Stream(t.Context(), schema.StreamRecord)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.work(nil)
+	b.settled()
+	b.accepted("m", map[string]int{"ann@example.net": 1})
+}
+
+// TestRecordAfterEachTransaction: of 200 recipients in four transactions those
+// that are recorded are not sent to again.
+func TestRecordAfterEachTransaction(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	var to []string
+	for i := range 200 {
+		to = append(to, fmt.Sprintf("r%d@example.net", i))
+	}
+	d := &death{at: "recorded", nth: 1}
+	stop := b.work(d)
+	b.publish("m", to...)
+	b.eventually("the worker dies", d.isDead)
+	stop()
+	b.work(nil)
+	b.settled()
+	want := map[string]int{}
+	for _, a := range to {
+		want[a] = 1
+	}
+	b.accepted("m", want)
+}
+
+// TestBriefRecords: only what answers for nothing any more is forgotten early.
+func TestBriefRecords(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.work(nil)
+	b.publish("first", "ann@example.net")
+	b.publish("later", "451x1@example.net")
+	b.publish("mixed", "ann@example.net", "452x1@example.net")
+	b.publish("dead", "550@example.net")
+	b.settled()
+	for id, want := range map[string]bool{"first": true, "later": false, "mixed": false, "dead": false} {
+		all := 0
+		for seq := uint64(1); ; all++ {
+			m, err := b.store.Next(t.Context(), schema.StreamRecord, "mail.record.*."+id+".*.*", seq, time.Time{})
+			if errors.Is(err, schema.ErrNotFound) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			seq = m.Sequence + 1
+			if brief := m.Header.Get("Nats-TTL") != ""; brief != want {
+				t.Errorf("record %s of %s: brief %v, want %v", m.Subject, id, brief, want)
+			}
+		}
+		if all == 0 {
+			t.Errorf("%s has no record", id)
+		}
+	}
+}
+
+// TestDeadLettersAreNamedByLine: two recipients who fail at different attempts
+// do not overwrite each other.
+func TestDeadLettersAreNamedByLine(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.work(nil)
+	b.publishWith("m", `,"max_attempts":3`, "ann@example.net", "450@example.net", "550@example.net")
+	b.settled()
+	got := map[string]schema.Reason{}
+	for _, l := range b.dead() {
+		got[l.Line.Rcpt] = l.Reason
+	}
+	if len(got) != 2 || got["1"] != schema.ReasonExhausted || got["2"] != schema.ReasonFailed {
+		t.Errorf("dead: %v", got)
+	}
+}
+
+// TestParking: copies that count no attempt do not take each other's place.
+func TestParking(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.cfg.PauseMin, b.cfg.PauseMax = time.Millisecond, 10*time.Millisecond
+	b.work(nil)
+	b.publish("m", "421x30@example.net")
+	b.settled()
+	b.accepted("m", map[string]int{"421x30@example.net": 1})
+	rec := b.record(b.lineOf("m"))
+	if rec.Counted != 1 || rec.Hop < 3 || len(b.dead()) > 0 {
+		t.Errorf("%d counted, hop %d, dead %v", rec.Counted, rec.Hop, b.dead())
+	}
+}
+
+// TestReplayBesideRedelivery: the letter is replayed and delivered before the
+// original comes back, whose worker died between letter and ack.
+func TestReplayBesideRedelivery(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	d := &death{at: "carried"}
+	stop := b.work(d)
+	b.publish("m", "550x1@example.net")
+	b.eventually("the worker dies", d.isDead)
+	stop()
+	dead := b.dead()
+	if len(dead) != 1 {
+		t.Fatalf("dead letters: %v", dead)
+	}
+	for range 3 {
+		if err := b.yard.Replay(t.Context(), dead[0], 5); err != nil && !errors.Is(err, deadletter.ErrSettled) {
+			t.Fatal(err)
+		}
+	}
+	b.work(nil)
+	b.settled()
+	b.accepted("m", map[string]int{"550x1@example.net": 1})
+	if dead := b.dead(); len(dead) > 0 {
+		t.Errorf("dead again: %+v", dead[0].Letter)
+	}
+}
+
+func TestReplayFailsAgain(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.work(nil)
+	b.publish("m", "ann@example.net", "550@example.net")
+	for round := 1; round <= 5; round++ {
+		b.eventually("the letter is dead", func() bool { d := b.dead(); return len(d) == 1 && d[0].Replays == round-1 })
+		if err := b.yard.Replay(t.Context(), b.dead()[0], 5); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.eventually("the letter is dead", func() bool { d := b.dead(); return len(d) == 1 && d[0].Replays == 5 })
+	l := b.dead()[0]
+	if err := b.yard.Replay(t.Context(), l, 5); !errors.Is(err, deadletter.ErrTooOften) {
+		t.Errorf("the sixth replay: %v", err)
+	}
+	b.accepted("m", map[string]int{"ann@example.net": 1})
+	if len(l.Log) != 6 || l.Attempts != 1 {
+		t.Errorf("%d attempts in the log, %d counted since the last replay", len(l.Log), l.Attempts)
+	}
+}
+
+// TestReplayWhileScheduled: a letter is replayed while an earlier copy of the
+// same line still waits. That copy is the replay.
+func TestReplayWhileScheduled(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.cfg.RetryAfter = Durations{time.Second}
+	b.work(nil)
+	b.publish("m", "550x1@example.net")
+	b.eventually("the letter is dead", func() bool { return len(b.dead()) == 1 })
+	l := b.dead()[0]
+	b.books.mu.Lock()
+	b.books.down = true // so that the copy stays where it is
+	b.books.mu.Unlock()
+	for range 5 {
+		err := b.yard.Replay(t.Context(), l, 5)
+		if err != nil && !errors.Is(err, deadletter.ErrSettled) {
+			t.Fatal(err)
+		}
+	}
+	if n := b.queued(); n != 1 {
+		t.Errorf("%d copies, want 1", n)
+	}
+	b.books.mu.Lock()
+	b.books.down = false
+	b.books.mu.Unlock()
+	b.settled()
+	b.accepted("m", map[string]int{"550x1@example.net": 1})
+}
+
+// TestCrashLoop: what was delivered 16 times without a record is buried unread.
+func TestCrashLoop(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.idle()
+	b.publish("m", "ann@example.net")
+	h := b.pullFresh(w)
+	h.delivered = crashLoop
+	if err := w.settle(t.Context(), t.Context(), lane, h); err != nil {
+		t.Fatal(err)
+	}
+	dead := b.dead()
+	if len(dead) != 1 || dead[0].Reason != schema.ReasonCrashLoop || string(dead[0].Body) != string(h.body) {
+		t.Errorf("dead letters: %+v", dead)
+	}
+	b.accepted("m", map[string]int{"ann@example.net": 0})
+}
+
+// TestCrashLoopWithARecord: the message was delivered; its worker died 16 times
+// before the ack. It is not to lie dead.
+func TestCrashLoopWithARecord(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	d := &death{at: "recorded"}
+	stop := b.work(d)
+	b.publish("the id in the body", "ann@example.net")
+	b.eventually("the worker dies", d.isDead)
+	stop()
+	w := b.idle()
+	h := b.pullFresh(w)
+	h.delivered = crashLoop
+	if err := w.settle(t.Context(), t.Context(), lane, h); err != nil {
+		t.Fatal(err)
+	}
+	if dead := b.dead(); len(dead) > 0 || b.queued() > 0 {
+		t.Errorf("dead letters: %+v, %d in the queue", dead, b.queued())
+	}
+}
+
+// TestPanicEndsAsCrashLoop: a message that breaks our code breaks nothing else.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.books.hold = func(m schema.Message) {
+		if m.ID == "poison" {
+			panic("poisoned")
+		}
+	}
+	w := b.idle()
+	b.publish("poison", "ann@example.net")
+	h := b.pullFresh(w)
+	w.log = newDiscard()
+	w.settleSafely(t.Context(), t.Context(), lane, h)
+	b.publish("good", "bob@example.net")
+	w.settleSafely(t.Context(), t.Context(), lane, b.pullFresh(w))
+	b.accepted("good", map[string]int{"bob@example.net": 1})
+	if n := b.queued(); n != 1 {
+		t.Errorf("%d in the queue, want the poisoned one", n)
+	}
+}
+
+// TestSweep finds a message that has run out of deliveries, and one that was
+// settled and brought back.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.idle()
+	b.publish("stranded", "ann@example.net")
+	b.exhaust(w)
+	b.publish("ghost", "bob@example.net")
+	h := b.pullFresh(w)
+	if err := w.identify(t, h); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Journal.Set(t.Context(), ghostRecord(h), 0, false); err != nil {
+		t.Fatal(err)
+	}
+	_ = h.msg.Nak()
+	b.exhaust(w)
+	b.work(nil)
+	b.settled()
+	b.accepted("ghost", map[string]int{"bob@example.net": 0})
+	b.accepted("stranded", map[string]int{"ann@example.net": 0})
+	dead := b.dead()
+	if len(dead) != 1 || dead[0].Line.ID != "stranded" || dead[0].Reason != schema.ReasonStranded {
+		t.Errorf("dead letters: %+v", dead)
+	}
+}
+
+func (c *Consumer) identify(t *testing.T, h *hand) error {
+	t.Helper()
+	if err := h.identify(lane); err != nil {
+		return err
+	}
+	return h.read(lane)
+}
+
+func ghostRecord(h *hand) *schema.Record {
+	rec := h.draft(time.Now())
+	setOpen(rec, schema.StateDelivered, "")
+	conclude(rec)
+	return rec
+}
+
+// exhaust uses up the deliveries of the next message.
+func (b *bench) exhaust(c *Consumer) {
+	b.t.Helper()
+	for {
+		q, err := c.JetStream.Consumer(b.t.Context(), lane.SendStream(), lane.FreshConsumer())
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		m, err := q.Next(jetstream.FetchMaxWait(300 * time.Millisecond))
+		if err != nil {
+			return
+		}
+		if err := m.Nak(); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+func TestHandedOut(t *testing.T) {
+	t.Parallel()
+	info := func(floor, last, pending uint64, unacked, again int) *jetstream.ConsumerInfo {
+		return &jetstream.ConsumerInfo{
+			AckFloor: jetstream.SequenceInfo{Stream: floor}, Delivered: jetstream.SequenceInfo{Stream: last},
+			NumPending: pending, NumAckPending: unacked, NumRedelivered: again,
+		}
+	}
+	for _, c := range []struct {
+		info *jetstream.ConsumerInfo
+		want uint64
+	}{
+		{info(3, 9, 0, 0, 0), 9},
+		{info(3, 9, 1, 0, 0), 3},
+		{info(3, 9, 0, 1, 0), 3},
+		{info(3, 9, 0, 0, 1), 9},
+	} {
+		if got := handedOut(c.info); got != c.want {
+			t.Errorf("%+v: %d, want %d", c.info, got, c.want)
+		}
+	}
+}
+
+func TestGateSettlesDownAfterAReconnect(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		ago  time.Duration
+		open bool
+	}{{0, false}, {settleDown - 200*time.Millisecond, false}, {settleDown + time.Millisecond, true}} {
+		g := &gate{link: linkStub{time.Now().Add(-c.ago)}}
+		if got := g.closedFor(true) <= 0; got != c.open {
+			t.Errorf("%s after a reconnect: open %v, want %v", c.ago, got, c.open)
+		}
+	}
+}
+
+type linkStub struct{ last time.Time }
+
+func (linkStub) Epoch() int64               { return 0 }
+func (l linkStub) LastReconnect() time.Time { return l.last }
+
+func TestGateKeepsRoom(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		stored     float64
+		fresh, due bool
+	}{{0.5, true, true}, {0.75, false, true}, {0.9, false, false}} {
+		g := &gate{link: linkStub{}, stored: c.stored}
+		if fresh, due := g.closedFor(true) <= 0, g.closedFor(false) <= 0; fresh != c.fresh || due != c.due {
+			t.Errorf("%.2f stored: fresh %v, due %v", c.stored, fresh, due)
+		}
+	}
+}
+
+// TestLargestBodyToThree: deferred, buried and replayed, whole each time.
+func TestLargestBodyToThree(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.work(nil)
+	text := strings.Repeat("0123456789abcde ", (8<<20-65<<10)/16-32)
+	id := strings.Repeat("i", 200)
+	b.publishWith(id, fmt.Sprintf(`,"max_attempts":2,"metadata":{"k":%q}`, text), "ann@example.net", "450@example.net", "550x1@example.net")
+	b.eventually("two are dead", func() bool { return len(b.dead()) == 2 && b.queued() == 0 })
+	for _, l := range b.dead() {
+		if len(l.Body) < len(text) {
+			t.Errorf("the letter of %s has %d bytes", l.Line, len(l.Body))
+		}
+		if err := b.yard.Replay(t.Context(), l, 5); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.settled()
+	b.accepted(id, map[string]int{"ann@example.net": 1, "550x1@example.net": 1})
+}
+
+// TestSendAt: a mail for later goes out then, and not before.
+func TestSendAt(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.work(nil)
+	due := b.broker.Conn.Now().Add(1500 * time.Millisecond)
+	var sent time.Time
+	b.books.hold = func(schema.Message) { sent = b.broker.Conn.Now() }
+	b.publishWith("m", fmt.Sprintf(`,"send_at":%q`, due.Format(time.RFC3339Nano)), "ann@example.net")
+	b.publishWith("expired", fmt.Sprintf(`,"expires_at":%q`, due.Add(-time.Hour).Format(time.RFC3339Nano)), "ann@example.net")
+	b.settled()
+	if late := sent.Sub(due); late < 0 || late > time.Second {
+		t.Errorf("sent %s after it was due", late)
+	}
+	if dead := b.dead(); len(dead) != 1 || dead[0].Reason != schema.ReasonExpired {
+		t.Errorf("dead letters: %+v", dead)
+	}
+}
+
+// TestDrain: what is in hand ends, what waits is handed back, nothing is lost
+// and nothing comes twice.
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for i := range 40 {
+		b.publish(fmt.Sprintf("m%d", i), "ann@example.net")
+	}
+	first := make(chan struct{}, 100)
+	release := make(chan struct{})
+	b.books.hold = func(schema.Message) { first <- struct{}{}; <-release }
+	stop := b.work(nil)
+	<-first
+	time.AfterFunc(200*time.Millisecond, func() { close(release) })
+	stop()
+	b.books.hold = nil
+	b.work(nil)
+	b.settled()
+	for i := range 40 {
+		b.accepted(fmt.Sprintf("m%d", i), map[string]int{"ann@example.net": 1})
+	}
+}

@@ -1,0 +1,16 @@
+package natstest
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// VerifyTestMain is goleak's for packages whose tests start brokers. A stream
+// that was about to source another when its server was shut down waits up to
+// 30 s more for an answer (nats-server, trySetupSourceConsumer); every other
+// goroutine counts.
+func VerifyTestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3"))
+}

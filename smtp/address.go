@@ -1,0 +1,28 @@
+package smtp
+
+import (
+	"errors"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// checkPath reports why addr cannot be put into MAIL or RCPT. Those are lines,
+// and an address that closed its own bracket would go on as a parameter, so
+// nothing passes that is not exactly an addr-spec (RFC 5321 section 4.1.2; with
+// utf8Too, RFC 6531 section 3.3).
+func checkPath(addr string, utf8Too bool) error {
+	if err := schema.ValidateAddrSpec(addr); err != nil {
+		return err
+	}
+	if !utf8Too && strings.ContainsFunc(addr, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return errors.New("the address has characters above 127, and the message is not marked as UTF-8")
+	}
+	return nil
+}
+
+// appendPath writes an addr-spec that has passed [checkPath], or the null path.
+func appendPath(b []byte, addr string) []byte {
+	return append(append(append(b, '<'), addr...), '>')
+}

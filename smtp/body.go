@@ -1,0 +1,105 @@
+package smtp
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// lastWords is how long to wait for the reply of a relay that stops reading.
+const lastWords = 5 * time.Second
+
+// body sends the message and takes in what the relay makes of it. Everything up
+// to its last block can go out unasked; the last block, which ends in the final
+// dot, only once Permit has said yes.
+func (t *transaction) body(begin time.Time) {
+	var lost error
+	w := dotWriter{buf: t.out[:0], flush: func(b []byte) error {
+		lost = t.write(b, t.timeouts.Block)
+		return lost
+	}}
+	_, err := io.Copy(&w, t.d.m.Open())
+	last := w.end()
+	t.out = last[:0]
+	switch {
+	case lost != nil:
+		t.cutOff(lost)
+		return
+	case err != nil:
+		t.abandon(localOutcome(schema.Delayed, "", fmt.Errorf("read the message: %w", err)))
+		return
+	case w.n != t.d.m.Size:
+		t.abandon(localOutcome(schema.Failed, "5.6.0", fmt.Errorf("the message has %d bytes instead of %d", w.n, t.d.m.Size)))
+		return
+	}
+	if err := t.permit(); err != nil {
+		t.abandon(localOutcome(schema.Delayed, "", err))
+		return
+	}
+	if err := t.write(last, t.timeouts.Block); err != nil {
+		// The dot is the end of a write that failed, so it was not sent.
+		t.cutOff(err)
+		return
+	}
+	t.final(begin)
+}
+
+// permit asks for the last time whether the message may be sent.
+func (t *transaction) permit() error {
+	if t.d.ctx.Err() != nil {
+		return fmt.Errorf("the transaction was broken off: %w", context.Cause(t.d.ctx))
+	}
+	if t.d.m.Permit == nil {
+		return nil
+	}
+	if err := t.d.m.Permit(); err != nil {
+		return fmt.Errorf("the final dot was withheld: %w", err)
+	}
+	return nil
+}
+
+// final reads the reply to the final dot.
+func (t *transaction) final(begin time.Time) {
+	sent := time.Now()
+	t.d.tx.Data = sent.Sub(begin)
+	r, err := t.read(t.timeouts.Dot)
+	t.d.tx.Dot = time.Since(sent)
+	t.metrics.took(string(schema.StageDot), t.d.tx.Dot)
+	if err != nil {
+		t.lost(schema.StageDot, err)
+		return
+	}
+	v := judge(answer{stage: schema.StageDot, reply: r})
+	t.conclude(v, step{stage: schema.StageDot}, r, nil)
+	t.needsReset = v.class != schema.Delivered
+}
+
+// abandon ends the transaction by closing the session: there is no other way to
+// leave a body without its dot.
+func (t *transaction) abandon(o schema.Outcome) {
+	t.botched, t.over = true, true
+	t.d.settle(o)
+}
+
+// cutOff is for a body that could not be written to its end. The relay may have
+// said why before it stopped reading.
+func (t *transaction) cutOff(lost error) {
+	r, err := t.read(min(lastWords, t.timeouts.Dot))
+	if err != nil {
+		t.lost(schema.StageBody, lost)
+		return
+	}
+	t.conclude(judge(answer{stage: schema.StageBody, reply: r}), step{stage: schema.StageBody}, r, nil)
+}
+
+// loneDot ends a DATA that the relay took although it took no recipient
+// (RFC 2920 section 3.1).
+func (t *transaction) loneDot() {
+	r, err := t.ask(".", t.timeouts.Dot)
+	if err != nil || r.code == 421 {
+		t.botched = true
+	}
+}

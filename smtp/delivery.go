@@ -1,0 +1,115 @@
+package smtp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// delivery is one message on its way: what is known so far, whatever number of
+// sessions it takes.
+type delivery struct {
+	ctx context.Context
+	m   *schema.Message
+	tx  schema.Transaction
+	// to are the places, in the message's recipients, of those that can be sent to.
+	to []int
+	// fault is what the relay's answers say about the relay, where it is bad.
+	fault *fault
+	// worked: the relay took a MAIL.
+	worked bool
+}
+
+func newDelivery(ctx context.Context, m *schema.Message, relay string) *delivery {
+	d := &delivery{ctx: ctx, m: m, to: make([]int, 0, len(m.Recipients))}
+	d.tx = schema.Transaction{At: time.Now(), Relay: relay, Outcomes: make([]schema.Outcome, len(m.Recipients))}
+	// Enhanced codes as in RFC 3463 section 3.2.
+	if m.From != "" {
+		if err := checkPath(m.From, m.UTF8); err != nil {
+			d.settle(localOutcome(schema.Failed, "5.1.7", fmt.Errorf("the sender cannot be sent: %w", err)))
+			return d
+		}
+	}
+	for i, r := range m.Recipients {
+		if err := checkPath(r.Address, m.UTF8); err != nil {
+			d.tx.Outcomes[i] = localOutcome(schema.Failed, "5.1.3", fmt.Errorf("the recipient cannot be sent: %w", err))
+			continue
+		}
+		d.to = append(d.to, i)
+	}
+	return d
+}
+
+// settle gives everybody o who has no outcome yet.
+func (d *delivery) settle(o schema.Outcome) {
+	for i := range d.tx.Outcomes {
+		if d.tx.Outcomes[i].Class == "" {
+			d.tx.Outcomes[i] = o
+		}
+	}
+}
+
+// restart forgets what the relay said of the recipients.
+func (d *delivery) restart() {
+	for _, i := range d.to {
+		d.tx.Outcomes[i] = schema.Outcome{}
+	}
+}
+
+// postpone is for what is no fault of the message: nothing counts.
+func (d *delivery) postpone(stage schema.Stage, err error) {
+	o := localOutcome(schema.Delayed, "", err)
+	o.Stage = stage
+	d.settle(o)
+}
+
+// unfit reports why the relay cannot take the message at all, from what it
+// offers; nil where it can.
+func (d *delivery) unfit(x extensions) *schema.Outcome {
+	var o schema.Outcome
+	switch m := d.m; {
+	case x.maxSize > 0 && m.Size > x.maxSize:
+		// RFC 1870 section 6.1.
+		o = localOutcome(schema.Failed, "5.3.4", fmt.Errorf("the message has %d bytes, the relay takes at most %d", m.Size, x.maxSize))
+	case m.UTF8 && !x.utf8:
+		// RFC 6531 section 3.5.
+		o = localOutcome(schema.Failed, "5.6.7", errors.New("the message needs SMTPUTF8, which the relay does not offer"))
+	case m.EightBit && !x.eightBit:
+		// RFC 6152 section 3.
+		o = localOutcome(schema.Failed, "5.6.3", errors.New("the message has bytes above 127, and the relay does not offer 8BITMIME"))
+	default:
+		return nil
+	}
+	return &o
+}
+
+func localOutcome(c schema.Class, enhanced string, err error) schema.Outcome {
+	return schema.Outcome{Class: c, Stage: schema.StageLocal, Enhanced: enhanced, Reply: schema.Sentence(err.Error(), schema.MaxReply)}
+}
+
+// replyOutcome is an outcome in the relay's words, or where it said nothing in
+// ours.
+func replyOutcome(c schema.Class, stage schema.Stage, r reply, err error) schema.Outcome {
+	o := schema.Outcome{Class: c, Stage: stage, Code: r.code, Enhanced: r.enhanced, Reply: r.text()}
+	if err != nil {
+		o.Reply = schema.Sentence(lostWords(err), schema.MaxReply)
+	}
+	if c == schema.Delivered {
+		o.QueueID = schema.Cut(queueID(o.Reply), 128)
+	}
+	return o
+}
+
+func lostWords(err error) string {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "the relay did not answer in time"
+	case errors.Is(err, errOutOfStep):
+		return err.Error()
+	}
+	return fmt.Sprintf("the relay hung up: %v", plain(err))
+}

@@ -1,0 +1,102 @@
+package smtp
+
+import (
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// extensions are what the relay offers in its reply to EHLO, as far as they
+// matter here (RFC 5321 section 4.1.1.1).
+type extensions struct {
+	pipelining bool // RFC 2920
+	startTLS   bool // RFC 3207
+	eightBit   bool // RFC 6152
+	utf8       bool // RFC 6531
+	size       bool // RFC 1870
+	// maxSize in bytes; 0 means no fixed limit.
+	maxSize int64
+	// auth are the mechanisms, in capitals (RFC 4954).
+	auth []string
+}
+
+// parseExtensions reads the lines behind the first one. Keywords are compared
+// without case (RFC 5321 section 2.4).
+func parseExtensions(r reply) extensions {
+	var x extensions
+	for _, line := range r.lines[1:] {
+		words := strings.Fields(strings.ToUpper(line))
+		if len(words) == 0 {
+			continue
+		}
+		switch words[0] {
+		case "PIPELINING":
+			x.pipelining = true
+		case "STARTTLS":
+			x.startTLS = true
+		case "8BITMIME":
+			x.eightBit = true
+		case "SMTPUTF8":
+			x.utf8 = true
+		case "AUTH":
+			x.auth = append(x.auth, words[1:]...)
+		case "SIZE":
+			x.size = true
+			if len(words) > 1 {
+				// What is no number is as if there were none.
+				n, err := strconv.ParseInt(words[1], 10, 64)
+				if err == nil && n > 0 {
+					x.maxSize = n
+				}
+			}
+		default:
+			// The form from before RFC 2554; some relays know no other.
+			if mechanism, ok := strings.CutPrefix(words[0], "AUTH="); ok {
+				x.auth = append(append(x.auth, mechanism), words[1:]...)
+			}
+		}
+	}
+	return x
+}
+
+// hello greets the relay. One that does not know EHLO is greeted with HELO and
+// has no extensions (RFC 5321 section 3.2).
+func (w *wire) hello(name string, t Timeouts) (extensions, *fault) {
+	r, err := w.ask("EHLO "+name, t.EHLO)
+	if err != nil {
+		return extensions{}, wireFault(schema.StageEHLO, err, "EHLO")
+	}
+	if r.positive() {
+		return parseExtensions(r), nil
+	}
+	if r.code/100 == 5 && !wantsCredentials(r.code) {
+		if r, err = w.ask("HELO "+name, t.EHLO); err != nil {
+			return extensions{}, wireFault(schema.StageEHLO, err, "HELO")
+		}
+		if r.positive() {
+			return extensions{}, nil
+		}
+	}
+	return extensions{}, replyFault(schema.StageEHLO, r, "refused EHLO", "see whether EHLO_NAME is a name that it accepts")
+}
+
+// ehloName is the name to greet with: what is configured, the host's name where
+// it has a domain, else the address the relay sees (RFC 5321 section 4.1.4).
+func ehloName(configured string, local net.Addr) string {
+	if configured != "" {
+		return configured
+	}
+	if host, err := os.Hostname(); err == nil && strings.Contains(host, ".") && schema.ValidateAddrSpec("a@"+host) == nil {
+		return host
+	}
+	if a, ok := local.(*net.TCPAddr); ok {
+		if a.IP.To4() != nil {
+			return "[" + a.IP.String() + "]"
+		}
+		return "[IPv6:" + a.IP.String() + "]"
+	}
+	return "localhost"
+}

@@ -1,0 +1,212 @@
+package smtp
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+)
+
+var (
+	errClosed = errors.New("the relay's sessions are being closed")
+	errDown   = errors.New("the relay is at fault")
+)
+
+// crowdedFor is how long fewer sessions are used after the relay refused one.
+const crowdedFor = time.Minute
+
+// pool hands out places: the right to have one session. Idle sessions keep
+// theirs; the one used last is used first, so that the others come of age.
+type pool struct {
+	max int
+
+	mu sync.Mutex
+	// limit is max, or less while the relay wants fewer sessions.
+	limit int
+	raise *time.Timer
+	// busy counts the places in somebody's hands: sessions in use, being
+	// opened or taking leave.
+	busy int
+	// open counts the sessions that are established, busy and idle.
+	open    int
+	idle    []*session
+	waiters []chan *session
+	// paused: sessions that are given back are not kept.
+	paused bool
+	closed bool
+	// closing is closed when the pool is, empty once no place is in use any more.
+	closing, empty chan struct{}
+}
+
+func newPool(most int) *pool {
+	return &pool{max: most, limit: most, closing: make(chan struct{}), empty: make(chan struct{})}
+}
+
+// take waits for a place, first come first served, until ctx ends or down is
+// closed. The session is nil where one has to be opened.
+func (p *pool) take(ctx context.Context, down <-chan struct{}) (*session, error) {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil, errClosed
+	}
+	w := make(chan *session, 1)
+	p.waiters = append(p.waiters, w)
+	p.serve()
+	p.mu.Unlock()
+
+	select {
+	case s := <-w:
+		return s, nil
+	default:
+	}
+	var err error
+	select {
+	case s := <-w:
+		return s, nil
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-down:
+		err = errDown
+	case <-p.closing:
+		err = errClosed
+	}
+	if p.leave(w) {
+		return nil, err
+	}
+	return <-w, nil // a place came in the same moment; it must not get lost
+}
+
+// leave takes a waiter out of the queue; false where it has a place by now.
+func (p *pool) leave(w chan *session) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := slices.Index(p.waiters, w)
+	if i >= 0 {
+		p.waiters = slices.Delete(p.waiters, i, i+1)
+	}
+	return i >= 0
+}
+
+// serve hands places to those who wait. The caller holds mu.
+func (p *pool) serve() {
+	for !p.closed && len(p.waiters) > 0 && (len(p.idle) > 0 || p.busy < p.limit) {
+		var s *session
+		if n := len(p.idle); n > 0 {
+			s, p.idle = p.idle[n-1], p.idle[:n-1]
+		}
+		p.busy++
+		p.waiters[0] <- s
+		p.waiters = p.waiters[1:]
+	}
+	if p.closed && p.busy == 0 {
+		close(p.empty)
+	}
+}
+
+// keep puts a session back with its place. It reports false where the session
+// is not wanted any more and has to take leave.
+func (p *pool) keep(s *session) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.paused || p.closed || p.open > p.limit {
+		return false
+	}
+	s.pooled, s.idleSince = true, time.Now()
+	p.busy--
+	p.idle = append(p.idle, s)
+	p.serve()
+	return true
+}
+
+// drop gives a place back.
+func (p *pool) drop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.busy--
+	p.serve()
+}
+
+// opened and ended count established sessions.
+func (p *pool) opened() { p.add(1) }
+func (p *pool) ended()  { p.add(-1) }
+
+func (p *pool) add(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open += n
+}
+
+// lower makes do, for a while, with the sessions that are established besides
+// own ones of the caller. It reports false where there is none.
+func (p *pool) lower(own int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	others := p.open - own
+	if others < 1 || p.closed {
+		return false
+	}
+	p.limit = min(others, p.max)
+	if p.raise != nil {
+		p.raise.Stop()
+	}
+	p.raise = time.AfterFunc(crowdedFor, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.limit = p.max
+		p.serve()
+	})
+	return true
+}
+
+// evict takes idle sessions that want says so of out of the pool. Their places
+// stay in use until the caller drops them.
+func (p *pool) evict(want func(*session) bool) []*session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []*session
+	p.idle = slices.DeleteFunc(p.idle, func(s *session) bool {
+		if want(s) {
+			out = append(out, s)
+			return true
+		}
+		return false
+	})
+	p.busy += len(out)
+	return out
+}
+
+// pause makes the pool keep nothing until it is told otherwise.
+func (p *pool) pause(paused bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.paused = paused
+}
+
+// close turns everybody away who asks or waits for a place, and returns the
+// idle sessions, whose places the caller drops. It reports false where the pool
+// was closed before.
+func (p *pool) close() ([]*session, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, false
+	}
+	p.closed = true
+	close(p.closing)
+	if p.raise != nil {
+		p.raise.Stop()
+	}
+	idle := p.idle
+	p.idle = nil
+	p.busy += len(idle)
+	p.serve()
+	return idle, true
+}
+
+func (p *pool) count() (busy, idle int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.busy, len(p.idle)
+}

@@ -1,0 +1,239 @@
+package smtp
+
+import (
+	"bufio"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/internal/smtptest"
+	"github.com/postrider/postrider/schema"
+)
+
+// row is a line of testdata/replies.txt.
+type row struct {
+	line                                         int
+	stage, session, outcome, relay, after, reply string
+}
+
+func readRows(t *testing.T) []row {
+	t.Helper()
+	f, err := os.Open("testdata/replies.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var rows []row
+	s := bufio.NewScanner(f)
+	for n := 1; s.Scan(); n++ {
+		if s.Text() == "" || s.Text()[0] == '#' {
+			continue
+		}
+		w := strings.Fields(s.Text())
+		if len(w) < 6 {
+			t.Fatalf("line %d has %d columns", n, len(w))
+		}
+		rows = append(rows, row{n, w[0], w[1], w[2], w[3], w[4], strings.Join(w[5:], " ")})
+	}
+	return rows
+}
+
+func (r row) answer() smtptest.Answer {
+	last := strings.HasPrefix(r.reply, "421") || r.stage == "BODY"
+	switch r.reply {
+	case "HANGUP":
+		return smtptest.Answer{HangUp: true}
+	case "SILENCE":
+		return smtptest.Answer{Until: make(chan struct{})}
+	}
+	return smtptest.Answer{Reply: strings.ReplaceAll(r.reply, ` \ `, "\r\n"), HangUp: last}
+}
+
+// script gives the answer once: in the first session, to the message under test.
+func (r row) script(given *atomic.Bool) smtptest.Script {
+	a := r.answer()
+	verb, nth := strings.CutSuffix(r.stage, "2")
+	return func(st smtptest.Step) *smtptest.Answer {
+		if r.stage == "HELO" && st.Verb == "EHLO" {
+			return &smtptest.Answer{Reply: "502 5.5.1 no"}
+		}
+		here := st.Verb == verb && st.Session == 1 && (verb != "RCPT" || nth == (st.Rcpt == 2))
+		if r.session == "reused" {
+			here = here && st.Message == 2
+		}
+		if !here || !given.CompareAndSwap(false, true) {
+			return nil
+		}
+		return &a
+	}
+}
+
+// silent makes the timeout of the stage short where the relay says nothing.
+func (r row) silent(c *Config) {
+	if r.reply != "SILENCE" {
+		return
+	}
+	const short = 100 * time.Millisecond
+	t := &c.Timeouts
+	for stage, d := range map[string]*time.Duration{
+		"CONNECT": &t.Greeting, "EHLO": &t.EHLO, "AUTH": &t.Auth, "MAIL": &t.Mail, "RCPT": &t.Rcpt,
+		"DATA": &t.Data, "BODY": &t.Block, "DOT": &t.Dot,
+	} {
+		if stage == r.stage {
+			*d = short
+		}
+	}
+	if r.stage == "BODY" {
+		t.Dot = short
+	}
+}
+
+func TestReplies(t *testing.T) {
+	t.Parallel()
+	for _, r := range readRows(t) {
+		for _, ext := range []string{"PIPELINING", "plain"} {
+			t.Run("line "+strconv.Itoa(r.line)+" "+ext, func(t *testing.T) {
+				t.Parallel()
+				r.check(t, ext)
+			})
+		}
+	}
+}
+
+func (r row) check(t *testing.T, ext string) {
+	var given atomic.Bool
+	opts := []smtptest.Option{smtptest.Extensions(ext, "SIZE"), smtptest.Scripted(r.script(&given))}
+	if r.stage == "AUTH" {
+		opts = append(opts, smtptest.Auth("user", "secret"))
+	}
+	b := newBundle(t, smtptest.New(t, opts...), func(c *Config) {
+		r.silent(c)
+		if r.stage == "AUTH" {
+			c.Username, c.Password, c.AuthWithoutTLS = "user", "secret", true
+		}
+	})
+	if r.session == "reused" {
+		b.wantClasses(t, mail(), "delivered")
+	}
+	m := mail("a@x.test", "b@x.test")
+	if r.stage == "BODY" {
+		m = mailWith(strings.Repeat("0123456789abcde\r\n", 1<<20), "a@x.test", "b@x.test")
+	}
+	tx := b.deliver(t, m)
+	if !given.Load() {
+		t.Fatal("the relay never came to give its reply")
+	}
+	r.checkOutcomes(t, tx)
+	r.checkRelay(t, b)
+	if r.after == "-" {
+		return
+	}
+	before := b.server.Sessions()
+	if fresh := before == 1; fresh == (r.after == "new") {
+		t.Errorf("%d sessions, want %s", before, r.after)
+	}
+	b.wantClasses(t, mail(), "delivered")
+	if fresh := b.server.Sessions() > before; fresh != (r.after == "closed") {
+		t.Errorf("the next message went through a new session: %v, want %s", fresh, r.after)
+	}
+}
+
+// checkOutcomes compares the recipients: a reply to one RCPT leaves the other
+// one alone, unless the session is lost with it.
+func (r row) checkOutcomes(t *testing.T, tx schema.Transaction) {
+	t.Helper()
+	want := r.outcome + " " + r.outcome
+	lost := r.after == "closed" || r.relay == "alarm"
+	if r.stage == "RCPT" && !lost {
+		want = r.outcome + " delivered"
+	}
+	if r.stage == "RCPT2" && !lost {
+		want = "delivered " + r.outcome
+	}
+	if got := classes(tx); got != want {
+		t.Errorf("outcomes %q, want %q: %+v", got, want, tx.Outcomes)
+	}
+	if r.after == "new" || r.stage == "EHLO" && r.outcome == "delivered" {
+		return
+	}
+	last := r.reply[strings.LastIndex(r.reply, `\`)+1:]
+	w := strings.Fields(last)
+	code, err := strconv.Atoi(w[0])
+	if err != nil || code < 200 || code > 599 {
+		code = 0
+	}
+	o := tx.Outcomes[0]
+	if r.stage == "RCPT2" {
+		o = tx.Outcomes[1]
+	}
+	if r.outcome == "delivered" && strings.HasPrefix(r.stage, "RCPT") {
+		return
+	}
+	if o.Code != code {
+		t.Errorf("code %d, want %d", o.Code, code)
+	}
+	if enhanced := ""; code != 0 {
+		if strings.Count(w[1], ".") == 2 {
+			enhanced = w[1]
+		}
+		if o.Enhanced != enhanced {
+			t.Errorf("enhanced code %q, want %q", o.Enhanced, enhanced)
+		}
+	}
+	stage := map[string]schema.Stage{"CONNECT": "greeting", "RCPT2": "rcpt", "HELO": "ehlo"}[r.stage]
+	if stage == "" {
+		stage = schema.Stage(strings.ToLower(r.stage))
+	}
+	if o.Stage != stage {
+		t.Errorf("stage %q, want %q", o.Stage, stage)
+	}
+}
+
+func (r row) checkRelay(t *testing.T, b *bundle) {
+	t.Helper()
+	if up := r.relay == "up"; b.Up() != up {
+		t.Fatalf("Up is %v, want %s\n%s", b.Up(), r.relay, b.log)
+	}
+	if warn := b.log.count("level=WARN"); (warn == 1) != (r.relay == "down") {
+		t.Errorf("%d warnings, want relay %s\n%s", warn, r.relay, b.log)
+	}
+	if alarm := b.log.count("level=ERROR"); (alarm == 1) != (r.relay == "alarm") {
+		t.Errorf("%d alarms, want relay %s\n%s", alarm, r.relay, b.log)
+	}
+}
+
+// TestJudgeEverything holds every answer there can be against what must never
+// be concluded from one.
+func TestJudgeEverything(t *testing.T) {
+	t.Parallel()
+	before := map[schema.Stage]bool{schema.StageMail: true, schema.StageRcpt: true}
+	after := map[schema.Stage]bool{schema.StageData: true, schema.StageBody: true, schema.StageDot: true}
+	opening := []schema.Stage{schema.StageConnect, schema.StageTLS, schema.StageGreeting, schema.StageEHLO, schema.StageAuth}
+	all := append(opening, schema.StageMail, schema.StageRcpt, schema.StageData, schema.StageBody, schema.StageDot)
+	for _, stage := range all {
+		for code := range 600 {
+			for flags := range 8 {
+				a := answer{stage: stage, reply: reply{code: code}, reused: flags&1 > 0, first: flags&2 > 0, params: flags&4 > 0}
+				v := judge(a)
+				is := func(bad bool, what string) {
+					if bad {
+						t.Errorf("%s %d %+v: %s: %+v", stage, code, a, what, v)
+					}
+				}
+				is(v.class == schema.Delivered && (stage != schema.StageDot || code/100 != 2), "delivered without a 2yz to the dot")
+				is(v.class == schema.Uncertain && stage != schema.StageDot, "uncertain before the dot")
+				is(v.class == schema.Failed && code/100 != 5, "failed without a 5yz")
+				is(v.class == schema.Open && (stage != schema.StageRcpt || a.first), "open for ever")
+				is(v.class.Counted() && !before[stage] && !after[stage], "counted before MAIL")
+				is(v.again == onNewSession && (!a.reused || !before[stage]), "sent again at a cost")
+				is(v.again == withoutParams && !a.params, "sent again as it was")
+				is(v.trouble >= throttled && after[stage] && !wantsCredentials(code), "the relay's fault from DATA on")
+				is(code == 421 && v.class != "" && !v.gone, "421 and goes on")
+				is(v.class == "" && v.gone, "goes on without a session")
+			}
+		}
+	}
+}

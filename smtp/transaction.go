@@ -1,0 +1,232 @@
+package smtp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// groupSize is the number of commands sent in one write. What the relay answers
+// to them fits in any window, so neither side waits for the other to read
+// (RFC 2920 section 3.1).
+const groupSize = 100
+
+// transaction is one try at a delivery, on one session.
+type transaction struct {
+	*session
+	d      *delivery
+	reused bool
+	// params: MAIL says the size, which is a courtesy.
+	params bool
+	// accepted are the places of the recipients the relay took.
+	accepted []int
+	// refused: MAIL was.
+	refused bool
+	// begun: the relay waits for the body.
+	begun bool
+	// over: the outcomes are settled, or the session is lost.
+	over  bool
+	again again
+	mark  time.Time
+}
+
+// step is one command of the envelope.
+type step struct {
+	stage schema.Stage
+	// place of the recipient, for RCPT.
+	place int
+}
+
+// run carries out the delivery on s. It reports true where the session turned
+// out to be dead before it mattered and a new one is wanted.
+func (d *delivery) run(s *session) bool {
+	stop := context.AfterFunc(d.ctx, func() { s.conn.Close() })
+	defer func() {
+		if !stop() {
+			s.botched = true
+		}
+	}()
+	if o := d.unfit(s.ext); o != nil {
+		d.settle(*o)
+		return false
+	}
+	t := transaction{session: s, d: d, reused: s.pooled, params: s.ext.size}
+	s.used++
+	d.tx.Session, d.tx.Use, d.tx.Connect = s.id, s.used, 0
+	if !t.reused {
+		d.tx.Connect = s.took
+	}
+	if err := s.ready(); err != nil {
+		t.lost(schema.StageMail, err)
+		return t.again == onNewSession
+	}
+	begin := time.Now()
+	t.envelope()
+	if t.again == withoutParams {
+		t = transaction{session: s, d: d, reused: t.reused}
+		t.envelope()
+	}
+	switch {
+	case t.begun && len(t.accepted) == 0:
+		t.loneDot()
+	case t.begun:
+		t.body(begin)
+	}
+	return t.again == onNewSession
+}
+
+// envelope sends MAIL, RCPT and DATA, all at once where the relay allows it.
+func (t *transaction) envelope() {
+	t.d.restart()
+	t.needsReset = true
+	t.mark = time.Now()
+	size := 1
+	if t.ext.pipelining {
+		size = groupSize
+	}
+	for group := range slices.Chunk(t.steps(), size) {
+		pointless := t.refused || group[0].stage == schema.StageData && len(t.accepted) == 0
+		if t.over || pointless {
+			return
+		}
+		if err := t.write(t.lines(group), t.timeouts.Mail); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.lost(group[0].stage, err)
+			return
+		}
+		// After another error the relay may have said why it closed: read on.
+		for _, st := range group {
+			r, err := t.read(t.timeouts.timeout(st.stage))
+			if t.hear(st, r, err); t.over {
+				return
+			}
+		}
+	}
+}
+
+func (t *transaction) steps() []step {
+	all := make([]step, 0, len(t.d.to)+2)
+	all = append(all, step{stage: schema.StageMail})
+	for _, place := range t.d.to {
+		all = append(all, step{schema.StageRcpt, place})
+	}
+	return append(all, step{stage: schema.StageData})
+}
+
+// lines writes the commands of a group. The addresses have been checked.
+func (t *transaction) lines(group []step) []byte {
+	b := t.out[:0]
+	for _, st := range group {
+		switch st.stage {
+		case schema.StageMail:
+			b = t.appendParams(appendPath(append(b, "MAIL FROM:"...), t.d.m.From))
+		case schema.StageRcpt:
+			b = appendPath(append(b, "RCPT TO:"...), t.d.m.Recipients[st.place].Address)
+		default:
+			b = append(b, "DATA"...)
+		}
+		b = append(b, "\r\n"...)
+	}
+	t.out = b
+	return b
+}
+
+// appendParams says what the relay has to know, in parameters it offers.
+func (t *transaction) appendParams(b []byte) []byte {
+	if t.params {
+		b = strconv.AppendInt(append(b, " SIZE="...), t.d.m.Size, 10) // RFC 1870 section 6
+	}
+	if t.d.m.EightBit {
+		b = append(b, " BODY=8BITMIME"...) // RFC 6152 section 2
+	}
+	if t.d.m.UTF8 {
+		b = append(b, " SMTPUTF8"...) // RFC 6531 section 3.4
+	}
+	return b
+}
+
+// hear takes in the reply to one command of the envelope.
+func (t *transaction) hear(st step, r reply, err error) {
+	settled := t.refused || st.stage == schema.StageData && len(t.accepted) == 0
+	switch {
+	case err != nil && settled:
+		t.botched, t.over = true, true
+		return
+	case err != nil:
+		t.lost(st.stage, err)
+		return
+	}
+	now := time.Now()
+	t.metrics.took(string(st.stage), now.Sub(t.mark))
+	t.mark = now
+	if settled {
+		// Nothing is left to decide. But a relay that takes DATA without
+		// recipients waits for a dot (RFC 2920 section 3.1).
+		t.begun = st.stage == schema.StageData && r.code == 354
+		t.over = r.code == 421
+		t.botched = t.botched || t.over
+		return
+	}
+	v := judge(answer{stage: st.stage, reply: r, reused: t.reused, first: len(t.d.to) > 0 && st.place == t.d.to[0], params: t.params})
+	if v.class != "" {
+		t.conclude(v, st, r, nil)
+		return
+	}
+	switch st.stage {
+	case schema.StageMail:
+		t.d.worked = true
+	case schema.StageRcpt:
+		t.accepted = append(t.accepted, st.place)
+	default:
+		t.begun = true
+	}
+}
+
+// lost is for a step that got no reply, or none that makes sense.
+func (t *transaction) lost(stage schema.Stage, err error) {
+	if t.d.ctx.Err() != nil && stage != schema.StageDot {
+		t.botched, t.over = true, true
+		t.d.postpone(schema.StageLocal, fmt.Errorf("the transaction was broken off: %w", context.Cause(t.d.ctx)))
+		return
+	}
+	t.conclude(judge(answer{stage: stage, reused: t.reused}), step{stage: stage}, reply{}, err)
+}
+
+// conclude writes down what v means for the recipients concerned: at RCPT that
+// one, unless the session is gone; elsewhere all that are left.
+func (t *transaction) conclude(v verdict, st step, r reply, err error) {
+	t.again = v.again
+	if v.gone {
+		t.botched, t.over = true, true
+	}
+	if v.trouble != fine {
+		t.d.fault = sessionFault(v.trouble, st.stage, r)
+	}
+	o := replyOutcome(v.class, st.stage, r, err)
+	switch {
+	case v.again == onNewSession:
+		// What the stale session said counts for nothing.
+	case st.stage == schema.StageRcpt && !v.gone:
+		t.d.tx.Outcomes[st.place] = o
+	default:
+		t.refused = true
+		t.d.settle(o)
+	}
+}
+
+// sessionFault is what the reply to a command of a transaction says about the relay.
+func sessionFault(tr trouble, stage schema.Stage, r reply) *fault {
+	f := &fault{stage: stage, reply: r, trouble: tr, what: "asks for less mail", todo: "see its limits, or lower MAX_SESSIONS"}
+	switch tr {
+	case crowded:
+		f.what, f.todo = "closes the session", "look at the relay's log"
+	case alarming:
+		f.what, f.todo = "wants other credentials", "set SMTP_USERNAME and SMTP_PASSWORD"
+	}
+	return f
+}

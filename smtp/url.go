@@ -1,0 +1,92 @@
+package smtp
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+)
+
+// tlsMode is when TLS begins and whether it has to.
+type tlsMode string
+
+const (
+	tlsNone          tlsMode = "none"
+	tlsOpportunistic tlsMode = "opportunistic"
+	tlsRequired      tlsMode = "required"
+	// tlsImplicit: from the first byte on (RFC 8314 section 3.3).
+	tlsImplicit tlsMode = "implicit"
+)
+
+// target is what SMTP_URL says.
+type target struct {
+	host string
+	port string
+	tls  tlsMode
+}
+
+// addr is host:port.
+func (t target) addr() string { return net.JoinHostPort(t.host, t.port) }
+
+// parseURL reads SMTP_URL. Its errors never quote the URL: it may hold a password.
+func parseURL(s string) (target, error) {
+	if s == "" {
+		return target{}, errors.New("is empty; set it to smtp://host:587 or smtps://host:465")
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Hostname() == "" || u.Opaque != "" {
+		return target{}, errors.New("is not a URL like smtp://host:587 or smtps://host:465")
+	}
+	if u.User != nil {
+		return target{}, errors.New("holds a user or password; move them to SMTP_USERNAME and SMTP_PASSWORD")
+	}
+	if u.Path != "" && u.Path != "/" || u.Fragment != "" {
+		return target{}, errors.New("has something behind the port; only ?tls= may follow")
+	}
+	t := target{host: u.Hostname(), port: u.Port()}
+	switch u.Scheme {
+	case "smtp":
+		t.tls, t.port = tlsRequired, orDefault(t.port, "587")
+	case "smtps":
+		t.tls, t.port = tlsImplicit, orDefault(t.port, "465")
+	default:
+		return target{}, fmt.Errorf("has scheme %q, must be smtp or smtps", u.Scheme)
+	}
+	if n, err := strconv.Atoi(t.port); err != nil || n < 1 || n > 65535 {
+		return target{}, fmt.Errorf("has port %q, must be 1 to 65535", t.port)
+	}
+	return t, t.readQuery(u.RawQuery)
+}
+
+func (t *target) readQuery(raw string) error {
+	q, err := url.ParseQuery(raw)
+	if err != nil {
+		return errors.New("has options that cannot be read; only ?tls= is known")
+	}
+	for name, values := range q {
+		if name != "tls" || len(values) != 1 {
+			return fmt.Errorf("has the option %q; only one ?tls= is known", name)
+		}
+	}
+	mode := tlsMode(q.Get("tls"))
+	switch {
+	case !q.Has("tls"):
+	case t.tls == tlsImplicit:
+		if mode != tlsRequired {
+			return fmt.Errorf("has ?tls=%s, but smtps:// is always under TLS; use smtp:// for STARTTLS", mode)
+		}
+	case mode == tlsNone || mode == tlsOpportunistic || mode == tlsRequired:
+		t.tls = mode
+	default:
+		return fmt.Errorf("has ?tls=%s, must be none, opportunistic or required", mode)
+	}
+	return nil
+}
+
+func orDefault(s, fallback string) string {
+	if s == "" {
+		return fallback
+	}
+	return s
+}
