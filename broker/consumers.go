@@ -82,7 +82,7 @@ func (p *provisioner) consumer(ctx context.Context, stream string, want jetstrea
 	if err != nil {
 		return fmt.Errorf("create consumer %s: %w", name, refused(err))
 	}
-	p.c.log.Info("consumer created", "consumer", name, "ack_wait", want.AckWait)
+	p.c.log.Debug("consumer created", "consumer", name, "ack_wait", want.AckWait)
 	return nil
 }
 

@@ -165,7 +165,7 @@ func (e *Embedded) ready(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("set the limit of %d bytes: %w", limit, err)
 	}
-	e.log.Info("embedded broker ready", "url", e.URL(), "dir", e.cfg.DataDir, "stored", stored, "limit", limit)
+	e.log.Debug("embedded broker ready", "url", e.URL(), "dir", e.cfg.DataDir, "stored", stored, "limit", limit)
 	return ctx.Err()
 }
 

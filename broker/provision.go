@@ -195,6 +195,6 @@ func (p *provisioner) create(ctx context.Context, want jetstream.StreamConfig) e
 	if err != nil {
 		return fmt.Errorf("create stream %s: %w", want.Name, refused(err))
 	}
-	p.c.log.Info("stream created", "stream", want.Name, "replicas", want.Replicas, "max_bytes", want.MaxBytes)
+	p.c.log.Debug("stream created", "stream", want.Name, "replicas", want.Replicas, "max_bytes", want.MaxBytes)
 	return echoed(s.CachedInfo().Config, want)
 }

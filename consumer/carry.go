@@ -129,7 +129,7 @@ func (c *Consumer) later(ctx context.Context, h *hand, rec *schema.Record, l sch
 func (c *Consumer) letterOf(h *hand, rec *schema.Record, l schema.Line, x schema.RecipientRecord) *schema.Letter {
 	sentence := rec.Error
 	if sentence == "" {
-		sentence = x.Reply
+		sentence = x.Words()
 	}
 	return &schema.Letter{
 		Copy: copyOf(h, rec, l), Reason: x.Reason, Error: sentence,

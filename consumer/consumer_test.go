@@ -96,13 +96,13 @@ func (b *books) answer(addr string) schema.Outcome {
 	case local == "lost" && before == 0:
 		return schema.Outcome{Class: schema.Uncertain, Stage: schema.StageDot, Reply: "no reply"}
 	case n == 0, n == 2 && before >= times:
-		return schema.Outcome{Class: schema.Delivered, Stage: schema.StageDot, Code: 250, Enhanced: "2.0.0", Reply: "2.0.0 queued as Q1", QueueID: "Q1"}
+		return schema.Outcome{Class: schema.Delivered, Stage: schema.StageDot, Code: 250, Enhanced: "2.0.0", Reply: "queued as Q1", QueueID: "Q1"}
 	case code == 421:
-		return schema.Outcome{Class: schema.Delayed, Stage: schema.StageRcpt, Code: 421, Reply: "4.3.0 come back"}
+		return schema.Outcome{Class: schema.Delayed, Stage: schema.StageRcpt, Code: 421, Enhanced: "4.3.0", Reply: "come back"}
 	case code >= 500:
-		return schema.Outcome{Class: schema.Failed, Stage: schema.StageRcpt, Code: code, Enhanced: "5.1.1", Reply: "5.1.1 no such user"}
+		return schema.Outcome{Class: schema.Failed, Stage: schema.StageRcpt, Code: code, Enhanced: "5.1.1", Reply: "no such user"}
 	}
-	return schema.Outcome{Class: schema.Deferred, Stage: schema.StageRcpt, Code: code, Enhanced: "4.2.0", Reply: "4.2.0 later"}
+	return schema.Outcome{Class: schema.Deferred, Stage: schema.StageRcpt, Code: code, Enhanced: "4.2.0", Reply: "later"}
 }
 
 // death ends a worker at a point of its way: its connection is cut, and from

@@ -31,7 +31,7 @@ func TestFates(t *testing.T) {
 	}
 	for _, l := range dead {
 		want := map[string]string{"three": schema.All, "mixed": "2"}[l.Line.ID]
-		if l.Line.Rcpt != want || l.Reason != schema.ReasonFailed || l.Error != "5.1.1 no such user" || len(l.Log) != 1 {
+		if l.Line.Rcpt != want || l.Reason != schema.ReasonFailed || l.Error != "551 5.1.1 no such user" && l.Error != "550 5.1.1 no such user" || len(l.Log) != 1 {
 			t.Errorf("dead letter: %+v", l.Letter)
 		}
 	}

@@ -3,6 +3,8 @@ package schema
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -258,4 +260,14 @@ func Cut(s string, n int) string {
 		n--
 	}
 	return s[:n]
+}
+
+// Words are the reply as people read it: "550 5.1.1 no such user", or what
+// went wrong where there was no reply.
+func (x RecipientRecord) Words() string {
+	words := strings.TrimSpace(x.Enhanced + " " + x.Reply)
+	if x.Code > 0 {
+		words = strings.TrimSpace(strconv.Itoa(x.Code) + " " + words)
+	}
+	return words
 }

@@ -135,11 +135,21 @@ func (t *teller) recipient(b *strings.Builder, rec *schema.Record, x schema.Reci
 	case schema.StateDelivered:
 		fmt.Fprintf(b, "delivered  %s to %s%s\n", rec.ID, x.Address, t.kept(x))
 	case schema.StateLater:
-		fmt.Fprintf(b, "%-10s %s to %s%s; next attempt at %s\n", rec.Event, rec.ID, x.Address, said(x), rec.Due.Local().Format(time.TimeOnly))
+		fmt.Fprintf(b, "%-10s %s to %s, next attempt at %s: %s\n", waits(rec), rec.ID, x.Address, rec.Due.Local().Format(time.TimeOnly), x.Words())
 	case schema.StateDead:
-		fmt.Fprintf(b, "dead       %s to %s: %s%s\n", rec.ID, x.Address, x.Reason, said(x))
+		fmt.Fprintf(b, "dead       %s to %s, %s: %s\n", rec.ID, x.Address, x.Reason, x.Words())
 		t.replayLine(b, rec)
 	}
+}
+
+// waits is why a recipient's mail is not gone yet. A record has one event for
+// all of them, and another's failure is not this one's.
+func waits(rec *schema.Record) schema.Event {
+	switch rec.Event {
+	case schema.EventScheduled, schema.EventDelayed, schema.EventUncertain:
+		return rec.Event
+	}
+	return schema.EventDeferred
 }
 
 func (t *teller) replayLine(b *strings.Builder, rec *schema.Record) {
@@ -157,16 +167,6 @@ func (t *teller) kept(x schema.RecipientRecord) string {
 		return ""
 	}
 	return " as " + x.QueueID
-}
-
-func said(x schema.RecipientRecord) string {
-	if x.Code == 0 {
-		if x.Reply == "" {
-			return ""
-		}
-		return ", " + x.Reply
-	}
-	return fmt.Sprintf(", %d %s", x.Code, strings.TrimSpace(x.Enhanced+" "+x.Reply))
 }
 
 // log is the same for machines: one line for a record.

@@ -34,7 +34,7 @@ func (c *session) reply(st Step, want string) error {
 }
 
 func (c *session) perform(a *Answer) error {
-	if a.Until != nil || a.Delay > 0 {
+	if a.Until != nil || a.Delay > 0 || a.Drip > 0 {
 		// What was said before has to arrive before.
 		if err := c.w.Flush(); err != nil {
 			return err

@@ -121,7 +121,8 @@ func header(data []byte) textproto.MIMEHeader {
 }
 
 // ledger is an append-only file of JSON lines. Lines written at the same time
-// share a sync. type ledger struct {
+// share a sync.
+type ledger struct {
 	file *os.File
 
 	mu     sync.Mutex

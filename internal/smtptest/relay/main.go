@@ -29,6 +29,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	open := fs.String("open", "", "`file` that gets a synced JSON line at each final dot and at each reply to one")
 	maildir := fs.String("maildir", "", "`directory` that gets the bodies, named by their SHA-256")
 	delay := fs.Duration("delay", 0, "`pause` before the reply to the final dot, after the book")
+	accept := fs.Bool("accept", false, "accept every recipient, whatever its address asks for")
 	if err := fs.Parse(args); err != nil {
 		return 64 // EX_USAGE
 	}
@@ -40,8 +41,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	defer k.close()
 	ctx, fail := context.WithCancelCause(ctx)
 	k.fail = fail
-	s, err := smtptest.Start(smtptest.Listen(*listen), smtptest.Forget(), smtptest.ByAddress(),
-		smtptest.Received(k.received), smtptest.Replied(k.replied))
+	opts := []smtptest.Option{smtptest.Listen(*listen), smtptest.Forget(), smtptest.Received(k.received), smtptest.Replied(k.replied)}
+	if !*accept {
+		opts = append(opts, smtptest.ByAddress())
+	}
+	s, err := smtptest.Start(opts...)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return 69 // EX_UNAVAILABLE

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestStory tells what a newcomer and an operator go through, in
+// testdata/story/*.txtar, with the programs as built.
+func TestStory(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "story"),
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("PATH", bin+string(os.PathListSeparator)+e.Getenv("PATH"))
+			running := map[string]*process{}
+			e.Values["running"] = running
+			e.Defer(func() {
+				for _, p := range running {
+					_ = p.end(syscall.SIGKILL)
+				}
+			})
+			if !free("127.0.0.1:4222") || !free("127.0.0.1:8026") {
+				t.Log("ports 4222 or 8026 are taken: the stories set NATS_LISTEN and ADMIN_ADDR")
+				e.Setenv("NATS_LISTEN", "127.0.0.1:42220")
+				e.Setenv("ADMIN_ADDR", "127.0.0.1:0")
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"start": scriptStart, "halt": scriptStop(syscall.SIGTERM), "crash": scriptStop(syscall.SIGKILL),
+			"await": scriptAwait, "capture": scriptCapture,
+		},
+	})
+}
+
+func scriptRunning(ts *testscript.TestScript) map[string]*process {
+	return ts.Value("running").(map[string]*process)
+}
+
+// scriptStart: start NAME PROGRAM ARGS… — its output is in NAME.out and NAME.err.
+func scriptStart(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: start NAME PROGRAM ARGS...")
+	}
+	var env []string
+	for _, name := range []string{"PATH", "HOME", "NATS_LISTEN", "ADMIN_ADDR", "SMTP_URL", "ACK_WAIT", "RETRY_AFTER", "MAX_ATTEMPTS", "LOG_FORMAT", "DATA_DIR"} {
+		if v := ts.Getenv(name); v != "" {
+			env = append(env, name+"="+v)
+		}
+	}
+	p, err := start(args[0], ts.Getenv("WORK"), env, args[1], args[2:]...)
+	ts.Check(err)
+	scriptRunning(ts)[args[0]] = p
+}
+
+// scriptStop: halt NAME, crash NAME — and wait for its end.
+func scriptStop(sig syscall.Signal) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 1 || scriptRunning(ts)[args[0]] == nil {
+			ts.Fatalf("usage: halt NAME")
+		}
+		p := scriptRunning(ts)[args[0]]
+		delete(scriptRunning(ts), args[0])
+		ts.Check(p.end(sig))
+		if code := p.cmd.ProcessState.ExitCode(); sig == syscall.SIGTERM && code != 0 {
+			ts.Fatalf("%s ended with %d:\n%s", args[0], code, ts.ReadFile(args[0]+".err"))
+		}
+	}
+}
+
+// scriptAwait: await FILE PATTERN — until the file matches.
+func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: await FILE PATTERN")
+	}
+	_, err := await(ts.MkAbs(args[0]), args[1], 30*time.Second)
+	ts.Check(err)
+}
+
+// scriptCapture: capture NAME FILE PATTERN — the pattern's group becomes $NAME.
+func scriptCapture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: capture NAME FILE PATTERN")
+	}
+	m, err := await(ts.MkAbs(args[1]), args[2], 30*time.Second)
+	ts.Check(err)
+	ts.Setenv(args[0], m[1])
+}

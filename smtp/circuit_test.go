@@ -1,0 +1,215 @@
+package smtp
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postrider/postrider/internal/smtptest"
+)
+
+func shortPauses(c *Config) { c.RelayPauseMin, c.RelayPauseMax = time.Second, time.Minute }
+
+// TestCircuitProbes: one goroutine asks, ever more slowly, with sessions alone;
+// whoever waits goes on when one gets through, and that session is used.
+func TestCircuitProbes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var dials []time.Time
+		var mended atomic.Bool
+		b := newPiped(t, shortPauses)
+		b.dialer.connect = func(context.Context, string) (net.Conn, error) {
+			if mended.Load() {
+				return b.server.Pipe(), nil
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			dials = append(dials, time.Now())
+			return nil, &net.OpError{Op: "dial", Err: errors.New("no route")}
+		}
+		for range 20 {
+			b.wantClasses(t, mail(), "delayed")
+		}
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		mu.Lock()
+		if len(dials) < 9 || len(dials) > 13 {
+			t.Errorf("%d dials in 5 minutes", len(dials))
+		}
+		for i := range dials[1:] {
+			full := min(time.Second<<i, time.Minute)
+			if gap := dials[i+1].Sub(dials[i]); gap > full || gap < full*3/4 {
+				t.Errorf("pause %d is %s, want about %s", i, gap, full)
+			}
+		}
+		mu.Unlock()
+		mended.Store(true)
+		start := time.Now()
+		if err := b.Wait(t.Context()); err != nil || !b.Up() {
+			t.Fatalf("Wait: %v", err)
+		}
+		if took := time.Since(start); took > time.Minute {
+			t.Errorf("a mended relay was used after %s", took)
+		}
+		synctest.Wait()
+		b.wantClasses(t, mail(), "delivered")
+		if n := b.server.Sessions(); n != 1 {
+			t.Errorf("%d sessions: the probe's was not used", n)
+		}
+		if w, i := b.log.count("level=WARN"), b.log.count("level=INFO"); w != 1 || i != 1 {
+			t.Errorf("%d warnings and %d infos, want one each:\n%s", w, i, b.log)
+		}
+	})
+}
+
+// TestCircuitThrottle: the sessions of a relay that asks for less are fine, so
+// probes get through at once; what has to grow is the pause until mail works.
+func TestCircuitThrottle(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var full atomic.Bool
+		full.Store(true)
+		b := newPiped(t, shortPauses, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+			if st.Verb == "MAIL" && full.Load() {
+				return &smtptest.Answer{Reply: "452 4.3.1 try later"}
+			}
+			return nil
+		}))
+		var last time.Duration
+		for range 6 {
+			b.wantClasses(t, mail(), "delayed")
+			if b.Up() {
+				t.Fatal("a throttled relay gets more mail")
+			}
+			start := time.Now()
+			if err := b.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(start); took < last {
+				t.Errorf("pause of %s after one of %s", took, last)
+			} else {
+				last = took
+			}
+			synctest.Wait()
+		}
+		full.Store(false)
+		b.wantClasses(t, mail(), "delivered")
+		full.Store(true)
+		b.wantClasses(t, mail(), "delayed")
+		start := time.Now()
+		if err := b.Wait(t.Context()); err != nil || time.Since(start) > time.Second {
+			t.Errorf("pause of %s after mail had worked (%v)", time.Since(start), err)
+		}
+	})
+}
+
+// TestCrowded: where others work, a session that is refused only means fewer of
+// them, for a while; and the message waits for one of those.
+func TestCrowded(t *testing.T) {
+	t.Parallel()
+	for verb, reply := range map[string]string{
+		"CONNECT": "421 4.7.0 too many connections", "EHLO": "450 4.3.2 busy", "MAIL": "421 4.7.0 too many connections",
+	} {
+		t.Run(verb, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { crowd(t, verb, reply) })
+		})
+	}
+}
+
+func crowd(t *testing.T, verb, reply string) {
+	var lenient atomic.Bool
+	release := make(chan struct{})
+	b := newPiped(t, shortPauses, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+		switch {
+		case st.Verb == "DOT" && st.Session <= 2 && st.Message == 1:
+			return &smtptest.Answer{Until: release, Reply: "250 ok"}
+		case st.Verb == verb && st.Session > 2 && !lenient.Load():
+			return &smtptest.Answer{Reply: reply, HangUp: true}
+		}
+		return nil
+	}))
+	got := make(chan string, 5)
+	for range 5 {
+		go func() { got <- classes(b.Deliver(t.Context(), mail())) }()
+		synctest.Wait()
+	}
+	if !b.Up() {
+		t.Fatalf("the circuit opened while two sessions work:\n%s", b.log)
+	}
+	close(release)
+	counts := map[string]int{}
+	for range 5 {
+		counts[<-got]++
+	}
+	// Refused at MAIL the message has met the 421 itself; earlier it waited.
+	if verb == "MAIL" && counts["delayed"] == 0 || verb != "MAIL" && counts["delivered"] != 5 {
+		t.Errorf("outcomes %v", counts)
+	}
+	refused := b.server.Sessions()
+	lenient.Store(true)
+	time.Sleep(crowdedFor + time.Second)
+	b.pool.mu.Lock()
+	defer b.pool.mu.Unlock()
+	if b.pool.limit != b.cfg.MaxSessions || refused > 5 {
+		t.Errorf("limit %d after a minute, %d sessions tried", b.pool.limit, refused)
+	}
+}
+
+// TestRefusedConnection: what an administrator reads when nothing listens.
+func TestRefusedConnection(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	log := &lines{}
+	c := testConfig("smtp://" + addr)
+	shortPauses(&c)
+	c.RelayPauseMin = 30 * time.Second
+	r := newTestRelay(t, c, log)
+	tx := r.Deliver(t.Context(), mail())
+	if classes(tx) != "delayed" || tx.Outcomes[0].Stage != "connect" || tx.Relay != addr {
+		t.Errorf("%+v", tx)
+	}
+	want := "relay " + addr + " refused the connection: mail waits; start it or set SMTP_URL; trying again every 30s to 1m"
+	if !strings.Contains(log.String(), `level=WARN msg="`+want+`"`) {
+		t.Errorf("log is\n%swant %s", log, want)
+	}
+	tx = r.Deliver(t.Context(), mail())
+	if got := tx.Outcomes[0].Reply; got != "waiting for the relay, which refused the connection" {
+		t.Errorf("outcome says %q", got)
+	}
+}
+
+// TestWait ends with its context and with the relay.
+func TestWait(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, smtptest.New(t, smtptest.On("CONNECT", smtptest.Answer{Reply: "554 no"})), nil)
+	if err := b.Wait(t.Context()); err != nil {
+		t.Errorf("Wait at a closed circuit: %v", err)
+	}
+	b.wantClasses(t, mail(), "delayed")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.Wait(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Wait with a context that ended: %v", err)
+	}
+	done := make(chan error)
+	go func() { done <- b.Wait(context.Background()) }()
+	if err := b.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; !errors.Is(err, errClosed) {
+		t.Errorf("Wait at a closed relay: %v", err)
+	}
+}

@@ -1,0 +1,112 @@
+package smtp
+
+import (
+	"errors"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// wantProblem wants exactly one, that begins so.
+func wantProblem(t *testing.T, c Config, begins string) {
+	t.Helper()
+	errs := c.Validate()
+	if len(errs) != 1 || !strings.HasPrefix(errs[0].Error(), begins) {
+		t.Errorf("problems %v, want one that begins with %q", errs, begins)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	t.Parallel()
+	if errs := testConfig("smtp://relay.test").Validate(); len(errs) > 0 {
+		t.Errorf("the defaults: %v", errs)
+	}
+	for begins, change := range map[string]func(*Config){
+		"SMTP_URL: is empty":                      func(c *Config) { c.URL = "" },
+		"SMTP_URL: holds a user":                  func(c *Config) { c.URL = "smtp://a:b@relay.test" },
+		"SMTP_URL: has scheme":                    func(c *Config) { c.URL = "http://relay.test" },
+		"SMTP_URL: ?tls=none would":               func(c *Config) { c.URL += "?tls=none"; c.Username, c.Password = "u", "p" },
+		"SMTP_PASSWORD: is set without":           func(c *Config) { c.Password = "p" },
+		"SMTP_USERNAME: is set without":           func(c *Config) { c.Username = "u" },
+		"SMTP_USERNAME, SMTP_PASSWORD: hold":      func(c *Config) { c.Username, c.Password = "u", "p\x00q" },
+		"EHLO_NAME: ":                             func(c *Config) { c.EHLOName = "a b" },
+		"MAX_SESSIONS: is 0":                      func(c *Config) { c.MaxSessions = 0 },
+		"MESSAGES_PER_SESSION: is -1":             func(c *Config) { c.MessagesPerSession = -1 },
+		"RELAY_PAUSE_MAX: is 1s, less":            func(c *Config) { c.RelayPauseMax = time.Second },
+		"SESSION_AGE: is 0s":                      func(c *Config) { c.SessionAge = 0 },
+		"SESSION_IDLE: is 0s":                     func(c *Config) { c.SessionIdle = 0 },
+		"RELAY_PAUSE_MIN: is -1s":                 func(c *Config) { c.RelayPauseMin = -time.Second },
+		"SMTP_TIMEOUT_CONNECT: is 0s, must":       func(c *Config) { c.Timeouts.Connect = 0 },
+		"SMTP_TIMEOUT_TLS: is 0s, must":           func(c *Config) { c.Timeouts.TLS = 0 },
+		"SMTP_TIMEOUT_GREETING: is 0s, must":      func(c *Config) { c.Timeouts.Greeting = 0 },
+		"SMTP_TIMEOUT_EHLO: is 0s, must":          func(c *Config) { c.Timeouts.EHLO = 0 },
+		"SMTP_TIMEOUT_AUTH: is 0s, must":          func(c *Config) { c.Timeouts.Auth = 0 },
+		"SMTP_TIMEOUT_MAIL: is 0s, must":          func(c *Config) { c.Timeouts.Mail = 0 },
+		"SMTP_TIMEOUT_RCPT: is 0s, must":          func(c *Config) { c.Timeouts.Rcpt = 0 },
+		"SMTP_TIMEOUT_DATA: is 0s, must":          func(c *Config) { c.Timeouts.Data = 0 },
+		"SMTP_TIMEOUT_BLOCK: is 0s, must":         func(c *Config) { c.Timeouts.Block = 0 },
+		"SMTP_TIMEOUT_DOT: is 0s, must be more t": func(c *Config) { c.Timeouts.Dot = 0 },
+	} {
+		c := testConfig("smtp://relay.test")
+		change(&c)
+		wantProblem(t, c, begins)
+		if _, err := New(c, nil, nil); err == nil || !strings.Contains(err.Error(), begins) {
+			t.Errorf("New: %v", err)
+		}
+	}
+}
+
+// TestTags: each field that is set from outside names its variable and says
+// what it is for, and each duration is validated.
+func TestTags(t *testing.T) {
+	t.Parallel()
+	name := regexp.MustCompile(`^[A-Z_]+$`)
+	checked := DefaultConfig().durations()
+	for _, typ := range []reflect.Type{reflect.TypeFor[Config](), reflect.TypeFor[Timeouts]()} {
+		for f := range typ.Fields() {
+			if f.Type == reflect.TypeFor[Timeouts]() {
+				continue
+			}
+			env, help := f.Tag.Get("env"), f.Tag.Get("help")
+			if !name.MatchString(env) || !strings.HasSuffix(help, ".") {
+				t.Errorf("%s: env %q, help %q", f.Name, env, help)
+			}
+			if _, ok := checked[env]; !ok && f.Type == reflect.TypeFor[time.Duration]() {
+				t.Errorf("%s is not validated", env)
+			}
+		}
+	}
+}
+
+func TestParseURL(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]target{
+		"smtp://h":                    {"h", "587", tlsRequired},
+		"smtp://h:25/":                {"h", "25", tlsRequired},
+		"smtps://h":                   {"h", "465", tlsImplicit},
+		"smtps://h:1465?tls=required": {"h", "1465", tlsImplicit},
+		"smtp://h?tls=none":           {"h", "587", tlsNone},
+		"smtp://h?tls=opportunistic":  {"h", "587", tlsOpportunistic},
+		"smtp://h?tls=required":       {"h", "587", tlsRequired},
+		"smtp://[::1]:25":             {"::1", "25", tlsRequired},
+	} {
+		if got, err := parseURL(in); err != nil || got != want {
+			t.Errorf("%s: %+v, %v", in, got, err)
+		}
+	}
+	if got := (target{"::1", "25", tlsNone}).addr(); got != "[::1]:25" {
+		t.Errorf("address %s", got)
+	}
+	for _, in := range []string{
+		"", "h:587", "smtp:", "smtp://", "smtp://:25", "smtp://u@h", "smtp://h/x", "smtp://h#x", "smtp://h:0", "smtp://h:99999", "smtp://h:x",
+		"smtp://h?tls=maybe", "smtp://h?tls=none&tls=required", "smtp://h?x=y", "smtp://h?tls=%", "smtps://h?tls=none", "imap://h", "smtp:h", "\x7f",
+	} {
+		if got, err := parseURL(in); err == nil {
+			t.Errorf("%q was read as %+v", in, got)
+		} else if in != "" && strings.Contains(err.Error(), in) && errors.Unwrap(err) == nil && strings.Contains(in, "u@") {
+			t.Errorf("%q is quoted: %v", in, err)
+		}
+	}
+}

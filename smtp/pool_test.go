@@ -1,0 +1,154 @@
+package smtp
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postrider/postrider/internal/smtptest"
+)
+
+func TestMaxSessions(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, smtptest.New(t), func(c *Config) { c.MaxSessions, c.MessagesPerSession = 3, 7 })
+	var wg sync.WaitGroup
+	for range 12 {
+		wg.Go(func() {
+			for range 20 {
+				if got := classes(b.Deliver(t.Context(), mail())); got != "delivered" {
+					t.Errorf("outcome %s", got)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if peak, n := b.server.Peak(), b.server.Accepted(); peak > 3 || n != 240 {
+		t.Errorf("%d sessions at a time, %d messages", peak, n)
+	}
+	// Each session but the last of each place carries seven.
+	if n := b.server.Sessions(); n < 240/7 || n > 240/7+4 {
+		t.Errorf("%d sessions for 240 messages", n)
+	}
+}
+
+// TestWaitForPlace: Deliver waits for a session until its context ends.
+func TestWaitForPlace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		b := newPiped(t, func(c *Config) { c.MaxSessions = 1 }, smtptest.On("DOT", smtptest.Answer{Until: release, Reply: "250 ok"}))
+		first := make(chan string, 1)
+		go func() { first <- classes(b.Deliver(t.Context(), mail())) }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		tx := b.Deliver(ctx, mail())
+		if o := tx.Outcomes[0]; o.Class != "delayed" || o.Stage != "local" || !strings.Contains(o.Reply, "no session was free") {
+			t.Errorf("%+v", o)
+		}
+		close(release)
+		if got := <-first; got != "delivered" {
+			t.Error(got)
+		}
+		b.wantClasses(t, mail(), "delivered")
+		if n := b.server.Sessions(); n != 1 {
+			t.Errorf("%d sessions", n)
+		}
+	})
+}
+
+// TestLastUsedFirst: the session used last is used again, and the others age.
+func TestLastUsedFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newPiped(t, nil, smtptest.On("DOT", smtptest.Answer{Delay: time.Second, Reply: "250 ok"}))
+		var wg sync.WaitGroup
+		for i := range 3 {
+			wg.Go(func() {
+				time.Sleep(time.Duration(i) * 100 * time.Millisecond)
+				b.Deliver(t.Context(), mail())
+			})
+		}
+		wg.Wait()
+		for range 20 {
+			b.wantClasses(t, mail(), "delivered")
+		}
+		if busy, idle := b.pool.count(); busy != 0 || idle != 1 || b.server.Sessions() != 3 {
+			t.Errorf("%d busy, %d idle of %d sessions: want the two unused ones gone", busy, idle, b.server.Sessions())
+		}
+	})
+}
+
+// TestClose: idle sessions take leave, busy ones end what they do, and those
+// that wait for one are turned away.
+func TestClose(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		b := newPiped(t, func(c *Config) { c.MaxSessions = 2 }, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+			if st.Verb == "DOT" && st.Message == 2 {
+				return &smtptest.Answer{Until: release, Reply: "250 ok"}
+			}
+			return nil
+		}))
+		b.wantClasses(t, mail(), "delivered")
+		busy, waiting := make(chan string, 2), make(chan string, 1)
+		go func() { busy <- classes(b.Deliver(t.Context(), mail())) }()
+		synctest.Wait()
+		b.wantClasses(t, mail(), "delivered")
+		go func() { busy <- classes(b.Deliver(t.Context(), mail())) }()
+		synctest.Wait()
+		go func() { waiting <- classes(b.Deliver(t.Context(), mail())) }()
+		synctest.Wait()
+
+		done := make(chan error)
+		go func() { done <- b.Close(t.Context()) }()
+		if got := <-waiting; got != "delayed" {
+			t.Errorf("the waiting one got %s", got)
+		}
+		time.AfterFunc(time.Minute, func() { close(release) })
+		if err := <-done; err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		if got := <-busy + " " + <-busy; got != "delivered delivered" {
+			t.Errorf("the busy ones got %s", got)
+		}
+		for n := 1; n <= 2; n++ {
+			if !strings.HasSuffix(b.server.Transcript(n), "C: QUIT\r\nS: 221 2.0.0 bye\r\n") {
+				t.Errorf("session %d took no leave", n)
+			}
+		}
+		b.wantClasses(t, mail(), "delayed")
+		if err := b.Close(t.Context()); err != nil {
+			t.Errorf("second Close: %v", err)
+		}
+	})
+}
+
+// TestCloseCutsOff: sessions that take too long are cut off, and say the truth.
+func TestCloseCutsOff(t *testing.T) {
+	t.Parallel()
+	for verb, want := range map[string]string{"CONNECT": "delayed", "MAIL": "delayed", "DATA": "delayed", "DOT": "uncertain"} {
+		t.Run(verb, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newPiped(t, nil, smtptest.On(verb, smtptest.Answer{Until: make(chan struct{})}))
+				got := make(chan string, 1)
+				go func() { got <- classes(b.Deliver(context.Background(), mail())) }()
+				synctest.Wait()
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				if err := b.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("Close: %v", err)
+				}
+				if g := <-got; g != want {
+					t.Errorf("outcome %s, want %s", g, want)
+				}
+			})
+		})
+	}
+}

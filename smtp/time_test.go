@@ -1,0 +1,204 @@
+package smtp
+
+import (
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postrider/postrider/internal/smtptest"
+	"github.com/postrider/postrider/schema"
+)
+
+// newPiped is a bundle whose connections are pipes, so that time is the
+// bubble's. It has to be called in one.
+func newPiped(t *testing.T, change func(*Config), opts ...smtptest.Option) *bundle {
+	t.Helper()
+	server := smtptest.Deaf(opts...)
+	t.Cleanup(server.Close)
+	c := testConfig("smtp://relay.test:25?tls=none")
+	if change != nil {
+		change(&c)
+	}
+	b := &bundle{server: server, log: &lines{}}
+	b.Relay = newTestRelay(t, c, b.log)
+	b.dialer.connect = func(context.Context, string) (net.Conn, error) { return server.Pipe(), nil }
+	return b
+}
+
+// TestDeadlines: each step has its own, and a relay that sends a byte a second
+// gets no more time than one that sends nothing.
+func TestDeadlines(t *testing.T) {
+	t.Parallel()
+	var d = DefaultConfig().Timeouts
+	long := "250 " + strings.Repeat("x", 1900)
+	for verb, want := range map[string]struct {
+		after time.Duration
+		class string
+	}{
+		"CONNECT": {d.Greeting, "delayed"},
+		"EHLO":    {d.EHLO, "delayed"},
+		"MAIL":    {d.Mail, "delayed"},
+		"RCPT":    {d.Rcpt, "delayed"},
+		"DATA":    {d.Data, "deferred"},
+		"DOT":     {d.Dot, "uncertain"},
+	} {
+		for name, a := range map[string]smtptest.Answer{
+			"silence": {Until: make(chan struct{})},
+			"drip":    {Reply: long, Drip: time.Second},
+		} {
+			t.Run(verb+" "+name, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					if a.Until != nil {
+						a.Until = make(chan struct{}) // of this bubble
+					}
+					b := newPiped(t, nil, smtptest.On(verb, a))
+					start := time.Now()
+					tx := b.wantClasses(t, mail(), want.class)
+					if took := time.Since(start); took != want.after {
+						t.Errorf("gave up after %s, want %s", took, want.after)
+					}
+					if !strings.Contains(tx.Outcomes[0].Reply, "in time") {
+						t.Errorf("the outcome says %q", tx.Outcomes[0].Reply)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestDeadlineBlock: a relay that stops reading the body.
+func TestDeadlineBlock(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newPiped(t, nil, smtptest.On("BODY", smtptest.Answer{Until: make(chan struct{})}))
+		start := time.Now()
+		b.wantClasses(t, mailWith(strings.Repeat("0123456789abcde\r\n", 1<<14)), "deferred")
+		if took, want := time.Since(start), b.cfg.Timeouts.Block+lastWords; took != want {
+			t.Errorf("gave up after %s, want %s", took, want)
+		}
+	})
+}
+
+// TestDeadlinePipelined: each reply of a group has its own time.
+func TestDeadlinePipelined(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		slow := smtptest.Answer{Reply: "250 ok", Delay: 4 * time.Minute}
+		b := newPiped(t, nil, smtptest.On("RCPT", slow))
+		start := time.Now()
+		b.wantClasses(t, mail("a@x.test", "b@x.test", "c@x.test"), "delivered delivered delivered")
+		if took := time.Since(start); took != 12*time.Minute {
+			t.Errorf("took %s", took)
+		}
+	})
+}
+
+// TestConnectTimeout: an address where nobody answers.
+func TestConnectTimeout(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newPiped(t, nil)
+		b.dialer.connect = func(ctx context.Context, _ string) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		start := time.Now()
+		b.wantClasses(t, mail(), "delayed")
+		if took := time.Since(start); took != b.cfg.Timeouts.Connect || b.Up() {
+			t.Errorf("gave up after %s, circuit closed: %v", took, b.Up())
+		}
+	})
+}
+
+func TestSessionIdleAndAge(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newPiped(t, nil)
+		send := func(session int) {
+			t.Helper()
+			b.wantClasses(t, mail(), "delivered")
+			if n := b.server.Sessions(); n != session {
+				t.Fatalf("session %d was used, want %d", n, session)
+			}
+		}
+		send(1)
+		time.Sleep(4 * time.Second)
+		send(1)
+		if strings.Contains(b.server.Transcript(1), "RSET") {
+			t.Error("a session idle for 4 s was probed")
+		}
+		time.Sleep(6 * time.Second)
+		send(1)
+		if !strings.Contains(b.server.Transcript(1), "RSET") {
+			t.Error("a session idle for 6 s was not probed")
+		}
+		time.Sleep(b.cfg.SessionIdle * 3 / 2)
+		if s := b.server.Transcript(1); !strings.HasSuffix(s, "C: QUIT\r\nS: 221 2.0.0 bye\r\n") {
+			t.Errorf("an idle session did not take leave:\n%s", s)
+		}
+		send(2)
+		for range 30 {
+			time.Sleep(10 * time.Second)
+			b.wantClasses(t, mail(), "delivered")
+		}
+		send(3) // the second one is of age
+	})
+}
+
+// TestStaleProbe: the relay has given up on an idle session in silence.
+func TestStaleProbe(t *testing.T) {
+	t.Parallel()
+	for name, a := range map[string]smtptest.Answer{
+		"hang-up": {HangUp: true}, "refusal": {Reply: "500 what"}, "silence": {Until: make(chan struct{})}, "421": {Reply: "421 bye", HangUp: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				if a.Until != nil {
+					a.Until = make(chan struct{})
+				}
+				b := newPiped(t, nil, smtptest.On("RSET", a))
+				b.wantClasses(t, mail(), "delivered")
+				time.Sleep(6 * time.Second)
+				tx := b.wantClasses(t, mail(), "delivered")
+				if b.server.Sessions() != 2 || tx.Use != 1 || !b.Up() {
+					t.Errorf("%d sessions, use %d, up %v", b.server.Sessions(), tx.Use, b.Up())
+				}
+			})
+		})
+	}
+}
+
+// TestCancel: whatever the stage, a context that ends breaks off at once; after
+// the final dot nobody can know.
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	for verb, want := range map[string]string{
+		"CONNECT": "delayed", "EHLO": "delayed", "MAIL": "delayed", "RCPT": "delayed",
+		"DATA": "delayed", "BODY": "delayed", "DOT": "uncertain",
+	} {
+		t.Run(verb, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newPiped(t, nil, smtptest.On(verb, smtptest.Answer{Until: make(chan struct{})}))
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				start := time.Now()
+				tx := b.Deliver(ctx, mailWith(strings.Repeat("0123456789abcde\r\n", 1<<14)))
+				if got := classes(tx); got != want || time.Since(start) != time.Second {
+					t.Errorf("%s after %s, want %s after 1s: %+v", got, time.Since(start), want, tx.Outcomes)
+				}
+				if local := tx.Outcomes[0].Stage == schema.StageLocal; local != (want == "delayed") {
+					t.Errorf("stage %s", tx.Outcomes[0].Stage)
+				}
+				if !b.Up() {
+					t.Errorf("our own impatience opened the circuit:\n%s", b.log)
+				}
+			})
+		})
+	}
+}

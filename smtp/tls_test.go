@@ -1,0 +1,122 @@
+package smtp
+
+import (
+	"crypto/tls"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/internal/smtptest"
+)
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	ca, other := smtptest.NewAuthority(t), smtptest.NewAuthority(t)
+	file := ca.File()
+	good := smtptest.TLS(ca.Certificate("127.0.0.1", time.Hour), false)
+	implicit := smtptest.TLS(ca.Certificate("127.0.0.1", time.Hour), true)
+	for _, c := range []struct {
+		name   string
+		opts   []smtptest.Option
+		change func(*Config)
+		// class of the outcome, whether it went out under TLS, and part of the alarm or warning.
+		class string
+		tls   bool
+		says  string
+	}{
+		{name: "STARTTLS", opts: []smtptest.Option{good}, class: "delivered", tls: true},
+		{name: "implicit", opts: []smtptest.Option{implicit}, class: "delivered", tls: true},
+		{name: "opportunistic", opts: []smtptest.Option{good}, change: urlOption("?tls=opportunistic"), class: "delivered", tls: true},
+		{name: "opportunistic without", change: urlOption("?tls=opportunistic"), class: "delivered"},
+		{name: "none where it is offered", opts: []smtptest.Option{good}, change: urlOption("?tls=none"), class: "delivered"},
+		{name: "stripped", change: urlOption(""), class: "delayed", says: "level=ERROR.*offers no STARTTLS"},
+		{
+			name: "opportunistic, expired", change: urlOption("?tls=opportunistic"),
+			opts: []smtptest.Option{smtptest.TLS(ca.Certificate("127.0.0.1", -time.Minute), false)}, class: "delayed", says: "level=ERROR.*expired",
+		},
+		{name: "expired", opts: []smtptest.Option{smtptest.TLS(ca.Certificate("127.0.0.1", -time.Minute), false)}, class: "delayed", says: "level=ERROR.*expired"},
+		{name: "wrong name", opts: []smtptest.Option{smtptest.TLS(ca.Certificate("else.test", time.Hour), false)}, class: "delayed", says: "level=ERROR.*is not for 127.0.0.1"},
+		{name: "self-signed", opts: []smtptest.Option{smtptest.TLS(ca.SelfSigned("127.0.0.1"), false)}, class: "delayed", says: "level=ERROR.*cannot be trusted"},
+		{name: "unknown authority", opts: []smtptest.Option{smtptest.TLS(other.Certificate("127.0.0.1", time.Hour), true)}, class: "delayed", says: "level=ERROR.*SMTP_CA_FILE"},
+		{
+			name: "TLS 1.1", opts: []smtptest.Option{good, smtptest.TLSConfig(func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })},
+			class: "delayed", says: "level=WARN.*TLS handshake",
+		},
+		{name: "clear text at a TLS port", change: urlScheme("smtps"), class: "delayed", says: "level=WARN.*speaks no TLS on that port"},
+		{name: "refused", opts: []smtptest.Option{good, smtptest.On("STARTTLS", smtptest.Answer{Reply: "454 4.7.0 not now"})}, class: "delayed", says: "level=WARN.*refused STARTTLS: 454 4.7.0 not now"},
+		{name: "hang-up", opts: []smtptest.Option{good, smtptest.On("STARTTLS", smtptest.Answer{HangUp: true})}, class: "delayed", says: "level=WARN.*hung up"},
+		{
+			name: "injected", opts: []smtptest.Option{good, smtptest.On("STARTTLS", smtptest.Answer{Raw: "220 go\r\n250-relay.test\r\n250 AUTH PLAIN\r\n"})},
+			class: "delayed", says: "level=ERROR.*in clear text behind its reply to STARTTLS",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBundle(t, smtptest.New(t, c.opts...), func(cfg *Config) {
+				cfg.CAFile = file
+				if c.change != nil {
+					c.change(cfg)
+				}
+			})
+			tx := b.wantClasses(t, mail(), c.class)
+			if messages := b.server.Messages(); c.class == "delivered" && messages[0].TLS != c.tls {
+				t.Errorf("under TLS: %v", messages[0].TLS)
+			}
+			if c.class == "delayed" {
+				if o := tx.Outcomes[0]; o.Stage != "tls" && o.Stage != "greeting" {
+					t.Errorf("stage %s", o.Stage)
+				}
+				if strings.Contains(b.server.Transcript(1), "MAIL") {
+					t.Error("MAIL was sent in clear text")
+				}
+				wantLog(t, b.log, c.says)
+			}
+		})
+	}
+}
+
+// TestTLSForgetsClearText: what the relay offered before TLS does not count after it.
+func TestTLSForgetsClearText(t *testing.T) {
+	t.Parallel()
+	ca := smtptest.NewAuthority(t)
+	hellos := 0
+	server := smtptest.New(t, smtptest.TLS(ca.Certificate("127.0.0.1", time.Hour), false),
+		smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+			if st.Verb != "EHLO" {
+				return nil
+			}
+			if hellos++; hellos == 1 {
+				return &smtptest.Answer{Reply: "250-relay.test\r\n250-STARTTLS\r\n250 SIZE 10"}
+			}
+			return nil
+		}))
+	b := newBundle(t, server, func(c *Config) { c.CAFile = ca.File() })
+	b.wantClasses(t, mail(), "delivered")
+}
+
+func TestCAFile(t *testing.T) {
+	t.Parallel()
+	c := testConfig("smtp://relay.test")
+	c.CAFile = t.TempDir() + "/none.pem"
+	wantProblem(t, c, "SMTP_CA_FILE: open")
+	if err := os.WriteFile(c.CAFile, []byte("no PEM"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantProblem(t, c, "SMTP_CA_FILE: holds no PEM certificate")
+}
+
+func urlOption(option string) func(*Config) {
+	return func(c *Config) {
+		base, _, _ := strings.Cut(c.URL, "?")
+		c.URL = base + option
+	}
+}
+
+func urlScheme(scheme string) func(*Config) {
+	return func(c *Config) {
+		_, rest, _ := strings.Cut(c.URL, "://")
+		rest, _, _ = strings.Cut(rest, "?")
+		c.URL = scheme + "://" + rest
+	}
+}
