@@ -1,15 +1,24 @@
 package consumer
 
 import (
+	"context"
 	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/compose"
 	"github.com/postrider/postrider/schema"
 )
+
+// settler tells the broker what is to become of a delivery.
+type settler interface {
+	// DoubleAck acknowledges and waits for the answer.
+	DoubleAck(ctx context.Context) error
+	NakWithDelay(pause time.Duration) error
+	// InProgress renews the lease.
+	InProgress() error
+}
 
 // hand is a message in hand, on its way through the five steps.
 type hand struct {
@@ -22,7 +31,7 @@ type hand struct {
 	// delivered counts deliveries, from 1; 0 for what the sweep found, which
 	// has no lease and no way to be acked but by its sequence.
 	delivered int
-	msg       jetstream.Msg
+	msg       settler
 	lease     *lease
 
 	// own is whose message it is and its history.
@@ -41,17 +50,6 @@ type hand struct {
 func (h *hand) fresh(l schema.Lane) bool { return h.subject == l.SendSubject() }
 
 func (h *hand) lapsed() bool { return h.lease != nil && h.lease.lapsed() }
-
-func take(m jetstream.Msg, l *lease) (*hand, error) {
-	meta, err := m.Metadata()
-	if err != nil {
-		return nil, err
-	}
-	return &hand{
-		stream: meta.Stream, subject: m.Subject(), seq: meta.Sequence.Stream, stored: meta.Timestamp,
-		header: m.Headers(), body: m.Data(), delivered: int(meta.NumDelivered), msg: m, lease: l,
-	}, nil
-}
 
 // identify finds whose message it is without reading its body.
 func (h *hand) identify(lane schema.Lane) error {

@@ -31,11 +31,14 @@ func (b *bench) pull(c *Consumer, stream, name string) *hand {
 	}
 	l := c.leases.hold(m)
 	b.t.Cleanup(l.release)
-	h, err := take(m, l)
+	meta, err := m.Metadata()
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return h
+	return &hand{
+		stream: meta.Stream, subject: m.Subject(), seq: meta.Sequence.Stream, stored: meta.Timestamp,
+		header: m.Headers(), body: m.Data(), delivered: int(meta.NumDelivered), msg: m, lease: l,
+	}
 }
 
 func (b *bench) pullFresh(c *Consumer) *hand {
@@ -132,7 +135,7 @@ func TestSecondHandAdds(t *testing.T) {
 }
 
 // deaf is a message whose acks get no answer.
-type deaf struct{ jetstream.Msg }
+type deaf struct{ settler }
 
 func (deaf) DoubleAck(context.Context) error { return nats.ErrNoResponders }
 
@@ -508,7 +511,7 @@ func TestSweep(t *testing.T) {
 	if _, err := w.Journal.Set(t.Context(), ghostRecord(h), 0, false); err != nil {
 		t.Fatal(err)
 	}
-	_ = h.msg.Nak()
+	_ = h.msg.NakWithDelay(0)
 	b.exhaust(w)
 	b.work(nil)
 	b.settled()

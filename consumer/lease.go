@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // settleDown is how long nothing new is begun after a reconnect: a broker that
@@ -28,7 +27,7 @@ type Link interface {
 // still: then another hand may have the message.
 type lease struct {
 	set   *leases
-	msg   jetstream.Msg
+	msg   settler
 	epoch int64
 	// renewed is guarded by set.mu.
 	renewed time.Time
@@ -50,7 +49,7 @@ func newLeases(nc *nats.Conn, link Link, wait time.Duration) *leases {
 	return &leases{nc: nc, link: link, wait: wait, held: make(map[*lease]struct{}), pulse: time.Now()}
 }
 
-func (s *leases) hold(m jetstream.Msg) *lease {
+func (s *leases) hold(m settler) *lease {
 	l := &lease{set: s, msg: m, epoch: s.link.Epoch(), renewed: time.Now()}
 	s.mu.Lock()
 	defer s.mu.Unlock()

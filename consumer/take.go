@@ -3,12 +3,10 @@ package consumer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/schema"
@@ -50,75 +48,87 @@ func (c *Consumer) takeFrom(ctx, work, settling context.Context, s *source) {
 	}
 }
 
-// takeMany pulls through one iterator, until ctx ends or the iterator does.
+// takeMany takes through one subscription, until ctx ends or nobody answers.
 func (c *Consumer) takeMany(ctx, work, settling context.Context, s *source) error {
-	it, err := s.consumer.Messages(jetstream.PullMaxMessages(1))
+	p, err := newPuller(c.NATS, c.leases, s.stream, s.name)
 	if err != nil {
-		return fmt.Errorf("pull from %s: %w", s.stream, err)
+		return err
 	}
-	// Drain lets a message through that the broker sent at the same moment.
-	stop := context.AfterFunc(ctx, it.Drain)
-	defer stop()
-	defer it.Stop()
-	for silent := 0; ; {
-		msg, placed, err := c.next(ctx, s, it)
+	defer p.stop()
+	var since time.Time // when it was first not answered for
+	for {
+		x, placed, err := c.next(ctx, s, p)
 		switch {
 		case err == nil:
-			silent = 0
-			c.handle(ctx, work, settling, s, msg, placed)
-		case errors.Is(err, jetstream.ErrMsgIteratorClosed) && ctx.Err() != nil:
+			since = time.Time{}
+			c.handle(ctx, work, settling, s, x, placed)
+		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, jetstream.ErrNoHeartbeat):
-			// Once happens at a restart; more often the consumer may be gone.
-			if silent++; silent > 2 {
+		case errors.Is(err, errNoConsumer):
+			// In an election this passes; a consumer that is gone is made again.
+			if since.IsZero() {
+				since = time.Now()
+			}
+			if time.Since(since) > goneAfter {
 				return err
 			}
-		case errors.Is(err, nats.ErrTimeout), ctx.Err() != nil:
-		default:
+		case !errors.Is(err, errNoMessage):
 			return err
 		}
 	}
 }
 
+// goneAfter is longer than an election takes.
+const goneAfter = 15 * time.Second
+
 // next waits for leave to take and for a message; placed reports that a place
 // is held for it.
-func (c *Consumer) next(ctx context.Context, s *source, it jetstream.MessagesContext) (msg jetstream.Msg, placed bool, err error) {
-	if c.gate.wait(ctx, s.fresh) == nil && s.busy.Load() && c.slots.acquire(ctx, s.lane) == nil {
-		msg, err = it.Next(jetstream.NextMaxWait(pullFor))
-		if err == nil {
-			return msg, true, nil
+func (c *Consumer) next(ctx context.Context, s *source, p *puller) (x parcel, placed bool, err error) {
+	if err := c.gate.wait(ctx, s.fresh); err != nil {
+		return parcel{}, false, err
+	}
+	if s.busy.Load() {
+		if err := c.slots.acquire(ctx, s.lane); err != nil {
+			return parcel{}, false, err
+		}
+		if x, err = p.next(ctx, pullFor); err == nil {
+			return x, true, nil
 		}
 		c.slots.release(s.lane)
-		if !errors.Is(err, nats.ErrTimeout) {
-			return nil, false, err
+		if !errors.Is(err, errNoMessage) {
+			return parcel{}, false, err
 		}
 		s.busy.Store(false)
 	}
-	msg, err = it.Next()
-	return msg, false, err
+	x, err = p.next(ctx, 0)
+	return x, false, err
 }
 
 // handle settles one message in a place of its own.
-func (c *Consumer) handle(ctx, work, settling context.Context, s *source, msg jetstream.Msg, placed bool) {
-	l := c.leases.hold(msg)
-	defer l.release()
+func (c *Consumer) handle(ctx, work, settling context.Context, s *source, x parcel, placed bool) {
+	defer x.lease.release()
 	c.metrics.inHand.Inc()
 	defer c.metrics.inHand.Dec()
-	h, err := take(msg, l)
+	if placed {
+		defer c.slots.release(s.lane)
+	}
+	meta, err := x.msg.Metadata()
 	if err != nil {
 		c.log.Error("read a message's delivery", "stream", s.stream, "error", err)
 		return
 	}
-	if meta, err := msg.Metadata(); err == nil {
-		s.busy.Store(meta.NumPending > 0)
+	s.busy.Store(meta.NumPending > 0)
+	h := &hand{
+		stream: meta.Stream, subject: x.msg.Subject, seq: meta.Sequence.Stream, stored: meta.Timestamp,
+		header: x.msg.Header, body: x.msg.Data, delivered: int(meta.NumDelivered), msg: x.lease.msg, lease: x.lease,
 	}
 	if !placed {
 		if c.slots.acquire(ctx, s.lane) != nil {
 			_ = c.nak(h)
 			return
 		}
+		defer c.slots.release(s.lane)
 	}
-	defer c.slots.release(s.lane)
 	if ctx.Err() != nil || !c.Relay.Up() {
 		_ = c.nak(h)
 		return

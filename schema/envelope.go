@@ -25,7 +25,7 @@ type Envelope struct {
 	Bcc      []Address         `json:"bcc,omitempty"`
 	ReplyTo  []Address         `json:"reply_to,omitempty"`
 	Subject  string            `json:"subject,omitempty"`
-	Text     *string           `json:"text,omitempty"`
+	Text     *string           `json:"text,omitzero"`
 	Headers  map[string]string `json:"headers,omitempty"`
 	Tags     []string          `json:"tags,omitempty"`
 	Metadata map[string]string `json:"metadata,omitempty"`

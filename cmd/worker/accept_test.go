@@ -1,0 +1,506 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// The promise, held to by counting at the relay: each test publishes mail,
+// breaks something, and reads the relay's own synced book.
+
+// entry is a line of the relay's book.
+type entry struct {
+	At    time.Time `json:"at"`
+	Rcpts []string  `json:"rcpts"`
+	ID    string    `json:"id"`
+}
+
+// turn is a line of the relay's file of open transactions.
+type turn struct {
+	At   time.Time `json:"at"`
+	What string    `json:"what"`
+	ID   string    `json:"id"`
+}
+
+func lines[T any](t *testing.T, file string) []T {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []T
+	for s := bufio.NewScanner(bytes.NewReader(b)); s.Scan(); {
+		var x T
+		if json.Unmarshal(s.Bytes(), &x) == nil { // the last line may be half written
+			all = append(all, x)
+		}
+	}
+	return all
+}
+
+var messageID = regexp.MustCompile(`^<?\d+-\d+\.([^@]+)@`)
+
+// idOf is the mail's id, from its Message-ID.
+func idOf(header string) string {
+	if m := messageID.FindStringSubmatch(header); m != nil {
+		return m[1]
+	}
+	return header
+}
+
+// accepted counts how often the relay took each mail for each recipient.
+func (w *world) accepted(book string) map[string]int {
+	w.t.Helper()
+	n := map[string]int{}
+	for _, e := range lines[entry](w.t, w.path(book)) {
+		for _, r := range e.Rcpts {
+			n[idOf(e.ID)+" "+r]++
+		}
+	}
+	return n
+}
+
+// publishMany publishes mails m1 to mN of that size as an application does,
+// with no credentials, and returns once all are acknowledged.
+func (w *world) publishMany(n, size int, to ...string) {
+	w.t.Helper()
+	nc, err := nats.Connect("nats://"+w.get("NATS_LISTEN"), nats.MaxReconnects(-1))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(256))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	text := strings.Repeat("0123456789 a line of text that is not too long for seven bits\n", size/62)
+	acks := make([]jetstream.PubAckFuture, 0, n)
+	for i := range n {
+		body, err := json.Marshal(map[string]any{
+			"id": fmt.Sprintf("m%d", i+1), "from": "app@example.com", "to": to, "subject": "Mail", "text": text,
+		})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		f, err := js.PublishAsync("mail.send.normal", body, jetstream.WithStallWait(time.Minute))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		acks = append(acks, f)
+	}
+	for _, f := range acks {
+		select {
+		case <-f.Ok():
+		case err := <-f.Err():
+			w.t.Fatal(err)
+		case <-time.After(time.Minute):
+			w.t.Fatal("a publish was not acknowledged within a minute")
+		}
+	}
+}
+
+func (w *world) get(name string) string {
+	for _, v := range w.env {
+		if s, ok := strings.CutPrefix(v, name+"="); ok {
+			return s
+		}
+	}
+	return ""
+}
+
+// eventually waits until the condition holds.
+func (w *world) eventually(what string, d time.Duration, cond func() bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(d); !cond(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("in vain for %s: %s", d, what)
+		}
+	}
+}
+
+// report holds the promise against the book: every mail for every recipient at
+// least once. It gives those that were accepted more often.
+func (w *world) report(n int, book string, to ...string) (twice []string) {
+	w.t.Helper()
+	got := w.accepted(book)
+	lost := 0
+	for i := range n {
+		for _, r := range to {
+			key := fmt.Sprintf("m%d %s", i+1, r)
+			if got[key] == 0 {
+				lost++
+			}
+			for range got[key] - 1 {
+				twice = append(twice, key)
+			}
+		}
+	}
+	w.t.Logf("acknowledged=%d delivered=%d lost=%d twice=%d", n*len(to), n*len(to)-lost, lost, len(twice))
+	if lost > 0 {
+		w.t.Errorf("%d of %d were lost", lost, n*len(to))
+	}
+	return twice
+}
+
+func (w *world) allIn(n int, book string, to ...string) func() bool {
+	return func() bool {
+		got := w.accepted(book)
+		for i := range n {
+			for _, r := range to {
+				if got[fmt.Sprintf("m%d %s", i+1, r)] == 0 {
+					return false
+				}
+			}
+		}
+		return true
+	}
+}
+
+// adminOf is where a worker serves its metrics.
+func (w *world) adminOf(p *process) string {
+	w.t.Helper()
+	return w.await(p.out, `Probes and metrics: (\S+)`, 20*time.Second)[1]
+}
+
+// metric is a value of a worker's /metrics, all labels summed.
+func (w *world) metric(admin, name string) float64 {
+	w.t.Helper()
+	r, err := http.Get(admin + "/metrics")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	sum := 0.0
+	for s := bufio.NewScanner(r.Body); s.Scan(); {
+		if line := s.Text(); strings.HasPrefix(line, name+" ") || strings.HasPrefix(line, name+"{") {
+			f, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			sum += f
+		}
+	}
+	return sum
+}
+
+// TestLoad sends mail with default settings: none lost, none twice. Its log is
+// what docs/performance.md quotes.
+func TestLoad(t *testing.T) {
+	w := newWorld(t)
+	url, _ := w.relay("relay", "-book", w.path("book"))
+	w.set("SMTP_URL", url)
+	p := w.worker("worker")
+	began := time.Now()
+	w.publishMany(loadMails, 10<<10, "ann@example.net")
+	published := time.Since(began)
+	w.eventually("all are accepted", 5*time.Minute, func() bool { return countLines(w.path("book")) >= loadMails })
+	took := time.Since(began)
+	admin := w.adminOf(p)
+	w.eventually("all are settled", time.Minute, func() bool { return w.metric(admin, "postrider_settled_total") >= loadMails })
+	cpu, peak := usage(t, p)
+	t.Logf("mails=%d size=10240 msgs_per_s=%.0f publish_s=%.1f total_s=%.1f cpu_s_per_1000=%.3f peak_mb=%.0f sessions=%.0f",
+		loadMails, loadMails/took.Seconds(), published.Seconds(), took.Seconds(), cpu.Seconds()/loadMails*1000, peak,
+		w.metric(admin, "postrider_smtp_phase_seconds_count"))
+	if twice := w.report(loadMails, "book", "ann@example.net"); len(twice) > 0 {
+		t.Errorf("sent twice: %v", twice)
+	}
+	if err := p.end(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+}
+
+func countLines(file string) int {
+	b, _ := os.ReadFile(file)
+	return bytes.Count(b, []byte("\n"))
+}
+
+// usage is the CPU time of a process, broker and all, and its peak memory in MiB.
+func usage(t *testing.T, p *process) (cpu time.Duration, peak float64) {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		t.Skipf("needs /proc: %v", err)
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindStringSubmatch(string(status))
+	kb, _ := strconv.ParseFloat(m[1], 64)
+	return time.Duration(user+system) * 10 * time.Millisecond, kb / 1024
+}
+
+// TestWorkersKilled kills workers while the relay holds a transaction of
+// theirs open. None is lost; each one that is sent twice was open at a kill.
+func TestWorkersKilled(t *testing.T) {
+	w := newWorld(t, "ACK_WAIT=2s")
+	url, _ := w.relay("relay", "-book", w.path("book"), "-open", w.path("open"), "-delay", "200ms")
+	w.set("SMTP_URL", url)
+	w.worker("broker")
+	w.publishMany(killMails, 1<<10, "ann@example.net")
+	// The others use the first one's broker, which itself is not killed here.
+	w.set("NATS_URL", "nats://"+w.get("NATS_LISTEN"))
+	w.set("ADMIN_ADDR", "127.0.0.1:0")
+	atKill := map[string]string{}
+	for k := range killTimes {
+		p := w.start(fmt.Sprintf("worker%d", k), "worker")
+		if _, err := await(p.out, "Publish a mail", 20*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		w.eventually("the worker sends", 20*time.Second, func() bool { return w.metric(w.adminOf(p), "postrider_settled_total") > 5 })
+		if err := p.end(syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		for id, how := range openNow(t, w.path("open"), time.Now()) {
+			atKill[id] = how
+		}
+	}
+	t.Logf("kills=%d open_at_a_kill=%d", killTimes, len(atKill))
+	if len(atKill) < killTimes {
+		t.Errorf("only %d transactions were open at %d kills", len(atKill), killTimes)
+	}
+	w.eventually("all are accepted", 10*time.Minute, w.allIn(killMails, "book", "ann@example.net"))
+	for _, key := range w.report(killMails, "book", "ann@example.net") {
+		id, _, _ := strings.Cut(key, " ")
+		t.Logf("twice: %s, at a kill: %s", id, atKill[id])
+		if atKill[id] == "" {
+			t.Errorf("%s was sent twice and was not open at a kill", id)
+		}
+	}
+}
+
+// window is what the way from the relay's reply to the record may take on a
+// busy machine.
+const window = 100 * time.Millisecond
+
+// openNow are the mails whose final dot has come and whose reply has not gone,
+// or has gone within the window.
+func openNow(t *testing.T, file string, now time.Time) map[string]string {
+	t.Helper()
+	open := map[string]string{}
+	for _, x := range lines[turn](t, file) {
+		id, ago := idOf(x.ID), now.Sub(x.At)
+		switch {
+		case x.What == "dot":
+			open[id] = fmt.Sprintf("open, the dot came %d ms before", ago.Milliseconds())
+		case ago > window:
+			delete(open, id)
+		default:
+			open[id] = fmt.Sprintf("the reply went %d ms before", ago.Milliseconds())
+		}
+	}
+	return open
+}
+
+// TestBrokerKilled kills the worker that runs the broker, and so both, while
+// other workers go on. None is lost.
+func TestBrokerKilled(t *testing.T) {
+	w := newWorld(t, "ACK_WAIT=2s", "RETRY_AFTER=500ms")
+	url, _ := w.relay("relay", "-book", w.path("book"))
+	w.set("SMTP_URL", url)
+	first := w.worker("broker")
+	env := append([]string(nil), w.env...)
+	w.set("NATS_URL", "nats://"+w.get("NATS_LISTEN"))
+	for i := range 2 {
+		p := w.start(fmt.Sprintf("worker%d", i), "worker")
+		if _, err := await(p.out, "Publish a mail", 20*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	published := make(chan struct{})
+	go func() {
+		defer close(published)
+		w.publishSlowly(brokerMails, "ann@example.net", "450x1@example.org")
+	}()
+	for k := range brokerKills {
+		want := (k + 1) * brokerMails / (brokerKills + 1)
+		w.eventually("some are sent", 3*time.Minute, func() bool { return countLines(w.path("book")) > want })
+		if err := first.end(syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		w.env, env = env, w.env
+		first = w.worker(fmt.Sprintf("broker%d", k))
+		w.env, env = env, w.env
+	}
+	<-published
+	w.eventually("all are accepted", 5*time.Minute, w.allIn(brokerMails, "book", "ann@example.net", "450x1@example.org"))
+	twice := w.report(brokerMails, "book", "ann@example.net", "450x1@example.org")
+	t.Logf("kills=%d twice=%d", brokerKills, len(twice))
+	// Three workers with ten sessions each were in the window at each kill.
+	if most := brokerKills * 30 * 2; len(twice) > most {
+		t.Errorf("%d were sent twice, at most %d can have been in the window", len(twice), most)
+	}
+}
+
+// publishSlowly publishes one after the other, each until it is acknowledged,
+// under an id of its own.
+func (w *world) publishSlowly(n int, to ...string) {
+	nc, err := nats.Connect("nats://"+w.get("NATS_LISTEN"), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond))
+	if err != nil {
+		w.t.Error(err)
+		return
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		w.t.Error(err)
+		return
+	}
+	for i := range n {
+		id := fmt.Sprintf("m%d", i+1)
+		body, _ := json.Marshal(map[string]any{"id": id, "from": "app@example.com", "to": to, "text": "hi"})
+		for {
+			_, err := js.Publish(w.t.Context(), "mail.send.normal", body, jetstream.WithMsgID(id))
+			if err == nil {
+				break
+			}
+			if w.t.Context().Err() != nil {
+				return
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+}
+
+// TestRelayAway: no attempt is counted, no mail dies, and all is delivered
+// once the relay is back.
+func TestRelayAway(t *testing.T) {
+	w := newWorld(t)
+	url, relay := w.relay("relay", "-book", w.path("book"))
+	w.set("SMTP_URL", url)
+	addr := strings.TrimSuffix(strings.TrimPrefix(url, "smtp://"), "?tls=none")
+	if err := relay.end(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	p := w.worker("worker")
+	w.publishMany(outageMails, 1<<10, "ann@example.net")
+	time.Sleep(outageTime) // the outage itself
+	back := time.Now()
+	w.relay("relay2", "-book", w.path("book"), "-listen", addr)
+	w.eventually("all are accepted", 2*time.Minute, w.allIn(outageMails, "book", "ann@example.net"))
+	t.Logf("mails=%d outage=%s all delivered %.1f s after the relay was back", outageMails, outageTime, time.Since(back).Seconds())
+	if twice := w.report(outageMails, "book", "ann@example.net"); len(twice) > 0 {
+		t.Errorf("sent twice: %v", twice)
+	}
+	out, _, status := w.run("mailq", "dead", "list")
+	if out != "" || status != 0 {
+		t.Errorf("dead: %s (status %d)", out, status)
+	}
+	admin := w.adminOf(p)
+	if n := w.metric(admin, "postrider_settled_total"); n != outageMails {
+		t.Errorf("%v hops settled, want %d: one for each mail", n, outageMails)
+	}
+}
+
+// TestSchedule: 451, 451, 250 is delivered at the third attempt, at the times
+// of the schedule.
+func TestSchedule(t *testing.T) {
+	w := newWorld(t, "RETRY_AFTER=1s,2s")
+	url, _ := w.relay("relay", "-book", w.path("book"))
+	w.set("SMTP_URL", url)
+	p := w.worker("worker")
+	began := time.Now()
+	w.publishMany(1, 100, "451x2@example.net")
+	m := w.await(p.out, `delivered  m1 to 451x2@example.net`, 20*time.Second)
+	// 1 s and 2 s, each up to a tenth earlier or later, fired within 0.25 s.
+	if took := time.Since(began); m == nil || took < 2700*time.Millisecond || took > 4200*time.Millisecond {
+		t.Errorf("delivered after %s, want 3 s", took)
+	}
+	if n := strings.Count(read(t, p.out), "deferred   m1"); n != 2 {
+		t.Errorf("deferred %d times, want 2", n)
+	}
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestLater: publish --in arrives when it is due and up to a second later, also
+// where worker and broker were killed over the time.
+func TestLater(t *testing.T) {
+	w := newWorld(t)
+	url, _ := w.relay("relay", "-book", w.path("book"))
+	w.set("SMTP_URL", url)
+	p := w.worker("worker")
+	began := time.Now()
+	if _, stderr, status := w.run("publish", "--from", "a@example.com", "--to", "ann@example.net", "--in", laterTime.String(), "--id", "m1"); status != 0 {
+		t.Fatal(stderr)
+	}
+	w.eventually("it arrives", laterTime+10*time.Second, w.allIn(1, "book", "ann@example.net"))
+	at := lines[entry](t, w.path("book"))[0].At.Sub(began)
+	t.Logf("--in %s arrived after %.2f s", laterTime, at.Seconds())
+	if at < laterTime || at > laterTime+time.Second {
+		t.Errorf("arrived after %s", at)
+	}
+	if _, stderr, status := w.run("publish", "--from", "a@example.com", "--to", "ann@example.net", "--in", laterTime.String(), "--id", "m2"); status != 0 {
+		t.Fatal(stderr)
+	}
+	w.await(p.out, `scheduled  m2`, 10*time.Second)
+	due := time.Now().Add(laterTime)
+	if err := p.end(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Until(due) + time.Second) // the time it is due, with nobody there
+	p = w.worker("worker2")
+	admin := w.adminOf(p)
+	w.eventually("it is ready", 20*time.Second, func() bool {
+		r, err := http.Get(admin + "/readyz")
+		if err != nil {
+			return false
+		}
+		r.Body.Close()
+		return r.StatusCode == http.StatusOK
+	})
+	ready := time.Now()
+	w.eventually("it arrives", 20*time.Second, w.allIn(2, "book", "ann@example.net"))
+	t.Logf("killed over its time: arrived %.2f s after readiness", time.Since(ready).Seconds())
+	if late := time.Since(ready); late > 3*time.Second {
+		t.Errorf("arrived %s after readiness", late)
+	}
+}
+
+// TestStopUnderLoad: workers that are told to stop end what is in hand; nothing
+// comes twice.
+func TestStopUnderLoad(t *testing.T) {
+	w := newWorld(t, "ACK_WAIT=5s")
+	url, _ := w.relay("relay", "-book", w.path("book"), "-delay", "20ms")
+	w.set("SMTP_URL", url)
+	p := w.worker("worker0")
+	w.publishMany(killMails, 1<<10, "ann@example.net")
+	for k := range killTimes {
+		n := countLines(w.path("book"))
+		w.eventually("some are sent", time.Minute, func() bool { return countLines(w.path("book")) > n+10 })
+		if err := p.end(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if code := p.cmd.ProcessState.ExitCode(); code != 0 {
+			t.Errorf("ended with %d: %s", code, read(t, p.err))
+		}
+		p = w.worker(fmt.Sprintf("worker%d", k+1))
+	}
+	w.eventually("all are accepted", 5*time.Minute, w.allIn(killMails, "book", "ann@example.net"))
+	if twice := w.report(killMails, "book", "ann@example.net"); len(twice) > 0 {
+		t.Errorf("sent twice: %v", twice)
+	}
+}

@@ -1,0 +1,17 @@
+//go:build accept
+
+package main
+
+import "time"
+
+// Sizes of the tests in accept_test.go in full.
+const (
+	loadMails   = 10000
+	killMails   = 5000
+	killTimes   = 8
+	outageMails = 1000
+	outageTime  = 5 * time.Minute
+	laterTime   = 10 * time.Second
+	brokerMails = 5000
+	brokerKills = 5
+)

@@ -1,0 +1,18 @@
+//go:build !accept
+
+package main
+
+import "time"
+
+// Sizes of the tests in accept_test.go as they run everywhere; make accept
+// runs them in full.
+const (
+	loadMails   = 1000
+	killMails   = 400
+	killTimes   = 3
+	outageMails = 100
+	outageTime  = 5 * time.Second
+	laterTime   = 3 * time.Second
+	brokerMails = 300
+	brokerKills = 2
+)

@@ -1,0 +1,172 @@
+package smtp
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/internal/smtptest"
+	"github.com/postrider/postrider/schema"
+)
+
+// TestPostfix sends through a Postfix of our own, which passes everything on to
+// a scripted relay.
+func TestPostfix(t *testing.T) {
+	if testing.Short() {
+		t.Skip("Postfix takes seconds to start")
+	}
+	sink := smtptest.New(t)
+	r := newTestRelay(t, testConfig("smtp://"+startPostfix(t, sink.Addr())+"?tls=none"), &lines{})
+	const n = 20
+	for i := range n {
+		m := mailWith(fmt.Sprintf("Subject: %d\r\nX-Bench: %d\r\n\r\n.dot\r\n", i, i), "a@x.test", "b@x.test")
+		tx := r.Deliver(t.Context(), m)
+		if classes(tx) != "delivered delivered" || tx.Outcomes[0].QueueID == "" || tx.Use != i+1 {
+			t.Fatalf("message %d: %+v", i, tx)
+		}
+	}
+	// One that Postfix refuses by itself leaves the session usable.
+	if tx := r.Deliver(t.Context(), mail("nobody@refused.test")); tx.Outcomes[0].Class != schema.Failed || tx.Outcomes[0].Code != 554 {
+		t.Errorf("refused: %+v", tx)
+	}
+	if tx := r.Deliver(t.Context(), mail()); classes(tx) != "delivered" || tx.Use != n+2 {
+		t.Errorf("after a refusal: %+v", tx)
+	}
+	waitFor(t, "all messages at the end of the way", func() bool { return sink.Accepted() >= n+1 })
+	for _, m := range sink.Messages() {
+		if !strings.Contains(string(m.Data), "\r\n.dot\r\n") && !strings.Contains(string(m.Data), "\r\n..two\r\n") {
+			t.Errorf("a message came out different: %q", m.Data)
+		}
+	}
+}
+
+// startPostfix runs a private Postfix that relays to next; it returns its address.
+func startPostfix(t *testing.T, next string) string {
+	t.Helper()
+	postfix := "/usr/sbin/postfix"
+	if _, err := os.Stat(postfix); err != nil {
+		t.Skipf("Postfix is not installed: %v", err)
+	}
+	owner, err := user.Lookup("postfix")
+	if err != nil || os.Geteuid() != 0 {
+		t.Skip("Postfix needs root and the user postfix to start")
+	}
+	// t.TempDir has modes and a length that Postfix's daemons cannot live with.
+	dir, err := os.MkdirTemp("", "pf")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	must(t, os.Chmod(dir, 0o755))
+	for _, sub := range []string{"etc", "spool", "data"} {
+		must(t, os.Mkdir(filepath.Join(dir, sub), 0o755))
+	}
+	uid, err := strconv.Atoi(owner.Uid)
+	must(t, err)
+	must(t, os.Chown(filepath.Join(dir, "data"), uid, -1))
+	addr := freeAddr(t)
+	host, port, err := net.SplitHostPort(next)
+	must(t, err)
+	writePostfix(t, dir, addr, "["+host+"]:"+port)
+
+	conf := filepath.Join(dir, "etc")
+	// It complains about owners that matter to a system's Postfix only.
+	_ = exec.Command(postfix, "-c", conf, "set-permissions").Run()
+	_ = exec.Command(postfix, "-c", conf, "check").Run()
+	// start returns once the master runs by itself; only stop ends it.
+	if out, err := exec.Command(postfix, "-c", conf, "start").CombinedOutput(); err != nil {
+		t.Fatalf("start Postfix: %v\n%s", err, out)
+	}
+	t.Cleanup(func() { _ = exec.Command(postfix, "-c", conf, "stop").Run() })
+	waitFor(t, "Postfix to greet", func() bool { return greets(addr) })
+	return addr
+}
+
+func writePostfix(t *testing.T, dir, listen, next string) {
+	t.Helper()
+	must(t, os.WriteFile(filepath.Join(dir, "etc", "main.cf"), []byte(strings.NewReplacer("DIR", dir, "NEXT", next).Replace(`compatibility_level = 3.6
+queue_directory = DIR/spool
+data_directory = DIR/data
+maillog_file = DIR/log
+maillog_file_prefixes = DIR
+myhostname = postfix.test
+mydestination =
+local_recipient_maps =
+alias_maps =
+alias_database =
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mynetworks = 127.0.0.0/8
+relayhost = NEXT
+smtp_tls_security_level = none
+smtp_dns_support_level = disabled
+smtpd_peername_lookup = no
+smtpd_recipient_restrictions = check_recipient_access inline:{refused.test=REJECT}, permit_mynetworks, reject
+`)), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "etc", "master.cf"), []byte(listen+` inet n - n - - smtpd
+pickup    unix  n - n 60 1 pickup
+cleanup   unix  n - n - 0 cleanup
+qmgr      unix  n - n 300 1 qmgr
+rewrite   unix  - - n - - trivial-rewrite
+bounce    unix  - - n - 0 bounce
+defer     unix  - - n - 0 bounce
+trace     unix  - - n - 0 bounce
+flush     unix  n - n 1000? 0 flush
+proxymap  unix  - - n - - proxymap
+smtp      unix  - - n - - smtp
+showq     unix  n - n - - showq
+error     unix  - - n - - error
+retry     unix  - - n - - error
+discard   unix  - - n - - discard
+anvil     unix  - - n - 1 anvil
+scache    unix  - - n - 1 scache
+postlog   unix-dgram n - n - 1 postlogd
+`), 0o644))
+}
+
+// freeAddr is a port that nobody listens on for now.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func greets(addr string) bool {
+	conn, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	if conn.SetDeadline(time.Now().Add(2*time.Second)) != nil {
+		return false
+	}
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	return err == nil && strings.HasPrefix(line, "220")
+}
+
+// waitFor asks again and again: another process tells nobody when it is done.
+func waitFor(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.Now().Add(30 * time.Second); !done(); <-tick.C {
+		if time.Now().After(limit) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
