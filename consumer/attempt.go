@@ -11,7 +11,7 @@ import (
 // handed back and the error says so.
 func (c *Consumer) attempt(work, settling context.Context, h *hand, rec *schema.Record) error {
 	for {
-		batch := openOf(rec, c.cfg.RecipientsPerTransaction)
+		batch := h.openOf(rec, c.cfg.RecipientsPerTransaction)
 		began := len(rec.Attempts)
 		tx := c.Relay.Deliver(work, c.message(h, batch))
 		open := c.apply(h, rec, batch, tx)
@@ -36,11 +36,21 @@ func (c *Consumer) reopen(h *hand, rec *schema.Record) *schema.Record {
 	return rec
 }
 
-func openOf(rec *schema.Record, most int) []schema.Recipient {
+// openOf are the next recipients to send to. Those who need SMTPUTF8 go apart:
+// a relay without it is not to fail the others.
+func (h *hand) openOf(rec *schema.Record, most int) []schema.Recipient {
 	var batch []schema.Recipient
+	var utf8 bool
 	for _, x := range rec.Recipients {
-		if x.State == schema.StateOpen && len(batch) < most {
-			batch = append(batch, schema.Recipient{Index: x.Index, Address: x.Address})
+		if x.State != schema.StateOpen || len(batch) == most {
+			continue
+		}
+		p := h.to[x.Index]
+		if len(batch) == 0 {
+			utf8 = p.utf8
+		}
+		if p.utf8 == utf8 {
+			batch = append(batch, schema.Recipient{Index: x.Index, Address: p.address})
 		}
 	}
 	return batch
@@ -48,8 +58,9 @@ func openOf(rec *schema.Record, most int) []schema.Recipient {
 
 func (c *Consumer) message(h *hand, to []schema.Recipient) schema.Message {
 	return schema.Message{
-		ID: h.own.Line.ID, From: h.envelope.ReversePath(), Recipients: to,
-		Open: h.letter.Reader, Size: h.letter.Size, EightBit: h.letter.EightBit, UTF8: h.letter.UTF8,
+		ID: h.own.Line.ID, From: h.from.address, Recipients: to,
+		Open: h.letter.Reader, Size: h.letter.Size, EightBit: h.letter.EightBit,
+		UTF8:   h.letter.UTF8 || h.from.utf8 || h.to[to[0].Index].utf8,
 		Permit: h.permit,
 	}
 }

@@ -40,10 +40,19 @@ type hand struct {
 	envelope *schema.Envelope
 	letter   *compose.Letter
 	bad      *schema.EnvelopeError
+	// from and to are the addresses as SMTP says them, to by recipient.
+	from path
+	to   map[int]path
 
 	// seen is the last record of the line, of whatever hop, and its sequence.
 	seen    *schema.Record
 	seenSeq uint64
+}
+
+// path is an address as it stands in MAIL or RCPT.
+type path struct {
+	address string
+	utf8    bool
 }
 
 // fresh reports a message that comes from a producer, not from a copy of ours.
@@ -103,9 +112,27 @@ func (h *hand) read(lane schema.Lane) error {
 		}
 	}
 	h.envelope = e
-	h.letter, err = compose.Compose(e, h.own.Line.Origin, h.own.Enqueued)
+	if h.letter, err = compose.Compose(e, h.own.Line.Origin, h.own.Enqueued); err == nil {
+		err = h.address()
+	}
 	if err != nil {
 		h.bad = &schema.EnvelopeError{Problem: err.Error(), Reason: schema.ReasonBadEnvelope}
+	}
+	return nil
+}
+
+// address writes the addresses as SMTP says them.
+func (h *hand) address() (err error) {
+	if h.from.address, h.from.utf8, err = compose.Path(h.envelope.ReversePath()); err != nil {
+		return err
+	}
+	h.to = make(map[int]path)
+	for _, r := range h.recipients() {
+		var p path
+		if p.address, p.utf8, err = compose.Path(r.Address); err != nil {
+			return err
+		}
+		h.to[r.Index] = p
 	}
 	return nil
 }

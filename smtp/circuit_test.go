@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -161,6 +162,103 @@ func crowd(t *testing.T, verb, reply string) {
 	if b.pool.limit != b.cfg.MaxSessions || refused > 5 {
 		t.Errorf("limit %d after a minute, %d sessions tried", b.pool.limit, refused)
 	}
+}
+
+// TestCircuitDropsSessions: while it is open no session is kept, neither idle
+// ones nor those that come back.
+func TestCircuitDropsSessions(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var hold, full atomic.Bool
+		b := newPiped(t, nil, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+			switch {
+			case st.Verb == "DOT" && hold.Load():
+				return &smtptest.Answer{Until: release, Reply: "250 ok"}
+			case st.Verb == "MAIL" && full.Load():
+				return &smtptest.Answer{Reply: "452 4.3.1 full"}
+			}
+			return nil
+		}))
+		hold.Store(true)
+		got := make(chan string, 3)
+		for range 3 {
+			go func() { got <- classes(b.Deliver(t.Context(), mail())) }()
+			synctest.Wait()
+		}
+		// One of the three ends and leaves an idle session, two stay busy.
+		release <- struct{}{}
+		<-got
+		hold.Store(false)
+		full.Store(true)
+		b.wantClasses(t, mail(), "delayed")
+		synctest.Wait()
+		if busy, idle := b.pool.count(); busy != 2 || idle != 0 {
+			t.Errorf("%d busy, %d idle, want 2 and none", busy, idle)
+		}
+		close(release)
+		<-got
+		<-got
+		synctest.Wait()
+		if busy, idle := b.pool.count(); busy != 0 || idle != 0 || b.server.Open() != 0 {
+			t.Errorf("%d busy, %d idle, %d connections while the circuit is open", busy, idle, b.server.Open())
+		}
+	})
+}
+
+// TestCircuitOldNews: what was begun before a relay was mended says nothing
+// about it.
+func TestCircuitOldNews(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newPiped(t, shortPauses)
+		gone := &net.OpError{Op: "dial", Err: errors.New("no route")}
+		var dials atomic.Int64
+		b.dialer.connect = func(context.Context, string) (net.Conn, error) {
+			switch dials.Add(1) {
+			case 1: // slow to fail
+				time.Sleep(20 * time.Second)
+				return nil, gone
+			case 2:
+				return nil, gone
+			}
+			return b.server.Pipe(), nil
+		}
+		slow := make(chan string, 1)
+		go func() { slow <- classes(b.Deliver(t.Context(), mail())) }()
+		synctest.Wait()
+		b.wantClasses(t, mail(), "delayed")
+		if err := b.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-slow; got != "delayed" || !b.Up() || b.log.count("level=WARN") != 1 {
+			t.Errorf("outcome %s, up %v:\n%s", got, b.Up(), b.log)
+		}
+	})
+}
+
+// TestCircuitNews: a probe that meets something else than before says so, once.
+func TestCircuitNews(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newPiped(t, func(c *Config) {
+			shortPauses(c)
+			credentials(c)
+		}, smtptest.Auth("user", "else"))
+		var started atomic.Bool
+		b.dialer.connect = func(context.Context, string) (net.Conn, error) {
+			if !started.Load() {
+				return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+			}
+			return b.server.Pipe(), nil
+		}
+		b.wantClasses(t, mail(), "delayed")
+		started.Store(true)
+		time.Sleep(10 * time.Minute)
+		if w, e := b.log.count("refused the connection"), b.log.count("refused the password"); w != 1 || e != 1 {
+			t.Errorf("%d and %d lines, want one each:\n%s", w, e, b.log)
+		}
+	})
 }
 
 // TestRefusedConnection: what an administrator reads when nothing listens.

@@ -58,7 +58,7 @@ func (d *delivery) run(s *session) bool {
 	}
 	t := transaction{session: s, d: d, reused: s.pooled, params: s.ext.size}
 	s.used++
-	d.tx.Session, d.tx.Use, d.tx.Connect = s.id, s.used, 0
+	d.tx.Session, d.tx.Use = s.id, s.used
 	if !t.reused {
 		d.tx.Connect = s.took
 	}

@@ -256,6 +256,34 @@ func TestOnlyOneNewSession(t *testing.T) {
 	}
 }
 
+// TestRefusedThenGone: a clean refusal stands, even where the relay hangs up
+// behind it on a session that was used before.
+func TestRefusedThenGone(t *testing.T) {
+	t.Parallel()
+	for verb, class := range map[string]string{"MAIL": "failed", "RCPT": "failed"} {
+		b := newBundle(t, smtptest.New(t, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+			if st.Verb == verb && st.Session == 1 && st.Message == 2 {
+				return &smtptest.Answer{Reply: "550 5.7.1 no", HangUp: true}
+			}
+			return nil
+		})), nil)
+		b.wantClasses(t, mail(), "delivered")
+		b.wantClasses(t, mail(), class)
+		if n := b.server.Sessions(); n != 1 {
+			t.Errorf("%s: %d sessions", verb, n)
+		}
+		b.wantClasses(t, mail(), "delivered")
+	}
+}
+
+// TestFirstIsTheFirstSent: where the first recipient is not sent to at all, the
+// second one's "too many" is no reason to ask again at once, and for ever.
+func TestFirstIsTheFirstSent(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, smtptest.New(t, smtptest.On("RCPT", smtptest.Answer{Reply: "452 4.5.3 too many"})), nil)
+	b.wantClasses(t, mail("a b@x.test", "c@x.test", "d@x.test"), "failed deferred open")
+}
+
 func TestQueueID(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{

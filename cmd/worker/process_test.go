@@ -106,7 +106,8 @@ func await(file, pattern string, d time.Duration) ([]string, error) {
 			}
 		}
 		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("%s: no match for %q in %s; it holds:\n%s", file, pattern, d, tail(b))
+			said, _ := os.ReadFile(strings.TrimSuffix(file, ".out") + ".err")
+			return nil, fmt.Errorf("%s: no match for %q in %s; it holds:\n%s\n%s", file, pattern, d, tail(b), tail(said))
 		}
 	}
 }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -34,9 +37,15 @@ func TestStory(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start": scriptStart, "halt": scriptStop(syscall.SIGTERM), "crash": scriptStop(syscall.SIGKILL),
-			"await": scriptAwait, "capture": scriptCapture,
+			"await": scriptAwait, "capture": scriptCapture, "status": scriptStatus,
 		},
 	})
+}
+
+// passed are the variables of a story that its programs see.
+var passed = []string{
+	"PATH", "HOME", "NATS_URL", "NATS_LISTEN", "ADMIN_ADDR", "SMTP_URL", "SMTP_USERNAME", "SMTP_PASSWORD",
+	"ACK_WAIT", "RETRY_AFTER", "MAX_ATTEMPTS", "LOG_FORMAT", "DATA_DIR",
 }
 
 func scriptRunning(ts *testscript.TestScript) map[string]*process {
@@ -49,7 +58,7 @@ func scriptStart(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: start NAME PROGRAM ARGS...")
 	}
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "NATS_LISTEN", "ADMIN_ADDR", "SMTP_URL", "ACK_WAIT", "RETRY_AFTER", "MAX_ATTEMPTS", "LOG_FORMAT", "DATA_DIR"} {
+	for _, name := range passed {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
 		}
@@ -91,4 +100,19 @@ func scriptCapture(ts *testscript.TestScript, neg bool, args []string) {
 	m, err := await(ts.MkAbs(args[1]), args[2], 30*time.Second)
 	ts.Check(err)
 	ts.Setenv(args[0], m[1])
+}
+
+// scriptStatus: status N PROGRAM ARGS… — runs it and checks how it exits.
+func scriptStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N PROGRAM ARGS...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := 0
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = exit.ExitCode()
+	}
+	if strconv.Itoa(got) != args[0] {
+		ts.Fatalf("%s ended with %d, want %s", args[1], got, args[0])
+	}
 }

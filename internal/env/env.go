@@ -31,14 +31,14 @@ func Read(ctx context.Context, lookup Lookup, targets ...any) []error {
 	var errs []error
 	for _, target := range targets {
 		v := reflect.ValueOf(target).Elem()
-		broken := false
 		for i := range v.NumField() {
 			if err := readField(ctx, lookup, v.Type().Field(i), v.Field(i)); err != nil {
 				errs = append(errs, err)
-				broken = true
 			}
 		}
-		if val, ok := v.Interface().(Validator); ok && !broken {
+		if val, ok := v.Interface().(Validator); ok {
+			// What could not be read still holds its default.
+
 			errs = append(errs, val.Validate()...)
 		}
 	}

@@ -1,0 +1,23 @@
+package compose
+
+import "testing"
+
+func TestPath(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		in, want string
+		utf8     bool
+	}{
+		{"", "", false}, {"a@example.com", "a@example.com", false}, {"a@[192.0.2.1]", "a@[192.0.2.1]", false},
+		{"a@bücher.example", "a@xn--bcher-kva.example", false}, {"jörg@example.com", "jörg@example.com", true},
+		{"jörg@bücher.example", "jörg@xn--bcher-kva.example", true},
+	} {
+		got, utf8, err := Path(c.in)
+		if got != c.want || utf8 != c.utf8 || err != nil {
+			t.Errorf("Path(%q) = %q, %v, %v", c.in, got, utf8, err)
+		}
+	}
+	if _, _, err := Path("a@\u0378.example"); err == nil {
+		t.Error("a domain of unassigned characters was taken")
+	}
+}
