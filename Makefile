@@ -1,0 +1,25 @@
+.DEFAULT_GOAL := help
+
+help: ## list what there is to run
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build worker, publish and mailq into bin/
+	go build -o bin/ ./cmd/...
+
+test: ## run all tests
+	go test ./...
+
+race: ## run all tests with the race detector
+	go test -race ./...
+
+fuzz: ## run each fuzz target for half a minute
+	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz); do \
+		go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s $$p || exit 1; done; done
+
+accept: ## run the tests that kill, load and wait, in full (about ten minutes)
+	go test -tags accept -timeout 60m -v -run 'Load|Killed|Away|Schedule|Later|Stop' ./cmd/worker
+
+clean: ## remove what was built
+	rm -rf bin
+
+.PHONY: help build test race fuzz accept clean

@@ -1,0 +1,95 @@
+package postrider_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/postrider/postrider/"
+
+// rooms says which of our packages each package may import, outside its tests.
+var rooms = map[string][]string{
+	"schema":                  {},
+	"compose":                 {"schema"},
+	"broker":                  {"schema"},
+	"consumer":                {"schema", "compose"},
+	"smtp":                    {"schema"},
+	"journal":                 {"schema"},
+	"deadletter":              {"schema"},
+	"cmd/worker":              {"schema", "broker", "consumer", "smtp", "journal", "deadletter", "internal/devrelay", "internal/env"},
+	"cmd/publish":             {"schema", "broker", "internal/env"},
+	"cmd/mailq":               {"schema", "broker", "journal", "deadletter", "internal/env"},
+	"internal/env":            {"schema"},
+	"internal/natstest":       {"schema", "broker"},
+	"internal/smtptest":       {"schema"},
+	"internal/smtptest/relay": {"internal/smtptest"},
+	"internal/devrelay":       {"schema"},
+}
+
+// guests says which packages may import what is not ours, by its prefix.
+var guests = []struct {
+	prefix string
+	only   []string
+}{
+	{"github.com/nats-io/nats-server/", []string{"broker", "internal/natstest"}},
+	{"github.com/nats-io/", []string{"broker", "consumer", "journal", "deadletter", "internal/natstest"}},
+	{"github.com/emersion/go-smtp", []string{"smtp", "internal/smtptest", "internal/devrelay"}},
+	{"net/smtp", nil},
+}
+
+// TestImports holds the arrows between the rooms.
+func TestImports(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+			return err
+		}
+		room := path.Dir(filepath.ToSlash(file))
+		allowed, known := rooms[room]
+		if !known {
+			t.Errorf("%s: package %s is not in the table of rooms", file, room)
+		}
+		seen[room] = true
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, i := range f.Imports {
+			name, err := strconv.Unquote(i.Path.Value)
+			if err != nil {
+				return err
+			}
+			if own, ok := strings.CutPrefix(name, module); ok && !slices.Contains(allowed, own) {
+				t.Errorf("%s: %s may not import %s", file, room, own)
+			}
+			for _, g := range guests {
+				if strings.HasPrefix(name, g.prefix) && !slices.Contains(g.only, room) {
+					t.Errorf("%s: %s may not import %s", file, room, name)
+				}
+				if strings.HasPrefix(name, g.prefix) {
+					break
+				}
+			}
+			if name == "github.com/emersion/go-smtp" && (i.Name == nil || i.Name.Name != "gosmtp") {
+				t.Errorf("%s: import go-smtp as gosmtp", file)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for room := range rooms {
+		if !seen[room] {
+			t.Errorf("the table has room %s, which is not there", room)
+		}
+	}
+}
