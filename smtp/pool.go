@@ -110,7 +110,7 @@ func (p *pool) serve() {
 func (p *pool) keep(s *session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.paused || p.closed || p.open > p.limit {
+	if p.paused || p.closed {
 		return false
 	}
 	s.pooled, s.idleSince = true, time.Now()

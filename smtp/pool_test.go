@@ -129,6 +129,21 @@ func TestClose(t *testing.T) {
 	})
 }
 
+// TestCloseSilentQuit: a relay that does not answer QUIT does not hold up Close.
+func TestCloseSilentQuit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newPiped(t, nil, smtptest.On("QUIT", smtptest.Answer{Until: make(chan struct{})}))
+		b.wantClasses(t, mail(), "delivered")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		if err := b.Close(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+			t.Errorf("Close took %s: %v", time.Since(start), err)
+		}
+	})
+}
+
 // TestCloseCutsOff: sessions that take too long are cut off, and say the truth.
 func TestCloseCutsOff(t *testing.T) {
 	t.Parallel()

@@ -13,7 +13,7 @@ func (r *Relay) janitor() {
 		select {
 		case <-tick.C:
 			r.dismiss(r.pool.evict(func(s *session) bool {
-				return time.Since(s.idleSince) >= r.cfg.SessionIdle || r.spent(s)
+				return time.Since(s.idleSince) >= r.cfg.SessionIdle
 			})...)
 		case <-r.tidy.Done():
 			return

@@ -149,6 +149,20 @@ func TestSessionIdleAndAge(t *testing.T) {
 	})
 }
 
+// TestAgeWhileIdle: a session that came of age unused is not used again.
+func TestAgeWhileIdle(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newPiped(t, func(c *Config) { c.SessionAge = 10 * time.Second })
+		b.wantClasses(t, mail(), "delivered")
+		time.Sleep(11 * time.Second)
+		b.wantClasses(t, mail(), "delivered")
+		if !strings.HasSuffix(b.server.Transcript(1), "C: QUIT\r\nS: 221 2.0.0 bye\r\n") || b.server.Sessions() != 2 {
+			t.Errorf("%d sessions; the first:\n%s", b.server.Sessions(), b.server.Transcript(1))
+		}
+	})
+}
+
 // TestStaleProbe: the relay has given up on an idle session in silence.
 func TestStaleProbe(t *testing.T) {
 	t.Parallel()
