@@ -49,7 +49,7 @@ func (c *Conn) Publish(ctx context.Context, lane schema.Lane, id string, header 
 		m.Header.Set(schema.HeaderMsgID, id)
 	}
 	giveUp := time.Now().Add(electionTime)
-	for {
+	for nobody := false; ; {
 		ack, err := c.store(ctx, m)
 		switch {
 		case err == nil:
@@ -60,7 +60,8 @@ func (c *Conn) Publish(ctx context.Context, lane schema.Lane, id string, header 
 		case !errors.Is(err, ErrAway):
 			return Ack{}, fmt.Errorf("publish to lane %s: %w", lane, err)
 		}
-		nobody := errors.Is(err, nats.ErrNoResponders)
+		// A last try that ctx cut short says no more than the one before it.
+		nobody = errors.Is(err, nats.ErrNoResponders) || nobody && ctx.Err() != nil
 		if nobody && time.Now().After(giveUp) || !pause(ctx, publishPause) {
 			if nobody {
 				err = fmt.Errorf("%w: no stream takes %s; check the name against LANES of the workers, and that one has been started: %w", ErrNoLane, m.Subject, err)
