@@ -12,6 +12,9 @@ test: ## run all tests
 race: ## run all tests with the race detector
 	go test -race ./...
 
+lint: ## run the linters (.golangci.yml says why some are off)
+	go tool -modfile=tools.mod golangci-lint run
+
 fuzz: ## run each fuzz target for half a minute
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz); do \
 		go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s $$p || exit 1; done; done
@@ -22,4 +25,4 @@ accept: ## run the tests that kill, load and wait, in full (about ten minutes)
 clean: ## remove what was built
 	rm -rf bin
 
-.PHONY: help build test race fuzz accept clean
+.PHONY: help build test race lint fuzz accept clean

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -70,7 +71,7 @@ func (c *Conn) brokerTime(ctx context.Context) (time.Time, error) {
 		Time time.Time `json:"ts"`
 	}
 	if err := json.Unmarshal(b, &info); err != nil || info.Time.IsZero() {
-		return time.Time{}, fmt.Errorf("ask the broker for its time: the answer has none")
+		return time.Time{}, errors.New("ask the broker for its time: the answer has none")
 	}
 	return info.Time, nil
 }

@@ -79,7 +79,7 @@ func (c *Conn) options(ctx context.Context, role Role) []nats.Option {
 			c.back.Store(time.Now().UnixNano())
 			c.log.Info("connected to the broker again", "server", nc.ConnectedServerName())
 		}),
-		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			c.log.Warn("the broker reports an error", "error", err)
 		}),
 		nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),

@@ -142,7 +142,7 @@ func TestClassOfRefusals(t *testing.T) {
 		10003: nil, 10059: nil,
 	}
 	for code, want := range tests {
-		var err error = fmt.Errorf("publish: %w", &apiError{Code: code, Description: "words"})
+		err := fmt.Errorf("publish: %w", &apiError{Code: code, Description: "words"})
 		for _, class := range classes {
 			if got := errors.Is(err, class); got != (class == want) {
 				t.Errorf("error %d is %q: %v", code, class, got)

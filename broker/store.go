@@ -57,8 +57,7 @@ func (c *Conn) Set(ctx context.Context, m *nats.Msg, filter string, expected uin
 func (c *Conn) Delete(ctx context.Context, stream string, seq uint64) error {
 	// Not erased: overwriting what is only to be forgotten costs a second write.
 	_, err := c.api(ctx, "STREAM.MSG.DELETE."+stream, fmt.Appendf(nil, `{"seq":%d,"no_erase":true}`, seq))
-	var refused *apiError
-	if errors.As(err, &refused) {
+	if _, refused := errors.AsType[*apiError](err); refused {
 		// The refusal does not say whether there was anything to delete. A
 		// field it does not know would be refused too.
 		get := fmt.Appendf(nil, `{"seq":%d}`, seq)

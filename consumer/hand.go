@@ -108,7 +108,7 @@ func (h *hand) read(lane schema.Lane) error {
 			h.own.Line.ID = e.ID
 		} else if err := schema.ValidateID(h.msgID()); err != nil {
 			h.bad = &schema.EnvelopeError{Field: "header " + schema.HeaderMsgID, Problem: err.Error(), Reason: schema.ReasonBadEnvelope}
-			return nil
+			return nil //nolint:nilerr // it is in h.bad
 		}
 	}
 	h.envelope = e

@@ -122,11 +122,11 @@ func conclude(rec *schema.Record) {
 	}
 	rec.Event = schema.EventDelivered
 	for _, x := range rec.Recipients {
-		switch {
-		case x.State == schema.StateDead:
+		switch x.State {
+		case schema.StateDead:
 			rec.Event = deadEvent(x.Reason)
 			return
-		case x.State == schema.StateLater:
+		case schema.StateLater:
 			rec.Event = schema.EventDeferred
 			if lastClass(rec, x.Index) == schema.Uncertain {
 				rec.Event = schema.EventUncertain
@@ -219,7 +219,7 @@ func (c *Consumer) buryUnread(ctx context.Context, h *hand, why schema.Reason, s
 // jitterOf spreads retries without a source of randomness, so that the same
 // message at the same hop is always due at the same time.
 func jitterOf(h *hand) float64 {
-	x := uint64(h.seq)*0x9E3779B97F4A7C15 + uint64(h.own.Hop)*0xBF58476D1CE4E5B9 + uint64(h.own.Enqueued.UnixNano())
+	x := h.seq*0x9E3779B97F4A7C15 + uint64(h.own.Hop)*0xBF58476D1CE4E5B9 + uint64(h.own.Enqueued.UnixNano())
 	x ^= x >> 31
 	x *= 0x94D049BB133111EB
 	return float64(x>>11)/(1<<52) - 1

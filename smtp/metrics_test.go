@@ -1,7 +1,6 @@
 package smtp
 
 import (
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -41,7 +40,7 @@ func TestMetrics(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	c := testConfig(server.URL())
 	c.MessagesPerSession = 2
-	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	quiet := slog.New(slog.DiscardHandler)
 	r, err := New(c, quiet, reg)
 	if err != nil {
 		t.Fatal(err)

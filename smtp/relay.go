@@ -155,7 +155,7 @@ func (r *Relay) settle(d *delivery, s *session) {
 	if d.worked {
 		r.circuit.worked()
 	}
-	if d.fault != nil && !(d.fault.trouble == crowded && r.pool.lower(1)) {
+	if d.fault != nil && (d.fault.trouble != crowded || !r.pool.lower(1)) {
 		r.isolate(d.fault, d.tx.At)
 	}
 	r.give(s)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"regexp"
@@ -267,9 +268,7 @@ func TestWorkersKilled(t *testing.T) {
 		if err := p.end(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		for id, how := range openNow(t, w.path("open"), time.Now()) {
-			atKill[id] = how
-		}
+		maps.Copy(atKill, openNow(t, w.path("open"), time.Now()))
 	}
 	t.Logf("kills=%d open_at_a_kill=%d", killTimes, len(atKill))
 	if len(atKill) < killTimes {

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -48,7 +47,6 @@ type process struct {
 	out  string
 	err  string
 	done chan struct{}
-	once sync.Once
 }
 
 // start runs a program of ours in dir until it ends or is killed.
@@ -202,7 +200,7 @@ func (w *world) run(program string, args ...string) (stdout, stderr string, stat
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	err := cmd.Run()
-	if _, ok := err.(*exec.ExitError); err != nil && !ok { //nolint:errorlint // Run returns it bare
+	if _, ok := err.(*exec.ExitError); err != nil && !ok {
 		w.t.Fatal(err)
 	}
 	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()

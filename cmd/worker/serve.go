@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -73,10 +74,10 @@ func (w *worker) onClose(name string, f func(ctx context.Context) error) {
 
 func (w *worker) close() error {
 	var errs []error
-	for i := len(w.closers) - 1; i >= 0; i-- {
+	for _, c := range slices.Backward(w.closers) {
 		ctx, cancel := context.WithTimeout(context.Background(), closeFor)
-		if err := w.closers[i].close(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("stop %s: %w", w.closers[i].name, err))
+		if err := c.close(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", c.name, err))
 		}
 		cancel()
 	}

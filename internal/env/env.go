@@ -36,9 +36,8 @@ func Read(ctx context.Context, lookup Lookup, targets ...any) []error {
 				errs = append(errs, err)
 			}
 		}
-		if val, ok := v.Interface().(Validator); ok {
+		if val, ok := reflect.TypeAssert[Validator](v); ok {
 			// What could not be read still holds its default.
-
 			errs = append(errs, val.Validate()...)
 		}
 	}
