@@ -17,9 +17,9 @@ func (c *Consumer) carry(ctx context.Context, h *hand, rec *schema.Record, again
 		// The replayer may have died before it marked the letter.
 		m := h.own
 		m.Hop--
-		err := c.write(ctx, h, func(ctx context.Context) error { return c.Graveyard.Mark(ctx, m, schema.EventReplayed) })
+		err := c.writeWithRoom(ctx, h, func(ctx context.Context) error { return c.Graveyard.Mark(ctx, m, schema.EventReplayed) })
 		if err != nil {
-			return c.stuck(h, err)
+			return err
 		}
 	}
 	if rec.Whole != "" {
@@ -70,31 +70,41 @@ func (c *Consumer) further(ctx context.Context, h *hand, l schema.Line, hop int)
 }
 
 func (c *Consumer) carryLine(ctx context.Context, h *hand, rec *schema.Record, l schema.Line, x schema.RecipientRecord) error {
-	var err error
 	switch x.State {
 	case schema.StateLater:
-		err = c.later(ctx, h, rec, l)
-		if errors.Is(err, schema.ErrTooLarge) {
-			// Its history is more than the broker takes with it: that is the
-			// message's own fault, and it is kept as a letter.
-			rec.Attempts = rec.Attempts[max(0, len(rec.Attempts)-1):]
-			x.Reason = schema.ReasonTooLarge
-			err = c.bury(ctx, h, c.letterOf(h, rec, l, x))
+		err := c.later(ctx, h, rec, l)
+		if !errors.Is(err, schema.ErrTooLarge) {
+			return err
 		}
+		// The broker does not take it back with its history: that is the
+		// message's own fault, and it is kept as a letter.
+		x.State, x.Reason = schema.StateDead, schema.ReasonTooLarge
+		if err := c.giveUp(ctx, h, rec, l, x.Reason); err != nil {
+			return err
+		}
+		rec = clone(rec)
+		rec.Attempts = rec.Attempts[max(0, len(rec.Attempts)-1):]
 	case schema.StateDead:
-		err = c.bury(ctx, h, c.letterOf(h, rec, l, x))
+	default:
+		return nil
 	}
-	return c.stuck(h, err)
+	return c.bury(ctx, h, c.letterOf(h, rec, l, x))
 }
 
-// stuck stops the taking where there is no room for what has to be carried on.
-func (c *Consumer) stuck(h *hand, err error) error {
-	if !errors.Is(err, schema.ErrFull) {
-		return err
+// giveUp changes the record of a line that was to go on: it is dead.
+func (c *Consumer) giveUp(ctx context.Context, h *hand, rec *schema.Record, l schema.Line, why schema.Reason) error {
+	rec.Event = schema.EventFailed
+	if rec.Whole != "" {
+		rec.Whole, rec.Reason = schema.StateDead, why
 	}
-	c.gate.full()
-	c.log.Error("no room to carry a message on: it stays in the queue and nothing more is taken until there is room", "id", h.own.Line.ID, "lane", h.own.Line.Lane, "error", err)
-	return errors.Join(c.nak(h), err)
+	index, single := l.Index()
+	for i := range rec.Recipients {
+		x := &rec.Recipients[i]
+		if x.State == schema.StateLater && (!single || x.Index == index) {
+			x.State, x.Reason = schema.StateDead, why
+		}
+	}
+	return c.record(ctx, h, rec)
 }
 
 // copyOf is the message's next hop on that line, with its history.
@@ -120,7 +130,7 @@ func (c *Consumer) later(ctx context.Context, h *hand, rec *schema.Record, l sch
 	if h.subject == l.DueSubject() {
 		expected = h.seq // the message in hand is the line's one copy
 	}
-	return c.write(ctx, h, func(ctx context.Context) error {
+	return c.writeWithRoom(ctx, h, func(ctx context.Context) error {
 		_, _, err := c.Store.Put(ctx, m, l.CopyFilter(), expected, next.Hop)
 		return err
 	})
@@ -138,7 +148,7 @@ func (c *Consumer) letterOf(h *hand, rec *schema.Record, l schema.Line, x schema
 }
 
 func (c *Consumer) bury(ctx context.Context, h *hand, l *schema.Letter) error {
-	return c.write(ctx, h, func(ctx context.Context) error {
+	return c.writeWithRoom(ctx, h, func(ctx context.Context) error {
 		_, err := c.Graveyard.Bury(ctx, l)
 		return err
 	})

@@ -122,6 +122,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.gate.stopping = ctx.Done()
 	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopWork(nil)
 	settling, stopSettling := context.WithCancel(context.WithoutCancel(ctx))

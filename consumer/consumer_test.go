@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -66,6 +67,9 @@ func (b *books) Deliver(ctx context.Context, m schema.Message) schema.Transactio
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.down {
+		refused = errors.New("waiting for the relay")
+	}
 	for _, r := range m.Recipients {
 		o := b.answer(r.Address)
 		if refused != nil {
@@ -152,6 +156,40 @@ type mortal struct {
 	*journal.Journal
 	*deadletter.Graveyard
 	*books
+	*refuser
+}
+
+// refuser is a broker that refuses some writes: copies by their subject,
+// records by "record".
+type refuser struct {
+	mu     sync.Mutex
+	refuse func(what string) error
+}
+
+func (r *refuser) set(refuse func(what string) error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refuse = refuse
+}
+
+func (r *refuser) ask(what string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.refuse == nil {
+		return nil
+	}
+	return r.refuse(what)
+}
+
+// times refuses the first n writes that fit.
+func times(n int, what string, err error) func(string) error {
+	return func(w string) error {
+		if n == 0 || !strings.HasPrefix(w, what) {
+			return nil
+		}
+		n--
+		return err
+	}
 }
 
 func (m mortal) Deliver(ctx context.Context, msg schema.Message) schema.Transaction {
@@ -174,6 +212,9 @@ func (m mortal) Set(ctx context.Context, r *schema.Record, expected uint64, brie
 	if err := m.pass("record"); err != nil {
 		return 0, err
 	}
+	if err := m.ask("record"); err != nil {
+		return 0, err
+	}
 	seq, err := m.Journal.Set(ctx, r, expected, brief)
 	if perr := m.pass("recorded"); perr != nil {
 		return 0, perr
@@ -182,6 +223,9 @@ func (m mortal) Set(ctx context.Context, r *schema.Record, expected uint64, brie
 }
 
 func (m mortal) Put(ctx context.Context, msg *nats.Msg, filter string, expected uint64, hop int) (uint64, bool, error) {
+	if err := m.ask(msg.Subject); err != nil {
+		return 0, false, err
+	}
 	seq, already, err := m.Store.Put(ctx, msg, filter, expected, hop)
 	if perr := m.pass("carried"); perr != nil {
 		return 0, false, perr
@@ -206,6 +250,7 @@ type bench struct {
 	t      *testing.T
 	broker *natstest.Broker
 	books  *books
+	refuse refuser
 	store  broker.Store
 	yard   *deadletter.Graveyard
 	cfg    Config
@@ -241,7 +286,7 @@ func (b *bench) parts(d *death) (Parts, *broker.Conn) {
 	}
 	store := conn.Store()
 	j := journal.New(store)
-	m := mortal{death: d, Store: store, Journal: j, Graveyard: deadletter.New(store, j, conn.Now), books: b.books}
+	m := mortal{death: d, Store: store, Journal: j, Graveyard: deadletter.New(store, j, conn.Now), books: b.books, refuser: &b.refuse}
 	level := slog.LevelError
 	if os.Getenv("TEST_LOG") != "" {
 		level = slog.LevelDebug
@@ -306,6 +351,12 @@ func (b *bench) queued() uint64 {
 		n += s.CachedInfo().State.Msgs
 	}
 	return n
+}
+
+func (b *bench) setDown(down bool) {
+	b.books.mu.Lock()
+	defer b.books.mu.Unlock()
+	b.books.down = down
 }
 
 func (b *bench) settled() {

@@ -25,16 +25,22 @@ type gate struct {
 	link Link
 	room func(ctx context.Context) (used, limit uint64, err error)
 
+	// stopping is closed when the worker is told to stop.
+	stopping <-chan struct{}
+
 	mu     sync.Mutex
 	stored float64
 	until  time.Time
 }
 
-// full closes the gate for a while.
-func (g *gate) full() {
+// full closes the gate for a while; false where it was closed already.
+func (g *gate) full() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.until = time.Now().Add(fullFor)
+	now := time.Now()
+	news := now.After(g.until)
+	g.until = now.Add(fullFor)
+	return news
 }
 
 // wait returns once messages may be taken: the relay is up, there is room, and

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/postrider/postrider/schema"
 )
@@ -20,7 +21,7 @@ const lastNak = 8
 // It always returns an error, or with a schedule nil, to be recorded as such.
 func (c *Consumer) handBack(ctx context.Context, h *hand, rec *schema.Record, why schema.Outcome, began int) error {
 	c.metrics.handedBack.Inc()
-	if h.delivered >= lastNak && !h.lapsed() {
+	if h.handedBackOften() && !h.lapsed() {
 		due := c.Now().Add(c.pause(h.own.Hop + 1))
 		if end := c.policy.deadline(h.standing(due, 0, 0)); due.After(end) {
 			due = end
@@ -39,8 +40,11 @@ func (c *Consumer) handBack(ctx context.Context, h *hand, rec *schema.Record, wh
 		}
 	}
 	c.log.Debug("message handed back", "id", h.own.Line.ID, "lane", h.own.Line.Lane, "reply", why.Reply)
-	return c.nak(h)
+	return c.nak(h, c.pause(h.delivered))
 }
+
+// handedBackOften reports a message that is not handed back by a nak any more.
+func (h *hand) handedBackOften() bool { return h.delivered >= lastNak }
 
 // progress reports whether the draft knows more than the last record.
 func progress(rec, seen *schema.Record) bool {
@@ -59,12 +63,13 @@ func progress(rec, seen *schema.Record) bool {
 	return false
 }
 
-// nak hands the message back after a pause, unless another hand may have it.
-func (c *Consumer) nak(h *hand) error {
+// nak hands the message back, to be delivered again after that pause, unless
+// another hand may have it.
+func (c *Consumer) nak(h *hand, pause time.Duration) error {
 	if h.msg == nil || h.lapsed() {
 		return errLeft
 	}
-	if err := h.msg.NakWithDelay(c.pause(h.delivered)); err != nil {
+	if err := h.msg.NakWithDelay(pause); err != nil {
 		c.log.Debug("hand message back", "id", h.own.Line.ID, "error", err)
 	}
 	return errLeft

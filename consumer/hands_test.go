@@ -356,6 +356,149 @@ func TestParking(t *testing.T) {
 	}
 }
 
+// TestHandedBackOften: a relay that comes and goes and workers that are
+// replaced make many deliveries of one message. That is no crash loop.
+func TestHandedBackOften(t *testing.T) {
+	t.Parallel()
+	for name, stopping := range map[string]bool{"relay down": false, "worker stopping": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.publish("m", "ann@example.net")
+			b.setDown(true)
+			w := b.idle()
+			taking, stop := context.WithCancel(t.Context())
+			if stopping {
+				stop()
+			}
+			defer stop()
+			for range crashLoop + 2 {
+				if !b.handBack(w, taking) {
+					break
+				}
+			}
+			b.setDown(false)
+			b.work(nil)
+			b.settled()
+			b.accepted("m", map[string]int{"ann@example.net": 1})
+			if dead := b.dead(); len(dead) > 0 {
+				t.Errorf("dead: %+v", dead[0].Letter)
+			}
+		})
+	}
+}
+
+// handBack takes the next fresh message and has w hand it back; false where
+// there is none any more.
+func (b *bench) handBack(w *Consumer, taking context.Context) bool {
+	b.t.Helper()
+	p, err := newPuller(w.NATS, w.leases, lane.SendStream(), lane.FreshConsumer())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	x, err := p.next(b.t.Context(), time.Second)
+	if errors.Is(err, errNoMessage) {
+		p.stop()
+		return false // it stands in a schedule
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	s := &source{lane: lane, stream: lane.SendStream(), name: lane.FreshConsumer(), fresh: true}
+	w.handle(taking, b.t.Context(), b.t.Context(), s, x, false)
+	p.stop()
+	return true
+}
+
+// TestNoRoom: what there is no room for stays in hand, so that those who have
+// the mail do not get it again; what was delivered is acked without a record.
+func TestNoRoom(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, what, to string }{
+		{"copy", "mail.later.", "450x1@b.example"},
+		{"record of what is to go on", "record", "450x1@b.example"},
+		{"record of what was delivered", "record", "bob@b.example"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			w := b.idle()
+			w.log = newDiscard()
+			b.refuse.set(times(2, c.what, fmt.Errorf("%w: 10077", schema.ErrFull)))
+			b.publish("m", "ann@a.example", c.to)
+			if err := w.settle(t.Context(), t.Context(), lane, b.pullFresh(w)); err != nil {
+				t.Fatal(err)
+			}
+			if w.gate.closedFor(false) <= 0 {
+				t.Error("more is taken while there is no room")
+			}
+			b.work(nil)
+			b.settled()
+			b.accepted("m", map[string]int{"ann@a.example": 1, c.to: 1})
+			if dead := b.dead(); len(dead) > 0 {
+				t.Errorf("dead: %+v", dead[0].Letter)
+			}
+		})
+	}
+}
+
+// TestNoRoomWhileStopping: a worker that is told to stop hands back what it has
+// no room for.
+func TestNoRoomWhileStopping(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.idle()
+	w.log = newDiscard()
+	b.refuse.set(func(string) error { return schema.ErrFull })
+	b.publish("m", "450x1@b.example")
+	taking, stop := context.WithCancel(t.Context())
+	w.gate.stopping = taking.Done()
+	stop()
+	if err := w.settle(t.Context(), t.Context(), lane, b.pullFresh(w)); !errors.Is(err, schema.ErrFull) {
+		t.Errorf("got %v", err)
+	}
+	b.refuse.set(nil)
+	b.work(nil)
+	b.settled()
+	b.accepted("m", map[string]int{"450x1@b.example": 1})
+}
+
+// TestCopyTooLarge: a message that the broker does not take back with its
+// history lies dead, and its replay arrives.
+func TestCopyTooLarge(t *testing.T) {
+	t.Parallel()
+	for _, to := range [][]string{{"450x1@a.example"}, {"ann@a.example", "450x1@b.example"}, {"ann@a.example", "450x1@b.example", "451x1@c.example"}} {
+		t.Run(fmt.Sprint(len(to)), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			w := b.idle()
+			b.refuse.set(times(2, "mail.later.", fmt.Errorf("%w: 10054", schema.ErrTooLarge)))
+			b.publish("m", to...)
+			if err := w.settle(t.Context(), t.Context(), lane, b.pullFresh(w)); err != nil {
+				t.Fatal(err)
+			}
+			dead := b.dead()
+			if len(dead) != max(1, len(to)-1) || dead[0].Reason != schema.ReasonTooLarge {
+				t.Fatalf("dead: %+v", dead)
+			}
+			if rec := b.record(dead[0].Line.Whole()); rec == nil || rec.Has(schema.StateLater) {
+				t.Errorf("the record does not say that they are dead: %+v", rec)
+			}
+			b.refuse.set(nil)
+			for _, l := range dead {
+				if err := b.yard.Replay(t.Context(), l, 5); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b.work(nil)
+			b.settled()
+			for _, a := range to {
+				b.accepted("m", map[string]int{a: 1})
+			}
+		})
+	}
+}
+
 // TestReplayBesideRedelivery: the letter is replayed and delivered before the
 // original comes back, whose worker died between letter and ack.
 func TestReplayBesideRedelivery(t *testing.T) {
@@ -415,9 +558,7 @@ func TestReplayWhileScheduled(t *testing.T) {
 	b.publish("m", "550x1@example.net")
 	b.eventually("the letter is dead", func() bool { return len(b.dead()) == 1 })
 	l := b.dead()[0]
-	b.books.mu.Lock()
-	b.books.down = true // so that the copy stays where it is
-	b.books.mu.Unlock()
+	b.setDown(true) // so that the copy stays where it is
 	for range 5 {
 		err := b.yard.Replay(t.Context(), l, 5)
 		if err != nil && !errors.Is(err, deadletter.ErrSettled) {
@@ -427,9 +568,7 @@ func TestReplayWhileScheduled(t *testing.T) {
 	if n := b.queued(); n != 1 {
 		t.Errorf("%d copies, want 1", n)
 	}
-	b.books.mu.Lock()
-	b.books.down = false
-	b.books.mu.Unlock()
+	b.setDown(false)
 	b.settled()
 	b.accepted("m", map[string]int{"550x1@example.net": 1})
 }

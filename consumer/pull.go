@@ -167,8 +167,8 @@ var errNoConsumer = errors.New("no consumer answers")
 // stopFor bounds the wait for what the broker sent before it knew of the end.
 const stopFor = 2 * time.Second
 
-// stop ends the pulling and hands back what came meanwhile.
-func (p *puller) stop() {
+// stop ends the pulling and gives what came meanwhile.
+func (p *puller) stop() (left []parcel) {
 	if p.sub.Drain() != nil {
 		_ = p.sub.Unsubscribe()
 	}
@@ -181,12 +181,9 @@ func (p *puller) stop() {
 	for {
 		select {
 		case x := <-p.arrived:
-			if !x.lease.lapsed() {
-				_ = x.lease.msg.NakWithDelay(0)
-			}
-			x.lease.release()
+			left = append(left, x)
 		default:
-			return
+			return left
 		}
 	}
 }

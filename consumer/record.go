@@ -82,8 +82,16 @@ func (c *Consumer) record(ctx context.Context, h *hand, rec *schema.Record) erro
 			}
 		case errors.Is(err, schema.ErrTooLarge) && len(rec.Attempts) > 1:
 			rec.Attempts = rec.Attempts[len(rec.Attempts)-1:]
+		case errors.Is(err, schema.ErrFull) && rec.Whole == schema.StateDelivered && h.own.DeadSeq == 0:
+			// A lost line of the log is better than a mail that is sent for ever.
+			c.gate.full()
+			c.metrics.unrecorded.Inc()
+			c.log.Error("delivered, but there is no room for its record: it is acknowledged without one", "id", h.own.Line.ID, "lane", h.own.Line.Lane, "error", err)
+			return nil
 		case errors.Is(err, schema.ErrFull):
-			return c.noRoom(h, rec, err)
+			if err := c.awaitRoom(ctx, h, err); err != nil {
+				return err
+			}
 		default:
 			return err
 		}
@@ -129,16 +137,36 @@ func brief(rec *schema.Record, expected uint64) bool {
 	return expected == 0 && rec.Line == schema.All && rec.Whole == schema.StateDelivered && rec.DeadSeq == 0
 }
 
-// noRoom: what was delivered is acked all the same, for a lost line of the log
-// is better than a mail that is sent for ever. All else stays where it is, and
-// nothing more is taken.
-func (c *Consumer) noRoom(h *hand, rec *schema.Record, err error) error {
-	c.gate.full()
-	if rec.Whole == schema.StateDelivered && h.own.DeadSeq == 0 {
-		c.metrics.unrecorded.Inc()
-		c.log.Error("delivered, but there is no room for its record; it is acknowledged without one", "id", h.own.Line.ID, "lane", h.own.Line.Lane, "error", err)
-		return nil
+// roomPause is waited between tries of a write that there is no room for.
+const roomPause = time.Second
+
+// awaitRoom keeps the message in hand until the write may be tried again, while
+// nothing more is taken: handed back, it would be sent again to those who have
+// it already. Only a worker that is told to stop hands it back.
+func (c *Consumer) awaitRoom(ctx context.Context, h *hand, cause error) error {
+	if c.gate.full() {
+		c.log.Error("no room for what has to be kept of a message: it stays in hand and nothing more is taken until there is room", "id", h.own.Line.ID, "lane", h.own.Line.Lane, "error", cause)
 	}
-	c.log.Error("no room for a message's record: it stays in the queue and nothing more is taken until there is room", "id", h.own.Line.ID, "lane", h.own.Line.Lane, "error", err)
-	return errors.Join(c.nak(h), err)
+	t := time.NewTimer(roomPause)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+	case <-c.gate.stopping:
+	}
+	return errors.Join(c.nak(h, 0), cause)
+}
+
+// writeWithRoom is [Consumer.write] that waits for room.
+func (c *Consumer) writeWithRoom(ctx context.Context, h *hand, try func(context.Context) error) error {
+	for {
+		err := c.write(ctx, h, try)
+		if !errors.Is(err, schema.ErrFull) {
+			return err
+		}
+		if err := c.awaitRoom(ctx, h, err); err != nil {
+			return err
+		}
+	}
 }

@@ -54,7 +54,11 @@ func (c *Consumer) takeMany(ctx, work, settling context.Context, s *source) erro
 	if err != nil {
 		return err
 	}
-	defer p.stop()
+	defer func() {
+		for _, x := range p.stop() {
+			c.handle(ctx, work, settling, s, x, false)
+		}
+	}()
 	var since time.Time // when it was first not answered for
 	for {
 		x, placed, err := c.next(ctx, s, p)
@@ -122,22 +126,25 @@ func (c *Consumer) handle(ctx, work, settling context.Context, s *source, x parc
 		stream: meta.Stream, subject: x.msg.Subject, seq: meta.Sequence.Stream, stored: meta.Timestamp,
 		header: x.msg.Header, body: x.msg.Data, delivered: int(meta.NumDelivered), msg: x.lease.msg, lease: x.lease,
 	}
+	until := ctx
+	if h.handedBackOften() {
+		until = work // settling puts it into a schedule where it cannot be sent now
+	}
 	if !placed {
-		if c.slots.acquire(ctx, s.lane) != nil {
-			_ = c.nak(h)
+		if c.slots.acquire(until, s.lane) != nil {
+			_ = c.nak(h, 0)
 			return
 		}
 		defer c.slots.release(s.lane)
 	}
-	if ctx.Err() != nil || !c.Relay.Up() {
-		_ = c.nak(h)
-		return
+	switch d := c.gate.settling(); {
+	case until.Err() != nil || d > 0 && sleep(until, d) != nil:
+		_ = c.nak(h, 0)
+	case !c.Relay.Up() && !h.handedBackOften():
+		_ = c.nak(h, c.pause(h.delivered))
+	default:
+		c.settleSafely(work, settling, s.lane, h)
 	}
-	if d := c.gate.settling(); d > 0 && sleep(ctx, d) != nil {
-		_ = c.nak(h)
-		return
-	}
-	c.settleSafely(work, settling, s.lane, h)
 }
 
 // settleSafely keeps a message that breaks our code from breaking its

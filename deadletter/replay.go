@@ -57,7 +57,7 @@ func (g *Graveyard) recordReplay(ctx context.Context, f *Found) (*schema.Record,
 		}
 		if last != nil {
 			switch {
-			case last.Hop > f.Hop, !last.Has(schema.StateDead) && last.Hop < f.Hop && len(last.Recipients) > 0:
+			case last.Hop > f.Hop, last.Hop < f.Hop && last.Delivered():
 				return nil, nil
 			case last.Hop == f.Hop && last.Event == schema.EventReplayed:
 				return last, nil // an earlier replayer came no further

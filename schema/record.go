@@ -202,6 +202,16 @@ func (r *Record) Has(s State) bool {
 	return false
 }
 
+// Delivered reports that every recipient is; false where none is known.
+func (r *Record) Delivered() bool {
+	for i := range r.Recipients {
+		if r.Recipients[i].State != StateDelivered {
+			return false
+		}
+	}
+	return len(r.Recipients) > 0
+}
+
 // Find is the record of that recipient, nil where the line is not for it.
 func (r *Record) Find(index int) *RecipientRecord {
 	for i := range r.Recipients {
