@@ -327,3 +327,33 @@ func TestReplicasNeedServers(t *testing.T) {
 		t.Errorf("Provision = %v, want a sentence about REPLICAS", err)
 	}
 }
+
+func TestThreeReplicas(t *testing.T) {
+	t.Parallel()
+	n := natstest.StartCluster(t, time.Minute, normal)
+	c := n.Connect(t, broker.Worker)
+	for _, name := range []string{normal.SendStream(), normal.LaterStream(), schema.StreamRecord, schema.StreamEvent, schema.StreamDead} {
+		s, err := c.JS().Stream(within(t), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := s.CachedInfo().Config.Replicas; r != 3 {
+			t.Errorf("stream %s has %d replicas, want 3", name, r)
+		}
+	}
+	// Again, with one server away: nothing to do, and no warning of single writes.
+	leader := n.Leader(normal.SendStream())
+	n.Stop(max(leader, 0))
+	warnings, err := broker.Provision(within(t), c, []schema.Lane{normal}, n.Config)
+	for deadline := time.Now().Add(20 * time.Second); errors.Is(err, broker.ErrAway) && time.Now().Before(deadline); {
+		warnings, err = broker.Provision(within(t), c, []schema.Lane{normal}, n.Config)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range warnings {
+		if strings.Contains(w, "replica") {
+			t.Errorf("warning: %s", w)
+		}
+	}
+}

@@ -241,6 +241,16 @@ func (m mortal) Bury(ctx context.Context, l *schema.Letter) (uint64, error) {
 	return seq, err
 }
 
+// mortalStore is a mortal's store, whose Set is not the journal's.
+type mortalStore struct{ mortal }
+
+func (m mortalStore) Set(ctx context.Context, msg *nats.Msg, filter string, expected uint64) (uint64, error) {
+	if err := m.pass("set"); err != nil {
+		return 0, err
+	}
+	return m.Store.Set(ctx, msg, filter, expected)
+}
+
 func (m mortal) Next(ctx context.Context, stream, subject string, seq uint64, since time.Time) (*jetstream.RawStreamMsg, error) {
 	return m.Store.Next(ctx, stream, subject, seq, since)
 }
@@ -248,7 +258,9 @@ func (m mortal) Next(ctx context.Context, stream, subject string, seq uint64, si
 // bench is a broker, a relay and the workers of a test.
 type bench struct {
 	t      *testing.T
-	broker *natstest.Broker
+	broker *natstest.Broker // nil on a cluster
+	dial   func(t testing.TB, role broker.Role) *broker.Conn
+	conn   *broker.Conn
 	books  *books
 	refuse refuser
 	store  broker.Store
@@ -264,10 +276,18 @@ func newBench(t *testing.T) *bench {
 	t.Helper()
 	running <- struct{}{}
 	t.Cleanup(func() { <-running })
-	b := &bench{t: t, books: newBooks(), cfg: DefaultConfig()}
-	b.broker = natstest.StartWith(t, natstest.Options{AckWait: 2 * time.Second}, lane)
-	b.store = b.broker.Conn.Store()
-	b.yard = deadletter.New(b.store, journal.New(b.store), b.broker.Conn.Now)
+	n := natstest.StartWith(t, natstest.Options{AckWait: 2 * time.Second}, lane)
+	b := benchOn(t, n.Connect)
+	b.broker, b.conn = n, n.Conn
+	return b
+}
+
+func benchOn(t *testing.T, dial func(testing.TB, broker.Role) *broker.Conn) *bench {
+	t.Helper()
+	b := &bench{t: t, books: newBooks(), cfg: DefaultConfig(), dial: dial}
+	b.conn = dial(t, broker.Worker)
+	b.store = b.conn.Store()
+	b.yard = deadletter.New(b.store, journal.New(b.store), b.conn.Now)
 	b.cfg.Lanes = Lanes{{lane, 1}}
 	b.cfg.AckWait = 2 * time.Second
 	b.cfg.Slots = 4
@@ -280,7 +300,7 @@ func newBench(t *testing.T) *bench {
 
 // parts are those of a worker with a connection of its own.
 func (b *bench) parts(d *death) (Parts, *broker.Conn) {
-	conn := b.broker.Connect(b.t, broker.Worker)
+	conn := b.dial(b.t, broker.Worker)
 	if d != nil {
 		d.conn, d.dead = conn, make(chan struct{})
 	}
@@ -323,9 +343,19 @@ func (b *bench) publish(id string, to ...string) {
 func (b *bench) publishWith(id, more string, to ...string) {
 	b.t.Helper()
 	body := fmt.Sprintf(`{"id":%q,"from":"a@example.com","to":["%s"],"text":"hi"%s}`, id, strings.Join(to, `","`), more)
-	if _, err := b.broker.Conn.Publish(b.t.Context(), lane, "", nil, []byte(body)); err != nil {
+	if _, err := b.conn.Publish(b.t.Context(), lane, "", nil, []byte(body)); err != nil {
 		b.t.Fatal(err)
 	}
+}
+
+// publishUntilStored publishes through elections, under an id of its own.
+func (b *bench) publishUntilStored(id string, to ...string) {
+	b.t.Helper()
+	body := fmt.Appendf(nil, `{"id":%q,"from":"a@example.com","to":["%s"],"text":"hi"}`, id, strings.Join(to, `","`))
+	b.eventually("the mail is stored", func() bool {
+		_, err := b.conn.Publish(b.t.Context(), lane, id, nil, body)
+		return err == nil
+	})
 }
 
 // eventually waits until the condition holds.
@@ -334,7 +364,7 @@ func (b *bench) eventually(what string, cond func() bool) {
 	deadline := time.Now().Add(60 * time.Second)
 	for !cond() {
 		if time.Now().After(deadline) {
-			b.t.Fatalf("in vain: %s; %d told, %d in the queue", what, len(b.books.told), b.queued())
+			b.t.Fatalf("in vain: %s", what)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -344,11 +374,13 @@ func (b *bench) eventually(what string, cond func() bool) {
 func (b *bench) queued() uint64 {
 	var n uint64
 	for _, name := range []string{lane.SendStream(), lane.LaterStream()} {
-		s, err := b.broker.Conn.JS().Stream(context.Background(), name)
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		n += s.CachedInfo().State.Msgs
+		b.eventually("stream "+name+" answers, perhaps after an election", func() bool {
+			s, err := b.conn.JS().Stream(b.t.Context(), name)
+			if err == nil {
+				n += s.CachedInfo().State.Msgs
+			}
+			return err == nil
+		})
 	}
 	return n
 }

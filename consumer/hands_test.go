@@ -253,18 +253,7 @@ func TestLateRedelivery(t *testing.T) {
 	b.publish("m", "ann@example.net")
 	b.eventually("the worker dies", d.isDead)
 	stop()
-	line := b.lineOf("m")
-	b.eventually("the log has the entry", func() bool {
-		_, err := b.store.Last(t.Context(), schema.StreamEvent, line.EventSubject())
-		return err == nil
-	})
-	s, err := b.broker.Conn.JS().Stream(t.Context(), schema.StreamRecord)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Purge(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	b.forgetRecords(b.lineOf("m"))
 	b.work(nil)
 	b.settled()
 	b.accepted("m", map[string]int{"ann@example.net": 1})
@@ -526,6 +515,42 @@ func TestReplayBesideRedelivery(t *testing.T) {
 	}
 }
 
+// TestReplayerDies at each point of its way. The letter goes out once, whether
+// somebody asks again or, from the copy on, nobody does.
+func TestReplayerDies(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		at    string
+		again bool
+	}{{"record", true}, {"recorded", true}, {"carried", true}, {"carried", false}} {
+		t.Run(fmt.Sprintf("%s, again %v", c.at, c.again), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			stop := b.work(nil)
+			b.publish("m", "550x1@example.net")
+			b.eventually("the letter is dead", func() bool { return len(b.dead()) == 1 })
+			stop()
+			l := b.dead()[0]
+			parts, _ := b.parts(&death{at: c.at})
+			m := parts.Store.(mortal)
+			if err := deadletter.New(mortalStore{m}, m, b.conn.Now).Replay(t.Context(), l, 5); err == nil || !m.isDead() {
+				t.Fatalf("the replayer lives: %v", err)
+			}
+			if c.again {
+				if err := b.yard.Replay(t.Context(), l, 5); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b.work(nil)
+			b.settled()
+			b.accepted("m", map[string]int{"550x1@example.net": 1})
+			if dead := b.dead(); len(dead) > 0 {
+				t.Errorf("it still lies dead: %+v", dead[0].Letter)
+			}
+		})
+	}
+}
+
 func TestReplayFailsAgain(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -695,6 +720,48 @@ func (b *bench) exhaust(c *Consumer) {
 	}
 }
 
+// TestGhostWithoutARecord: a killed broker brings back what was settled so long
+// ago that its record has expired. The log still knows, and it is neither sent
+// nor buried.
+func TestGhostWithoutARecord(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.idle()
+	b.publish("ghost", "bob@example.net")
+	h := b.pullFresh(w)
+	if err := w.identify(t, h); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Journal.Set(t.Context(), ghostRecord(h), 0, true); err != nil {
+		t.Fatal(err)
+	}
+	b.forgetRecords(h.own.Line)
+	_ = h.msg.NakWithDelay(0)
+	b.exhaust(w)
+	b.work(nil)
+	b.settled()
+	b.accepted("ghost", map[string]int{"bob@example.net": 0})
+	if dead := b.dead(); len(dead) > 0 {
+		t.Errorf("dead letters: %+v", dead[0].Letter)
+	}
+}
+
+// forgetRecords lets all records expire once the log has that line's.
+func (b *bench) forgetRecords(l schema.Line) {
+	b.t.Helper()
+	b.eventually("the log has the entry", func() bool {
+		_, err := b.store.Last(b.t.Context(), schema.StreamEvent, l.EventSubject())
+		return err == nil
+	})
+	s, err := b.conn.JS().Stream(b.t.Context(), schema.StreamRecord)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if err := s.Purge(b.t.Context()); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 func TestHandedOut(t *testing.T) {
 	t.Parallel()
 	info := func(floor, last, pending uint64, unacked, again int) *jetstream.ConsumerInfo {
@@ -775,9 +842,9 @@ func TestSendAt(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.work(nil)
-	due := b.broker.Conn.Now().Add(1500 * time.Millisecond)
+	due := b.conn.Now().Add(1500 * time.Millisecond)
 	var sent time.Time
-	b.books.hold = func(schema.Message) { sent = b.broker.Conn.Now() }
+	b.books.hold = func(schema.Message) { sent = b.conn.Now() }
 	b.publishWith("m", fmt.Sprintf(`,"send_at":%q`, due.Format(time.RFC3339Nano)), "ann@example.net")
 	b.publishWith("expired", fmt.Sprintf(`,"expires_at":%q`, due.Add(-time.Hour).Format(time.RFC3339Nano)), "ann@example.net")
 	b.settled()

@@ -154,7 +154,7 @@ func TestBadEnvelopeNamesTheFieldAndKeepsTheBytes(t *testing.T) {
 	b := newBench(t)
 	b.work(nil)
 	body := []byte(`{"from":"a@example.com","to":["b@example.net"],"text":"","sbuject":"x"}`)
-	if _, err := b.broker.Conn.Publish(t.Context(), lane, "the-id", nil, body); err != nil {
+	if _, err := b.conn.Publish(t.Context(), lane, "the-id", nil, body); err != nil {
 		t.Fatal(err)
 	}
 	b.publish("neighbour", "ann@example.net")

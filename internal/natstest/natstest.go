@@ -19,6 +19,8 @@ import (
 // timeout bounds each step of the helpers.
 const timeout = 30 * time.Second
 
+var discard = slog.New(slog.DiscardHandler)
+
 // Options differ from what is shipped.
 type Options struct {
 	// AckWait of the consumers; 0 means the default. At least 1 s.
@@ -59,7 +61,7 @@ func StartWith(t testing.TB, o Options, lanes ...schema.Lane) *Broker {
 	}
 	b := &Broker{Config: broker.DefaultConfig(), Lanes: lanes, log: o.Log}
 	if b.log == nil {
-		b.log = slog.New(slog.DiscardHandler)
+		b.log = discard
 	}
 	b.Config.DataDir = t.TempDir()
 	b.Config.Listen = "127.0.0.1:0"
@@ -82,11 +84,15 @@ func StartWith(t testing.TB, o Options, lanes ...schema.Lane) *Broker {
 // and a worker have all rights, a publisher those of producers.
 func (b *Broker) Connect(t testing.TB, role broker.Role) *broker.Conn {
 	t.Helper()
-	cfg := b.Config
+	return connect(t, b.Config, role, b.log)
+}
+
+func connect(t testing.TB, cfg broker.Config, role broker.Role, log *slog.Logger) *broker.Conn {
+	t.Helper()
 	cfg.Role = role
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
-	c, err := broker.Dial(ctx, cfg, b.log)
+	c, err := broker.Dial(ctx, cfg, log)
 	if err != nil {
 		t.Fatalf("connect to the broker: %v", err)
 	}

@@ -1,0 +1,58 @@
+package consumer
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/schema"
+)
+
+// TestLeaderStops runs two workers on three servers and stops, one after the
+// other, the servers that lead the lane, its copies and the records. All mail
+// is settled; sent again is at most what was in hand.
+func TestLeaderStops(t *testing.T) {
+	t.Parallel()
+	running <- struct{}{}
+	t.Cleanup(func() { <-running })
+	const mails = 90
+	n := natstest.StartCluster(t, 5*time.Second, lane)
+	b := benchOn(t, n.Connect)
+	b.cfg.AckWait = 5 * time.Second
+	b.work(nil)
+	b.work(nil)
+	sent := 0
+	send := func(to int) {
+		for ; sent < to; sent++ {
+			b.publishUntilStored(fmt.Sprintf("m%d", sent), fmt.Sprintf("ann@a%d.example", sent), fmt.Sprintf("450x1@b%d.example", sent))
+		}
+	}
+	streams := []string{lane.SendStream(), lane.LaterStream(), schema.StreamRecord}
+	for k, stream := range streams {
+		send((k + 1) * mails / len(streams))
+		var leader int
+		b.eventually("the stream has a leader", func() bool { leader = n.Leader(stream); return leader >= 0 })
+		n.Stop(leader)
+		send(sent + 5)
+		n.Start(t, leader)
+	}
+	b.settled()
+	twice := 0
+	b.books.mu.Lock()
+	defer b.books.mu.Unlock()
+	for i := range sent {
+		id := fmt.Sprintf("m%d", i)
+		for _, a := range []string{fmt.Sprintf("ann@a%d.example", i), fmt.Sprintf("450x1@b%d.example", i)} {
+			got := b.books.accepted[id+" "+a]
+			if got == 0 {
+				t.Errorf("%s for %s is lost; told %v", id, a, b.books.told[id+" "+a])
+			}
+			twice += max(0, got-1)
+		}
+	}
+	t.Logf("acknowledged=%d lost=0 twice=%d", 2*sent, twice)
+	if most := len(streams) * 2 * b.cfg.Slots * 2; twice > most {
+		t.Errorf("%d were sent twice, at most %d can have been in hand", twice, most)
+	}
+}

@@ -1,0 +1,135 @@
+package natstest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/schema"
+)
+
+// Cluster is three servers that share their streams, as an operator runs them:
+// no accounts of ours, every write synced.
+type Cluster struct {
+	// Config is what a worker of this cluster would have.
+	Config broker.Config
+
+	opts    []*server.Options
+	servers []*server.Server
+}
+
+// StartCluster starts three servers and provisions those lanes. They end with
+// the test.
+func StartCluster(t testing.TB, ackWait time.Duration, lanes ...schema.Lane) *Cluster {
+	t.Helper()
+	c := &Cluster{Config: broker.DefaultConfig(), opts: clusterOptions(t, 3)}
+	c.Config.DataDir = t.TempDir() // holds nothing of the cluster's
+	c.Config.AckWait = ackWait
+	urls := make([]string, len(c.opts))
+	c.servers = make([]*server.Server, len(c.opts))
+	for i, o := range c.opts {
+		urls[i] = fmt.Sprintf("nats://%s:%d", o.Host, o.Port)
+		c.Start(t, i)
+	}
+	c.Config.URL = strings.Join(urls, ",")
+	t.Cleanup(func() {
+		for i := range c.servers {
+			c.Stop(i)
+		}
+	})
+	c.provision(t, lanes)
+	return c
+}
+
+// clusterOptions are those of n servers that know each other.
+func clusterOptions(t testing.TB, n int) []*server.Options {
+	t.Helper()
+	var routes []*url.URL
+	opts := make([]*server.Options, n)
+	for i := range opts {
+		opts[i] = &server.Options{
+			ServerName: fmt.Sprintf("s%d", i), Host: "127.0.0.1", Port: freePort(t), NoSigs: true, NoLog: true,
+			JetStream: true, StoreDir: t.TempDir(), SyncAlways: true, JetStreamMaxStore: 4 << 30,
+			Cluster: server.ClusterOpts{Name: "postrider", Host: "127.0.0.1", Port: freePort(t)},
+		}
+		routes = append(routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", opts[i].Cluster.Port)})
+	}
+	for _, o := range opts {
+		o.Routes = routes
+	}
+	return opts
+}
+
+// freePort is a port that was free a moment ago: servers that name each other
+// have to know theirs before they start.
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// Start starts server i, again where it was stopped.
+func (c *Cluster) Start(t testing.TB, i int) {
+	t.Helper()
+	s, err := server.NewServer(c.opts[i].Clone())
+	if err != nil {
+		t.Fatalf("start server %d: %v", i, err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(timeout) {
+		t.Fatalf("server %d does not become ready", i)
+	}
+	c.servers[i] = s
+}
+
+// Stop stops server i.
+func (c *Cluster) Stop(i int) {
+	c.servers[i].Shutdown()
+	c.servers[i].WaitForShutdown()
+}
+
+// Leader is the server that leads that stream; -1 while none does.
+func (c *Cluster) Leader(stream string) int {
+	for i, s := range c.servers {
+		if s.Running() && s.JetStreamIsStreamLeader("$G", stream) {
+			return i
+		}
+	}
+	return -1
+}
+
+// provision waits for the cluster's own leader and makes the streams.
+func (c *Cluster) provision(t testing.TB, lanes []schema.Lane) {
+	t.Helper()
+	conn := c.Connect(t, broker.Worker)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*timeout)
+	defer cancel()
+	for {
+		_, err := broker.Provision(ctx, conn, lanes, c.Config)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("provision the cluster: %v", err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// Connect opens a connection, closed at the end of the test.
+func (c *Cluster) Connect(t testing.TB, role broker.Role) *broker.Conn {
+	t.Helper()
+	return connect(t, c.Config, role, discard)
+}
