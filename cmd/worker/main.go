@@ -2,7 +2,7 @@
 // nothing set it is everything at once: an embedded broker that any NATS
 // client can publish to, and a development relay that keeps each mail as a
 // file and sends nothing anywhere. Its settings come from the environment
-// alone; docs/configuration.md lists them.
+// alone.
 package main
 
 import (
@@ -12,7 +12,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
+
+	"github.com/spf13/cobra"
 
 	"github.com/postrider/postrider/internal/env"
 )
@@ -32,24 +35,82 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, lookup env.Lookup, stdout, stderr io.Writer) int {
-	if len(args) > 0 {
-		fmt.Fprintf(stderr, "worker takes no arguments: %q; its settings come from the environment\n", args)
-		return exitUsage
-	}
-	s, errs := readSettings(ctx, lookup)
-	if len(errs) > 0 {
-		for _, err := range errs {
-			fmt.Fprintln(stderr, "worker:", err)
-		}
-		return exitConfig
-	}
-	err := serve(ctx, s, stdout, stderr)
+	cmd := command(lookup, stdout, stderr)
+	cmd.SetArgs(args)
+	cmd.SetOut(stdout)
+	cmd.SetErr(stderr)
+	err := cmd.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintln(stderr, "worker:", err)
-	if _, ok := errors.AsType[*configError](err); ok {
-		return exitConfig
+	for _, line := range sentences(err) {
+		fmt.Fprintln(stderr, "worker:", line)
 	}
-	return exitUnavailable
+	if e, ok := errors.AsType[*exitError](err); ok {
+		return e.status
+	}
+	return exitUsage
+}
+
+// exitError is an error with the status to exit with.
+type exitError struct {
+	error
+	status int
+}
+
+func (e *exitError) Unwrap() error { return e.error }
+
+// sentences are those of joined errors, one for each problem.
+func sentences(err error) []string { return strings.Split(err.Error(), "\n") }
+
+func command(lookup env.Lookup, stdout, stderr io.Writer) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "worker",
+		Short: "Take mail from its lanes and hand it to a relay",
+		Long: `Take mail from its lanes and hand it to a relay. With nothing set it runs a
+broker and a development relay of its own; its settings come from the
+environment alone.`,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withSettings(cmd.Context(), lookup, (*settings).checkRelay, func(s *settings) error {
+				return serve(cmd.Context(), s, stdout, stderr)
+			})
+		},
+	}
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.AddCommand(&cobra.Command{
+		Use:   "provision",
+		Short: "Make and upgrade the streams and consumers at NATS_URL, and end",
+		Long: `Make and upgrade the streams and consumers at NATS_URL, and end. What all
+workers share, such as ACK_WAIT, is changed for all of them.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withSettings(cmd.Context(), lookup, (*settings).checkBroker, func(s *settings) error {
+				return provisionOnce(cmd.Context(), s, stdout, stderr)
+			})
+		},
+	})
+	return root
+}
+
+// withSettings reads and checks the settings, and gives what goes wrong its exit
+// status.
+func withSettings(ctx context.Context, lookup env.Lookup, check, do func(*settings) error) error {
+	s, errs := readSettings(ctx, lookup)
+	if err := check(s); err != nil {
+		errs = append(errs, err)
+	}
+	if len(errs) > 0 {
+		return &exitError{errors.Join(errs...), exitConfig}
+	}
+	err := do(s)
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*configError](err); ok {
+		return &exitError{err, exitConfig}
+	}
+	return &exitError{err, exitUnavailable}
 }

@@ -141,10 +141,7 @@ func (w *worker) provision(ctx context.Context) error {
 	lanes := w.set.consumer.Lanes.Names()
 	warnings, err := broker.Provision(ctx, w.conn, lanes, w.set.broker)
 	if err != nil {
-		if errors.Is(err, schema.ErrAway) {
-			return err
-		}
-		return &configError{err}
+		return provisionError(err)
 	}
 	for _, sentence := range warnings {
 		w.log.Warn(sentence)
@@ -161,6 +158,15 @@ func (w *worker) provision(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// provisionError tells a broker that is away from one that somebody has to
+// change.
+func provisionError(err error) error {
+	if errors.Is(err, schema.ErrAway) {
+		return err
+	}
+	return &configError{err}
 }
 
 func (w *worker) startRelay(ctx context.Context) (err error) {

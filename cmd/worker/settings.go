@@ -55,12 +55,26 @@ func readSettings(ctx context.Context, lookup env.Lookup) (*settings, []error) {
 		worker: workerConfig{AdminAddr: "127.0.0.1:8026", LogFormat: "auto", LogLevel: "info"},
 	}
 	errs := env.Read(ctx, lookup, &s.broker, &s.smtp.Timeouts, &s.smtp, &s.consumer, &s.worker)
-	if s.broker.URL != "" && s.smtp.URL == "" {
-		errs = append(errs, errors.New("SMTP_URL: is not set: with NATS_URL a relay is needed, like smtp://relay.example.com:587"))
-	}
 	s.consumer.Slots = s.smtp.MaxSessions
 	s.consumer.PauseMin, s.consumer.PauseMax = s.smtp.RelayPauseMin, s.smtp.RelayPauseMax
 	return s, errs
+}
+
+// checkRelay: whoever delivers needs a relay, and only a worker with a broker of
+// its own has one of its own.
+func (s *settings) checkRelay() error {
+	if !s.embedded() && s.smtp.URL == "" {
+		return errors.New("SMTP_URL: is not set: with NATS_URL a relay is needed, like smtp://relay.example.com:587")
+	}
+	return nil
+}
+
+// checkBroker: only a broker that others run is provisioned apart.
+func (s *settings) checkBroker() error {
+	if s.embedded() {
+		return errors.New("NATS_URL: is not set: an embedded broker is provisioned by its own worker")
+	}
+	return nil
 }
 
 // embedded reports that the worker runs a broker of its own.

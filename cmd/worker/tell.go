@@ -54,9 +54,9 @@ type teller struct {
 	text bool
 }
 
-// command is how a command of ours is started here: as this worker was, by its
+// typed is how a command of ours is started here: as this worker was, by its
 // own path or by "go run".
-func command(name string) string {
+func typed(name string) string {
 	self, err := os.Executable()
 	if err != nil || strings.Contains(self, string(filepath.Separator)+"go-build") {
 		return "go run ./cmd/" + name
@@ -96,7 +96,7 @@ func (t *teller) hello() {
 		relay = fmt.Sprintf("the development relay: each mail is kept in %s and sent nowhere", filepath.Join(t.w.set.broker.DataDir, "sent"))
 	}
 	lanes, _ := t.w.set.consumer.Lanes.MarshalText()
-	next := t.at() + command("publish") + ` --from you@example.com --to ann@example.net --subject Hello --text "My first mail"`
+	next := t.at() + typed("publish") + ` --from you@example.com --to ann@example.net --subject Hello --text "My first mail"`
 	if !t.text {
 		t.w.log.Info("worker started", "broker", where, "relay", relay, "lanes", string(lanes), "admin", t.w.admin.addr, "publish", next)
 		return
@@ -153,7 +153,7 @@ func waits(rec *schema.Record) schema.Event {
 }
 
 func (t *teller) replayLine(b *strings.Builder, rec *schema.Record) {
-	fmt.Fprintf(b, "           send it again: %s%s dead replay %s\n", t.at(), command("mailq"), rec.ID)
+	fmt.Fprintf(b, "           send it again: %s%s dead replay %s\n", t.at(), typed("mailq"), rec.ID)
 }
 
 // kept is where the development relay keeps the mail, or the relay's name for it.
