@@ -20,7 +20,7 @@ fuzz: ## run each fuzz target for half a minute
 		go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s $$p || exit 1; done; done
 
 accept: ## run the tests that kill, load and wait, in full (about ten minutes)
-	go test -tags accept -timeout 60m -v -run 'Load|Killed|Away|Schedule|Later|Stop' ./cmd/worker
+	go test -tags accept -timeout 60m -v -run 'Load|First|Killed|Stopped|Away|Schedule|Later|Stop' ./cmd/worker
 
 clean: ## remove what was built
 	rm -rf bin

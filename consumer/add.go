@@ -12,7 +12,7 @@ import (
 // moment at which it would be sent again or lie dead. It adds only to records
 // that exist.
 func (c *Consumer) add(ctx context.Context, h *hand, mine *schema.Record) error {
-	for {
+	for first := true; ; first = false {
 		var last *schema.Record
 		var seq uint64
 		err := c.ask(ctx, func(ctx context.Context) (err error) {
@@ -22,11 +22,13 @@ func (c *Consumer) add(ctx context.Context, h *hand, mine *schema.Record) error 
 		if err != nil || last == nil {
 			return err
 		}
+		if first {
+			c.metrics.twice.Add(float64(acceptedTwice(mine, h.seen, last)))
+		}
 		news := additions(mine, last)
 		if len(news) == 0 {
 			return nil
 		}
-		c.metrics.doubled.Add(float64(len(news)))
 		if err := c.addSingles(ctx, h, last, news); err != nil {
 			return err
 		}
@@ -56,6 +58,22 @@ func (c *Consumer) add(ctx context.Context, h *hand, mine *schema.Record) error 
 // ask is write for a hand that has nothing left to lose.
 func (c *Consumer) ask(ctx context.Context, try func(context.Context) error) error {
 	return c.write(ctx, &hand{}, try)
+}
+
+// acceptedTwice counts those that both hands had accepted: mine calls them
+// delivered, what we saw before the attempt did not, and the other hand's last
+// record does too.
+func acceptedTwice(mine, seen, last *schema.Record) (n int) {
+	for _, x := range mine.Recipients {
+		delivered := func(r *schema.Record) bool {
+			y := r.Find(x.Index)
+			return y != nil && y.State == schema.StateDelivered
+		}
+		if x.State == schema.StateDelivered && delivered(last) && (seen == nil || !delivered(seen)) {
+			n++
+		}
+	}
+	return n
 }
 
 // additions are those that mine calls delivered and last does not.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/schema"
@@ -80,21 +81,23 @@ func TestSecondHandAdds(t *testing.T) {
 		// sent is how often each was accepted in the end, dead who lies dead.
 		sent map[string]int
 		dead []string
+		// twice is how many are counted as accepted from both.
+		twice float64
 	}{
-		{"failed alone, then accepted", []string{"550x1@a.example"}, map[string]int{"550x1@a.example": 1}, nil},
-		{"deferred alone, then accepted", []string{"450x1@a.example"}, map[string]int{"450x1@a.example": 1}, nil},
+		{"failed alone, then accepted", []string{"550x1@a.example"}, map[string]int{"550x1@a.example": 1}, nil, 0},
+		{"deferred alone, then accepted", []string{"450x1@a.example"}, map[string]int{"450x1@a.example": 1}, nil, 0},
 		{
 			"one of a whole letter", []string{"550x1@a.example", "551@b.example", "552@c.example"},
-			map[string]int{"550x1@a.example": 1, "551@b.example": 0, "552@c.example": 0}, []string{"1", "2"},
+			map[string]int{"550x1@a.example": 1, "551@b.example": 0, "552@c.example": 0}, []string{"1", "2"}, 0,
 		},
 		{
 			"one of a whole deferral", []string{"450x1@a.example", "450x3@b.example", "450x3@c.example"},
-			map[string]int{"450x1@a.example": 1, "450x3@b.example": 1, "450x3@c.example": 1}, nil,
+			map[string]int{"450x1@a.example": 1, "450x3@b.example": 1, "450x3@c.example": 1}, nil, 0,
 		},
 		{
 			"singles", []string{"ann@a.example", "450x1@b.example", "550x1@c.example", "551@d.example"},
 			// Ann's second acceptance is the double that two hands cost.
-			map[string]int{"ann@a.example": 2, "450x1@b.example": 1, "550x1@c.example": 1, "551@d.example": 0}, []string{"3"},
+			map[string]int{"ann@a.example": 2, "450x1@b.example": 1, "550x1@c.example": 1, "551@d.example": 0}, []string{"3"}, 1,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -123,6 +126,9 @@ func TestSecondHandAdds(t *testing.T) {
 			b.work(nil)
 			b.settled()
 			b.accepted("m", c.sent)
+			if n := counted(t, w.metrics.twice); n != c.twice {
+				t.Errorf("%v counted as accepted twice, want %v", n, c.twice)
+			}
 			var dead []string
 			for _, l := range b.dead() {
 				dead = append(dead, l.Line.Rcpt)
@@ -132,6 +138,18 @@ func TestSecondHandAdds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// counted is the value of a counter.
+func counted(t *testing.T, c prometheus.Counter) float64 {
+	t.Helper()
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(c)
+	all, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all[0].GetMetric()[0].GetCounter().GetValue()
 }
 
 // deaf is a message whose acks get no answer.

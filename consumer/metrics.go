@@ -14,7 +14,7 @@ type metrics struct {
 	inHand     prometheus.Gauge
 	handedBack prometheus.Counter
 	overtaken  prometheus.Counter
-	doubled    prometheus.Counter
+	twice      prometheus.Counter
 	unrecorded prometheus.Counter
 	deleted    prometheus.Counter
 	stranded   prometheus.Counter
@@ -36,7 +36,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Messages taken and not settled yet."}),
 		handedBack: counter("handed_back_total", "Messages returned to the queue without counting an attempt."),
 		overtaken:  counter("overtaken_total", "Records that another worker had written first."),
-		doubled:    counter("accepted_twice_total", "Recipients found to have been sent to by a second worker."),
+		twice:      counter("accepted_twice_total", "Recipients whom the relay accepted from two workers that held one message."),
 		unrecorded: counter("unrecorded_total", "Deliveries acknowledged without a record because there was no room."),
 		deleted:    counter("deleted_after_ack_total", "Settled messages deleted because their acknowledgement got no answer."),
 		stranded:   counter("stranded_total", "Messages found that no consumer would have handed out."),

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -125,7 +126,7 @@ func (w *world) get(name string) string {
 // eventually waits until the condition holds.
 func (w *world) eventually(what string, d time.Duration, cond func() bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(d); !cond(); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(d); !cond(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("in vain for %s: %s", d, what)
 		}
@@ -176,7 +177,8 @@ func (w *world) adminOf(p *process) string {
 	return w.await(p.out, `Probes and metrics: (\S+)`, 20*time.Second)[1]
 }
 
-// metric is a value of a worker's /metrics, all labels summed.
+// metric is a value of a worker's /metrics, summed over all labels; name may
+// end in the first of them.
 func (w *world) metric(admin, name string) float64 {
 	w.t.Helper()
 	r, err := http.Get(admin + "/metrics")
@@ -186,7 +188,7 @@ func (w *world) metric(admin, name string) float64 {
 	defer r.Body.Close()
 	sum := 0.0
 	for s := bufio.NewScanner(r.Body); s.Scan(); {
-		if line := s.Text(); strings.HasPrefix(line, name+" ") || strings.HasPrefix(line, name+"{") {
+		if line := s.Text(); strings.HasPrefix(line, name+" ") || strings.HasPrefix(line, name+"{") || strings.HasPrefix(line, name+",") {
 			f, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
 			if err != nil {
 				w.t.Fatal(err)
@@ -212,9 +214,10 @@ func TestLoad(t *testing.T) {
 	admin := w.adminOf(p)
 	w.eventually("all are settled", time.Minute, func() bool { return w.metric(admin, "postrider_settled_total") >= loadMails })
 	cpu, peak := usage(t, p)
-	t.Logf("mails=%d size=10240 msgs_per_s=%.0f publish_s=%.1f total_s=%.1f cpu_s_per_1000=%.3f peak_mb=%.0f sessions=%.0f",
+	sessions := w.metric(admin, `postrider_smtp_phase_seconds_count{phase="connect"`)
+	t.Logf("mails=%d size=10240 msgs_per_s=%.0f publish_s=%.1f total_s=%.1f cpu_s_per_1000=%.3f peak_mb=%.0f sessions=%.0f messages_a_session=%.0f",
 		loadMails, loadMails/took.Seconds(), published.Seconds(), took.Seconds(), cpu.Seconds()/loadMails*1000, peak,
-		w.metric(admin, "postrider_smtp_phase_seconds_count"))
+		sessions, loadMails/sessions)
 	if twice := w.report(loadMails, "book", "ann@example.net"); len(twice) > 0 {
 		t.Errorf("sent twice: %v", twice)
 	}
@@ -305,6 +308,79 @@ func openNow(t *testing.T, file string, now time.Time) map[string]string {
 		}
 	}
 	return open
+}
+
+// TestWorkerStopped stops a worker's process in mid-transaction until its leases
+// have run out, and lets it go on. What was in transmission is doubled, at most
+// one a session, and each double is counted by the worker that finds it.
+func TestWorkerStopped(t *testing.T) {
+	w := newWorld(t, "ACK_WAIT=2s")
+	url, _ := w.relay("relay", "-book", w.path("book"), "-open", w.path("open"), "-delay", "300ms")
+	w.set("SMTP_URL", url)
+	first := w.worker("broker")
+	w.set("NATS_URL", "nats://"+w.get("NATS_LISTEN"))
+	second := w.start("worker", "worker")
+	if _, err := await(second.out, "Publish a mail", 20*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	admin := w.adminOf(second)
+	w.publishMany(stopMails, 1<<10, "ann@example.net")
+	w.eventually("the worker sends", 20*time.Second, func() bool { return w.metric(admin, "postrider_settled_total") > 5 })
+	if err := second.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	open := openNow(t, w.path("open"), time.Now())
+	w.eventually("all are accepted", 2*time.Minute, w.allIn(stopMails, "book", "ann@example.net"))
+	time.Sleep(5 * time.Second) // its leases run out, and another has what it held
+	if err := second.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("nothing is in hand", time.Minute, func() bool {
+		return w.metric(admin, "postrider_in_hand")+w.metric(w.adminOf(first), "postrider_in_hand") == 0
+	})
+	twice := w.report(stopMails, "book", "ann@example.net")
+	for _, key := range twice {
+		if id, _, _ := strings.Cut(key, " "); open[id] == "" {
+			t.Errorf("%s was sent twice and was not in transmission when the worker was stopped", id)
+		}
+	}
+	found := w.metric(admin, "postrider_accepted_twice_total") + w.metric(w.adminOf(first), "postrider_accepted_twice_total")
+	t.Logf("open=%d twice=%d counted=%.0f", len(open), len(twice), found)
+	if len(twice) > sessionsDefault || found != float64(len(twice)) {
+		t.Errorf("%d were sent twice, at most %d can have been; %.0f are counted", len(twice), sessionsDefault, found)
+	}
+}
+
+// sessionsDefault is MAX_SESSIONS.
+const sessionsDefault = 10
+
+// TestFirstMail measures the way of one mail with nothing set: from the PubAck to
+// the file.
+func TestFirstMail(t *testing.T) {
+	w := newWorld(t)
+	p := w.worker("worker")
+	nc, err := nats.Connect("nats://" + w.get("NATS_LISTEN"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	worst := time.Duration(0)
+	for i := range firstMails {
+		body := fmt.Sprintf(`{"id":"m%d","from":"app@example.com","to":["ann@example.net"],"text":"hi"}`, i)
+		if _, err := nc.Request("mail.send.normal", []byte(body), 10*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		acked := time.Now()
+		w.eventually("the file is there", 10*time.Second, func() bool {
+			files, _ := filepath.Glob(w.path(fmt.Sprintf("data/sent/*-m%d.eml", i)))
+			return len(files) == 1
+		})
+		worst = max(worst, time.Since(acked))
+	}
+	t.Logf("mails=%d worst=%s from the PubAck to the file", firstMails, worst.Round(time.Millisecond))
+	if worst > time.Second {
+		t.Errorf("a file was there only after %s:\n%s", worst, read(t, p.out))
+	}
 }
 
 // TestBrokerKilled kills the worker that runs the broker, and so both, while

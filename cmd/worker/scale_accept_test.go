@@ -12,6 +12,8 @@ const (
 	outageMails = 1000
 	outageTime  = 5 * time.Minute
 	laterTime   = 10 * time.Second
+	stopMails   = 1000
+	firstMails  = 100
 	brokerMails = 5000
 	brokerKills = 5
 )

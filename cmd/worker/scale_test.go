@@ -13,6 +13,8 @@ const (
 	outageMails = 100
 	outageTime  = 5 * time.Second
 	laterTime   = 3 * time.Second
+	stopMails   = 100
+	firstMails  = 10
 	brokerMails = 300
 	brokerKills = 2
 )
