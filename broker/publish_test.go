@@ -187,6 +187,32 @@ func TestRecordIsSourcedIntoItsBucket(t *testing.T) {
 	}
 }
 
+// TestEveryRecordIsInTheLog: records of one line that follow each other faster
+// than they are sourced all have their entry; a limit of one a subject lost
+// those that were overwritten first.
+func TestEveryRecordIsInTheLog(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	line := schema.Line{Lane: normal, ID: "a", Origin: "1-1", Rcpt: schema.All}
+	const n = 500
+	for range n {
+		if _, err := b.Conn.JS().PublishAsync(line.RecordSubject(), []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx := within(t)
+	for {
+		s, err := b.Conn.JS().Stream(ctx, schema.StreamEvent)
+		if err != nil {
+			t.Fatalf("%d records are not all in the log: %v", n, err)
+		}
+		if s.CachedInfo().State.Msgs == n {
+			return
+		}
+		awaitTick(ctx, t)
+	}
+}
+
 func TestRecordExpiresAndItsEntryStays(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
