@@ -1,0 +1,31 @@
+package natstest
+
+import (
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// StartServer starts a plain NATS server with JetStream, as an operator runs
+// one, with options of the test's. It gives its URL and ends with the test.
+func StartServer(t testing.TB, change func(o *server.Options)) string {
+	t.Helper()
+	o := &server.Options{
+		ServerName: "plain", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
+		JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 1 << 30,
+	}
+	change(o)
+	s, err := server.NewServer(o)
+	if err != nil {
+		t.Fatalf("start a NATS server: %v", err)
+	}
+	s.Start()
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	if !s.ReadyForConnections(timeout) {
+		t.Fatal("the NATS server does not become ready")
+	}
+	return "nats://" + s.Addr().String()
+}
