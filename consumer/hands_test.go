@@ -380,7 +380,7 @@ func TestHandedBackOften(t *testing.T) {
 			}
 			defer stop()
 			for range crashLoop + 2 {
-				if !b.handBack(w, taking) {
+				if !b.handBack(taking, w) {
 					break
 				}
 			}
@@ -397,7 +397,7 @@ func TestHandedBackOften(t *testing.T) {
 
 // handBack takes the next fresh message and has w hand it back; false where
 // there is none any more.
-func (b *bench) handBack(w *Consumer, taking context.Context) bool {
+func (b *bench) handBack(taking context.Context, w *Consumer) bool {
 	b.t.Helper()
 	p, err := newPuller(w.NATS, w.leases, lane.SendStream(), lane.FreshConsumer())
 	if err != nil {

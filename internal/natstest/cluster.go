@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +36,7 @@ func StartCluster(t testing.TB, ackWait time.Duration, lanes ...schema.Lane) *Cl
 	urls := make([]string, len(c.opts))
 	c.servers = make([]*server.Server, len(c.opts))
 	for i, o := range c.opts {
-		urls[i] = fmt.Sprintf("nats://%s:%d", o.Host, o.Port)
+		urls[i] = "nats://" + net.JoinHostPort(o.Host, strconv.Itoa(o.Port))
 		c.Start(t, i)
 	}
 	c.Config.URL = strings.Join(urls, ",")
@@ -59,7 +60,7 @@ func clusterOptions(t testing.TB, n int) []*server.Options {
 			JetStream: true, StoreDir: t.TempDir(), SyncAlways: true, JetStreamMaxStore: 4 << 30,
 			Cluster: server.ClusterOpts{Name: "postrider", Host: "127.0.0.1", Port: freePort(t)},
 		}
-		routes = append(routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", opts[i].Cluster.Port)})
+		routes = append(routes, &url.URL{Scheme: "nats", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(opts[i].Cluster.Port))})
 	}
 	for _, o := range opts {
 		o.Routes = routes
