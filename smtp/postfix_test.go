@@ -52,12 +52,16 @@ func TestPostfix(t *testing.T) {
 func startPostfix(t *testing.T, next string) string {
 	t.Helper()
 	postfix := "/usr/sbin/postfix"
+	skip := t.Skipf
+	if os.Getenv("POSTRIDER_TEST_POSTFIX") == "required" {
+		skip = t.Fatalf
+	}
 	if _, err := os.Stat(postfix); err != nil {
-		t.Skipf("Postfix is not installed: %v", err)
+		skip("Postfix is not installed: %v", err)
 	}
 	owner, err := user.Lookup("postfix")
 	if err != nil || os.Geteuid() != 0 {
-		t.Skip("Postfix needs root and the user postfix to start")
+		skip("Postfix needs root and the user postfix to start")
 	}
 	// t.TempDir has modes and a length that Postfix's daemons cannot live with.
 	dir, err := os.MkdirTemp("", "pf")
