@@ -22,7 +22,10 @@ fuzz: ## run each fuzz target for half a minute
 accept: ## run the tests that kill, load and wait, in full (about ten minutes)
 	go test -tags accept -timeout 60m -v -run 'Load|First|Killed|Stopped|Away|Schedule|Later|Stop' ./cmd/worker
 
+storm: ## kill workers, broker and relay under load, in full (about ten minutes)
+	go test -tags accept -timeout 60m -v ./internal/storm
+
 clean: ## remove what was built
 	rm -rf bin
 
-.PHONY: help build test race lint fuzz accept clean
+.PHONY: help build test race lint fuzz accept storm clean

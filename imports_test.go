@@ -29,6 +29,7 @@ var rooms = map[string][]string{
 	"internal/env":            {"schema"},
 	"internal/natstest":       {"schema", "broker"},
 	"internal/smtptest":       {"schema"},
+	"internal/storm":          {"broker", "journal", "deadletter"},
 	"internal/smtptest/relay": {"internal/smtptest"},
 	"internal/devrelay":       {"schema"},
 }
@@ -39,7 +40,7 @@ var guests = []struct {
 	only   []string
 }{
 	{"github.com/nats-io/nats-server/", []string{"broker", "internal/natstest"}},
-	{"github.com/nats-io/", []string{"broker", "consumer", "journal", "deadletter", "internal/natstest"}},
+	{"github.com/nats-io/", []string{"broker", "consumer", "journal", "deadletter", "internal/natstest", "internal/storm"}},
 	{"github.com/emersion/go-smtp", []string{"smtp", "internal/smtptest", "internal/devrelay"}},
 	{"net/smtp", nil},
 }

@@ -63,6 +63,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 // twice. The first writer wins; a second adds what it had accepted, and
 // returns errAgain to go on from the winner's record, or errLeft.
 func (c *Consumer) record(ctx context.Context, h *hand, rec *schema.Record) error {
+	if ackBeforeRecord {
+		_ = c.ack(ctx, h)
+	}
 	for {
 		err := c.write(ctx, h, func(ctx context.Context) error {
 			seq, err := c.Journal.Set(ctx, rec, h.seenSeq, brief(rec, h.seenSeq))

@@ -63,10 +63,15 @@ func (c *Consumer) settle(work, settling context.Context, lane schema.Lane, h *h
 // finish carries on what lives of a record and acks. again is set where the
 // record was found, not just written: part of it may have been done before.
 func (c *Consumer) finish(ctx context.Context, h *hand, rec *schema.Record, again bool) error {
-	if err := c.carry(ctx, h, rec, again); err != nil {
+	carry := func() error { return c.carry(ctx, h, rec, again) }
+	ack := func() error { return c.ack(ctx, h) }
+	if copyAfterAck {
+		carry, ack = ack, carry
+	}
+	if err := carry(); err != nil {
 		return err
 	}
-	if err := c.ack(ctx, h); err != nil {
+	if err := ack(); err != nil {
 		return err
 	}
 	if !again {

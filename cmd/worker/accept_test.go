@@ -18,61 +18,30 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/internal/storm"
 )
 
 // The promise, held to by counting at the relay: each test publishes mail,
 // breaks something, and reads the relay's own synced book.
 
-// entry is a line of the relay's book.
-type entry struct {
-	At    time.Time `json:"at"`
-	Rcpts []string  `json:"rcpts"`
-	ID    string    `json:"id"`
-}
-
-// turn is a line of the relay's file of open transactions.
-type turn struct {
-	At   time.Time `json:"at"`
-	What string    `json:"what"`
-	ID   string    `json:"id"`
+// accepted counts how often the relay took each mail for each recipient.
+func (w *world) accepted(book string) map[storm.Key]int {
+	w.t.Helper()
+	n, err := storm.Accepted(w.path(book))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
 }
 
 func lines[T any](t *testing.T, file string) []T {
 	t.Helper()
-	b, err := os.ReadFile(file)
+	all, err := storm.ReadLines[T](file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []T
-	for s := bufio.NewScanner(bytes.NewReader(b)); s.Scan(); {
-		var x T
-		if json.Unmarshal(s.Bytes(), &x) == nil { // the last line may be half written
-			all = append(all, x)
-		}
-	}
 	return all
-}
-
-var messageID = regexp.MustCompile(`^<?\d+-\d+\.([^@]+)@`)
-
-// idOf is the mail's id, from its Message-ID.
-func idOf(header string) string {
-	if m := messageID.FindStringSubmatch(header); m != nil {
-		return m[1]
-	}
-	return header
-}
-
-// accepted counts how often the relay took each mail for each recipient.
-func (w *world) accepted(book string) map[string]int {
-	w.t.Helper()
-	n := map[string]int{}
-	for _, e := range lines[entry](w.t, w.path(book)) {
-		for _, r := range e.Rcpts {
-			n[idOf(e.ID)+" "+r]++
-		}
-	}
-	return n
 }
 
 // publishMany publishes mails m1 to mN of that size as an application does,
@@ -135,13 +104,13 @@ func (w *world) eventually(what string, d time.Duration, cond func() bool) {
 
 // report holds the promise against the book: every mail for every recipient at
 // least once. It gives those that were accepted more often.
-func (w *world) report(n int, book string, to ...string) (twice []string) {
+func (w *world) report(n int, book string, to ...string) (twice []storm.Key) {
 	w.t.Helper()
 	got := w.accepted(book)
 	lost := 0
 	for i := range n {
 		for _, r := range to {
-			key := fmt.Sprintf("m%d %s", i+1, r)
+			key := storm.Key{ID: fmt.Sprintf("m%d", i+1), Rcpt: r}
 			if got[key] == 0 {
 				lost++
 			}
@@ -162,7 +131,7 @@ func (w *world) allIn(n int, book string, to ...string) func() bool {
 		got := w.accepted(book)
 		for i := range n {
 			for _, r := range to {
-				if got[fmt.Sprintf("m%d %s", i+1, r)] == 0 {
+				if got[storm.Key{ID: fmt.Sprintf("m%d", i+1), Rcpt: r}] == 0 {
 					return false
 				}
 			}
@@ -172,9 +141,9 @@ func (w *world) allIn(n int, book string, to ...string) func() bool {
 }
 
 // adminOf is where a worker serves its metrics.
-func (w *world) adminOf(p *process) string {
+func (w *world) adminOf(p *storm.Process) string {
 	w.t.Helper()
-	return w.await(p.out, `Probes and metrics: (\S+)`, 20*time.Second)[1]
+	return w.await(p.Out, `Probes and metrics: (\S+)`, 20*time.Second)[1]
 }
 
 // metric is a value of a worker's /metrics, summed over all labels; name may
@@ -221,7 +190,7 @@ func TestLoad(t *testing.T) {
 	if twice := w.report(loadMails, "book", "ann@example.net"); len(twice) > 0 {
 		t.Errorf("sent twice: %v", twice)
 	}
-	if err := p.end(syscall.SIGTERM); err != nil {
+	if err := p.End(syscall.SIGTERM); err != nil {
 		t.Error(err)
 	}
 }
@@ -232,16 +201,16 @@ func countLines(file string) int {
 }
 
 // usage is the CPU time of a process, broker and all, and its peak memory in MiB.
-func usage(t *testing.T, p *process) (cpu time.Duration, peak float64) {
+func usage(t *testing.T, p *storm.Process) (cpu time.Duration, peak float64) {
 	t.Helper()
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Cmd.Process.Pid))
 	if err != nil {
 		t.Skipf("needs /proc: %v", err)
 	}
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	user, _ := strconv.Atoi(fields[11])
 	system, _ := strconv.Atoi(fields[12])
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,11 +233,11 @@ func TestWorkersKilled(t *testing.T) {
 	atKill := map[string]string{}
 	for k := range killTimes {
 		p := w.start(fmt.Sprintf("worker%d", k), "worker")
-		if _, err := await(p.out, "Publish a mail", 20*time.Second); err != nil {
+		if _, err := storm.Await(p.Out, "Publish a mail", 20*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		w.eventually("the worker sends", 20*time.Second, func() bool { return w.metric(w.adminOf(p), "postrider_settled_total") > 5 })
-		if err := p.end(syscall.SIGKILL); err != nil {
+		if err := p.End(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		maps.Copy(atKill, openNow(t, w.path("open"), time.Now()))
@@ -279,10 +248,9 @@ func TestWorkersKilled(t *testing.T) {
 	}
 	w.eventually("all are accepted", 10*time.Minute, w.allIn(killMails, "book", "ann@example.net"))
 	for _, key := range w.report(killMails, "book", "ann@example.net") {
-		id, _, _ := strings.Cut(key, " ")
-		t.Logf("twice: %s, at a kill: %s", id, atKill[id])
-		if atKill[id] == "" {
-			t.Errorf("%s was sent twice and was not open at a kill", id)
+		t.Logf("twice: %s, at a kill: %s", key.ID, atKill[key.ID])
+		if atKill[key.ID] == "" {
+			t.Errorf("%s was sent twice and was not open at a kill", key.ID)
 		}
 	}
 }
@@ -296,8 +264,8 @@ const window = 100 * time.Millisecond
 func openNow(t *testing.T, file string, now time.Time) map[string]string {
 	t.Helper()
 	open := map[string]string{}
-	for _, x := range lines[turn](t, file) {
-		id, ago := idOf(x.ID), now.Sub(x.At)
+	for _, x := range lines[storm.Turn](t, file) {
+		id, ago := storm.IDOf(x.ID), now.Sub(x.At)
 		switch {
 		case x.What == "dot":
 			open[id] = fmt.Sprintf("open, the dot came %d ms before", ago.Milliseconds())
@@ -320,19 +288,19 @@ func TestWorkerStopped(t *testing.T) {
 	first := w.worker("broker")
 	w.set("NATS_URL", "nats://"+w.get("NATS_LISTEN"))
 	second := w.start("worker", "worker")
-	if _, err := await(second.out, "Publish a mail", 20*time.Second); err != nil {
+	if _, err := storm.Await(second.Out, "Publish a mail", 20*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	admin := w.adminOf(second)
 	w.publishMany(stopMails, 1<<10, "ann@example.net")
 	w.eventually("the worker sends", 20*time.Second, func() bool { return w.metric(admin, "postrider_settled_total") > 5 })
-	if err := second.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := second.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	open := openNow(t, w.path("open"), time.Now())
 	w.eventually("all are accepted", 2*time.Minute, w.allIn(stopMails, "book", "ann@example.net"))
 	time.Sleep(5 * time.Second) // its leases run out, and another has what it held
-	if err := second.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+	if err := second.Cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	w.eventually("nothing is in hand", time.Minute, func() bool {
@@ -340,8 +308,8 @@ func TestWorkerStopped(t *testing.T) {
 	})
 	twice := w.report(stopMails, "book", "ann@example.net")
 	for _, key := range twice {
-		if id, _, _ := strings.Cut(key, " "); open[id] == "" {
-			t.Errorf("%s was sent twice and was not in transmission when the worker was stopped", id)
+		if open[key.ID] == "" {
+			t.Errorf("%s was sent twice and was not in transmission when the worker was stopped", key.ID)
 		}
 	}
 	found := w.metric(admin, "postrider_accepted_twice_total") + w.metric(w.adminOf(first), "postrider_accepted_twice_total")
@@ -379,7 +347,7 @@ func TestFirstMail(t *testing.T) {
 	}
 	t.Logf("mails=%d worst=%s from the PubAck to the file", firstMails, worst.Round(time.Millisecond))
 	if worst > time.Second {
-		t.Errorf("a file was there only after %s:\n%s", worst, read(t, p.out))
+		t.Errorf("a file was there only after %s:\n%s", worst, read(t, p.Out))
 	}
 }
 
@@ -394,7 +362,7 @@ func TestBrokerKilled(t *testing.T) {
 	w.set("NATS_URL", "nats://"+w.get("NATS_LISTEN"))
 	for i := range 2 {
 		p := w.start(fmt.Sprintf("worker%d", i), "worker")
-		if _, err := await(p.out, "Publish a mail", 20*time.Second); err != nil {
+		if _, err := storm.Await(p.Out, "Publish a mail", 20*time.Second); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -406,7 +374,7 @@ func TestBrokerKilled(t *testing.T) {
 	for k := range brokerKills {
 		want := (k + 1) * brokerMails / (brokerKills + 1)
 		w.eventually("some are sent", 3*time.Minute, func() bool { return countLines(w.path("book")) > want })
-		if err := first.end(syscall.SIGKILL); err != nil {
+		if err := first.End(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		w.env, env = env, w.env
@@ -460,7 +428,7 @@ func TestRelayAway(t *testing.T) {
 	url, relay := w.relay("relay", "-book", w.path("book"))
 	w.set("SMTP_URL", url)
 	addr := strings.TrimSuffix(strings.TrimPrefix(url, "smtp://"), "?tls=none")
-	if err := relay.end(syscall.SIGTERM); err != nil {
+	if err := relay.End(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	p := w.worker("worker")
@@ -492,12 +460,12 @@ func TestSchedule(t *testing.T) {
 	p := w.worker("worker")
 	began := time.Now()
 	w.publishMany(1, 100, "451x2@example.net")
-	m := w.await(p.out, `delivered  m1 to 451x2@example.net`, 20*time.Second)
+	m := w.await(p.Out, `delivered  m1 to 451x2@example.net`, 20*time.Second)
 	// 1 s and 2 s, each up to a tenth earlier or later, fired within 0.25 s.
 	if took := time.Since(began); m == nil || took < 2700*time.Millisecond || took > 4200*time.Millisecond {
 		t.Errorf("delivered after %s, want 3 s", took)
 	}
-	if n := strings.Count(read(t, p.out), "deferred   m1"); n != 2 {
+	if n := strings.Count(read(t, p.Out), "deferred   m1"); n != 2 {
 		t.Errorf("deferred %d times, want 2", n)
 	}
 }
@@ -523,7 +491,7 @@ func TestLater(t *testing.T) {
 		t.Fatal(stderr)
 	}
 	w.eventually("it arrives", laterTime+10*time.Second, w.allIn(1, "book", "ann@example.net"))
-	at := lines[entry](t, w.path("book"))[0].At.Sub(began)
+	at := lines[storm.Entry](t, w.path("book"))[0].At.Sub(began)
 	t.Logf("--in %s arrived after %.2f s", laterTime, at.Seconds())
 	if at < laterTime || at > laterTime+time.Second {
 		t.Errorf("arrived after %s", at)
@@ -531,9 +499,9 @@ func TestLater(t *testing.T) {
 	if _, stderr, status := w.run("publish", "--from", "a@example.com", "--to", "ann@example.net", "--in", laterTime.String(), "--id", "m2"); status != 0 {
 		t.Fatal(stderr)
 	}
-	w.await(p.out, `scheduled  m2`, 10*time.Second)
+	w.await(p.Out, `scheduled  m2`, 10*time.Second)
 	due := time.Now().Add(laterTime)
-	if err := p.end(syscall.SIGKILL); err != nil {
+	if err := p.End(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(time.Until(due) + time.Second) // the time it is due, with nobody there
@@ -566,11 +534,11 @@ func TestStopUnderLoad(t *testing.T) {
 	for k := range killTimes {
 		n := countLines(w.path("book"))
 		w.eventually("some are sent", time.Minute, func() bool { return countLines(w.path("book")) > n+10 })
-		if err := p.end(syscall.SIGTERM); err != nil {
+		if err := p.End(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		if code := p.cmd.ProcessState.ExitCode(); code != 0 {
-			t.Errorf("ended with %d: %s", code, read(t, p.err))
+		if code := p.Cmd.ProcessState.ExitCode(); code != 0 {
+			t.Errorf("ended with %d: %s", code, read(t, p.Err))
 		}
 		p = w.worker(fmt.Sprintf("worker%d", k+1))
 	}

@@ -7,11 +7,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/postrider/postrider/internal/storm"
 )
 
 // These tests run the programs as they are built, as processes of their own,
@@ -30,91 +31,13 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
-		build := exec.Command("go", append([]string{"build", "-o", dir}, programs...)...)
-		build.Dir = filepath.Join("..", "..")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build the programs: %v\n%s", err, out)
+		if err := storm.Build(filepath.Join("..", ".."), dir, "", programs...); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		bin = dir
 		return m.Run()
 	}())
-}
-
-// process is a running program; its output is in files.
-type process struct {
-	cmd  *exec.Cmd
-	out  string
-	err  string
-	done chan struct{}
-}
-
-// start runs a program of ours in dir until it ends or is killed.
-func start(name, dir string, env []string, program string, args ...string) (*process, error) {
-	p := &process{
-		cmd: exec.Command(filepath.Join(bin, program), args...), done: make(chan struct{}),
-		out: filepath.Join(dir, name+".out"), err: filepath.Join(dir, name+".err"),
-	}
-	p.cmd.Dir, p.cmd.Env = dir, env
-	stdout, err := os.OpenFile(p.out, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer stdout.Close()
-	stderr, err := os.OpenFile(p.err, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer stderr.Close()
-	p.cmd.Stdout, p.cmd.Stderr = stdout, stderr
-	if err := p.cmd.Start(); err != nil {
-		return nil, err
-	}
-	go func() {
-		_ = p.cmd.Wait()
-		close(p.done)
-	}()
-	return p, nil
-}
-
-// end sends a signal and waits for the end.
-func (p *process) end(sig syscall.Signal) error {
-	_ = p.cmd.Process.Signal(sig)
-	select {
-	case <-p.done:
-		return nil
-	case <-time.After(100 * time.Second):
-		_ = p.cmd.Process.Kill()
-		<-p.done
-		return fmt.Errorf("%s did not end in 100 s after %v", p.cmd.Path, sig)
-	}
-}
-
-// await reads a file until the pattern matches, and gives the match's groups.
-func await(file, pattern string, d time.Duration) ([]string, error) {
-	re, err := regexp.Compile("(?m)" + pattern)
-	if err != nil {
-		return nil, err
-	}
-	for deadline := time.Now().Add(d); ; time.Sleep(10 * time.Millisecond) {
-		b, err := os.ReadFile(file)
-		if err == nil {
-			if m := re.FindStringSubmatch(string(b)); m != nil {
-				return m, nil
-			}
-		}
-		if time.Now().After(deadline) {
-			said, _ := os.ReadFile(strings.TrimSuffix(file, ".out") + ".err")
-			return nil, fmt.Errorf("%s: no match for %q in %s; it holds:\n%s\n%s", file, pattern, d, tail(b), tail(said))
-		}
-	}
-}
-
-func tail(b []byte) []byte {
-	if len(b) > 4000 {
-		b = b[len(b)-4000:]
-	}
-	return b
 }
 
 // free reports whether an address can be listened on.
@@ -146,21 +69,21 @@ func newWorld(t *testing.T, env ...string) *world {
 func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
 
 // start starts a program; it is killed at the end of the test.
-func (w *world) start(name, program string, args ...string) *process {
+func (w *world) start(name, program string, args ...string) *storm.Process {
 	w.t.Helper()
-	p, err := start(name, w.dir, w.env, program, args...)
+	p, err := storm.Start(name, w.dir, w.env, filepath.Join(bin, program), args...)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { _ = p.end(syscall.SIGKILL) })
+	w.t.Cleanup(func() { _ = p.End(syscall.SIGKILL) })
 	return p
 }
 
 // relay starts the scripted relay and gives SMTP_URL.
-func (w *world) relay(name string, args ...string) (url string, p *process) {
+func (w *world) relay(name string, args ...string) (url string, p *storm.Process) {
 	w.t.Helper()
 	p = w.start(name, "relay", args...)
-	m, err := await(p.out, `listening on (\S+)`, 10*time.Second)
+	m, err := storm.Await(p.Out, `listening on (\S+)`, 10*time.Second)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -169,12 +92,12 @@ func (w *world) relay(name string, args ...string) (url string, p *process) {
 
 // worker starts a worker and waits until it says that it is there. NATS_URL for
 // the other programs is set from what it says.
-func (w *world) worker(name string) *process {
+func (w *world) worker(name string) *storm.Process {
 	w.t.Helper()
 	p := w.start(name, "worker")
-	m, err := await(p.out, `broker at (nats://[^\s,]+)`, 20*time.Second)
+	m, err := storm.Await(p.Out, `broker at (nats://[^\s,]+)`, 20*time.Second)
 	if err != nil {
-		b, _ := os.ReadFile(p.err)
+		b, _ := os.ReadFile(p.Err)
 		w.t.Fatalf("%v\n%s", err, b)
 	}
 	w.set("NATS_LISTEN", strings.TrimPrefix(m[1], "nats://"))
@@ -208,7 +131,7 @@ func (w *world) run(program string, args ...string) (stdout, stderr string, stat
 
 func (w *world) await(file, pattern string, d time.Duration) []string {
 	w.t.Helper()
-	m, err := await(file, pattern, d)
+	m, err := storm.Await(file, pattern, d)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/postrider/postrider/internal/storm"
 )
 
 // TestStory tells what a newcomer and an operator go through, in
@@ -21,11 +23,11 @@ func TestStory(t *testing.T) {
 		Dir: filepath.Join("testdata", "story"),
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("PATH", bin+string(os.PathListSeparator)+e.Getenv("PATH"))
-			running := map[string]*process{}
+			running := map[string]*storm.Process{}
 			e.Values["running"] = running
 			e.Defer(func() {
 				for _, p := range running {
-					_ = p.end(syscall.SIGKILL)
+					_ = p.End(syscall.SIGKILL)
 				}
 			})
 			if !free("127.0.0.1:4222") || !free("127.0.0.1:8026") {
@@ -48,8 +50,8 @@ var passed = []string{
 	"ACK_WAIT", "RETRY_AFTER", "MAX_ATTEMPTS", "LOG_FORMAT", "DATA_DIR",
 }
 
-func scriptRunning(ts *testscript.TestScript) map[string]*process {
-	return ts.Value("running").(map[string]*process)
+func scriptRunning(ts *testscript.TestScript) map[string]*storm.Process {
+	return ts.Value("running").(map[string]*storm.Process)
 }
 
 // scriptStart: start NAME PROGRAM ARGS… — its output is in NAME.out and NAME.err.
@@ -63,7 +65,7 @@ func scriptStart(ts *testscript.TestScript, neg bool, args []string) {
 			env = append(env, name+"="+v)
 		}
 	}
-	p, err := start(args[0], ts.Getenv("WORK"), env, args[1], args[2:]...)
+	p, err := storm.Start(args[0], ts.Getenv("WORK"), env, filepath.Join(bin, args[1]), args[2:]...)
 	ts.Check(err)
 	scriptRunning(ts)[args[0]] = p
 }
@@ -76,8 +78,8 @@ func scriptStop(sig syscall.Signal) func(*testscript.TestScript, bool, []string)
 		}
 		p := scriptRunning(ts)[args[0]]
 		delete(scriptRunning(ts), args[0])
-		ts.Check(p.end(sig))
-		if code := p.cmd.ProcessState.ExitCode(); sig == syscall.SIGTERM && code != 0 {
+		ts.Check(p.End(sig))
+		if code := p.Cmd.ProcessState.ExitCode(); sig == syscall.SIGTERM && code != 0 {
 			ts.Fatalf("%s ended with %d:\n%s", args[0], code, ts.ReadFile(args[0]+".err"))
 		}
 	}
@@ -88,7 +90,7 @@ func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: await FILE PATTERN")
 	}
-	_, err := await(ts.MkAbs(args[0]), args[1], 30*time.Second)
+	_, err := storm.Await(ts.MkAbs(args[0]), args[1], 30*time.Second)
 	ts.Check(err)
 }
 
@@ -97,7 +99,7 @@ func scriptCapture(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: capture NAME FILE PATTERN")
 	}
-	m, err := await(ts.MkAbs(args[1]), args[2], 30*time.Second)
+	m, err := storm.Await(ts.MkAbs(args[1]), args[2], 30*time.Second)
 	ts.Check(err)
 	ts.Setenv(args[0], m[1])
 }

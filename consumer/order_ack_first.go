@@ -1,0 +1,8 @@
+//go:build broken_ack_first
+
+package consumer
+
+const (
+	ackBeforeRecord = true
+	copyAfterAck    = false
+)

@@ -1,0 +1,97 @@
+package storm
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Build builds programs of the module, named from its root, into dir.
+func Build(root, dir, tags string, programs ...string) error {
+	build := exec.Command("go", append([]string{"build", "-tags", tags, "-o", dir}, programs...)...)
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %v: %w\n%s", programs, err, out)
+	}
+	return nil
+}
+
+// Process is a running program; its output is in files.
+type Process struct {
+	Cmd *exec.Cmd
+	// Out and Err are the files of its standard output and error.
+	Out, Err string
+	done     chan struct{}
+}
+
+// Start runs a program until it ends or is ended. Its output goes to name.out
+// and name.err in dir.
+func Start(name, dir string, env []string, program string, args ...string) (*Process, error) {
+	p := &Process{
+		Cmd: exec.Command(program, args...), done: make(chan struct{}),
+		Out: filepath.Join(dir, name+".out"), Err: filepath.Join(dir, name+".err"),
+	}
+	p.Cmd.Dir, p.Cmd.Env = dir, env
+	stdout, err := os.OpenFile(p.Out, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer stdout.Close()
+	stderr, err := os.OpenFile(p.Err, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer stderr.Close()
+	p.Cmd.Stdout, p.Cmd.Stderr = stdout, stderr
+	if err := p.Cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		_ = p.Cmd.Wait()
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// endFor is longer than a worker drains.
+const endFor = 100 * time.Second
+
+// End sends a signal and waits for the end.
+func (p *Process) End(sig syscall.Signal) error {
+	_ = p.Cmd.Process.Signal(sig)
+	select {
+	case <-p.done:
+		return nil
+	case <-time.After(endFor):
+		_ = p.Cmd.Process.Kill()
+		<-p.done
+		return fmt.Errorf("%s did not end in %s after %v", p.Cmd.Path, endFor, sig)
+	}
+}
+
+// Await reads a file until the pattern matches, and gives the match's groups.
+func Await(file, pattern string, d time.Duration) ([]string, error) {
+	re, err := regexp.Compile("(?m)" + pattern)
+	if err != nil {
+		return nil, err
+	}
+	for deadline := time.Now().Add(d); ; time.Sleep(10 * time.Millisecond) {
+		b, err := os.ReadFile(file)
+		if err == nil {
+			if m := re.FindStringSubmatch(string(b)); m != nil {
+				return m, nil
+			}
+		}
+		if time.Now().After(deadline) {
+			said, _ := os.ReadFile(strings.TrimSuffix(file, ".out") + ".err")
+			return nil, fmt.Errorf("%s: no match for %q in %s; it holds:\n%s\n%s", file, pattern, d, tail(b), tail(said))
+		}
+	}
+}
+
+func tail(b []byte) []byte { return b[max(0, len(b)-4000):] }

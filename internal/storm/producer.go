@@ -1,0 +1,112 @@
+package storm
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Mail is what is published under an id.
+type Mail struct {
+	ID string
+	To []string
+}
+
+// MixedMail is the mail of that number: one recipient, or three with three
+// fates. Each address is its own, for the relay counts refusals by address.
+func MixedMail(n int) Mail {
+	m := Mail{ID: fmt.Sprintf("m%d", n)}
+	at := fmt.Sprintf("@d%d.example", n)
+	switch n % 8 {
+	case 0:
+		m.To = []string{"ann" + at, "450x1" + at, "550" + at}
+	case 1:
+		m.To = []string{"451x2" + at}
+	case 2:
+		m.To = []string{"550" + at}
+	case 3:
+		m.To = []string{"450x1" + at, "451x1" + at, "452x1" + at}
+	default:
+		m.To = []string{"ann" + at}
+	}
+	return m
+}
+
+// Dies reports a recipient whom the relay refuses for good.
+func Dies(address string) bool { return strings.HasPrefix(address, "550@") }
+
+// Producer publishes as applications do: plain NATS clients without
+// credentials, each publish tried again under its id until it is acknowledged.
+type Producer struct {
+	URL string
+	// Clients publish at once.
+	Clients int
+	// Every is the pause of one client between two mails.
+	Every time.Duration
+	next  atomic.Int64
+	mu    sync.Mutex
+	acked []Mail
+}
+
+// Acknowledged is the first book.
+func (p *Producer) Acknowledged() []Mail {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]Mail(nil), p.acked...)
+}
+
+// Publish publishes mails 0 to n-1 and returns once all are acknowledged or ctx
+// ends.
+func (p *Producer) Publish(ctx context.Context, n int, mail func(int) Mail) error {
+	nc, err := nats.Connect(p.URL, nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond))
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	var clients sync.WaitGroup
+	for range p.Clients {
+		clients.Go(func() {
+			for i := int(p.next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(p.next.Add(1)) - 1 {
+				p.one(ctx, js, mail(i))
+			}
+		})
+	}
+	clients.Wait()
+	return ctx.Err()
+}
+
+func (p *Producer) one(ctx context.Context, js jetstream.JetStream, m Mail) {
+	body := fmt.Appendf(nil, `{"id":%q,"from":"app@example.com","to":["%s"],"subject":"storm","text":"hi"}`, m.ID, strings.Join(m.To, `","`))
+	for ctx.Err() == nil {
+		tctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		_, err := js.Publish(tctx, "mail.send.normal", body, jetstream.WithMsgID(m.ID))
+		cancel()
+		if err == nil {
+			p.mu.Lock()
+			p.acked = append(p.acked, m)
+			p.mu.Unlock()
+			break
+		}
+		pause(ctx, 50*time.Millisecond)
+	}
+	pause(ctx, p.Every)
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

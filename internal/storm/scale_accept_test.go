@@ -1,0 +1,16 @@
+//go:build accept
+
+package storm
+
+import "time"
+
+// Sizes in full.
+const (
+	stormMails       = 20000
+	stormFor         = time.Minute
+	stormBrokerKills = 5
+	stormRelayKills  = 5
+	brokenMails      = 5000
+	brokenFor        = 20 * time.Second
+	brokenEvery      = 200 * time.Millisecond
+)

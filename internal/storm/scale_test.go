@@ -1,0 +1,16 @@
+//go:build !accept
+
+package storm
+
+import "time"
+
+// Sizes as they run everywhere; make storm runs them in full.
+const (
+	stormMails       = 800
+	stormFor         = 12 * time.Second
+	stormBrokerKills = 1
+	stormRelayKills  = 1
+	brokenMails      = 1500
+	brokenFor        = 10 * time.Second
+	brokenEvery      = 200 * time.Millisecond
+)

@@ -1,0 +1,282 @@
+package storm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/journal"
+)
+
+// Config is the size of a storm.
+type Config struct {
+	// Bin holds the programs worker and relay, Dir is where they run.
+	Bin, Dir string
+	Mails    int
+	// Workers besides the one that runs the broker; the oldest is killed each
+	// KillEvery.
+	Workers   int
+	For       time.Duration
+	KillEvery time.Duration
+	// BrokerKills and RelayKills are spread over For.
+	BrokerKills, RelayKills int
+	// Drained bounds the wait for the queue to be empty after the storm.
+	Drained time.Duration
+	Log     func(format string, args ...any)
+}
+
+// storm is one that rages.
+type storm struct {
+	Config
+	env       []string
+	relayAddr string
+	relay     *Process
+	broker    *Process
+	workers   []*Process
+	started   int
+	faults    []Fault
+	kills     int
+}
+
+// Run lets it rage, waits until the queue is empty, and gives the books'
+// verdict. The error says that the storm could not be carried out.
+func Run(ctx context.Context, cfg Config) (*Report, error) {
+	s := &storm{Config: cfg, env: []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + cfg.Dir, "ADMIN_ADDR=127.0.0.1:0", "LOG_FORMAT=text", "LOG_LEVEL=warn",
+		"ACK_WAIT=5s", "RETRY_AFTER=1s,2s", "RELAY_PAUSE_MIN=100ms", "RELAY_PAUSE_MAX=1s", "SWEEP_INTERVAL=5s",
+	}}
+	defer s.end()
+	if err := s.start(); err != nil {
+		return nil, err
+	}
+	p := &Producer{URL: "nats://" + s.get("NATS_LISTEN"), Clients: 8}
+	if cfg.For > 0 && cfg.Mails > 0 {
+		// The mail is to last for most of the storm.
+		p.Every = cfg.For * 3 / 4 * time.Duration(p.Clients) / time.Duration(cfg.Mails)
+	}
+	published := make(chan error, 1)
+	go func() { published <- p.Publish(ctx, cfg.Mails, MixedMail) }()
+	if err := s.rage(ctx); err != nil {
+		return nil, err
+	}
+	if err := <-published; err != nil {
+		return nil, fmt.Errorf("publish: %w", err)
+	}
+	dead, err := s.drain(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.report(p.Acknowledged(), dead)
+}
+
+func (s *storm) report(acknowledged []Mail, dead map[Key]bool) (*Report, error) {
+	accepted, err := Accepted(filepath.Join(s.Dir, "book"))
+	if err != nil {
+		return nil, err
+	}
+	open, err := Open(filepath.Join(s.Dir, "open"), s.faults)
+	if err != nil {
+		return nil, err
+	}
+	r := Check(acknowledged, accepted, dead, open)
+	r.Kills = s.kills
+	return r, nil
+}
+
+func (s *storm) get(name string) string {
+	for _, v := range s.env {
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+func (s *storm) run(name, program string, env []string, args ...string) (*Process, error) {
+	s.started++
+	return Start(fmt.Sprintf("%s%d", name, s.started), s.Dir, env, filepath.Join(s.Bin, program), args...)
+}
+
+const ready = 30 * time.Second
+
+func (s *storm) start() error {
+	s.relayAddr = "127.0.0.1:0"
+	if err := s.startRelay(); err != nil {
+		return err
+	}
+	s.env = append(s.env, "SMTP_URL=smtp://"+s.relayAddr+"?tls=none", "NATS_LISTEN=127.0.0.1:0")
+	if err := s.startBroker(); err != nil {
+		return err
+	}
+	for range s.Workers {
+		if err := s.startWorker(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *storm) startRelay() (err error) {
+	s.relay, err = s.run("relay", "relay", nil, "-listen", s.relayAddr, "-delay", "5ms",
+		"-book", filepath.Join(s.Dir, "book"), "-open", filepath.Join(s.Dir, "open"))
+	if err != nil {
+		return err
+	}
+	m, err := Await(s.relay.Out, `listening on (\S+)`, ready)
+	if err == nil {
+		s.relayAddr = m[1]
+	}
+	return err
+}
+
+// startBroker starts the worker that runs the broker, from the second time on
+// at the port of the first.
+func (s *storm) startBroker() (err error) {
+	if s.broker, err = s.run("broker", "worker", s.env); err != nil {
+		return err
+	}
+	m, err := Await(s.broker.Out, `broker at nats://([^\s,]+)`, ready)
+	if err == nil {
+		s.env[len(s.env)-1] = "NATS_LISTEN=" + m[1]
+	}
+	return err
+}
+
+func (s *storm) startWorker() error {
+	p, err := s.run("worker", "worker", append(slices.Clip(s.env), "NATS_URL=nats://"+s.get("NATS_LISTEN")))
+	if err == nil {
+		s.workers = append(s.workers, p)
+	}
+	return err
+}
+
+// rage kills until the time is over.
+func (s *storm) rage(ctx context.Context) error {
+	end := time.Now().Add(s.For)
+	every := func(n int) (time.Duration, time.Time) {
+		if n == 0 {
+			return s.For, end.Add(time.Hour)
+		}
+		d := s.For / time.Duration(n+1)
+		return d, time.Now().Add(d)
+	}
+	brokerEvery, nextBroker := every(s.BrokerKills)
+	relayEvery, nextRelay := every(s.RelayKills)
+	nextRelay = nextRelay.Add(-relayEvery / 2)
+	brokerKills, relayKills := 0, 0
+	for ctx.Err() == nil && time.Now().Before(end) {
+		pause(ctx, s.KillEvery)
+		if err := s.killWorker(); err != nil {
+			return err
+		}
+		now := time.Now()
+		if now.After(nextBroker) && brokerKills < s.BrokerKills {
+			brokerKills, nextBroker = brokerKills+1, nextBroker.Add(brokerEvery)
+			if err := s.kill(s.broker, s.startBroker, true); err != nil {
+				return err
+			}
+		}
+		if now.After(nextRelay) && relayKills < s.RelayKills {
+			relayKills, nextRelay = relayKills+1, nextRelay.Add(relayEvery)
+			if err := s.kill(s.relay, s.startRelay, true); err != nil {
+				return err
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+func (s *storm) killWorker() error {
+	if len(s.workers) == 0 {
+		return nil
+	}
+	old := s.workers[0]
+	s.workers = s.workers[1:]
+	return s.kill(old, s.startWorker, false)
+}
+
+// kill kills a process and starts it again. Where others miss it while it is
+// away the fault lasts until after its return.
+func (s *storm) kill(p *Process, again func() error, away bool) error {
+	f := Fault{From: time.Now()}
+	if err := p.End(syscall.SIGKILL); err != nil {
+		return err
+	}
+	s.kills++
+	f.To = time.Now()
+	if err := again(); err != nil {
+		return err
+	}
+	if away {
+		f.To = time.Now().Add(settle)
+	}
+	s.faults = append(s.faults, f)
+	return nil
+}
+
+// settle is how long after a return the doubles of an outage may still come.
+const settle = 2 * time.Second
+
+// drain waits until the queue is empty and gives the third book.
+func (s *storm) drain(ctx context.Context) (map[Key]bool, error) {
+	cfg := broker.DefaultConfig()
+	cfg.Listen, cfg.DataDir, cfg.Role = s.get("NATS_LISTEN"), filepath.Join(s.Dir, "data"), broker.Operator
+	c, err := broker.Dial(ctx, cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	for deadline := time.Now().Add(s.Drained); ; pause(ctx, 200*time.Millisecond) {
+		left, err := queued(ctx, c)
+		if err == nil && left == 0 {
+			break
+		}
+		if time.Now().After(deadline) || ctx.Err() != nil {
+			return nil, errors.Join(fmt.Errorf("%d messages are left in the queue after %s", left, s.Drained), err, ctx.Err())
+		}
+	}
+	return deadKeys(ctx, c)
+}
+
+func queued(ctx context.Context, c *broker.Conn) (uint64, error) {
+	var n uint64
+	all := c.JS().ListStreams(ctx)
+	for i := range all.Info() {
+		if strings.HasPrefix(i.Config.Name, "MAIL_SEND_") || strings.HasPrefix(i.Config.Name, "MAIL_LATER_") {
+			n += i.State.Msgs
+		}
+	}
+	return n, all.Err()
+}
+
+func deadKeys(ctx context.Context, c *broker.Conn) (map[Key]bool, error) {
+	store := c.Store()
+	dead := make(map[Key]bool)
+	for l, err := range deadletter.New(store, journal.New(store), c.Now).All(ctx, deadletter.Filter{}) {
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range l.Recipients {
+			dead[Key{l.Line.ID, r.Address}] = true
+		}
+	}
+	return dead, nil
+}
+
+// end stops what still runs.
+func (s *storm) end() {
+	for _, p := range append(s.workers, s.broker, s.relay) {
+		if p != nil {
+			_ = p.End(syscall.SIGKILL)
+		}
+	}
+}
