@@ -147,7 +147,7 @@ func TestBodyEncodings(t *testing.T) {
 		"mostly ASCII, with one ü in it": "quoted-printable",
 		strings.Repeat("ü", 9):           "base64",
 	} {
-		if got, _ := encodeText(text); got != want {
+		if got := encodingOf(text); got != want {
 			t.Errorf("%q goes as %s, want %s", text, got, want)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,9 +31,10 @@ func TestAnyEnvelope(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	pieces := []string{
 		" ", "  ", "a", "Bob", "=?utf-8?q?a?=", "=?", "?=", "=?utf-8?b?", `"`, `\`, "(", ")", "<", ">", ",", ";", ":", "@", ".", "_", "=",
-		"é", "漢", "😀", "e\u0301", "\u200b", "\ufeff", "\u00a0", strings.Repeat("x", 80), strings.Repeat("word ", 30), strings.Repeat("ü", 50), strings.Repeat("y", 1000),
+		"é", "漢", "😀", "e\u0301", "\u200b", "\ufeff", "\u00a0", strings.Repeat("x", 80), strings.Repeat("word ", 30), strings.Repeat("ü", 50),
 	}
-	lines := append(pieces, "\r", "\n", "\r\n", ".", "\t", "From ", "\x1b", strings.Repeat("long line ", 120))
+	values := append(slices.Clone(pieces), strings.Repeat("y", 1000))
+	lines := append(values, "\r", "\n", "\r\n", ".", "\t", "From ", "\x1b", strings.Repeat("long line ", 120))
 	locals := []string{"a", "a.b", "=?utf-8?q?a?=", "!#$%&'*+-/=?^_`{|}~", `"a b"`, `"a\"@\\"`, `"<>,"`, "ü", strings.Repeat("l", 64)}
 	domains := []string{"example.com", "b", "[127.0.0.1]", "[IPv6:::1]", "bücher.example", "例え.example", strings.Repeat("d", 63) + "." + strings.Repeat("e", 63) + ".f"}
 	join := func(from []string) string {
@@ -43,10 +45,10 @@ func TestAnyEnvelope(t *testing.T) {
 		return b.String()
 	}
 	composed := 0
-	for range 600 {
+	for range 700 {
 		address := locals[r.IntN(len(locals))] + "@" + domains[r.IntN(len(domains))]
 		key := strings.Repeat("X", 1+r.IntN(64))
-		if checkEnvelope(t, join(pieces), address, join(pieces), join(lines), key, join(pieces)) {
+		if checkEnvelope(t, join(pieces), address, join(pieces), join(lines), key, join(values)) {
 			composed++
 		}
 		if t.Failed() {
@@ -54,7 +56,7 @@ func TestAnyEnvelope(t *testing.T) {
 		}
 	}
 	if composed < 500 {
-		t.Errorf("%d of 600 envelopes composed, the pieces are meant to be allowed", composed)
+		t.Errorf("%d of 700 envelopes composed, the pieces are meant to be allowed", composed)
 	}
 }
 

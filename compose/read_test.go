@@ -117,7 +117,7 @@ func wantAddresses(list []schema.Address) []mail.Address {
 		at := strings.LastIndexByte(a.Email, '@')
 		local, domain := a.Email[:at], a.Email[at+1:]
 		if !isASCII(domain) {
-			domain, _ = toASCII.ToASCII(domain) // Compose has refused it otherwise
+			domain, _ = schema.ASCIIDomain(domain) // Compose has refused it otherwise
 		}
 		if q, ok := strings.CutPrefix(local, `"`); ok {
 			local = unescape(strings.TrimSuffix(q, `"`))
