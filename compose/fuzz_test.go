@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
+	"mime"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/postrider/postrider/schema"
 )
@@ -96,4 +98,34 @@ func mayBeRefused(e *schema.Envelope, field string) bool {
 		return !isASCII(e.From.Email)
 	}
 	return false
+}
+
+// FuzzFile: whatever a file is called and is said to be, it reads back as such.
+func FuzzFile(f *testing.F) {
+	f.Add("a.pdf", "", "", []byte("x"))
+	f.Add(strings.Repeat("ü", 99)+".txt", "text/x; charset=\"a b\"; y=z", "logo@x", []byte("\r\n.\r\n"))
+	f.Add("=?utf-8?q?a?=\";b", "Image/PNG", "1", []byte{})
+	f.Fuzz(func(t *testing.T, name, typ, id string, content []byte) {
+		html := "<img src=cid:" + id + ">"
+		if content == nil {
+			content = []byte{}
+		}
+		e := &schema.Envelope{
+			From: schema.Address{Email: "a@b"}, To: []schema.Address{{Email: "c@d"}}, HTML: &html,
+			Attachments: []schema.Attachment{{Filename: name, ContentType: typ, ContentID: id, Content: content}},
+		}
+		if e.Validate() != nil || !utf8.ValidString(html) {
+			return
+		}
+		l, b := compose(t, e)
+		checkBytes(t, l, b)
+		parts := readParts(t, b)
+		if len(parts) != 2 {
+			t.Fatalf("%d parts\n%s", len(parts), b)
+		}
+		want, _, _ := mime.ParseMediaType(typ)
+		if p := parts[1]; p.Filename != name || p.ContentID != id || p.Body != string(content) || typ != "" && p.Type != want {
+			t.Fatalf("%+v of %q, %q, %q", p, name, typ, id)
+		}
+	})
 }
