@@ -31,9 +31,9 @@ func encodingOf(text string) string {
 func writeText(b *bytes.Buffer, encoding, text string) {
 	switch encoding {
 	case "7bit":
-		b.Write(appendCRLF(b.AvailableBuffer(), text))
+		b.Write(appendCRLF(b.AvailableBuffer(), []byte(text)))
 	case "base64":
-		writeBase64(b, appendCRLF(nil, text))
+		writeBase64(b, appendCRLF(nil, []byte(text)))
 	default:
 		w := quotedprintable.NewWriter(b)
 		// Neither fails: a Buffer takes everything. The writer makes CRLF of
@@ -48,20 +48,20 @@ func writeText(b *bytes.Buffer, encoding, text string) {
 
 // appendCRLF makes every line end, a bare CR or LF too, CRLF (RFC 5322 section
 // 2.3), and ends the last line.
-func appendCRLF[T string | []byte](dst []byte, s T) []byte {
-	start := 0
-	for i := 0; i < len(s); i++ {
-		if s[i] != '\r' && s[i] != '\n' {
-			continue
+func appendCRLF(dst, s []byte) []byte {
+	for len(s) > 0 {
+		line, next := s, len(s)
+		if i := bytes.IndexByte(s, '\n'); i >= 0 {
+			line, next = s[:i], i+1
 		}
-		dst = append(append(dst, s[start:i]...), "\r\n"...)
-		if s[i] == '\r' && i+1 < len(s) && s[i+1] == '\n' {
-			i++
+		if i := bytes.IndexByte(line, '\r'); i >= 0 {
+			if i < len(line)-1 || next == len(line) {
+				next = i + 1 // a bare CR
+			}
+			line = line[:i]
 		}
-		start = i + 1
-	}
-	if start < len(s) {
-		dst = append(append(dst, s[start:]...), "\r\n"...)
+		dst = append(append(dst, line...), "\r\n"...)
+		s = s[next:]
 	}
 	return dst
 }

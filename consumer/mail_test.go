@@ -267,9 +267,23 @@ func TestHostileMessages(t *testing.T) {
 }
 
 var (
-	goodExample = regexp.MustCompile("(?s)```json\n(.*?)```")
-	badExample  = regexp.MustCompile("(?s)```json refused\n(.*?)```\n\n> `([^\n]*)`\n")
+	goodExample = regexp.MustCompile("(?s)```(json|message)\n(.*?)```")
+	badExample  = regexp.MustCompile("(?s)```(json|message) refused\n(.*?)```\n\n> `+([^\n]*?)`+\n")
 )
+
+// example is one of the docs: JSON, or NATS headers and a mail.
+func example(form, text []byte) (nats.Header, string) {
+	if string(form) == "json" {
+		return nil, string(text)
+	}
+	head, body, _ := strings.Cut(string(text), "\n\n")
+	h := nats.Header{}
+	for line := range strings.SplitSeq(head, "\n") {
+		name, value, _ := strings.Cut(line, ": ")
+		h.Add(name, value)
+	}
+	return h, body
+}
 
 // TestEnvelopeExamples publishes every example of docs/envelope.md.
 func TestEnvelopeExamples(t *testing.T) {
@@ -279,7 +293,7 @@ func TestEnvelopeExamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	good, bad := goodExample.FindAllSubmatch(doc, -1), badExample.FindAllSubmatch(doc, -1)
-	if n := bytes.Count(doc, []byte("```json")); len(good)+len(bad) != n || len(good) < 8 || len(bad) < 12 {
+	if n := bytes.Count(doc, []byte("```")) / 2; len(good)+len(bad) != n || len(good) < 10 || len(bad) < 25 {
 		t.Fatalf("%d good and %d refused examples of %d", len(good), len(bad), n)
 	}
 	b := newBench(t)
@@ -287,11 +301,13 @@ func TestEnvelopeExamples(t *testing.T) {
 	nc := b.broker.Producer(t)
 	want := map[string]string{}
 	for _, m := range good {
-		b.produce(nc, nil, m[1])
+		header, body := example(m[1], m[2])
+		b.produce(nc, header, []byte(body))
 	}
 	for _, m := range bad {
-		b.produce(nc, nil, m[1])
-		want[string(m[1])] = string(m[2])
+		header, body := example(m[1], m[2])
+		b.produce(nc, header, []byte(body))
+		want[body] = string(m[3])
 	}
 	b.settled()
 	if n := server.Accepted(); n < len(good) {

@@ -128,7 +128,7 @@ func isAtext(r rune) bool {
 	case r > unicode.MaxASCII:
 		return unicode.IsGraphic(r) && !unicode.IsSpace(r)
 	}
-	return strings.ContainsRune("!#$%&'*+-/=?^_`{|}~", r)
+	return strings.IndexByte("!#$%&'*+-/=?^_`{|}~", byte(r)) >= 0
 }
 
 func validDomain(s string) bool {
@@ -192,7 +192,14 @@ func unquote(s string) (string, bool) {
 // hasControl reports anything that could break out of a line or a header: C0
 // and C1 controls with CR, LF, NUL and U+0085, and the Unicode line breaks.
 func hasControl(s string) bool {
-	return strings.ContainsFunc(s, func(r rune) bool {
+	ascii := true
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] == 0x7f {
+			return true
+		}
+		ascii = ascii && s[i] < utf8.RuneSelf
+	}
+	return !ascii && strings.ContainsFunc(s, func(r rune) bool {
 		return unicode.IsControl(r) || r == '\u2028' || r == '\u2029'
 	})
 }

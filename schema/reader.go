@@ -60,11 +60,25 @@ func (r *reader) end() error {
 }
 
 func (r *reader) text() (string, error) {
-	t, err := r.token('"')
-	if err != nil {
-		return "", err
+	b, err := r.unquoted()
+	return string(b), err
+}
+
+// unquoted is a string without its quotes, valid until the next read. Most
+// hold nothing that is escaped, and are not copied.
+func (r *reader) unquoted() ([]byte, error) {
+	if r.dec.PeekKind() != '"' {
+		_, err := r.token('"')
+		return nil, err
 	}
-	return t.String(), nil
+	v, err := r.dec.ReadValue()
+	if err != nil {
+		return nil, r.syntax(err)
+	}
+	if bytes.IndexByte(v, '\\') < 0 {
+		return v[1 : len(v)-1], nil
+	}
+	return jsontext.AppendUnquote(make([]byte, 0, len(v)), v)
 }
 
 // checked is a string that has passed check.
@@ -101,19 +115,9 @@ func (r *reader) integer() (int, error) {
 
 // bytes reads base64 (RFC 4648 section 4).
 func (r *reader) bytes() ([]byte, error) {
-	if r.dec.PeekKind() != '"' {
-		_, err := r.token('"')
-		return nil, err
-	}
-	v, err := r.dec.ReadValue()
+	in, err := r.unquoted()
 	if err != nil {
-		return nil, r.syntax(err)
-	}
-	in := []byte(v[1 : len(v)-1])
-	if bytes.IndexByte(v, '\\') >= 0 {
-		if in, err = jsontext.AppendUnquote(nil, v); err != nil {
-			return nil, r.syntax(err)
-		}
+		return nil, err
 	}
 	out := make([]byte, base64.StdEncoding.DecodedLen(len(in)))
 	n, err := base64.StdEncoding.Decode(out, in)
