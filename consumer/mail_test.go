@@ -201,6 +201,7 @@ func hostileMessages() []hostile {
 		{raw, "From: a@example.com\r\nTo: b@example.net> SIZE=1 <\r\n\r\n", "message.To: ", ""},
 		{raw, strings.Repeat("Received: x\r\n", 51) + mail, "message: the mail has 51 Received fields", schema.ReasonLoop},
 		{nil, to("b@\u0378.example"), "to[0]: address", ""},
+		{nats.Header{"Nats-Msg-Id": {"not UTF-8: \xff"}}, good, "header Nats-Msg-Id: the id is not valid UTF-8", ""},
 		{nats.Header{"Nats-Msg-Id": {strings.Repeat("i", 257)}}, good, "header Nats-Msg-Id", ""},
 	}
 }

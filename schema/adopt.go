@@ -103,7 +103,7 @@ func (e *Envelope) adoptSender(part string, h, resent *Head) error {
 			return badField(part+"."+f.Name, "%v", err)
 		case len(list) == 0:
 			return badField(part+"."+f.Name, "no address stands in it")
-		case len(list) > 1 && name == "Sender":
+		case len(list) > 1 && strings.HasSuffix(name, "Sender"): // RFC 5322 section 3.6.2
 			return badField(part+"."+f.Name, "%d addresses stand in it, one is allowed", len(list))
 		}
 		e.From = Address{Email: list[0]}

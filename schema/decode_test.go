@@ -49,6 +49,11 @@ func TestDecodeNamesTheField(t *testing.T) {
 		{with(`"sbuject":"x"`), "sbuject", "no such field"},
 		{with(`"Subject":"x"`), "Subject", "no such field"},
 		{with(`"text":"twice"`), "text", "duplicate"},
+		{with(`"headers":{"X-A":"b","X-A":"c"}`), "headers.X-A", "duplicate"},
+		{with(`"envelope":{"mail_from":"","mail_from":""}`), "envelope.mail_from", "duplicate"},
+		{with(`"subject":null`), "subject", "leave the field out"},
+		{with(`"cc":null`), "cc", "leave the field out"},
+		{with(`"Reply_To":[]`), "Reply_To", "written reply_to"},
 		{with(`"subject":7`), "subject", "number"},
 		{with(`"to":[]`), "to", "duplicate"},
 		{`{"from":"a@example.com","to":[7],"text":""}`, "to[0]", "number"},
@@ -152,6 +157,9 @@ func TestToken(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(minimal))
 	f.Add([]byte(`{"from":{"email":"a@b"},"to":["<x@y>"],"text":"","headers":{"a":"b"}}`))
+	for _, good := range goodEnvelopes() {
+		f.Add([]byte(good))
+	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		e, err := Decode(nil, body)
 		if err != nil {
