@@ -74,7 +74,8 @@ func areAtoms(words []string) bool {
 		}
 		for i := range len(w) {
 			c := w[i]
-			if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) >= 0) {
+			letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+			if !letter && strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) < 0 {
 				return false
 			}
 		}

@@ -2,6 +2,7 @@ package compose
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"io"
 	"net/mail"
@@ -175,7 +176,7 @@ func TestRefuses(t *testing.T) {
 		e := &schema.Envelope{From: schema.Address{Email: "a@example.com"}, To: []schema.Address{{Email: "b@example.com"}}, Text: &text}
 		change(e)
 		l, err := Compose(e, origin, enqueued)
-		bad, ok := err.(*schema.EnvelopeError)
+		bad, ok := errors.AsType[*schema.EnvelopeError](err)
 		if !ok || bad.Field != field || bad.Reason != schema.ReasonBadEnvelope || l != nil {
 			t.Errorf("%s: %v, want an error of that field", field, err)
 		}

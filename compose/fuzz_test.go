@@ -36,7 +36,7 @@ func TestAnyEnvelope(t *testing.T) {
 		"é", "漢", "😀", "e\u0301", "\u200b", "\ufeff", "\u00a0", strings.Repeat("x", 80), strings.Repeat("word ", 30), strings.Repeat("ü", 50),
 	}
 	values := append(slices.Clone(pieces), strings.Repeat("y", 1000))
-	lines := append(values, "\r", "\n", "\r\n", ".", "\t", "From ", "\x1b", strings.Repeat("long line ", 120))
+	lines := append(slices.Clone(values), "\r", "\n", "\r\n", ".", "\t", "From ", "\x1b", strings.Repeat("long line ", 120))
 	locals := []string{"a", "a.b", "=?utf-8?q?a?=", "!#$%&'*+-/=?^_`{|}~", `"a b"`, `"a\"@\\"`, `"<>,"`, "ü", strings.Repeat("l", 64)}
 	domains := []string{"example.com", "b", "[127.0.0.1]", "[IPv6:::1]", "bücher.example", "例え.example", strings.Repeat("d", 63) + "." + strings.Repeat("e", 63) + ".f"}
 	join := func(from []string) string {

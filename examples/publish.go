@@ -20,25 +20,32 @@ const mail = `{
 }`
 
 func main() {
+	if err := publish(); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func publish() error {
 	url := os.Getenv("NATS_URL")
 	if url == "" {
 		url = nats.DefaultURL
 	}
 	nc, err := nats.Connect(url)
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	defer nc.Close()
 	js, err := jetstream.New(nc)
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	// It returns once the mail is stored. With the same id, trying again is safe.
 	ack, err := js.Publish(ctx, "mail.send.normal", []byte(mail), jetstream.WithMsgID(fmt.Sprintf("order-17-%d", os.Getpid())))
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	fmt.Println("queued", ack.Stream, ack.Sequence)
+	return nil
 }

@@ -73,7 +73,7 @@ func (a *app) publishFiles(cmd *cobra.Command, m *eml, files []string) error {
 	worst := exitOK
 	for _, file := range files {
 		if err := p.file(cmd.Context(), file); err != nil {
-			fmt.Fprintf(a.stderr, "publish: %s: %v\n", file, err)
+			_, _ = fmt.Fprintf(a.stderr, "publish: %s: %v\n", file, err)
 			worst = max(worst, statusOf(err))
 		}
 		if len(files) > 1 {

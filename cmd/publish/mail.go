@@ -223,7 +223,7 @@ func readFile(file string) ([]byte, error) {
 	if err != nil {
 		return nil, fail(exitNoInput, "%w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // nothing was written
 	b, err := io.ReadAll(io.LimitReader(f, most+1))
 	switch {
 	case err != nil:

@@ -78,7 +78,7 @@ func run(ctx context.Context, args []string, lookup env.Lookup, stdin io.Reader,
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if err != nil && err.Error() != "" {
-		fmt.Fprintln(stderr, "publish:", err)
+		_, _ = fmt.Fprintln(stderr, "publish:", err)
 	}
 	return statusOf(err)
 }
