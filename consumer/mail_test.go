@@ -74,7 +74,14 @@ func TestMailsArriveAsTheyWere(t *testing.T) {
 		}, mail)
 	}
 	b.settled()
+	said := transcripts(server)
 	for sender, mail := range want {
+		asks := regexp.MustCompile(`C: MAIL FROM:<` + sender + `>(.*)\r\n`).FindStringSubmatch(said)
+		eight := bytes.ContainsFunc(mail, func(r rune) bool { return r >= 0x80 })
+		utf8 := bytes.Contains(mail, []byte("jörg@bücher"))
+		if asks == nil || strings.Contains(asks[1], "BODY=8BITMIME") != eight || strings.Contains(asks[1], "SMTPUTF8") != utf8 {
+			t.Errorf("%s: the relay was asked for %q; eight bits %v, UTF-8 %v", sender, asks, eight, utf8)
+		}
 		got := received(server, sender)
 		for _, at := range []string{"ann@example.net", "451x2@example.net"} {
 			if !bytes.Equal(got[at], mail) {
@@ -85,6 +92,15 @@ func TestMailsArriveAsTheyWere(t *testing.T) {
 	if dead := b.dead(); len(dead) > 0 {
 		t.Errorf("dead letters: %v", dead[0].Error)
 	}
+}
+
+// transcripts are those of all sessions.
+func transcripts(s *smtptest.Server) string {
+	var all strings.Builder
+	for n := range s.Sessions() {
+		all.WriteString(s.Transcript(n + 1))
+	}
+	return all.String()
 }
 
 // received is what the relay got of a sender, by recipient.
