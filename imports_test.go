@@ -24,8 +24,9 @@ var rooms = map[string][]string{
 	"journal":                 {"schema"},
 	"deadletter":              {"schema"},
 	"cmd/worker":              {"schema", "broker", "consumer", "smtp", "journal", "deadletter", "internal/devrelay", "internal/env"},
-	"cmd/publish":             {"schema", "broker", "internal/env"},
+	"cmd/publish":             {"schema", "compose", "broker", "internal/env"},
 	"cmd/mailq":               {"schema", "broker", "journal", "deadletter", "internal/env"},
+	"examples":                {},
 	"internal/env":            {"schema"},
 	"internal/natstest":       {"schema", "broker"},
 	"internal/smtptest":       {"schema"},
@@ -40,7 +41,7 @@ var guests = []struct {
 	only   []string
 }{
 	{"github.com/nats-io/nats-server/", []string{"broker", "internal/natstest"}},
-	{"github.com/nats-io/", []string{"broker", "consumer", "journal", "deadletter", "internal/natstest", "internal/storm"}},
+	{"github.com/nats-io/", []string{"broker", "consumer", "journal", "deadletter", "internal/natstest", "internal/storm", "examples"}},
 	{"github.com/emersion/go-smtp", []string{"smtp", "internal/smtptest", "internal/devrelay"}},
 	{"net/smtp", nil},
 }

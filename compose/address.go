@@ -5,8 +5,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"golang.org/x/net/idna"
-
 	"github.com/postrider/postrider/schema"
 )
 
@@ -41,17 +39,10 @@ func (h *header) mailbox(field string, a schema.Address, more bool) {
 	h.put(spec)
 }
 
-// toASCII is what is done to a domain beyond ASCII (UTS 46, nontransitional).
-var toASCII = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.Transitional(false), idna.VerifyDNSLength(true))
-
-// domain is the address's domain in ASCII (RFC 5891 section 4.4); one that is
-// ASCII already stays as it is. An address literal stays too.
+// domain is the address's domain in ASCII.
 func (h *header) domain(field, address string) string {
 	d := address[strings.LastIndexByte(address, '@')+1:]
-	if isASCII(d) {
-		return d
-	}
-	a, err := toASCII.ToASCII(d)
+	a, err := schema.ASCIIDomain(d)
 	if err != nil {
 		h.fail(field, "the domain %q cannot be written in ASCII: %v", d, err)
 	}
@@ -83,8 +74,8 @@ func areAtoms(words []string) bool {
 		}
 		for i := range len(w) {
 			c := w[i]
-			alphanumeric := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-			if !alphanumeric && strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) < 0 {
+			letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+			if !letter && strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) < 0 {
 				return false
 			}
 		}

@@ -14,44 +14,75 @@ const (
 	base64Line = 76
 )
 
-// encodeText gives the text as a 7-bit body and the name of its
-// Content-Transfer-Encoding (RFC 2045 section 6): as it is where it is ASCII
-// with short lines, quoted-printable where most of it is, else base64.
-func encodeText(text string) (encoding string, body []byte) {
-	text = crlf(text)
+// encodingOf is the Content-Transfer-Encoding that takes a text through 7 bits
+// (RFC 2045 section 6): none where it is ASCII with short lines,
+// quoted-printable where most of it is, else base64.
+func encodingOf(text string) string {
 	if is7Bit(text) {
-		return "7bit", []byte(text)
+		return "7bit"
 	}
 	if escaped := strings.Count(text, "=") + countBeyondASCII(text); 6*escaped > len(text) {
-		return "base64", base64Lines(text)
+		return "base64"
 	}
-	var b bytes.Buffer
-	w := quotedprintable.NewWriter(&b)
-	// Neither fails: a Buffer takes everything.
-	_, _ = w.Write([]byte(text))
-	_ = w.Close()
-	return "quoted-printable", b.Bytes()
+	return "quoted-printable"
 }
 
-// crlf makes every line end, a bare CR or LF too, CRLF (RFC 5322 section 2.3),
-// and ends the last line.
-func crlf(s string) string {
-	s = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(s)
-	if s != "" && !strings.HasSuffix(s, "\n") {
-		s += "\n"
+// writeText writes the text in that encoding, every line ended by CRLF.
+func writeText(b *bytes.Buffer, encoding, text string) {
+	switch encoding {
+	case "7bit":
+		b.Write(appendCRLF(b.AvailableBuffer(), []byte(text)))
+	case "base64":
+		writeBase64(b, appendCRLF(nil, []byte(text)))
+	default:
+		w := quotedprintable.NewWriter(b)
+		// Neither fails: a Buffer takes everything. The writer makes CRLF of
+		// every line end, a bare CR too.
+		_, _ = w.Write([]byte(text))
+		_ = w.Close()
+		if !strings.HasSuffix(text, "\n") && !strings.HasSuffix(text, "\r") {
+			b.WriteString("\r\n")
+		}
 	}
-	return strings.ReplaceAll(s, "\n", "\r\n")
+}
+
+// appendCRLF makes every line end, a bare CR or LF too, CRLF (RFC 5322 section
+// 2.3), and ends the last line.
+func appendCRLF(dst, s []byte) []byte {
+	for len(s) > 0 {
+		line, next := s, len(s)
+		if i := bytes.IndexByte(s, '\n'); i >= 0 {
+			line, next = s[:i], i+1
+		}
+		if i := bytes.IndexByte(line, '\r'); i >= 0 {
+			if i < len(line)-1 || next == len(line) {
+				next = i + 1 // a bare CR
+			}
+			line = line[:i]
+		}
+		dst = append(append(dst, line...), "\r\n"...)
+		s = s[next:]
+	}
+	return dst
 }
 
 // is7Bit reports a text that no relay has a reason to touch: printable ASCII
-// and tabs, in short lines.
+// and tabs, in short lines, and none that could be taken for a boundary.
 func is7Bit(s string) bool {
-	for line := range strings.SplitSeq(s, "\r\n") {
-		if len(line) > shortLine || !isPrintable(strings.ReplaceAll(line, "\t", " ")) {
+	line := 0
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '\r' || c == '\n':
+			line = -1
+		case c >= ' ' && c <= '~', c == '\t':
+		default:
+			return false
+		}
+		if line++; line > shortLine {
 			return false
 		}
 	}
-	return true
+	return !strings.Contains(s, "--"+boundaryMark)
 }
 
 func countBeyondASCII(s string) int {
@@ -64,13 +95,15 @@ func countBeyondASCII(s string) int {
 	return n
 }
 
-func base64Lines(s string) []byte {
-	enc := base64.StdEncoding.EncodeToString([]byte(s))
-	var b bytes.Buffer
-	for len(enc) > 0 {
-		n := min(base64Line, len(enc))
-		b.WriteString(enc[:n] + "\r\n")
-		enc = enc[n:]
+// writeBase64 writes it in lines (RFC 2045 section 6.8).
+func writeBase64(b *bytes.Buffer, content []byte) {
+	const raw = base64Line / 4 * 3
+	b.Grow((len(content)+raw-1)/raw*(base64Line+2) + 2)
+	out := b.AvailableBuffer()
+	for len(content) > 0 {
+		n := min(raw, len(content))
+		out = append(base64.StdEncoding.AppendEncode(out, content[:n]), "\r\n"...)
+		content = content[n:]
 	}
-	return b.Bytes()
+	b.Write(out)
 }

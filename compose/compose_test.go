@@ -2,6 +2,7 @@ package compose
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"io"
 	"net/mail"
@@ -147,7 +148,7 @@ func TestBodyEncodings(t *testing.T) {
 		"mostly ASCII, with one ü in it": "quoted-printable",
 		strings.Repeat("ü", 9):           "base64",
 	} {
-		if got, _ := encodeText(text); got != want {
+		if got := encodingOf(text); got != want {
 			t.Errorf("%q goes as %s, want %s", text, got, want)
 		}
 	}
@@ -175,7 +176,7 @@ func TestRefuses(t *testing.T) {
 		e := &schema.Envelope{From: schema.Address{Email: "a@example.com"}, To: []schema.Address{{Email: "b@example.com"}}, Text: &text}
 		change(e)
 		l, err := Compose(e, origin, enqueued)
-		bad, ok := err.(*schema.EnvelopeError)
+		bad, ok := errors.AsType[*schema.EnvelopeError](err)
 		if !ok || bad.Field != field || bad.Reason != schema.ReasonBadEnvelope || l != nil {
 			t.Errorf("%s: %v, want an error of that field", field, err)
 		}

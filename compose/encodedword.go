@@ -19,18 +19,27 @@ const (
 
 // encoded writes s as encoded words (RFC 2047), each as long as its line
 // allows. Readers drop the spaces between them, so that s comes out whole.
-func (h *header) encoded(s string) {
+func (h *header) encoded(s string) { h.encodedWithin("", s, "") }
+
+// encodedWithin writes before, s as encoded words, and after, without a space
+// between them.
+func (h *header) encodedWithin(before, s, after string) {
 	kind, encode := "q?", encodeQ
 	if len(encodeQ(s)) > base64.StdEncoding.EncodedLen(len(s)) {
 		kind, encode = "b?", encodeB
 	}
+	frame := len(before) + len(after)
 	for s != "" {
-		if lineLength-h.line-1 < leastRoom {
+		if lineLength-h.line-1-frame < leastRoom {
 			h.fold()
 		}
-		n := fitting(s, min(longestEncoded, lineLength-h.line-1)-wordFrame, encode)
-		h.put(wordBegin + kind + encode(s[:n]) + wordEnd)
-		s = s[n:]
+		n := fitting(s, min(longestEncoded, lineLength-h.line-1-frame)-wordFrame, encode)
+		word := wordBegin + kind + encode(s[:n]) + wordEnd
+		if s = s[n:]; s == "" {
+			word += after
+		}
+		h.put(before + word)
+		before = ""
 	}
 }
 

@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
+	"mime"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/postrider/postrider/schema"
 )
@@ -30,9 +33,10 @@ func TestAnyEnvelope(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	pieces := []string{
 		" ", "  ", "a", "Bob", "=?utf-8?q?a?=", "=?", "?=", "=?utf-8?b?", `"`, `\`, "(", ")", "<", ">", ",", ";", ":", "@", ".", "_", "=",
-		"é", "漢", "😀", "e\u0301", "\u200b", "\ufeff", "\u00a0", strings.Repeat("x", 80), strings.Repeat("word ", 30), strings.Repeat("ü", 50), strings.Repeat("y", 1000),
+		"é", "漢", "😀", "e\u0301", "\u200b", "\ufeff", "\u00a0", strings.Repeat("x", 80), strings.Repeat("word ", 30), strings.Repeat("ü", 50),
 	}
-	lines := append(pieces, "\r", "\n", "\r\n", ".", "\t", "From ", "\x1b", strings.Repeat("long line ", 120))
+	values := append(slices.Clone(pieces), strings.Repeat("y", 1000))
+	lines := append(slices.Clone(values), "\r", "\n", "\r\n", ".", "\t", "From ", "\x1b", strings.Repeat("long line ", 120))
 	locals := []string{"a", "a.b", "=?utf-8?q?a?=", "!#$%&'*+-/=?^_`{|}~", `"a b"`, `"a\"@\\"`, `"<>,"`, "ü", strings.Repeat("l", 64)}
 	domains := []string{"example.com", "b", "[127.0.0.1]", "[IPv6:::1]", "bücher.example", "例え.example", strings.Repeat("d", 63) + "." + strings.Repeat("e", 63) + ".f"}
 	join := func(from []string) string {
@@ -43,10 +47,10 @@ func TestAnyEnvelope(t *testing.T) {
 		return b.String()
 	}
 	composed := 0
-	for range 600 {
+	for range 700 {
 		address := locals[r.IntN(len(locals))] + "@" + domains[r.IntN(len(domains))]
 		key := strings.Repeat("X", 1+r.IntN(64))
-		if checkEnvelope(t, join(pieces), address, join(pieces), join(lines), key, join(pieces)) {
+		if checkEnvelope(t, join(pieces), address, join(pieces), join(lines), key, join(values)) {
 			composed++
 		}
 		if t.Failed() {
@@ -54,7 +58,7 @@ func TestAnyEnvelope(t *testing.T) {
 		}
 	}
 	if composed < 500 {
-		t.Errorf("%d of 600 envelopes composed, the pieces are meant to be allowed", composed)
+		t.Errorf("%d of 700 envelopes composed, the pieces are meant to be allowed", composed)
 	}
 }
 
@@ -94,4 +98,34 @@ func mayBeRefused(e *schema.Envelope, field string) bool {
 		return !isASCII(e.From.Email)
 	}
 	return false
+}
+
+// FuzzFile: whatever a file is called and is said to be, it reads back as such.
+func FuzzFile(f *testing.F) {
+	f.Add("a.pdf", "", "", []byte("x"))
+	f.Add(strings.Repeat("ü", 99)+".txt", "text/x; charset=\"a b\"; y=z", "logo@x", []byte("\r\n.\r\n"))
+	f.Add("=?utf-8?q?a?=\";b", "Image/PNG", "1", []byte{})
+	f.Fuzz(func(t *testing.T, name, typ, id string, content []byte) {
+		html := "<img src=cid:" + id + ">"
+		if content == nil {
+			content = []byte{}
+		}
+		e := &schema.Envelope{
+			From: schema.Address{Email: "a@b"}, To: []schema.Address{{Email: "c@d"}}, HTML: &html,
+			Attachments: []schema.Attachment{{Filename: name, ContentType: typ, ContentID: id, Content: content}},
+		}
+		if e.Validate() != nil || !utf8.ValidString(html) {
+			return
+		}
+		l, b := compose(t, e)
+		checkBytes(t, l, b)
+		parts := readParts(t, b)
+		if len(parts) != 2 {
+			t.Fatalf("%d parts\n%s", len(parts), b)
+		}
+		want, _, _ := mime.ParseMediaType(typ)
+		if p := parts[1]; p.Filename != name || p.ContentID != id || p.Body != string(content) || typ != "" && p.Type != want {
+			t.Fatalf("%+v of %q, %q, %q", p, name, typ, id)
+		}
+	})
 }

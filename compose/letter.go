@@ -1,16 +1,15 @@
 // Package compose writes the bytes of a mail from an envelope: RFC 5322 with
 // MIME, CRLF line ends, the same bytes at each attempt, and 7-bit wherever no
-// local part of a header's address needs UTF-8.
+// local part of a header's address needs UTF-8. A mail that came whole it
+// leaves as it is, but for Bcc and line ends.
 //
-// It writes text only, signs nothing and knows neither the relay nor what the
-// relay can do.
+// It signs nothing and knows neither the relay nor what the relay can do.
 package compose
 
 import (
 	"bytes"
 	"io"
 	"maps"
-	"net/mail"
 	"slices"
 	"strings"
 	"time"
@@ -24,11 +23,12 @@ type Letter struct {
 	Size int64
 	// EightBit: the bytes are not all below 128.
 	EightBit bool
-	// UTF8: an address in the header has a local part beyond ASCII, so that the
-	// mail needs SMTPUTF8 (RFC 6531). Addresses of the SMTP envelope that stand
+	// UTF8: the header has UTF-8 in it, so that the mail needs SMTPUTF8 (RFC
+	// 6531). Of what is composed here that is a local part beyond ASCII. Addresses of the SMTP envelope that stand
 	// in no header (Bcc, rcpt_to, mail_from) are not looked at.
 	UTF8 bool
-	// MessageID is the mail's Message-ID, without its angle brackets.
+	// MessageID is the mail's Message-ID, without its angle brackets; empty where
+	// a mail that came whole has none.
 	MessageID string
 
 	bytes []byte
@@ -41,16 +41,20 @@ func (l *Letter) Reader() io.Reader { return bytes.NewReader(l.bytes) }
 // [schema.Origin]) and makes its Message-ID; at is when it was enqueued and
 // makes its Date. A Message-ID or Date among the envelope's headers wins.
 //
-// The same three arguments give the same bytes. The error is a
-// [*schema.EnvelopeError]: the envelope breaks a rule, or has a domain that
-// cannot be written in ASCII, or a Message-ID or Date that is none.
+// The same three arguments give the same bytes; the letter may share them with
+// the envelope. The error is a [*schema.EnvelopeError]: the envelope breaks a
+// rule.
 func Compose(e *schema.Envelope, origin string, at time.Time) (*Letter, error) {
 	// Everything below relies on what Validate holds to: above all, that no
 	// address and no header's name can break out of its line.
 	if err := e.Validate(); err != nil {
 		return nil, err
 	}
+	if e.Raw != nil {
+		return composeRaw(e.Raw)
+	}
 	var h header
+	h.b.Grow(sizeOf(e))
 	h.date(e, at)
 	h.addresses("From", "from", []schema.Address{e.From})
 	h.addresses("To", "to", e.To)
@@ -61,30 +65,37 @@ func Compose(e *schema.Envelope, origin string, at time.Time) (*Letter, error) {
 	}
 	id := h.messageID(e, origin)
 	h.others(e.Headers)
-	encoding, body := encodeText(*e.Text)
 	h.literal("MIME-Version", "1.0")
-	h.literal("Content-Type", "text/plain; charset=utf-8")
-	h.literal("Content-Transfer-Encoding", encoding)
+	content(e, schema.Token(origin))(&h)
 	if h.err != nil {
 		return nil, h.err
 	}
-	b := slices.Concat(h.bytes(), []byte("\r\n"), body)
+	b := h.bytes()
 	return &Letter{Size: int64(len(b)), EightBit: h.utf8, UTF8: h.utf8, MessageID: id, bytes: b}, nil
+}
+
+// sizeOf is about what the mail will take.
+func sizeOf(e *schema.Envelope) int {
+	n := 1024 + 80*(len(e.To)+len(e.Cc))
+	for _, s := range []*string{e.Text, e.HTML} {
+		if s != nil {
+			n += len(*s) + len(*s)/8
+		}
+	}
+	for i := range e.Attachments {
+		n += 512 + len(e.Attachments[i].Content)*4/3 + len(e.Attachments[i].Content)/28
+	}
+	return n
 }
 
 // date writes RFC 5322 section 3.6.1.
 func (h *header) date(e *schema.Envelope, at time.Time) {
 	const name = "Date"
-	key, given := given(e.Headers, name)
-	if given == "" {
-		h.literal(name, at.UTC().Format("Mon, 02 Jan 2006 15:04:05 -0700"))
+	if given := given(e.Headers, name); given != "" {
+		h.literal(name, given)
 		return
 	}
-	if _, err := mail.ParseDate(given); err != nil || len(given) > lineLength || !isPrintable(given) {
-		h.fail("headers."+key, "%q is not a date like \"Mon, 02 Jan 2006 15:04:05 +0000\" (RFC 5322 section 3.3)", schema.Cut(given, 80))
-		return
-	}
-	h.literal(name, given)
+	h.literal(name, at.UTC().Format("Mon, 02 Jan 2006 15:04:05 -0700"))
 }
 
 // others writes the producer's own fields, sorted by name.
@@ -99,12 +110,12 @@ func (h *header) others(headers map[string]string) {
 	}
 }
 
-// given is the field of that name as the producer wrote it, and its value.
-func given(headers map[string]string, name string) (key, value string) {
+// given is the value of the producer's field of that name.
+func given(headers map[string]string, name string) string {
 	for k, v := range headers { // at most one: Validate refuses two spellings
 		if strings.EqualFold(k, name) {
-			return k, v
+			return v
 		}
 	}
-	return "", ""
+	return ""
 }

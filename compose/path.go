@@ -3,6 +3,8 @@ package compose
 import (
 	"fmt"
 	"strings"
+
+	"github.com/postrider/postrider/schema"
 )
 
 // Path is an address as MAIL and RCPT say it: its domain in ASCII (RFC 5891
@@ -14,10 +16,8 @@ func Path(address string) (path string, utf8 bool, err error) {
 		return address, false, nil
 	}
 	local, domain := address[:at], address[at+1:]
-	if !isASCII(domain) {
-		if domain, err = toASCII.ToASCII(domain); err != nil {
-			return "", false, fmt.Errorf("the domain of %q cannot be written in ASCII: %w", address, err)
-		}
+	if domain, err = schema.ASCIIDomain(domain); err != nil {
+		return "", false, fmt.Errorf("the domain of %q cannot be written in ASCII: %w", address, err)
 	}
 	return local + "@" + domain, !isASCII(local), nil
 }

@@ -4,16 +4,19 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"mime"
-	"mime/quotedprintable"
 	"net/mail"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/emersion/go-message"
 
 	"github.com/postrider/postrider/schema"
 )
@@ -45,8 +48,8 @@ func checkLetter(t testing.TB, e *schema.Envelope, l *Letter, b []byte) {
 			}
 		}
 	}
-	if got, want := readBody(t, m), wantText(*e.Text); got != want {
-		t.Errorf("the text reads %q, want %q", got, want)
+	if got, want := readParts(t, b), wantParts(e); !slices.Equal(got, want) {
+		t.Errorf("the parts read\n%+v, want\n%+v", got, want)
 	}
 }
 
@@ -117,7 +120,7 @@ func wantAddresses(list []schema.Address) []mail.Address {
 		at := strings.LastIndexByte(a.Email, '@')
 		local, domain := a.Email[:at], a.Email[at+1:]
 		if !isASCII(domain) {
-			domain, _ = toASCII.ToASCII(domain) // Compose has refused it otherwise
+			domain, _ = schema.ASCIIDomain(domain) // Compose has refused it otherwise
 		}
 		if q, ok := strings.CutPrefix(local, `"`); ok {
 			local = unescape(strings.TrimSuffix(q, `"`))
@@ -138,23 +141,86 @@ func unescape(s string) string {
 	return b.String()
 }
 
-func readBody(t testing.TB, m *mail.Message) string {
+// part is what a reader finds of a leaf of the tree.
+type part struct {
+	Type, Filename, ContentID string
+	Attached                  bool
+	Body                      string
+}
+
+// readParts reads the leaves with go-message.
+func readParts(t testing.TB, b []byte) []part {
 	t.Helper()
-	r := m.Body
-	switch e := m.Header.Get("Content-Transfer-Encoding"); e {
-	case "7bit":
-	case "quoted-printable":
-		r = quotedprintable.NewReader(r)
-	case "base64":
-		r = base64.NewDecoder(base64.StdEncoding, r)
-	default:
-		t.Errorf("Content-Transfer-Encoding %q", e)
-	}
-	b, err := io.ReadAll(r)
+	root, err := message.Read(bytes.NewReader(b))
 	if err != nil {
-		t.Errorf("decode the body: %v", err)
+		t.Fatalf("read the letter: %v\n%s", err, b)
 	}
-	return strings.ReplaceAll(string(b), "\r\n", "\n")
+	var parts []part
+	err = root.Walk(func(_ []int, m *message.Entity, err error) error {
+		if message.IsUnknownCharset(err) {
+			err = nil // the producer's affair
+		}
+		typ, params, terr := m.Header.ContentType()
+		if err != nil || terr != nil || strings.HasPrefix(typ, "multipart/") {
+			return errors.Join(err, terr)
+		}
+		body, err := io.ReadAll(m.Body)
+		// go-message would decode the name once more.
+		disposition, dparams, _ := mime.ParseMediaType(m.Header.Get("Content-Disposition"))
+		p := part{
+			Type: typ, Filename: dparams["filename"], ContentID: strings.Trim(m.Header.Get("Content-Id"), "<>"),
+			Attached: disposition == "attachment", Body: string(body),
+		}
+		// What old readers look at says the same.
+		if name := params["name"]; name != p.Filename {
+			t.Errorf("name reads %q, filename %q", name, p.Filename)
+		}
+		parts = append(parts, p.plain(disposition))
+		return err
+	})
+	if err != nil {
+		t.Errorf("read the parts: %v", err)
+	}
+	return parts
+}
+
+// plain has one kind of line end in a text.
+func (p part) plain(disposition string) part {
+	if disposition == "" {
+		p.Body = strings.ReplaceAll(p.Body, "\r\n", "\n")
+	}
+	return p
+}
+
+// wantParts are the leaves in the order in which they are to stand.
+func wantParts(e *schema.Envelope) []part {
+	var parts, files []part
+	if e.Text != nil {
+		parts = append(parts, part{Type: "text/plain", Body: wantText(*e.Text)})
+	}
+	if e.HTML != nil {
+		parts = append(parts, part{Type: "text/html", Body: wantText(*e.HTML)})
+	}
+	for _, a := range e.Attachments {
+		p := part{Filename: a.Filename, ContentID: a.ContentID, Body: string(a.Content), Type: strings.ToLower(a.ContentType)}
+		p.Type, _, _ = strings.Cut(p.Type, ";")
+		if p.Type == "" {
+			p.Type = wantTypes[strings.ToLower(filepath.Ext(a.Filename))]
+		}
+		if a.ContentID != "" && e.HTML != nil {
+			parts = append(parts, p)
+		} else {
+			p.Attached = true
+			files = append(files, p)
+		}
+	}
+	return append(parts, files...)
+}
+
+// wantTypes are those of the golden letters' files.
+var wantTypes = map[string]string{
+	".txt": "text/plain", ".pdf": "application/pdf", ".jpeg": "image/jpeg", ".png": "image/png", ".svg": "image/svg+xml",
+	".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "": "application/octet-stream", ".exe": "application/octet-stream",
 }
 
 // wantText is the text with one kind of line end, and one behind the last line.
@@ -167,12 +233,14 @@ func wantText(s string) string {
 }
 
 const script = `
-import email, email.policy, json, sys
+import base64, email, email.policy, json, sys
 m = email.message_from_string(sys.stdin.buffer.read().decode("utf-8"), policy=email.policy.default)
 def addresses(name):
     return [[a.display_name, a.username, a.domain] for a in m[name].addresses] if m[name] else []
 json.dump({"From": addresses("From"), "To": addresses("To"), "Cc": addresses("Cc"), "Reply-To": addresses("Reply-To"),
-  "Subject": str(m["Subject"] or ""), "Text": m.get_content(), "Defects": [str(d) for d in m.defects]}, sys.stdout)
+  "Subject": str(m["Subject"] or ""), "Defects": [str(d) for p in m.walk() for d in p.defects],
+  "Parts": [{"Type": p.get_content_type(), "Filename": p.get_filename(""), "ContentID": str(p["Content-ID"] or "").strip("<>"), "Disposition": p.get_content_disposition() or "",
+    "Attached": p.get_content_disposition() == "attachment", "Body": base64.b64encode(p.get_payload(decode=True)).decode()} for p in m.walk() if not p.is_multipart()]}, sys.stdout)
 `
 
 // TestPythonReadsTheSame: a reader of other people's making.
@@ -192,10 +260,14 @@ func TestPythonReadsTheSame(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got struct {
-			From, To, Cc  [][3]string
-			ReplyTo       [][3]string `json:"Reply-To"`
-			Subject, Text string
-			Defects       []string
+			From, To, Cc [][3]string
+			ReplyTo      [][3]string `json:"Reply-To"`
+			Subject      string
+			Defects      []string
+			Parts        []struct {
+				part
+				Disposition string
+			}
 		}
 		if err := json.Unmarshal(out, &got); err != nil {
 			t.Fatal(err)
@@ -208,9 +280,17 @@ func TestPythonReadsTheSame(t *testing.T) {
 				t.Errorf("%s: %s reads %q, want %q", name, field, pair[0], pair[1])
 			}
 		}
-		got.Text = strings.ReplaceAll(got.Text, "\r\n", "\n") // Python leaves the line ends of base64
-		if got.Subject != e.Subject || got.Text != wantText(*e.Text) || len(got.Defects) > 0 {
-			t.Errorf("%s: reads %+v", name, got)
+		var parts []part
+		for _, p := range got.Parts {
+			body, err := base64.StdEncoding.DecodeString(p.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.Body = string(body)
+			parts = append(parts, p.plain(p.Disposition))
+		}
+		if got.Subject != e.Subject || !slices.Equal(parts, wantParts(e)) || len(got.Defects) > 0 {
+			t.Errorf("%s: reads %q, %+v, %q, want\n%+v", name, got.Subject, parts, got.Defects, wantParts(e))
 		}
 	}
 }

@@ -322,6 +322,19 @@ func (b *bench) parts(d *death) (Parts, *broker.Conn) {
 func (b *bench) work(d *death) (stop func()) {
 	b.t.Helper()
 	parts, _ := b.parts(d)
+	return b.run(parts, d)
+}
+
+// workAt runs a worker with that relay.
+func (b *bench) workAt(r Relay) (stop func()) {
+	b.t.Helper()
+	parts, _ := b.parts(nil)
+	parts.Relay = r
+	return b.run(parts, nil)
+}
+
+func (b *bench) run(parts Parts, d *death) (stop func()) {
+	b.t.Helper()
 	ctx, cancel := context.WithCancel(b.t.Context())
 	done := make(chan struct{})
 	go func() {

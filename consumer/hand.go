@@ -112,13 +112,26 @@ func (h *hand) read(lane schema.Lane) error {
 		}
 	}
 	h.envelope = e
-	if h.letter, err = compose.Compose(e, h.own.Line.Origin, h.own.Enqueued); err == nil {
+	err = e.CheckRelay() // a worker's one relay has no name
+	if err == nil {
+		h.letter, err = compose.Compose(e, h.own.Line.Origin, h.own.Enqueued)
+	}
+	if err == nil {
 		err = h.address()
 	}
-	if err != nil {
-		h.bad = &schema.EnvelopeError{Problem: err.Error(), Reason: schema.ReasonBadEnvelope}
-	}
+	h.bad = faultOf(err)
 	return nil
+}
+
+// faultOf is err as what is wrong with an envelope.
+func faultOf(err error) *schema.EnvelopeError {
+	if err == nil {
+		return nil
+	}
+	if bad, ok := errors.AsType[*schema.EnvelopeError](err); ok {
+		return bad
+	}
+	return &schema.EnvelopeError{Problem: err.Error(), Reason: schema.ReasonBadEnvelope}
 }
 
 // address writes the addresses as SMTP says them.

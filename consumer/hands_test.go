@@ -841,7 +841,7 @@ func TestLargestBodyToThree(t *testing.T) {
 	b.work(nil)
 	text := strings.Repeat("0123456789abcde ", (8<<20-65<<10)/16-32)
 	id := strings.Repeat("i", 200)
-	b.publishWith(id, fmt.Sprintf(`,"max_attempts":2,"metadata":{"k":%q}`, text), "ann@example.net", "450@example.net", "550x1@example.net")
+	b.publishWith(id, fmt.Sprintf(`,"max_attempts":2,"html":%q`, text), "ann@example.net", "450@example.net", "550x1@example.net")
 	b.eventually("two are dead", func() bool { return len(b.dead()) == 2 && b.queued() == 0 })
 	for _, l := range b.dead() {
 		if len(l.Body) < len(text) {

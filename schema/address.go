@@ -8,8 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
+	"golang.org/x/net/idna"
 )
 
 // Limits of RFC 5321 section 4.5.3.1, in octets.
@@ -25,31 +24,14 @@ type Address struct {
 	Email string `json:"email"`
 }
 
-// UnmarshalJSONFrom reads any of the three forms.
-func (a *Address) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	if dec.PeekKind() != '"' {
-		type object Address
-		var o object
-		if err := json.UnmarshalDecode(dec, &o); err != nil {
-			return err
-		}
-		*a = Address(o)
-		return nil
-	}
-	var s string
-	if err := json.UnmarshalDecode(dec, &s); err != nil {
-		return err
-	}
-	p, err := ParseAddress(s)
-	*a = p
-	return err
-}
-
 // ParseAddress reads "Name <a@b>" or "a@b". The name may be a quoted string.
 // What it returns still has to pass [Address.Validate].
 func ParseAddress(s string) (Address, error) {
 	if !strings.HasSuffix(s, ">") {
 		return Address{Email: s}, nil
+	}
+	if hasControl(s) {
+		return Address{}, fmt.Errorf("address %q holds a control character or a line break", s)
 	}
 	// The last "<" outside quotes begins the address: a name may hold others
 	// only where it is quoted, and a quoted local part may hold one too.
@@ -68,6 +50,9 @@ func ParseAddress(s string) (Address, error) {
 func (a Address) Validate() error {
 	if hasControl(a.Name) {
 		return errors.New("the name holds a control character or a line break")
+	}
+	if n := utf8.RuneCountInString(a.Name); n > maxName {
+		return fmt.Errorf("the name has %d characters, at most %d are allowed", n, maxName)
 	}
 	return ValidateAddrSpec(a.Email)
 }
@@ -95,7 +80,31 @@ func ValidateAddrSpec(s string) error {
 	case !validDomain(s[at+1:]):
 		return fmt.Errorf("address %q: the part behind the @ is neither a domain nor an address literal", s)
 	}
+	return checkASCIIForm(s, at)
+}
+
+// checkASCIIForm: SMTP says a domain beyond ASCII in ASCII, where it is longer.
+func checkASCIIForm(s string, at int) error {
+	domain, err := ASCIIDomain(s[at+1:])
+	if err != nil {
+		return fmt.Errorf("address %q: the domain cannot be written in ASCII: %w", s, err)
+	}
+	if n := at + 1 + len(domain); n > maxAddress {
+		return fmt.Errorf("address %q has %d octets with its domain in ASCII, at most %d are allowed", s, n, maxAddress)
+	}
 	return nil
+}
+
+// toASCII is what is done to a domain beyond ASCII (UTS 46, nontransitional).
+var toASCII = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.Transitional(false), idna.VerifyDNSLength(true))
+
+// ASCIIDomain is a domain as SMTP and a header's fields say it (RFC 5891
+// section 4.4). One that is ASCII already stays as it is, a literal too.
+func ASCIIDomain(d string) (string, error) {
+	if strings.IndexFunc(d, func(r rune) bool { return r >= utf8.RuneSelf }) < 0 {
+		return d, nil
+	}
+	return toASCII.ToASCII(d)
 }
 
 func validLocal(s string) bool {
@@ -119,7 +128,7 @@ func isAtext(r rune) bool {
 	case r > unicode.MaxASCII:
 		return unicode.IsGraphic(r) && !unicode.IsSpace(r)
 	}
-	return strings.ContainsRune("!#$%&'*+-/=?^_`{|}~", r)
+	return strings.IndexByte("!#$%&'*+-/=?^_`{|}~", byte(r)) >= 0
 }
 
 func validDomain(s string) bool {
@@ -183,7 +192,14 @@ func unquote(s string) (string, bool) {
 // hasControl reports anything that could break out of a line or a header: C0
 // and C1 controls with CR, LF, NUL and U+0085, and the Unicode line breaks.
 func hasControl(s string) bool {
-	return strings.ContainsFunc(s, func(r rune) bool {
+	ascii := true
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] == 0x7f {
+			return true
+		}
+		ascii = ascii && s[i] < utf8.RuneSelf
+	}
+	return !ascii && strings.ContainsFunc(s, func(r rune) bool {
 		return unicode.IsControl(r) || r == '\u2028' || r == '\u2029'
 	})
 }

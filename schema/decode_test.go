@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-json-experiment/json"
 )
 
 const minimal = `{"from":"a@example.com","to":["b@example.net"],"text":""}`
@@ -47,6 +49,11 @@ func TestDecodeNamesTheField(t *testing.T) {
 		{with(`"sbuject":"x"`), "sbuject", "no such field"},
 		{with(`"Subject":"x"`), "Subject", "no such field"},
 		{with(`"text":"twice"`), "text", "duplicate"},
+		{with(`"headers":{"X-A":"b","X-A":"c"}`), "headers.X-A", "duplicate"},
+		{with(`"envelope":{"mail_from":"","mail_from":""}`), "envelope.mail_from", "duplicate"},
+		{with(`"subject":null`), "subject", "leave the field out"},
+		{with(`"cc":null`), "cc", "leave the field out"},
+		{with(`"Reply_To":[]`), "Reply_To", "written reply_to"},
 		{with(`"subject":7`), "subject", "number"},
 		{with(`"to":[]`), "to", "duplicate"},
 		{`{"from":"a@example.com","to":[7],"text":""}`, "to[0]", "number"},
@@ -77,7 +84,7 @@ func TestDecodeNamesTheField(t *testing.T) {
 		{with(`"envelope":{"mail_from":"nobody"}`), "envelope.mail_from", "no @"},
 		{with(`"envelope":{"rcpt_to":["a@b","c"]}`), "envelope.rcpt_to[1]", "no @"},
 		{with(`"tags":["a\rb"]`), "tags[0]", "line break"},
-		{with(`"relay":"other"`), "relay", "no such field"},
+		{with(`"relay":""`), "relay", "1 to 64"},
 		{"{\"from\":\"a@example.com\",\"to\":[\"b@example.net\"],\"text\":\"\xff\"}", "", "UTF-8"},
 		{strings.Repeat("[", 20000), "", ""},
 		{with(`"x":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000)), "", ""},
@@ -150,6 +157,9 @@ func TestToken(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(minimal))
 	f.Add([]byte(`{"from":{"email":"a@b"},"to":["<x@y>"],"text":"","headers":{"a":"b"}}`))
+	for _, good := range goodEnvelopes() {
+		f.Add([]byte(good))
+	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		e, err := Decode(nil, body)
 		if err != nil {
@@ -180,6 +190,289 @@ func FuzzParseAddress(f *testing.F) {
 		}
 		if !strings.Contains(a.Email, `"`) && strings.ContainsAny(a.Email, "<> ") {
 			t.Fatalf("%q passed as %+v", s, a)
+		}
+	})
+}
+
+// message is a mail that comes whole.
+const message = "From: Ann <ann@example.com>\r\nTo: Bob <bob@example.net>, carol@example.net\r\nCc: bob@example.net\r\nBcc: dave@example.net\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\nhi\r\n"
+
+var asMessage = []string{"Message/RFC822"}
+
+func TestDecodeMessage(t *testing.T) {
+	t.Parallel()
+	e, err := Decode(map[string][]string{"content-type": asMessage}, []byte(message))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.ReversePath() != "ann@example.com" || e.Subject != "Grüße" || string(e.Raw) != message {
+		t.Errorf("%+v", e)
+	}
+	if got := fmt.Sprint(e.Recipients()); got != "[{0 bob@example.net} {1 carol@example.net} {2 dave@example.net}]" {
+		t.Errorf("recipients: %s", got)
+	}
+	e, err = Decode(map[string][]string{
+		"Content-Type": asMessage, "mail-id": {"x"}, "Mail-From": {""}, "MAIL-TO": {"zoe@example.net"}, "Mail-To": {"Ann <ann@example.net>", "bob@example.net"},
+		"Mail-Send-At": {"2026-01-02T03:04:05Z"}, "Mail-Expires-At": {"2026-01-03T03:04:05Z"}, "Mail-Max-Attempts": {"3"}, "Mail-Relay": {"r"},
+		"Mail-Tag": {"a", "b"}, "Mail-Meta-Order": {"17"}, "mail-meta-k": {"v\n"}, "Nats-Rollup": {"all"}, "X-Own": {"1"},
+	}, []byte("Subject: x\n\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(e.Recipients()); got != "[{0 zoe@example.net} {1 ann@example.net} {2 bob@example.net}]" {
+		t.Errorf("recipients: %s", got)
+	}
+	if e.ID != "x" || e.ReversePath() != "" || e.SendAt.IsZero() || e.ExpiresAt.IsZero() || e.MaxAttempts != 3 || e.Relay != "r" ||
+		fmt.Sprint(e.Tags) != "[a b]" || e.Metadata["Order"] != "17" || e.Metadata["k"] != "v\n" {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestDecodeMessageNamesTheHeader(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, value, word string }{
+		{"Mail-Sendat", "2026-01-02T03:04:05Z", "no such header"}, {"Mail-Meta-", "x", "no such header"}, {"Mail-", "", "no such header"},
+		{"Mail-From", "<>", "empty"}, {"Mail-From", "a b@c", "dot-atom"}, {"mail-to", "a@b> SIZE=1 <", "behind the @"}, {"Mail-To", "", "empty"}, {"Mail-To", "a@b, c@d", "dot-atom"},
+		{"Mail-Send-At", "tomorrow", "RFC 3339"}, {"Mail-Send-At", "2263-01-01T00:00:00Z", "2261"}, {"Mail-Expires-At", "", "RFC 3339"},
+		{"Mail-Max-Attempts", "0", "1 to 100"}, {"Mail-Max-Attempts", "1.5", "whole"}, {"Mail-Relay", "a b", "A-Z"},
+		{"Mail-Id", " x", "space"}, {"Mail-Id", "", "empty"}, {"Mail-Id", "\xff", "UTF-8"}, {"Mail-Tag", "a\x00", "control"}, {"Mail-Tag", "\xff", "UTF-8"}, {"Mail-Meta-X", "\x00", "NUL"}, {"Mail-Meta-X", "\xff", "UTF-8"},
+		{"content-type", "text/html", "neither"}, {"Postrider-Hop", "1", "own"},
+	} {
+		h := map[string][]string{"Content-Type": asMessage, c.name: {c.value}}
+		_, err := Decode(h, []byte(message))
+		bad, ok := errors.AsType[*EnvelopeError](err)
+		if c.name == "content-type" {
+			c.name, c.word = HeaderContentType, "2 times"
+		}
+		if !ok || bad.Field != "header "+c.name || !strings.Contains(bad.Problem, c.word) || bad.Reason != ReasonBadEnvelope {
+			t.Errorf("%s: %q: %v, want the header and %q", c.name, c.value, err, c.word)
+		}
+		// Beside JSON each of them is refused, known or not.
+		if _, err := Decode(map[string][]string{c.name: {c.value}}, []byte(minimal)); err == nil && c.name != HeaderContentType {
+			t.Errorf("%s passes beside JSON", c.name)
+		}
+	}
+	twice := map[string][]string{"Content-Type": asMessage, "Mail-Id": {"a", "b"}, "Mail-To": {"a@b"}}
+	if _, err := Decode(twice, []byte(message)); err == nil || err.Error() != "header Mail-Id: given 2 times" {
+		t.Error(err)
+	}
+	// Two spellings of one header, found in the same order every time.
+	twice = map[string][]string{"Content-Type": asMessage, "mail-id": {"a"}, "Mail-Id": {"b"}}
+	if _, err := Decode(twice, []byte(message)); err == nil || err.Error() != "header mail-id: given twice, as Mail-Id too" {
+		t.Error(err)
+	}
+	if _, err := Decode(map[string][]string{"mail-send-at": {"x"}}, []byte(minimal)); err == nil || !strings.Contains(err.Error(), "the field is send_at") {
+		t.Error(err)
+	}
+}
+
+// TestDecodeMail: what a raw mail may not be, in both forms.
+func TestDecodeMail(t *testing.T) {
+	t.Parallel()
+	const rest = "From: a@b\r\nTo: c@d\r\n"
+	received := strings.Repeat("Received: from a by b; Mon, 02 Jan 2006 15:04:05 +0000\r\n", MaxReceived)
+	for _, c := range []struct{ mail, field, word string }{
+		{"", "", "empty"},
+		{"\r\nFrom: a@b\r\n", "", "no header field"},
+		{"Subject: x\rBcc: y@z\r\n" + rest, "", "line 1: a CR"},
+		{rest + "X: y\r\r\n\r\n", "", "line 3: a CR"},
+		{rest + "\r", "", "a CR"},
+		{rest + "X: y\x00\r\n\r\n", "", "line 3: a NUL"},
+		{rest + "\r\nbo\x00dy", "", "NUL stands in the body"},
+		{"From a@b Mon Jan  2 15:04:05 2006\n" + rest, "", "mailbox file"},
+		{" Subject: x\r\n" + rest, "", "begins with a space"},
+		{rest + "no field\r\n\r\n", "", "line 3: \"no field\""},
+		{rest + "Sübject: x\r\n\r\n", "", "line 3"},
+		{rest + ": x\r\n\r\n", "", "line 3"},
+		{"To: c@d\r\n\r\n", "", "no From"},
+		{"From: a@b\r\n\r\n", "", "no recipient"},
+		{"From: a@b\r\nTo: undisclosed-recipients:;\r\n\r\n", "", "no recipient"},
+		{"From: \r\nTo: c@d\r\n\r\n", ".From", "no address"},
+		{"From: a@b\r\nTo: c@d e@f\r\n\r\n", ".To", "dot-atom"},
+		{"From: a@b\r\nTo: <c@d> <e@f>\r\n\r\n", ".To", "comma"},
+		{"From: a@b\r\nTo: <c@d\r\n\r\n", ".To", "no >"},
+		{"From: a@b\r\nTo: <>\r\n\r\n", ".To", "empty"},
+		{"From: a@b\r\nTo: c@d (x\r\n\r\n", ".To", "comment"},
+		{"From: a@b\r\nCC: \"c@d\r\n\r\n", ".CC", "quoted string"},
+		{"Sender: a@b, c@d\r\n" + rest, ".Sender", "2 addresses"},
+		{"From: a@b\r\nTo: " + strings.Repeat(" x@y.example,\r\n", 1) + manyAddresses(1001) + "\r\n\r\n", "", "1002 recipients"},
+		{received + "Received: x\r\n" + rest, "", "circle"},
+	} {
+		_, err := Decode(map[string][]string{"Content-Type": {"message/rfc822"}}, []byte(c.mail))
+		bad, ok := errors.AsType[*EnvelopeError](err)
+		if !ok || bad.Field != "message"+c.field || !strings.Contains(bad.Problem, c.word) {
+			t.Errorf("%.60q: %v, want field message%s and %q", c.mail, err, c.field, c.word)
+		}
+		if ok && (bad.Reason == ReasonLoop) != (c.word == "circle") {
+			t.Errorf("%.60q: reason %s", c.mail, bad.Reason)
+		}
+		body, err := json.Marshal(&Envelope{Raw: []byte(c.mail)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Decode(nil, body)
+		if bad, ok := errors.AsType[*EnvelopeError](err); !ok || bad.Field != "raw"+c.field || !strings.Contains(bad.Problem, c.word) {
+			t.Errorf("%.60q as raw: %v", c.mail, err)
+		}
+	}
+	if _, err := Decode(map[string][]string{"Content-Type": asMessage}, []byte(received+rest)); err != nil {
+		t.Errorf("%d Received: %v", MaxReceived, err)
+	}
+}
+
+func manyAddresses(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, " r%d@example.net,", i)
+	}
+	return strings.TrimSuffix(b.String(), ",")
+}
+
+// TestSendmailT: whom a mail goes to that says so itself.
+func TestSendmailT(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ mail, from, to string }{
+		{"From: a@b, x@y\r\nSender: s@b\r\nTo: c@d\r\n", "s@b", "c@d"},
+		{"From: a@b\r\nTo: \"Doe, J <x@y>\" <j@d>,\r\n\t(not x@y) k@d (K), G: l@d, m@d;, <@r,@s:n@d>\r\ntO : o@d\r\n", "a@b", "j@d k@d l@d m@d n@d o@d"},
+		{"From: \"J\\\" Q\" <a . b @ c>\r\nTo: \"a b\"@c, d@[IPv6:::1], jörg@bücher.example\r\n", "a.b@c", "\"a b\"@c d@[IPv6:::1] jörg@bücher.example"},
+		{"From: =?iso-2022-jp?b?GyRCO0MbKEI=?= <a@b>\r\nTo: K\xe4se <c@d>; e@f\r\n", "a@b", "c@d e@f"},
+		{"Received: x\r\nResent-From: r@b\r\nResent-To: c@d\r\nResent-Bcc: e@f\r\nResent-To: old@d\r\nFrom: a@b\r\nTo: x@y\r\n", "r@b", "c@d e@f"},
+		{"Resent-From: r@b\r\nFrom: a@b\r\nTo: x@y\r\n", "a@b", "x@y"},
+		{"From: a@b\nBcc: c@d,\n c@d\n", "a@b", "c@d"},
+	} {
+		e, err := Decode(map[string][]string{"Content-Type": asMessage}, []byte(c.mail))
+		if err != nil {
+			t.Errorf("%q: %v", c.mail, err)
+			continue
+		}
+		var to []string
+		for _, r := range e.Recipients() {
+			to = append(to, r.Address)
+		}
+		if e.ReversePath() != c.from || strings.Join(to, " ") != c.to {
+			t.Errorf("%q: from %s to %s, want %s to %s", c.mail, e.ReversePath(), to, c.from, c.to)
+		}
+	}
+}
+
+func TestAttachmentRules(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ attachment, field, word string }{
+		{`{"filename":"a"}`, "attachments[0].content", "missing"},
+		{`{"content":""}`, "attachments[0].filename", "missing"},
+		{`{"filename":"a","content":"YQ"}`, "attachments[0].content", "base64"},
+		{`{"filename":"a","content":"YQ==\n"}`, "attachments[0].content", "base64"},
+		{`{"filename":"a","object":"b"}`, "attachments[0].object", "reserved"},
+		{`{"filename":"../a","content":""}`, "attachments[0].filename", "directory"},
+		{`{"filename":"a\r\nb","content":""}`, "attachments[0].filename", "line break"},
+		{`{"filename":"a","content":"","content_type":"text"}`, "attachments[0].content_type", "media type"},
+		{`{"filename":"a","content":"","content_type":"a/b\r\nX: y"}`, "attachments[0].content_type", "media type"},
+		{`{"filename":"a","content":"","content_type":"text/plain; name=x"}`, "attachments[0].content_type", "filename's"},
+		{`{"filename":"a","content":"","content_type":"message/rfc822"}`, "attachments[0].content_type", "octet-stream"},
+		{`{"filename":"a","content":"","content_id":"<a>"}`, "attachments[0].content_id", "angle brackets"},
+		{`{"content_id":"a","content":""},{"content_id":"a","content":""}`, "attachments[1].content_id", "another"},
+		{`{"filename":"a","content":"","Filename":"b"}`, "attachments[0].Filename", "written filename"},
+		{strings.TrimSuffix(strings.Repeat(`{"filename":"a","content":"aGk="},`, MaxAttachments+1), ","), "attachments[100]", "at most 100"},
+	} {
+		_, err := Decode(nil, []byte(`{"from":"a@b","to":["c@d"],"text":"","attachments":[`+c.attachment+`]}`))
+		if bad, ok := errors.AsType[*EnvelopeError](err); !ok || bad.Field != c.field || !strings.Contains(bad.Problem, c.word) {
+			t.Errorf("%.80s: %v, want field %s and %q", c.attachment, err, c.field, c.word)
+		}
+	}
+	// PHP escapes the slash that base64 may hold.
+	e, err := Decode(nil, []byte(`{"from":"a@b","to":["c@d"],"text":"","attachments":[{"filename":"a","content":"\/\/8="}]}`))
+	if err != nil || string(e.Attachments[0].Content) != "\xff\xff" {
+		t.Errorf("%+v, %v", e, err)
+	}
+}
+
+func TestCheckRelay(t *testing.T) {
+	t.Parallel()
+	e := &Envelope{Relay: "b"}
+	if err := e.CheckRelay("a", "b"); err != nil {
+		t.Error(err)
+	}
+	if err := e.CheckRelay(); err == nil || !strings.HasPrefix(err.Error(), "relay: ") {
+		t.Error(err)
+	}
+}
+
+// hostileSizes are envelopes that are refused before anything is built of them,
+// and the field that is named.
+func hostileSizes() map[string][2]string {
+	keys := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `"k%d":"",`, i)
+		}
+		return strings.TrimSuffix(b.String(), ",")
+	}
+	with := func(more string) string { return strings.TrimSuffix(minimal, "}") + "," + more + "}" }
+	million := keys(1_000_000)
+	return map[string][2]string{
+		"million-keys":       {"{" + million + "}", "k0"},
+		"million-headers":    {with(`"headers":{` + million + `}`), "headers.k100"},
+		"million-metadata":   {with(`"metadata":{` + million + `}`), "metadata.k50"},
+		"million-recipients": {with(`"cc":[` + strings.TrimSuffix(strings.Repeat(`"a@b",`, 1_000_000), ",") + `]`), "cc[1000]"},
+		"deep":               {strings.Repeat("[", 10_000), ""},
+		"deep-field":         {with(`"subject":` + strings.Repeat("[", 10_000)), "subject"},
+		"deep-address":       {`{"from":` + strings.Repeat(`{"name":`, 10_000), "from.name"},
+		"deep-envelope":      {strings.Repeat(`{"envelope":`, 10_000), "envelope.envelope"},
+	}
+}
+
+func TestHostileSizesAreRefusedFast(t *testing.T) {
+	t.Parallel()
+	for name, c := range hostileSizes() {
+		body := []byte(c[0])
+		began := time.Now()
+		_, err := Decode(nil, body)
+		if took := time.Since(began); took > 200*time.Millisecond { // microseconds, on a quiet machine
+			t.Errorf("%s took %v", name, took)
+		}
+		if bad, ok := errors.AsType[*EnvelopeError](err); !ok || bad.Field != c[1] {
+			t.Errorf("%s: %v, want field %q", name, err, c[1])
+		}
+	}
+}
+
+func FuzzDecodeMessage(f *testing.F) {
+	f.Add([]byte(message), "Mail-To", "a@b")
+	f.Add([]byte("Resent-To: g: a@b;\nFrom: <@x:a@b>\n\n\rbody"), "Mail-Meta-X", "y")
+	f.Add([]byte("From: \"a\\\"\" (b(c)) <d . e@[1.2.3.4]>\r\nTo: x@y;z@w\r\n\r\n.\r\n"), "mail-tag", "")
+	f.Fuzz(func(t *testing.T, body []byte, name, value string) {
+		h := map[string][]string{"Content-Type": {"message/rfc822"}, name: {value}}
+		e, err := Decode(h, body)
+		if err != nil {
+			if _, ok := errors.AsType[*EnvelopeError](err); !ok {
+				t.Fatalf("error %T, want *EnvelopeError", err)
+			}
+			return
+		}
+		for _, r := range e.Recipients() {
+			if err := ValidateAddrSpec(r.Address); err != nil {
+				t.Fatalf("recipient got through: %v", err)
+			}
+		}
+		if e.ReversePath() != "" && ValidateAddrSpec(e.ReversePath()) != nil {
+			t.Fatalf("sender %q got through", e.ReversePath())
+		}
+		if _, err := json.Marshal(Record{Tags: e.Tags, Subject: e.Subject, ID: e.ID}); err != nil {
+			t.Fatalf("what people read cannot be recorded: %v", err)
+		}
+	})
+}
+
+func FuzzMailboxes(f *testing.F) {
+	for _, s := range []string{"a@b", "N <a@b>, c@d", `"q\"<" <a@b>`, "g: a@b, c@d;", "<@r:a@b>", "a . b@c (x(y))", "a@[IPv6:::1]", "\"\\"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, s []byte) {
+		list, err := mailboxes(s)
+		for _, a := range list {
+			if verr := ValidateAddrSpec(a); verr != nil {
+				t.Fatalf("%q gives %q: %v (%v)", s, a, verr, err)
+			}
 		}
 	})
 }

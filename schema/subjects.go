@@ -54,9 +54,25 @@ const (
 	HeaderContentType = "Content-Type"
 	HeaderMsgID       = "Nats-Msg-Id"
 	// MailPrefix begins the headers of the raw form.
-	MailPrefix = "Mail-"
+	MailPrefix        = "Mail-"
+	HeaderMailID      = "Mail-Id"
+	HeaderMailFrom    = "Mail-From"
+	HeaderMailTo      = "Mail-To"
+	HeaderSendAt      = "Mail-Send-At"
+	HeaderExpiresAt   = "Mail-Expires-At"
+	HeaderRelay       = "Mail-Relay"
+	HeaderMaxAttempts = "Mail-Max-Attempts"
+	HeaderTag         = "Mail-Tag"
+	// HeaderMeta begins those of metadata; what follows is the key.
+	HeaderMeta = "Mail-Meta-"
 	// NATSPrefix begins the headers that mean something to the broker.
 	NATSPrefix = "Nats-"
+)
+
+// The two forms of an envelope, as [HeaderContentType] names them.
+const (
+	TypeJSON    = "application/json"
+	TypeMessage = "message/rfc822"
 )
 
 // All is the line of a message's recipients together.

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/spf13/cobra"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// mail is what the flags say.
+type mail struct {
+	options
+	from, subject, text, html string
+	to, cc, bcc, replyTo      []string
+	attach, inline, headers   []string
+	// files are the flags that attachments come from, for errors.
+	files []string
+}
+
+func (a *app) mail() *cobra.Command {
+	m := new(mail)
+	cmd := &cobra.Command{
+		Use:   "publish --from ADDRESS --to ADDRESS [flags]",
+		Short: "Put a mail into the queue",
+		Long: `Put a mail into the queue. It returns once the broker has stored the mail;
+workers send it. What a worker would refuse is refused before it is published.
+
+Without --text and --html the text comes from standard input, where that is a
+file or a pipe. Settings such as NATS_URL come from the environment; without
+them it publishes to the worker on this machine.`,
+		Example: `  publish --from you@example.com --to "Ann <ann@example.net>" --subject Hello --text "Hi Ann"
+  df -h | publish --from root@example.com --to ops@example.com --subject "Disks of $(hostname)"
+  publish --from shop@example.com --to ann@example.net --subject "Your ticket" \
+      --html '<img src="cid:logo.png"> Thank you' --text "Thank you" --inline logo.png --attach ticket.pdf
+  publish --from you@example.com --to ann@example.net --text "Good morning" --in 8h --tag greetings
+  publish eml mails/*.eml`,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return a.publishMail(cmd, m) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&m.from, "from", "", "`ADDRESS` of the sender, \"a@b\" or \"Name <a@b>\"")
+	f.StringArrayVar(&m.to, "to", nil, "`ADDRESS` of a recipient; may be given many times, as --cc, --bcc and --reply-to may")
+	f.StringArrayVar(&m.cc, "cc", nil, "`ADDRESS` that gets a copy")
+	f.StringArrayVar(&m.bcc, "bcc", nil, "`ADDRESS` that gets a copy and is in no header")
+	f.StringArrayVar(&m.replyTo, "reply-to", nil, "`ADDRESS` for replies")
+	f.StringVar(&m.subject, "subject", "", "`TEXT` of the subject")
+	f.StringVar(&m.text, "text", "", "`TEXT`, or - for standard input")
+	f.StringVar(&m.html, "html", "", "`HTML`, or - for standard input; give --text too, for those who read no HTML")
+	f.StringArrayVar(&m.attach, "attach", nil, "`FILE` to attach; may be given many times")
+	f.StringArrayVar(&m.inline, "inline", nil, "`[ID=]FILE` that the HTML shows as cid:ID; the file's name is its ID where none is given")
+	f.StringArrayVar(&m.headers, "header", nil, "`"+`"Name: value"`+"` of a further header field; may be given many times")
+	m.flags(cmd)
+	cmd.MarkFlagsMutuallyExclusive("at", "in")
+	_ = cmd.MarkFlagRequired("from")
+	cmd.MarkFlagsOneRequired("to", "cc", "bcc")
+	return cmd
+}
+
+func (a *app) publishMail(cmd *cobra.Command, m *mail) error {
+	asked, err := m.read(cmd, a.now())
+	if err != nil {
+		return err
+	}
+	e, err := m.envelope(a, cmd, asked)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(e)
+	if err != nil {
+		return fail(exitData, "write the envelope: %w", err)
+	}
+	if err := a.check(nil, body, func(field string) string { return m.flagOf(field, asked) }); err != nil {
+		return err
+	}
+	c, err := a.connect(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ack, err := a.publish(cmd.Context(), c, asked, nil, body)
+	if err != nil {
+		return err
+	}
+	return a.print(m.json, result{ID: asked.id, Lane: m.lane, Sequence: ack.Sequence, Duplicate: ack.Duplicate})
+}
+
+// envelope is what the flags say, still unchecked.
+func (m *mail) envelope(a *app, cmd *cobra.Command, r *asked) (*schema.Envelope, error) {
+	e := &schema.Envelope{
+		ID: r.id, Subject: m.subject, SendAt: r.send, ExpiresAt: r.expires, MaxAttempts: r.maxAttempts, Tags: r.tags, Metadata: r.metadata,
+	}
+	var err error
+	if e.From, err = schema.ParseAddress(m.from); err != nil {
+		return nil, fail(exitData, "--from: %w", err)
+	}
+	for _, l := range []struct {
+		flag string
+		in   []string
+		out  *[]schema.Address
+	}{{"--to", m.to, &e.To}, {"--cc", m.cc, &e.Cc}, {"--bcc", m.bcc, &e.Bcc}, {"--reply-to", m.replyTo, &e.ReplyTo}} {
+		for _, s := range l.in {
+			address, err := schema.ParseAddress(s)
+			if err != nil {
+				return nil, fail(exitData, "%s: %w", l.flag, err)
+			}
+			*l.out = append(*l.out, address)
+		}
+	}
+	if err := m.texts(a, cmd, e); err != nil {
+		return nil, err
+	}
+	if err := m.fields(e); err != nil {
+		return nil, err
+	}
+	return e, m.attachments(e)
+}
+
+// texts are the flags', or one of them is what stands on standard input.
+func (m *mail) texts(a *app, cmd *cobra.Command, e *schema.Envelope) error {
+	text, html := cmd.Flags().Changed("text"), cmd.Flags().Changed("html")
+	switch {
+	case m.text == "-" && m.html == "-":
+		return fail(exitUsage, "--text, --html: only one of them can come from standard input")
+	case !text && !html && !a.piped():
+		return fail(exitUsage, "no text: give --text or --html, or pipe the text in")
+	}
+	if text || !html {
+		e.Text = &m.text
+	}
+	if html {
+		e.HTML = &m.html
+	}
+	for _, s := range []*string{e.Text, e.HTML} {
+		if s != nil && (*s == "-" || !text && !html) {
+			b, err := io.ReadAll(io.LimitReader(a.stdin, most+1))
+			if err != nil {
+				return fail(exitNoInput, "read the text from standard input: %w", err)
+			}
+			if len(b) > most {
+				return fail(exitData, "the text on standard input is larger than %d bytes, which is more than any broker takes", most)
+			}
+			if !utf8.Valid(b) {
+				return fail(exitData, "the text on standard input is not UTF-8")
+			}
+			*s = string(b)
+		}
+	}
+	return nil
+}
+
+// piped reports that standard input is no terminal, nor nothing at all.
+func (a *app) piped() bool {
+	f, ok := a.stdin.(*os.File)
+	if !ok {
+		return a.stdin != nil
+	}
+	st, err := f.Stat()
+	return err == nil && st.Mode()&os.ModeCharDevice == 0
+}
+
+func (m *mail) fields(e *schema.Envelope) error {
+	for _, h := range m.headers {
+		name, value, ok := strings.Cut(h, ":")
+		if !ok {
+			return fail(exitData, "--header: %q is not \"Name: value\"", h)
+		}
+		if _, twice := e.Headers[name]; twice {
+			return fail(exitData, "--header: %s is given twice", name)
+		}
+		if e.Headers == nil {
+			e.Headers = make(map[string]string)
+		}
+		e.Headers[name] = strings.TrimSpace(value)
+	}
+	return nil
+}
+
+func (m *mail) attachments(e *schema.Envelope) error {
+	if len(m.inline) > 0 && e.HTML == nil {
+		return fail(exitUsage, "--inline: it is for what the HTML shows, and there is no --html")
+	}
+	for _, file := range m.attach {
+		if err := m.add(e, "--attach", file, ""); err != nil {
+			return err
+		}
+	}
+	for _, s := range m.inline {
+		id, file, ok := strings.Cut(s, "=")
+		if !ok || strings.Contains(id, "/") { // then the "=" is the file's
+			id, file = filepath.Base(s), s
+		}
+		if err := m.add(e, "--inline", file, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *mail) add(e *schema.Envelope, flag, file, id string) error {
+	b, err := readFile(file)
+	if err != nil {
+		return fail(statusOf(err), "%s: %w", flag, err)
+	}
+	m.files = append(m.files, flag+" "+file)
+	e.Attachments = append(e.Attachments, schema.Attachment{Filename: filepath.Base(file), Content: b, ContentID: id})
+	return nil
+}
+
+// most is more than any broker takes.
+const most = 64 << 20
+
+func readFile(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fail(exitNoInput, "%w", err)
+	}
+	defer func() { _ = f.Close() }() // nothing was written
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	switch {
+	case err != nil:
+		return nil, fail(exitNoInput, "%w", err)
+	case len(b) > most:
+		return nil, fail(exitData, "%s is larger than %d bytes, which is more than any broker takes", file, most)
+	}
+	return b, nil
+}

@@ -1,0 +1,297 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/schema"
+)
+
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
+
+const lane schema.Lane = "normal"
+
+// desk is a broker and the command.
+type desk struct {
+	t      *testing.T
+	broker *natstest.Broker
+	dir    string
+}
+
+func newDesk(t *testing.T) *desk {
+	t.Helper()
+	return &desk{t: t, broker: natstest.Start(t, lane), dir: t.TempDir()}
+}
+
+// run runs the command; stdin nil is a terminal.
+func (d *desk) run(stdin io.Reader, args ...string) (status int, stdout, stderr string) {
+	d.t.Helper()
+	var out, errs bytes.Buffer
+	lookup := func(name string) (string, bool) { return d.broker.Config.URL, name == "NATS_URL" }
+	status = run(d.t.Context(), args, lookup, stdin, &out, &errs)
+	return status, out.String(), errs.String()
+}
+
+// file writes one and gives its path.
+func (d *desk) file(name, content string) string {
+	d.t.Helper()
+	path := filepath.Join(d.dir, name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		d.t.Fatal(err)
+	}
+	return path
+}
+
+// stored are the messages of the lane.
+func (d *desk) stored() []*jetstream.RawStreamMsg {
+	d.t.Helper()
+	s, err := d.broker.Conn.JS().Stream(d.t.Context(), lane.SendStream())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	info, err := s.Info(d.t.Context())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	var all []*jetstream.RawStreamMsg
+	for seq := max(info.State.FirstSeq, 1); seq <= info.State.LastSeq; seq++ {
+		m, err := s.GetMsg(d.t.Context(), seq)
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+func TestEveryFlag(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	status, stdout, stderr := d.run(nil, "--from", "Jörg <a@example.com>", "--to", "b@example.net", "--to", "C <c@example.net>", "--cc", "d@example.net",
+		"--bcc", "e@example.net", "--reply-to", "f@example.net", "--subject", "Grüße", "--text", "t", "--html", "<p>", "--header", "X-A: b: c", "--lane", "normal",
+		"--at", "2100-01-02T03:04:05+01:00", "--expires", "2100-01-03T00:00:00Z", "--max-attempts", "7", "--id", "x", "--tag", "t1", "--tag", "t2", "--meta", "k=v=w",
+		"--attach", d.file("Ä.txt", "file"), "--inline", d.file("i.png", "png"), "--inline", "logo="+d.file("l=.gif", "gif"))
+	if status != 0 || stdout != "queued x normal/1\n" || stderr != "" {
+		t.Fatal(status, stdout, stderr)
+	}
+	m := d.stored()[0]
+	e, err := schema.Decode(m.Header, m.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, html := "t", "<p>"
+	want := &schema.Envelope{
+		ID: "x", From: schema.Address{Name: "Jörg", Email: "a@example.com"}, To: []schema.Address{{Email: "b@example.net"}, {Name: "C", Email: "c@example.net"}},
+		Cc: []schema.Address{{Email: "d@example.net"}}, Bcc: []schema.Address{{Email: "e@example.net"}}, ReplyTo: []schema.Address{{Email: "f@example.net"}},
+		Subject: "Grüße", Text: &text, HTML: &html, Headers: map[string]string{"X-A": "b: c"}, Tags: []string{"t1", "t2"}, Metadata: map[string]string{"k": "v=w"},
+		SendAt: e.SendAt, ExpiresAt: time.Date(2100, 1, 3, 0, 0, 0, 0, time.UTC), MaxAttempts: 7,
+		Attachments: []schema.Attachment{
+			{Filename: "Ä.txt", Content: []byte("file")}, {Filename: "i.png", Content: []byte("png"), ContentID: "i.png"}, {Filename: "l=.gif", Content: []byte("gif"), ContentID: "logo"},
+		},
+	}
+	if !reflect.DeepEqual(e, want) || !e.SendAt.Equal(time.Date(2100, 1, 2, 2, 4, 5, 0, time.UTC)) {
+		t.Errorf("got  %+v\nwant %+v", e, want)
+	}
+	if got := m.Header.Get(schema.HeaderMsgID); got != "x" {
+		t.Errorf("Nats-Msg-Id %q", got)
+	}
+	if status, stdout, _ := d.run(nil, "--from", "a@b", "--to", "c@d", "--text", "", "--id", "x", "--json"); status != 0 || stdout != `{"id":"x","lane":"normal","sequence":1,"duplicate":true}`+"\n" {
+		t.Error(status, stdout)
+	}
+}
+
+func TestTextFromStandardInput(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	for i, c := range []struct {
+		args       []string
+		text, html string
+	}{
+		{nil, "piped\n", ""},
+		{[]string{"--text", "-"}, "piped\n", ""},
+		{[]string{"--html", "-"}, "", "piped\n"},
+		{[]string{"--text", "given", "--html", "-"}, "given", "piped\n"},
+		{[]string{"--text", "given"}, "given", ""},
+	} {
+		status, _, stderr := d.run(strings.NewReader("piped\n"), append([]string{"--from", "a@b", "--to", "c@d"}, c.args...)...)
+		if status != 0 {
+			t.Fatal(c.args, stderr)
+		}
+		e, err := schema.Decode(nil, d.stored()[i].Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, pair := range map[string]struct {
+			got  *string
+			want string
+		}{"text": {e.Text, c.text}, "html": {e.HTML, c.html}} {
+			if (pair.got != nil) != (pair.want != "") || pair.got != nil && *pair.got != pair.want {
+				t.Errorf("%v: %s is %v, want %q", c.args, what, pair.got, pair.want)
+			}
+		}
+	}
+	for _, c := range []struct {
+		stdin  io.Reader
+		args   []string
+		status int
+		word   string
+	}{
+		{nil, nil, exitUsage, "--text or --html"},
+		{strings.NewReader("x"), []string{"--text", "-", "--html", "-"}, exitUsage, "only one"},
+		{strings.NewReader("\xff"), nil, exitData, "UTF-8"},
+		{strings.NewReader("a\x00b"), nil, exitData, "--text: a worker would refuse it: text: holds a NUL"},
+	} {
+		if status, _, stderr := d.run(c.stdin, append([]string{"--from", "a@b", "--to", "c@d"}, c.args...)...); status != c.status || !strings.Contains(stderr, c.word) {
+			t.Errorf("%v: %d %s", c.args, status, stderr)
+		}
+	}
+}
+
+// TestRefusesBeforeItPublishes what a worker would bury.
+func TestRefusesBeforeItPublishes(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	for _, c := range []struct {
+		args   string
+		status int
+		word   string
+	}{
+		{"--from x", exitData, "--from: a worker would refuse it: from: address"},
+		{"--to x", exitData, "--to: a worker would refuse it: to[0]: address"},
+		{"--to c@d --to x", exitData, "--to: a worker would refuse it: to[1]: address"},
+		{"--to >", exitData, `--to: address ">" has a`},
+		{"--cc x", exitData, "--cc: "}, {"--bcc x", exitData, "--bcc: "}, {"--reply-to x", exitData, "--reply-to: "},
+		{"--subject a\nb", exitData, "--subject: "}, {"--text a\x00b", exitData, "--text: "}, {"--html a\x00b", exitData, "--html: "},
+		{"--subject a\xff", exitData, "UTF-8"},
+		{"--header X", exitData, "--header: "}, {"--header To:_x", exitData, "--header: a worker would refuse it: headers.To: "}, {"--header X:a --header X:b", exitData, "--header: X is given twice"},
+		{"--lane UP", exitUsage, "--lane: "}, {"--at tomorrow", exitData, "--at: "}, {"--at 2001-01-01T00:00:00Z", exitData, "--at: 2001-01-01T00:00:00Z has passed"},
+		{"--at 2263-01-01T00:00:00Z", exitData, "--at: a worker would refuse it: send_at"}, {"--in -1s", exitData, "--in: "}, {"--in soon", exitUsage, "--in"},
+		{"--in 1h --at 2100-01-01T00:00:00Z", exitUsage, "at"}, {"--in 2h --expires 1h", exitData, "--expires: a worker would refuse it: expires_at"},
+		{"--expires -1h", exitData, "--expires: "}, {"--expires never", exitData, "--expires: "}, {"--expires 2001-01-01T00:00:00Z", exitData, "--expires: "},
+		{"--max-attempts 0", exitData, "--max-attempts: "}, {"--max-attempts 101", exitData, "--max-attempts: "}, {"--max-attempts x", exitUsage, "max-attempts"},
+		{"--id " + strings.Repeat("i", 257), exitData, "--id: "}, {"--id=_", exitData, "--id: "}, {"--tag a\nb", exitData, "--tag: "}, {"--meta k", exitData, "--meta: "}, {"--meta =v", exitData, "--meta: "}, {"--meta k=1 --meta k=2", exitData, "--meta: "},
+		{"--attach nowhere", exitNoInput, "--attach: open nowhere"}, {"--attach .", exitNoInput, "--attach: "}, {"--inline nowhere", exitUsage, "--html"},
+		{"--html x --inline a_b=" + d.file("x.png", ""), exitOK, ""},
+		{"--html x --inline <a>=" + d.file("x.png", ""), exitData, "--inline " + filepath.Join(d.dir, "x.png") + ": a worker would refuse it: attachments[0].content_id"},
+		{"--nonsense", exitUsage, "--nonsense"}, {"stray", exitUsage, "stray"},
+	} {
+		args := []string{"--from", "a@b", "--to", "c@d", "--text", "x"}
+		for a := range strings.SplitSeq(c.args, " ") {
+			args = append(args, strings.ReplaceAll(a, "_", " "))
+		}
+		if strings.Contains(c.args, "a_b=") {
+			args[len(args)-1] = strings.ReplaceAll(args[len(args)-1], "a b=", "ab=")
+		}
+		if strings.HasPrefix(c.args, "--to ") {
+			args = append(args[:2], args[4:]...)
+		}
+		status, stdout, stderr := d.run(nil, args...)
+		if status != c.status || !strings.Contains(stderr, c.word) || status != exitOK && stdout != "" {
+			t.Errorf("%q: status %d, want %d; %s%s, want %q", c.args, status, c.status, stdout, stderr, c.word)
+		}
+	}
+	if status, _, stderr := d.run(nil, "--from", "a@b", "--text", "x"); status != exitUsage || !strings.Contains(stderr, "bcc") {
+		t.Errorf("no recipient: %d %s", status, stderr)
+	}
+	if n := len(d.stored()); n != 1 {
+		t.Errorf("%d messages were published, want the one good one", n)
+	}
+}
+
+func TestTooLargeSaysBothNumbers(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	for _, size := range []int{6_300_000, 9_000_000} { // above the lane's limit in base64, and above the broker's
+		status, _, stderr := d.run(nil, "--from", "a@b", "--to", "c@d", "--text", "x", "--attach", d.file("big", strings.Repeat("x", size)))
+		if status != exitData || !strings.Contains(stderr, "8323072") || !strings.Contains(stderr, "bytes") {
+			t.Errorf("%d: status %d, %s", size, status, stderr)
+		}
+	}
+	if n := len(d.stored()); n != 0 {
+		t.Errorf("%d messages were stored", n)
+	}
+}
+
+func TestNoBroker(t *testing.T) {
+	t.Parallel()
+	var out, errs bytes.Buffer
+	lookup := func(name string) (string, bool) { return "nats://127.0.0.1:9", name == "NATS_URL" }
+	status := run(t.Context(), []string{"--from", "a@b", "--to", "c@d", "--text", "x"}, lookup, nil, &out, &errs)
+	if status != exitTempFail || !strings.Contains(errs.String(), "Start one with: worker") || out.Len() > 0 {
+		t.Error(status, errs.String())
+	}
+}
+
+func TestEml(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	const mail = "From: a@example.com\nTo: b@example.net\nBcc: c@example.net\n\nhi\n"
+	good, bad := d.file("good.eml", mail), d.file("bad.eml", "From: a@example.com\n\nhi\n")
+	status, stdout, stderr := d.run(strings.NewReader(mail), "eml", bad, good, filepath.Join(d.dir, "missing.eml"), "-")
+	lines := strings.Split(strings.TrimSpace(stdout), "\n")
+	if status != exitNoInput || len(lines) != 2 || !strings.HasSuffix(lines[0], " normal/1 "+good) || !strings.HasSuffix(lines[1], " normal/2 -") ||
+		!strings.Contains(stderr, "bad.eml: a worker would refuse this mail: message: no recipient") || !strings.Contains(stderr, "missing.eml: open") {
+		t.Errorf("%d\n%s\n%s", status, stdout, stderr)
+	}
+	status, stdout, stderr = d.run(nil, "eml", "--from", "", "--to", "X <x@example.net>", "--to", "y@example.net", "--id", "e", "--tag", "t", "--meta", "K=v", "--in", "1h",
+		"--expires", "2h", "--max-attempts", "2", "--json", good)
+	if status != 0 || stdout != `{"id":"e","lane":"normal","sequence":3,"duplicate":false,"file":"`+good+`"}`+"\n" {
+		t.Fatal(status, stdout, stderr)
+	}
+	all := d.stored()
+	if string(all[0].Data) != mail {
+		t.Errorf("the mail was changed: %q", all[0].Data)
+	}
+	e, err := schema.Decode(all[2].Header, all[2].Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.ID != "e" || e.ReversePath() != "" || len(e.Recipients()) != 2 || e.Recipients()[0].Address != "x@example.net" || e.SendAt.IsZero() ||
+		e.ExpiresAt.Sub(e.SendAt) != time.Hour || e.MaxAttempts != 2 || e.Tags[0] != "t" || e.Metadata["K"] != "v" {
+		t.Errorf("%+v", e)
+	}
+	for args, want := range map[string]string{
+		"eml --to x " + good: "--to: a worker would refuse it: header Mail-To: address", "eml --from x " + good: "--from: a worker",
+		"eml --id x " + good + " " + good: "--id: it is for one mail", "eml": "at least 1 arg", "eml --tag \x01 " + good: "--tag: a worker",
+		"eml --at 2263-01-01T00:00:00Z " + good: "--at: a worker", "eml --meta k:x=v " + good: "--meta: ", "eml --meta k=a\nb " + good: "--meta: ", "eml --meta k=v\t " + good: "--meta: ", "eml --tag \t " + good: "--tag: ",
+	} {
+		if status, _, stderr := d.run(nil, strings.Split(args, " ")...); status == 0 || !strings.Contains(stderr, want) {
+			t.Errorf("%q: %d %s", args, status, stderr)
+		}
+	}
+	if n := len(d.stored()); n != 3 {
+		t.Errorf("%d messages were published, want 3", n)
+	}
+}
+
+func TestEmlWithoutBroker(t *testing.T) {
+	t.Parallel()
+	d := &desk{t: t, dir: t.TempDir()}
+	good := d.file("good.eml", "From: a@example.com\nTo: b@example.net\n\nhi\n")
+	var out, errs bytes.Buffer
+	lookup := func(name string) (string, bool) { return "nats://127.0.0.1:9", name == "NATS_URL" }
+	status := run(context.Background(), []string{"eml", good, good}, lookup, nil, &out, &errs)
+	if status != exitTempFail || strings.Count(errs.String(), "Start one with") != 1 || strings.Count(errs.String(), "good.eml: ") != 2 {
+		t.Error(status, errs.String())
+	}
+}
+
+func TestSchema(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	status := run(t.Context(), []string{"schema"}, os.LookupEnv, nil, &out, io.Discard)
+	if !json.Valid(out.Bytes()) || status != 0 || out.String() != schema.JSONSchema() {
+		t.Error(status, out.String())
+	}
+}

@@ -1,0 +1,146 @@
+package compose
+
+import (
+	"maps"
+	"mime"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// file writes an attachment. It always goes in base64, which alone keeps every
+// byte of it.
+func file(a *schema.Attachment, disposition string) entity {
+	return func(h *header) {
+		h.contentType(a)
+		h.literal("Content-Transfer-Encoding", "base64")
+		h.disposition(disposition, a.Filename)
+		if a.ContentID != "" {
+			h.literal("Content-ID", "<"+a.ContentID+">") // RFC 2045 section 7
+		}
+		h.end()
+		h.b.WriteString("\r\n")
+		writeBase64(&h.b, a.Content)
+	}
+}
+
+// contentType writes what the file is (RFC 2045 section 5), and its name once
+// more, for readers that look for it there only.
+func (h *header) contentType(a *schema.Attachment) {
+	given := a.ContentType
+	if given == "" {
+		given = byName(a)
+	}
+	// It is well formed: Validate holds it to that.
+	value, params, _ := mime.ParseMediaType(given)
+	for _, k := range slices.Sorted(maps.Keys(params)) {
+		_, param, _ := strings.Cut(mime.FormatMediaType("a/b", map[string]string{k: params[k]}), ";")
+		value += ";" + param
+	}
+	h.begin("Content-Type")
+	if a.Filename == "" {
+		h.put(value)
+		return
+	}
+	h.put(value + ";")
+	if isPlainName(a.Filename) {
+		h.put(`name="` + a.Filename + `"`)
+		return
+	}
+	// RFC 2047 section 5 has no encoded words in a parameter. Old readers know
+	// no other way, and new ones go by Content-Disposition.
+	h.encodedWithin(`name="`, a.Filename, `"`)
+}
+
+// disposition writes RFC 2183, a name beyond short ASCII as in RFC 2231
+// section 4, in the pieces of its section 3 where it is long.
+func (h *header) disposition(kind, name string) {
+	h.begin("Content-Disposition")
+	if name == "" {
+		h.put(kind)
+		return
+	}
+	h.put(kind + ";")
+	if isPlainName(name) {
+		h.put(`filename="` + name + `"`)
+		return
+	}
+	const charset, room = "utf-8''", lineLength - len(" filename*99*=;")
+	if value := charset + percent(name); len(value) <= room {
+		h.put("filename*=" + value)
+		return
+	}
+	pieces := []string{charset}
+	for _, r := range name {
+		next := percent(string(r))
+		if last := len(pieces) - 1; len(pieces[last])+len(next) <= room {
+			pieces[last] += next
+		} else {
+			pieces = append(pieces, next)
+		}
+	}
+	for i, p := range pieces {
+		end := ";"
+		if i == len(pieces)-1 {
+			end = ""
+		}
+		h.put("filename*" + strconv.Itoa(i) + "*=" + p + end)
+	}
+}
+
+// isPlainName reports a name that every reader reads alike in quotes.
+func isPlainName(s string) bool {
+	return isPlain(s) && !strings.ContainsAny(s, `"\`) && len(s) <= lineLength-len(` filename="";`)
+}
+
+// percent writes what RFC 2231 section 7 does not allow as %XX.
+func percent(s string) string {
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("!#$&+-.^_`{|}~", c) >= 0:
+			b.WriteByte(c)
+		default:
+			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+		}
+	}
+	return b.String()
+}
+
+// byName is the content type that goes with a name's extension. The table is
+// our own and not the machine's, so that all workers write the same bytes. A
+// text says that it is in UTF-8 where it is.
+func byName(a *schema.Attachment) string {
+	t, ok := types[strings.ToLower(path.Ext(a.Filename))]
+	switch {
+	case !ok:
+		return "application/octet-stream"
+	case strings.HasPrefix(t, "text/") && utf8.Valid(a.Content):
+		return t + "; charset=utf-8"
+	}
+	return t
+}
+
+// types are the content types of common extensions, as registered with IANA.
+var types = map[string]string{
+	".avif": "image/avif", ".bmp": "image/bmp", ".gif": "image/gif", ".heic": "image/heic", ".ico": "image/vnd.microsoft.icon",
+	".jpeg": "image/jpeg", ".jpg": "image/jpeg", ".png": "image/png", ".svg": "image/svg+xml", ".tif": "image/tiff",
+	".tiff": "image/tiff", ".webp": "image/webp",
+	".css": "text/css", ".csv": "text/csv", ".htm": "text/html", ".html": "text/html", ".ics": "text/calendar", ".md": "text/markdown",
+	".tsv": "text/tab-separated-values", ".txt": "text/plain", ".vcf": "text/vcard",
+	".gz": "application/gzip", ".json": "application/json", ".pdf": "application/pdf", ".rtf": "application/rtf",
+	".xml": "application/xml", ".zip": "application/zip", ".p7s": "application/pkcs7-signature",
+	".doc": "application/msword", ".xls": "application/vnd.ms-excel", ".ppt": "application/vnd.ms-powerpoint",
+	".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+	".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+	".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+	".odp":  "application/vnd.oasis.opendocument.presentation", ".ods": "application/vnd.oasis.opendocument.spreadsheet",
+	".odt": "application/vnd.oasis.opendocument.text",
+	".mp3": "audio/mpeg", ".ogg": "audio/ogg", ".wav": "audio/vnd.wave",
+	".mov": "video/quicktime", ".mp4": "video/mp4", ".webm": "video/webm",
+}

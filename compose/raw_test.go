@@ -1,0 +1,124 @@
+package compose
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/postrider/postrider/schema"
+)
+
+func raw(t testing.TB, mail []byte) *schema.Envelope {
+	t.Helper()
+	e, err := schema.Decode(map[string][]string{"Content-Type": {schema.TypeMessage}, "Mail-To": {"ann@example.net"}, "Mail-From": {""}}, mail)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// TestRawMails: mails in the manner of common mailers, against files that were
+// made apart from this package.
+func TestRawMails(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/raw/*.eml")
+	if err != nil || len(files) < 10 {
+		t.Fatal(files, err)
+	}
+	eight := map[string]bool{"thunderbird": true, "mutt": true, "utf8-address": true, "latin1": true}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".eml")
+		mail, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := os.ReadFile(strings.TrimSuffix(file, ".eml") + ".sent")
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := bytes.Clone(mail)
+		l, got := compose(t, raw(t, mail))
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s: got\n%q, want\n%q", name, got, want)
+		}
+		if l.Size != int64(len(got)) || l.EightBit != eight[name] || l.UTF8 != (name == "utf8-address") {
+			t.Errorf("%s: size %d, EightBit %v, UTF8 %v", name, l.Size, l.EightBit, l.UTF8)
+		}
+		if !bytes.Equal(mail, before) {
+			t.Errorf("%s: the producer's bytes were changed", name)
+		}
+	}
+}
+
+func TestRawHides(t *testing.T) {
+	t.Parallel()
+	l, got := compose(t, raw(t, []byte("bCC : a@b,\r\n\tc@d\nResent-BCC:\n e@f\nMessage-Id: <x@y>\nBcc:\n\nBcc: stays\n")))
+	if string(got) != "Message-Id: <x@y>\r\n\r\nBcc: stays\r\n" || l.MessageID != "x@y" {
+		t.Errorf("%q, Message-ID %q", got, l.MessageID)
+	}
+	// All of the header was hidden: the rest is still a body.
+	if _, got := compose(t, raw(t, []byte("Bcc: a@b\n\nbody"))); string(got) != "\r\nbody\r\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestRawIsNotCopied where nothing has to be changed.
+func TestRawIsNotCopied(t *testing.T) {
+	t.Parallel()
+	mail := []byte("From: a@b\r\n\r\nhi\r\n")
+	l, _ := compose(t, raw(t, mail))
+	if &l.bytes[0] != &mail[0] {
+		t.Error("it was copied")
+	}
+}
+
+// FuzzRaw: what goes out has CRLF and nothing else for line ends, no Bcc, and
+// reads as the same fields and lines.
+func FuzzRaw(f *testing.F) {
+	f.Add([]byte("From: a@b\r\nBcc: c@d,\r\n e@f\r\nTo: g@h\r\n\r\n.\r\n"))
+	f.Add([]byte("Bcc: a\nX: y\n\n\r\n\r\r\n."))
+	f.Add([]byte("X: y"))
+	f.Fuzz(func(t *testing.T, mail []byte) {
+		e, err := schema.Decode(map[string][]string{"Content-Type": {schema.TypeMessage}, "Mail-To": {"a@b"}, "Mail-From": {""}}, mail)
+		if err != nil {
+			return
+		}
+		l, got := compose(t, e)
+		if int64(len(got)) != l.Size {
+			t.Fatalf("size %d of %d", l.Size, len(got))
+		}
+		if rest := strings.ReplaceAll(string(got), "\r\n", ""); strings.ContainsAny(rest, "\r\n\x00") || len(got) > 0 && !bytes.HasSuffix(got, []byte("\r\n")) {
+			t.Fatalf("line ends: %q", got)
+		}
+		before, _ := schema.ReadHead(mail)
+		want := 0
+		for i := range before.Fields {
+			if f := before.Fields[i]; !f.Is("Bcc") && !f.Is("Resent-Bcc") {
+				want++
+			}
+		}
+		after, err := schema.ReadHead(got)
+		if want == 0 && err != nil {
+			return
+		}
+		if err != nil || len(after.Fields) != want {
+			t.Fatalf("%d fields, want %d: %v", len(after.Fields), want, err)
+		}
+		_, again := compose(t, raw(t, got))
+		if !bytes.Equal(again, got) {
+			t.Fatalf("sent twice it differs: %q, %q", got, again)
+		}
+	})
+}
+
+// TestRawIsHeldToItsRules where nobody has decoded it.
+func TestRawIsHeldToItsRules(t *testing.T) {
+	t.Parallel()
+	_, err := Compose(&schema.Envelope{Raw: []byte("no field"), To: []schema.Address{{Email: "a@b"}}}, origin, enqueued)
+	if bad, ok := errors.AsType[*schema.EnvelopeError](err); !ok || bad.Field != "message" {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,104 @@
+package schema
+
+import (
+	"errors"
+	"fmt"
+	"mime"
+	"strings"
+	"unicode/utf8"
+)
+
+// checkAttachments holds the attachments to their rules; content ids are for
+// one part each (RFC 2392).
+func (e *Envelope) checkAttachments() error {
+	if n := len(e.Attachments); n > MaxAttachments {
+		return badField("attachments", "%d attachments, at most %d are allowed", n, MaxAttachments)
+	}
+	seen := make(map[string]bool)
+	for i, a := range e.Attachments {
+		field, err := a.check()
+		if err == nil && a.ContentID != "" && seen[a.ContentID] {
+			field, err = "content_id", fmt.Errorf("%q is another attachment's too", Cut(a.ContentID, 80))
+		}
+		if err != nil {
+			return badField(fmt.Sprintf("attachments[%d].%s", i, field), "%v", err)
+		}
+		seen[a.ContentID] = true
+	}
+	return nil
+}
+
+// check reports the first rule that a breaks, and its field.
+func (a *Attachment) check() (field string, err error) {
+	if a.Content == nil {
+		return "content", errors.New("missing: it holds the bytes in base64")
+	}
+	if a.Filename == "" && a.ContentID == "" {
+		return "filename", errors.New("missing: an attachment has a filename or a content_id")
+	}
+	for _, f := range []struct {
+		name, value string
+		validate    func(string) error
+	}{
+		{"filename", a.Filename, validateFilename},
+		{"content_type", a.ContentType, validateContentType},
+		{"content_id", a.ContentID, validateContentID},
+	} {
+		if f.value == "" {
+			continue
+		}
+		if err := f.validate(f.value); err != nil {
+			return f.name, err
+		}
+	}
+	return "", nil
+}
+
+// validateFilename refuses what a reader's directory could be left by.
+func validateFilename(s string) error {
+	switch n := utf8.RuneCountInString(s); {
+	case n == 0:
+		return errors.New("it is empty: leave it out")
+	case n > maxFilename:
+		return fmt.Errorf("the name has %d characters, at most %d are allowed", n, maxFilename)
+	case !utf8.ValidString(s):
+		return errors.New("the name is not valid UTF-8")
+	case hasControl(s):
+		return errors.New("the name holds a control character or a line break")
+	case strings.ContainsAny(s, `/\`):
+		return fmt.Errorf(`%q: a name without its directory holds no / and no \`, Cut(s, 80))
+	}
+	return nil
+}
+
+// validateContentType holds to RFC 2045 section 5.1. Parts that consist of
+// parts, or are a message, may not be sent in base64 (RFC 2045 section 6.4).
+func validateContentType(s string) error {
+	t, params, err := mime.ParseMediaType(s)
+	switch {
+	case err != nil || !strings.Contains(t, "/") || len(s) > maxContentType || strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) >= 0:
+		return fmt.Errorf("%q is not a media type like text/csv; charset=utf-8 (RFC 2045 section 5.1)", Cut(s, 80))
+	case strings.HasPrefix(t, "multipart/"), strings.HasPrefix(t, "message/"):
+		return fmt.Errorf("%s cannot be attached as such: leave content_type out, or say application/octet-stream", t)
+	}
+	for name := range params {
+		if strings.HasPrefix(name, "name") || mime.FormatMediaType(t, map[string]string{name: params[name]}) == "" {
+			return fmt.Errorf("parameter %s: the name is filename's to say, and others are plain ASCII", Cut(name, 40))
+		}
+	}
+	return nil
+}
+
+// validateContentID takes what stands between the angle brackets of Content-ID
+// (RFC 2045 section 7) and behind "cid:" in the HTML; an @ is not demanded.
+func validateContentID(s string) error {
+	if s == "" || len(s) > maxContentID {
+		return fmt.Errorf("it has %d characters, 1 to %d are allowed", len(s), maxContentID)
+	}
+	for i := range len(s) {
+		if !isAlnum(s[i]) && strings.IndexByte("!#$%&'*+-/=?^_`{|}~.@", s[i]) < 0 {
+			return fmt.Errorf("%q: a content id is of letters, digits and !#$%%&'*+-/=?^_`{|}~.@, without angle brackets", Cut(s, 80))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+package schema
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Head is the header of a mail that came whole: its fields as they stand there.
+type Head struct {
+	Fields []HeadField
+	// Size is the number of bytes up to the line that ends it, or to the end of
+	// the mail where there is no body.
+	Size int
+}
+
+// HeadField is one field of a mail's header.
+type HeadField struct {
+	// Name is as written.
+	Name string
+	// Bytes are the whole field, with its name and its line ends.
+	Bytes []byte
+	value int
+}
+
+// Value is what stands behind the colon, with its line breaks.
+func (f *HeadField) Value() []byte { return f.Bytes[f.value:] }
+
+// Is reports a field of that name.
+func (f *HeadField) Is(name string) bool { return strings.EqualFold(f.Name, name) }
+
+// ReadHead reads the header of a mail (RFC 5322 section 2.2). Lines may end in
+// CRLF or LF. What a relay could read in another way than we do is an error: a
+// line that belongs to no field, a bare CR, a NUL.
+func ReadHead(mail []byte) (*Head, error) {
+	h := new(Head)
+	for n := 1; h.Size < len(mail); n++ {
+		line := mail[h.Size:]
+		if i := bytes.IndexByte(line, '\n'); i >= 0 {
+			line = line[:i+1]
+		}
+		text := bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+		if len(text) == 0 && line[len(line)-1] == '\n' {
+			break
+		}
+		if err := h.add(line, text); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		h.Size += len(line)
+	}
+	if len(h.Fields) == 0 {
+		return nil, errors.New("it begins with no header field")
+	}
+	return h, nil
+}
+
+// add takes one line of the header; text is the line without its end.
+func (h *Head) add(line, text []byte) error {
+	switch {
+	case bytes.IndexByte(text, '\r') >= 0 || line[len(line)-1] == '\r':
+		return errors.New("a CR without an LF stands in the header")
+	case bytes.IndexByte(text, 0) >= 0:
+		return errors.New("a NUL stands in the header")
+	case text[0] == ' ' || text[0] == '\t':
+		if len(h.Fields) == 0 {
+			return errors.New("the mail begins with a space")
+		}
+		last := &h.Fields[len(h.Fields)-1]
+		last.Bytes = last.Bytes[:len(last.Bytes)+len(line)] // the line lies behind it
+		return nil
+	}
+	colon := bytes.IndexByte(text, ':')
+	// A space before the colon is obsolete, and read all the same (RFC 5322 section 4.5).
+	name := string(bytes.TrimRight(text[:max(colon, 0)], " \t"))
+	if !validHeadName(name) {
+		if len(h.Fields) == 0 && bytes.HasPrefix(text, []byte("From ")) {
+			return errors.New("it is the line of a mailbox file, not of a mail: take it out")
+		}
+		return fmt.Errorf("%q is no header field; the header ends with an empty line", Sentence(string(text), 60))
+	}
+	h.Fields = append(h.Fields, HeadField{Name: name, Bytes: line, value: colon + 1})
+	return nil
+}
+
+// validHeadName is validFieldName, however long.
+func validHeadName(s string) bool {
+	return s != "" && !slices.ContainsFunc([]byte(s), func(c byte) bool { return c <= ' ' || c >= 0x7f || c == ':' })
+}

@@ -1,0 +1,217 @@
+package schema
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// The names of the fields, for who writes one in another case.
+var (
+	envelopeFields = []string{
+		"id", "from", "to", "cc", "bcc", "reply_to", "subject", "text", "html", "headers", "attachments", "raw", "tags",
+		"metadata", "send_at", "expires_at", "relay", "max_attempts", "envelope",
+	}
+	// contentFields go into the mail and cannot stand beside raw.
+	contentFields    = []string{"subject", "text", "html", "attachments", "reply_to", "headers"}
+	addressFields    = []string{"name", "email"}
+	attachmentFields = []string{"filename", "content", "content_type", "content_id", "object"}
+	pathFields       = []string{"mail_from", "rcpt_to"}
+)
+
+// decodeJSON reads the JSON form.
+func decodeJSON(body []byte) (*Envelope, error) {
+	if len(body) == 0 {
+		return nil, badField("", "the body is empty: an envelope is a JSON object")
+	}
+	// A bytes.Buffer is read in place.
+	r := &reader{dec: jsontext.NewDecoder(bytes.NewBuffer(body))}
+	e := new(Envelope)
+	if err := r.object(func(name string) error { return r.field(e, name) }); err != nil {
+		return nil, err
+	}
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	if e.Raw != nil {
+		if r.content != "" {
+			return nil, badField(r.content, "not beside raw, which is sent as it is: write it into the mail")
+		}
+		if err := e.adopt("raw"); err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+// field reads the value of one field of the envelope.
+func (r *reader) field(e *Envelope, name string) (err error) {
+	if r.content == "" && slices.Contains(contentFields, name) {
+		r.content = name
+	}
+	switch name {
+	case "id":
+		e.ID, err = r.text()
+	case "from":
+		e.From, err = r.address()
+	case "to":
+		e.To, err = r.addresses()
+	case "cc":
+		e.Cc, err = r.addresses()
+	case "bcc":
+		e.Bcc, err = r.addresses()
+	case "reply_to":
+		e.ReplyTo, err = r.addresses()
+	case "subject":
+		e.Subject, err = r.text()
+	case "text":
+		e.Text, err = r.optional()
+	case "html":
+		e.HTML, err = r.optional()
+	case "headers":
+		e.Headers, err = r.strings(maxHeaders)
+	case "attachments":
+		e.Attachments, err = list(r, MaxAttachments, r.attachment)
+	case "raw":
+		e.Raw, err = r.bytes()
+	case "envelope":
+		e.Envelope, err = r.path()
+	default:
+		return r.option(e, name)
+	}
+	return err
+}
+
+// option reads a field that says how to send, and nothing of what.
+func (r *reader) option(e *Envelope, name string) (err error) {
+	switch name {
+	case "tags":
+		e.Tags, err = list(r, maxTags, r.text)
+	case "metadata":
+		e.Metadata, err = r.strings(maxMetadata)
+	case "relay":
+		e.Relay, err = r.checked(validateRelay)()
+	case "send_at", "expires_at":
+		s, err := r.text()
+		if err != nil {
+			return err
+		}
+		t, err := parseTime(s)
+		if err != nil {
+			return r.fail("%v", err)
+		}
+		if name == "send_at" {
+			e.SendAt = t
+		} else {
+			e.ExpiresAt = t
+		}
+	case "max_attempts":
+		if e.MaxAttempts, err = r.integer(); err == nil {
+			if err = validateMaxAttempts(e.MaxAttempts); err != nil {
+				err = r.fail("%v", err)
+			}
+		}
+	default:
+		return r.unknown(name, envelopeFields...)
+	}
+	return err
+}
+
+// address reads "Name <a@b>", "a@b" or {"name": …, "email": …}.
+func (r *reader) address() (a Address, err error) {
+	if r.dec.PeekKind() != '{' {
+		s, err := r.text()
+		if err == nil {
+			if a, err = ParseAddress(s); err != nil {
+				err = r.fail("%v", err)
+			}
+		}
+		return a, r.notEmpty(a, err)
+	}
+	err = r.object(func(name string) (err error) {
+		switch name {
+		case "name":
+			a.Name, err = r.text()
+		case "email":
+			a.Email, err = r.text()
+		default:
+			err = r.unknown(name, addressFields...)
+		}
+		return err
+	})
+	return a, r.notEmpty(a, err)
+}
+
+func (r *reader) notEmpty(a Address, err error) error {
+	if err == nil && a.Email == "" {
+		return r.fail("the address is empty")
+	}
+	return err
+}
+
+func (r *reader) addresses() ([]Address, error) { return list(r, MaxRecipients, r.address) }
+
+func (r *reader) attachment() (a Attachment, err error) {
+	err = r.object(func(name string) (err error) {
+		switch name {
+		case "filename":
+			a.Filename, err = r.checked(validateFilename)()
+		case "content":
+			a.Content, err = r.bytes()
+		case "content_type":
+			a.ContentType, err = r.checked(validateContentType)()
+		case "content_id":
+			a.ContentID, err = r.checked(validateContentID)()
+		case "object":
+			err = r.fail("reserved for attachments by reference, which no worker can fetch yet: send the bytes in content")
+		default:
+			err = r.unknown(name, attachmentFields...)
+		}
+		return err
+	})
+	return a, err
+}
+
+func (r *reader) path() (*Path, error) {
+	p := new(Path)
+	err := r.object(func(name string) (err error) {
+		switch name {
+		case "mail_from":
+			p.MailFrom, err = r.optional()
+		case "rcpt_to":
+			p.RcptTo, err = list(r, MaxRecipients, r.text)
+		default:
+			err = r.unknown(name, pathFields...)
+		}
+		return err
+	})
+	return p, err
+}
+
+// validateMaxAttempts holds to 1 to 100.
+func validateMaxAttempts(n int) error {
+	if n < 1 || n > 100 {
+		return fmt.Errorf("%d is not 1 to 100", n)
+	}
+	return nil
+}
+
+// validateRelay holds to the form of a relay's name.
+func validateRelay(s string) error {
+	if s == "" || len(s) > 64 {
+		return errors.New("a relay's name has 1 to 64 characters")
+	}
+	for i := range len(s) {
+		if c := s[i]; !isAlnum(c) && c != '-' && c != '_' && c != '.' {
+			return fmt.Errorf("%q is no relay's name: A-Z a-z 0-9 . _ -", Cut(s, 80))
+		}
+	}
+	return nil
+}
+
+func isAlnum(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+}

@@ -1,0 +1,189 @@
+package schema
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// lastTime is the latest time a schedule can hold: the broker counts
+// nanoseconds in 64 bits, and what lies beyond would be sent at once.
+var lastTime = time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// jsonField names the fields of the JSON form that the headers of the raw form
+// stand for.
+var jsonField = map[string]string{
+	"mail-id": "id", "mail-from": "envelope.mail_from", "mail-to": "to", "mail-send-at": "send_at", "mail-expires-at": "expires_at",
+	"mail-relay": "relay", "mail-max-attempts": "max_attempts", "mail-tag": "tags",
+}
+
+// besideJSON is the error of a Mail-* header that came with the JSON form.
+func (h natsHeader) besideJSON() error {
+	low := strings.ToLower(h.name)
+	field := jsonField[low]
+	if key, ok := strings.CutPrefix(low, strings.ToLower(HeaderMeta)); ok && key != "" {
+		field = "metadata"
+	}
+	if field == "" {
+		return h.bad("no such header")
+	}
+	return h.bad("it goes with %s; in a JSON envelope the field is %s", TypeMessage, field)
+}
+
+func (h natsHeader) bad(format string, args ...any) *EnvelopeError {
+	return badHeader(h.name, format, args...)
+}
+
+// decodeMessage reads the raw form: a mail, and NATS headers in place of the
+// fields that JSON would have.
+func decodeMessage(options []natsHeader, body []byte) (*Envelope, error) {
+	e := &Envelope{Raw: body}
+	seen := make(map[string]string, len(options))
+	for _, h := range options {
+		low := strings.ToLower(h.name)
+		if other, twice := seen[low]; twice && low != "mail-to" && low != "mail-tag" {
+			return nil, h.bad("given twice, as %s too", Cut(other, 64))
+		}
+		seen[low] = h.name
+		if err := e.setOption(low, h); err != nil {
+			return nil, err
+		}
+	}
+	if len(body) == 0 {
+		return nil, badField("message", "the body is empty: with Content-Type %s it is the mail itself", TypeMessage)
+	}
+	return e, e.adopt("message")
+}
+
+// setOption takes one header of the raw form.
+func (e *Envelope) setOption(low string, h natsHeader) error {
+	switch low {
+	case "mail-to":
+		return e.addRecipients(h)
+	case "mail-tag":
+		for _, v := range h.values {
+			if err := validateTag(v); err != nil {
+				return h.bad("%v", err)
+			}
+		}
+		if e.Tags = append(e.Tags, h.values...); len(e.Tags) > maxTags {
+			return h.bad("given %d times, at most %d are allowed", len(e.Tags), maxTags)
+		}
+		return nil
+	}
+	if len(h.values) != 1 {
+		return h.bad("given %d times", len(h.values))
+	}
+	if err := e.setSingle(low, h, h.values[0]); err != nil {
+		return h.bad("%v", err)
+	}
+	return nil
+}
+
+// setSingle takes a header that may be given once.
+func (e *Envelope) setSingle(low string, h natsHeader, v string) (err error) {
+	switch low {
+	case "mail-id":
+		e.ID, err = v, ValidateID(v)
+		if v == "" {
+			err = errors.New("it is empty: leave it out")
+		}
+	case "mail-from":
+		return e.setSender(v)
+	case "mail-send-at":
+		e.SendAt, err = parseTime(v)
+	case "mail-expires-at":
+		if e.ExpiresAt, err = parseTime(v); err == nil {
+			err = e.checkExpiry()
+		}
+	case "mail-relay":
+		e.Relay, err = v, validateRelay(v)
+	case "mail-max-attempts":
+		if e.MaxAttempts, err = strconv.Atoi(v); err != nil {
+			return fmt.Errorf("%q is not a whole number", Cut(v, 40))
+		}
+		err = validateMaxAttempts(e.MaxAttempts)
+	default:
+		return e.setMeta(h.name, v)
+	}
+	return err
+}
+
+// setSender takes Mail-From; empty is the null path.
+func (e *Envelope) setSender(v string) error {
+	if v == "" {
+		e.path().MailFrom = &v
+		return nil
+	}
+	a, err := parseValid(v)
+	e.path().MailFrom = &a
+	return err
+}
+
+func (e *Envelope) addRecipients(h natsHeader) error {
+	for i, v := range h.values {
+		a, err := parseValid(v)
+		if err != nil {
+			if len(h.values) > 1 {
+				h.name += "[" + strconv.Itoa(i) + "]"
+			}
+			return h.bad("%v", err)
+		}
+		e.path().RcptTo = append(e.path().RcptTo, a)
+	}
+	return nil
+}
+
+func (e *Envelope) setMeta(name, v string) error {
+	if !HasPrefixFold(name, HeaderMeta) || len(name) == len(HeaderMeta) {
+		return errors.New("no such header: Mail-Id, Mail-From, Mail-To, Mail-Send-At, Mail-Expires-At, Mail-Relay, Mail-Max-Attempts, Mail-Tag and Mail-Meta-<Key> are known")
+	}
+	if e.Metadata == nil {
+		e.Metadata = make(map[string]string)
+	}
+	key := name[len(HeaderMeta):]
+	e.Metadata[key] = v
+	if len(e.Metadata) > maxMetadata {
+		return fmt.Errorf("entry %d of metadata: at most %d are allowed", len(e.Metadata), maxMetadata)
+	}
+	return validateMeta(key, v)
+}
+
+func (e *Envelope) path() *Path {
+	if e.Envelope == nil {
+		e.Envelope = new(Path)
+	}
+	return e.Envelope
+}
+
+// parseValid reads an address as JSON has it in a string, and gives the
+// addr-spec.
+func parseValid(s string) (string, error) {
+	a, err := ParseAddress(s)
+	if err == nil {
+		err = a.Validate()
+	}
+	return a.Email, err
+}
+
+// rfc3339 is the form alone: package time takes 3:04 and a comma too.
+var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
+// parseTime reads RFC 3339, and nothing that a schedule could not hold.
+func parseTime(s string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil || !rfc3339.MatchString(s) {
+		return t, fmt.Errorf("%q is not a time as in RFC 3339, like 2030-01-02T15:04:05Z", Cut(s, 40))
+	}
+	return t, validateTime(t)
+}
+
+func validateTime(t time.Time) error {
+	if !t.Before(lastTime) || t.UTC().Year() < 1970 {
+		return fmt.Errorf("%s is not between 1970 and 2261", t.Format(time.RFC3339))
+	}
+	return nil
+}

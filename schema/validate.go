@@ -1,0 +1,250 @@
+package schema
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/mail"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Validate reports the first rule that the envelope breaks, as an
+// [*EnvelopeError]. What Decode returns has passed it; who builds an envelope
+// by hand is held to it by package compose.
+func (e *Envelope) Validate() error {
+	for _, check := range []func() error{
+		e.checkID, e.checkAddresses, e.checkRecipients, e.checkTexts, e.checkHeaders, e.checkAttachments, e.checkOptions,
+	} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CheckRelay reports a relay that no worker knows, as an [*EnvelopeError].
+// known are the names of those that there are.
+func (e *Envelope) CheckRelay(known ...string) error {
+	if e.Relay == "" || slices.Contains(known, e.Relay) {
+		return nil
+	}
+	return badField("relay", "no worker knows a relay %q: leave it out, then the mail goes by the relay there is", Cut(e.Relay, 64))
+}
+
+// ValidateID reports why s cannot be a message's id.
+func ValidateID(s string) error {
+	switch {
+	case len(s) > MaxIDBytes:
+		return fmt.Errorf("the id has %d bytes, at most %d are allowed", len(s), MaxIDBytes)
+	case !utf8.ValidString(s):
+		return errors.New("the id is not valid UTF-8")
+	case hasControl(s):
+		return errors.New("the id holds a control character or a line break")
+	case strings.TrimSpace(s) != s:
+		return errors.New("the id begins or ends with a space")
+	}
+	return nil
+}
+
+func (e *Envelope) checkID() error {
+	if err := ValidateID(e.ID); err != nil {
+		return badField("id", "%v", err)
+	}
+	return nil
+}
+
+func (e *Envelope) checkAddresses() error {
+	if e.Raw == nil || e.From != (Address{}) {
+		if err := e.From.Validate(); err != nil {
+			return badField("from", "%v", err)
+		}
+	}
+	for _, l := range []struct {
+		field string
+		list  []Address
+	}{{"to", e.To}, {"cc", e.Cc}, {"bcc", e.Bcc}, {"reply_to", e.ReplyTo}} {
+		for i, a := range l.list {
+			if err := a.Validate(); err != nil {
+				return badField(fmt.Sprintf("%s[%d]", l.field, i), "%v", err)
+			}
+		}
+	}
+	if e.Envelope == nil {
+		return nil
+	}
+	if f := e.Envelope.MailFrom; f != nil && *f != "" {
+		if err := ValidateAddrSpec(*f); err != nil {
+			return badField("envelope.mail_from", "%v", err)
+		}
+	}
+	for i, a := range e.Envelope.RcptTo {
+		if err := ValidateAddrSpec(a); err != nil {
+			return badField(fmt.Sprintf("envelope.rcpt_to[%d]", i), "%v", err)
+		}
+	}
+	return nil
+}
+
+func (e *Envelope) checkRecipients() error {
+	switch n := e.recipientCount(); {
+	case n == 0:
+		return badField("to", "no recipient: name one in to, cc, bcc or envelope.rcpt_to")
+	case n > MaxRecipients:
+		return badField("to", "%d recipients, at most %d are allowed", n, MaxRecipients)
+	}
+	return nil
+}
+
+func (e *Envelope) checkTexts() error {
+	if err := validateLine(e.Subject, maxSubject); err != nil {
+		return badField("subject", "%v", err)
+	}
+	if e.Text == nil && e.HTML == nil && e.Raw == nil {
+		return badField("text", "missing: a mail has a text or html, be it empty")
+	}
+	for field, s := range map[string]*string{"text": e.Text, "html": e.HTML} {
+		if s != nil && strings.IndexByte(*s, 0) >= 0 {
+			return badField(field, "holds a NUL")
+		}
+	}
+	return nil
+}
+
+// checkOptions holds what says how to send to its rules.
+func (e *Envelope) checkOptions() error {
+	if len(e.Tags) > maxTags {
+		return badField("tags", "%d tags, at most %d are allowed", len(e.Tags), maxTags)
+	}
+	for i, t := range e.Tags {
+		if err := validateTag(t); err != nil {
+			return badField(fmt.Sprintf("tags[%d]", i), "%v", err)
+		}
+	}
+	if len(e.Metadata) > maxMetadata {
+		return badField("metadata", "%d entries, at most %d are allowed", len(e.Metadata), maxMetadata)
+	}
+	for _, k := range slices.Sorted(maps.Keys(e.Metadata)) {
+		if err := validateMeta(k, e.Metadata[k]); err != nil {
+			return badField("metadata."+Sentence(k, 64), "%v", err)
+		}
+	}
+	for _, t := range []struct {
+		field string
+		time  time.Time
+	}{{"send_at", e.SendAt}, {"expires_at", e.ExpiresAt}} {
+		if !t.time.IsZero() {
+			if err := validateTime(t.time); err != nil {
+				return badField(t.field, "%v", err)
+			}
+		}
+	}
+	if err := e.checkExpiry(); err != nil {
+		return badField("expires_at", "%v", err)
+	}
+	if e.MaxAttempts != 0 {
+		if err := validateMaxAttempts(e.MaxAttempts); err != nil {
+			return badField("max_attempts", "%v", err)
+		}
+	}
+	return nil
+}
+
+func (e *Envelope) checkExpiry() error {
+	if !e.ExpiresAt.IsZero() && e.ExpiresAt.Before(e.SendAt) {
+		return errors.New("it lies before the time to send")
+	}
+	return nil
+}
+
+// reservedHeaders are set from the envelope's own fields, or by the relay.
+var reservedHeaders = []string{"from", "to", "cc", "bcc", "sender", "return-path", "received", "mime-version", "subject", "reply-to"}
+
+func (e *Envelope) checkHeaders() error {
+	if len(e.Headers) > maxHeaders {
+		return badField("headers", "%d headers, at most %d are allowed", len(e.Headers), maxHeaders)
+	}
+	seen := make(map[string]bool, len(e.Headers))
+	for _, name := range slices.Sorted(maps.Keys(e.Headers)) {
+		low := strings.ToLower(name)
+		err := validateHeader(name, low, e.Headers[name])
+		if err == nil && seen[low] {
+			err = errors.New("given twice, in different case")
+		}
+		if err != nil {
+			return badField("headers."+Sentence(name, 64), "%v", err)
+		}
+		seen[low] = true
+	}
+	return nil
+}
+
+func validateHeader(name, low, value string) error {
+	switch {
+	case !validFieldName(name):
+		return errors.New("not a header field's name (RFC 5322 section 3.6.8)")
+	case slices.Contains(reservedHeaders, low), strings.HasPrefix(low, "content-"):
+		return errors.New("set by the envelope's own fields")
+	case low == "message-id" && value != "" && !msgID.MatchString(value):
+		return fmt.Errorf("%q is not a message id like <left@right> (RFC 5322 section 3.6.4)", Cut(value, 80))
+	case low == "date" && value != "" && !validDate(value):
+		return fmt.Errorf("%q is not a date like \"Mon, 02 Jan 2006 15:04:05 +0000\" (RFC 5322 section 3.3)", Cut(value, 80))
+	}
+	return validateLine(value, maxHeaderValue)
+}
+
+// msgID is RFC 5322 section 3.6.4, without its obsolete forms, and short enough
+// to stand on a line.
+var msgID = regexp.MustCompile("^<[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,450}@(?:[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,440}|\\[[!-Z^-~]{0,440}\\])>$")
+
+func validDate(s string) bool {
+	_, err := mail.ParseDate(s)
+	return err == nil && len(s) <= 76 && strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) < 0
+}
+
+// validFieldName holds to RFC 5322 section 3.6.8: printable ASCII without a colon.
+func validFieldName(s string) bool {
+	if s == "" || len(s) > 64 {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f || s[i] == ':' {
+			return false
+		}
+	}
+	return true
+}
+
+// validateLine holds a string that people read to one line of at most most
+// characters.
+func validateLine(s string, most int) error {
+	if !utf8.ValidString(s) {
+		return errors.New("is not valid UTF-8")
+	}
+	if hasControl(s) {
+		return errors.New("holds a control character or a line break")
+	}
+	if n := utf8.RuneCountInString(s); n > most {
+		return fmt.Errorf("has %d characters, at most %d are allowed", n, most)
+	}
+	return nil
+}
+
+func validateTag(s string) error { return validateLine(s, maxTag) }
+
+func validateMeta(k, v string) error {
+	switch {
+	case k == "":
+		return errors.New("the key is empty")
+	case strings.IndexByte(v, 0) >= 0:
+		return errors.New("holds a NUL")
+	case !utf8.ValidString(v):
+		return errors.New("is not valid UTF-8")
+	case utf8.RuneCountInString(v) > maxMetaValue:
+		return fmt.Errorf("has %d characters, at most %d are allowed", utf8.RuneCountInString(v), maxMetaValue)
+	}
+	return validateLine(k, maxMetaKey)
+}
