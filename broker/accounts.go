@@ -24,7 +24,8 @@ const (
 //
 // In their own account producers still share the subscriptions to _INBOX.>:
 // one can see the acknowledgements of another, which hold a stream's name and
-// a sequence, but can send it none.
+// a sequence, and by a reply subject can have one for a mail of its own sent
+// there. Producers that do not trust each other need accounts of their own.
 func configureAccounts(opts *server.Options, lanes []schema.Lane, operator, producer string, open bool) error {
 	var exports, imports []string
 	for _, l := range lanes {

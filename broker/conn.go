@@ -73,7 +73,9 @@ func (c *Conn) options(ctx context.Context, role Role) []nats.Option {
 		nats.MaxPingsOutstanding(2),
 		nats.DrainTimeout(drainTimeout),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			c.log.Warn("connection to the broker lost", "error", err)
+			if err != nil { // none where we closed it
+				c.log.Warn("connection to the broker lost", "error", err)
+			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			c.back.Store(time.Now().UnixNano())

@@ -122,7 +122,10 @@ func (c *Consumer) addSingle(ctx context.Context, h *hand, last *schema.Record, 
 			rec.Line, rec.Hop = line.Rcpt, last.Hop+1
 		} else {
 			rec = clone(rec)
-			letter, was = rec.Hop+1, rec.Find(x.Index).State
+			letter = rec.Hop + 1
+			if y := rec.Find(x.Index); y != nil { // nobody is named where the envelope was not read
+				was = y.State
+			}
 		}
 		if was == schema.StateDelivered {
 			return nil

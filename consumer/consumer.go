@@ -86,6 +86,7 @@ type Consumer struct {
 	Parts
 	cfg     Config
 	policy  Policy
+	sources []*source
 	slots   *slots
 	leases  *leases
 	gate    *gate
@@ -115,7 +116,8 @@ var errDrained = errors.New("the time to drain is over")
 // Run takes messages until ctx ends, then lets what is in hand end within
 // Config.Drain, and hands back the rest.
 func (c *Consumer) Run(ctx context.Context) error {
-	sources, err := c.open(ctx)
+	var err error
+	c.sources, err = c.open(ctx)
 	if ctx.Err() != nil {
 		return nil // told to stop before it had begun
 	}
@@ -130,7 +132,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	var background, takers sync.WaitGroup
 	background.Go(func() { c.leases.renew(settling) })
 	background.Go(func() { c.gate.watch(ctx, c.log) })
-	for _, s := range sources {
+	for _, s := range c.sources {
 		background.Go(func() { c.sweep(ctx, settling, s) })
 		for range c.cfg.Slots {
 			takers.Go(func() { c.takeFrom(ctx, work, settling, s) })

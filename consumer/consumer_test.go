@@ -34,6 +34,8 @@ type books struct {
 	told     map[string][]schema.Class
 	accepted map[string]int
 	down     bool
+	// words, where set, are what the relay says on acceptance.
+	words func(address string) string
 	// hold, where set, is called in each transaction before the answer.
 	hold func(m schema.Message)
 }
@@ -99,6 +101,8 @@ func (b *books) answer(addr string) schema.Outcome {
 	switch {
 	case local == "lost" && before == 0:
 		return schema.Outcome{Class: schema.Uncertain, Stage: schema.StageDot, Reply: "no reply"}
+	case n == 0 && b.words != nil:
+		return schema.Outcome{Class: schema.Delivered, Stage: schema.StageDot, Code: 250, Reply: b.words(addr)}
 	case n == 0, n == 2 && before >= times:
 		return schema.Outcome{Class: schema.Delivered, Stage: schema.StageDot, Code: 250, Enhanced: "2.0.0", Reply: "queued as Q1", QueueID: "Q1"}
 	case code == 421:

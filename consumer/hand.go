@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -78,14 +79,17 @@ func (h *hand) identify(lane schema.Lane) error {
 	return nil
 }
 
-// msgID is the producer's Nats-Msg-Id: header names are compared without case.
-func (h *hand) msgID() string {
+// msgID is the producer's Nats-Msg-Id: header names are compared without case,
+// and of several the first in the order of their spelling counts, so that every
+// reader finds the same.
+func (h *hand) msgID() (id string) {
+	found := ""
 	for name, v := range h.header {
-		if len(v) > 0 && len(name) == len(schema.HeaderMsgID) && schema.HasPrefixFold(name, schema.HeaderMsgID) {
-			return v[0]
+		if len(v) > 0 && strings.EqualFold(name, schema.HeaderMsgID) && (found == "" || name < found) {
+			found, id = name, v[0]
 		}
 	}
-	return ""
+	return id
 }
 
 // read decodes the body and composes the message; what is wrong is in h.bad.
@@ -184,7 +188,7 @@ func (h *hand) standing(now time.Time, n int, jitter float64) Standing {
 func (h *hand) draft(now time.Time) *schema.Record {
 	if h.seen != nil && h.seen.Hop == h.own.Hop {
 		r := clone(h.seen)
-		r.Event = ""
+		r.Event, r.Delivery = "", h.delivered
 		return r
 	}
 	l := h.own.Line
@@ -192,7 +196,7 @@ func (h *hand) draft(now time.Time) *schema.Record {
 		V: schema.RecordVersion, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Line: l.Rcpt, Hop: h.own.Hop,
 		At: now.UTC(), Enqueued: h.own.Enqueued.UTC(), Size: int64(len(h.body)),
 		Attempts: append([]schema.Attempt(nil), h.own.Log...), Counted: h.own.Attempts,
-		Replays: h.own.Replays, Replayed: h.own.Replayed, DeadSeq: h.own.DeadSeq,
+		Replays: h.own.Replays, Replayed: h.own.Replayed, DeadSeq: h.own.DeadSeq, Delivery: h.delivered,
 	}
 	if h.envelope != nil {
 		r.From, r.Subject, r.Tags = h.envelope.ReversePath(), schema.Cut(h.envelope.Subject, 256), h.envelope.Tags

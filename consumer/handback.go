@@ -33,7 +33,8 @@ func (c *Consumer) handBack(ctx context.Context, h *hand, rec *schema.Record, wh
 		}
 		return nil
 	}
-	if len(rec.Attempts) > began && progress(rec, h.seen) {
+	if len(rec.Attempts) > began && progress(rec, h.seen) || h.handedBackOften() {
+		// The record also says that this delivery ended without a crash.
 		rec.Event = schema.EventDelayed
 		if err := c.record(ctx, h, rec); err != nil {
 			return err

@@ -49,6 +49,20 @@ func newLeases(nc *nats.Conn, link Link, wait time.Duration) *leases {
 	return &leases{nc: nc, link: link, wait: wait, held: make(map[*lease]struct{}), pulse: time.Now()}
 }
 
+// adopt goes by another AckWait from now on: it may be changed at the broker
+// while workers run.
+func (s *leases) adopt(wait time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wait = wait
+}
+
+func (s *leases) ackWait() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.wait
+}
+
 func (s *leases) hold(m settler) *lease {
 	l := &lease{set: s, msg: m, epoch: s.link.Epoch(), renewed: time.Now()}
 	s.mu.Lock()
@@ -93,14 +107,7 @@ func since(now, then time.Time) time.Duration {
 
 // renew keeps the leases until ctx ends.
 func (s *leases) renew(ctx context.Context) {
-	beat := time.NewTicker(s.wait / 12)
-	defer beat.Stop()
-	for n := 0; ; n++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-beat.C:
-		}
+	for n := 0; sleep(ctx, s.ackWait()/12) == nil; n++ {
 		s.mu.Lock()
 		s.feel(time.Now())
 		s.mu.Unlock()
@@ -127,7 +134,7 @@ func (s *leases) renewAll(ctx context.Context) {
 		}
 	}
 	// Only what the broker has read counts as renewed.
-	ctx, cancel := context.WithTimeout(ctx, s.wait/6)
+	ctx, cancel := context.WithTimeout(ctx, s.ackWait()/6)
 	defer cancel()
 	if s.nc.FlushWithContext(ctx) != nil {
 		return

@@ -61,7 +61,9 @@ func newPuller(nc *nats.Conn, leases *leases, stream, consumer string) (*puller,
 
 // arrive runs as soon as something comes from the broker.
 func (p *puller) arrive(m *nats.Msg) {
-	if m.Header.Get("Status") != "" {
+	if m.Reply == "" {
+		// The broker's own words have no reply subject, and a producer may set
+		// any header.
 		select {
 		case p.status <- m:
 		default: // the next one says the same

@@ -83,8 +83,7 @@ func (c *Consumer) record(ctx context.Context, h *hand, rec *schema.Record) erro
 			if err := c.overtaken(ctx, h, rec); err != nil {
 				return err
 			}
-		case errors.Is(err, schema.ErrTooLarge) && len(rec.Attempts) > 1:
-			rec.Attempts = rec.Attempts[len(rec.Attempts)-1:]
+		case errors.Is(err, schema.ErrTooLarge) && rec.Shorten():
 		case errors.Is(err, schema.ErrFull) && rec.Whole == schema.StateDelivered && h.own.DeadSeq == 0:
 			// A lost line of the log is better than a mail that is sent for ever.
 			c.gate.full()

@@ -33,7 +33,9 @@ func (c *Consumer) settle(work, settling context.Context, lane schema.Lane, h *h
 		return c.buryUnread(settling, h, schema.ReasonBadEnvelope, err.Error())
 	}
 	if h.delivered >= crashLoop {
-		return c.settleCrashLoop(settling, lane, h)
+		if settled, err := c.settleCrashLoop(settling, lane, h); settled || err != nil {
+			return err
+		}
 	}
 	if err := h.read(lane); err != nil {
 		return err
@@ -166,20 +168,27 @@ func deadEvent(r schema.Reason) schema.Event {
 }
 
 // settleCrashLoop goes on from a record, where a worker came so far before it
-// died; else the message is buried as it lies.
-func (c *Consumer) settleCrashLoop(ctx context.Context, lane schema.Lane, h *hand) error {
+// died; else the message is buried as it lies. False where it is no crash loop
+// after all: a hand has recorded since that it only had to let go.
+func (c *Consumer) settleCrashLoop(ctx context.Context, lane schema.Lane, h *hand) (settled bool, err error) {
 	done, err := c.lookUnread(ctx, lane, h)
-	if err != nil {
-		return err
+	switch {
+	case err != nil:
+		return false, err
+	case done != nil:
+		return true, c.finish(ctx, h, done, true)
+	case h.seen != nil && h.seen.Hop > h.own.Hop:
+		return true, c.ack(ctx, h)
 	}
-	if done != nil {
-		return c.finish(ctx, h, done, true)
+	n := h.delivered
+	if h.seen != nil && h.seen.Hop == h.own.Hop {
+		n -= h.seen.Delivery
 	}
-	if h.seen != nil && h.seen.Hop > h.own.Hop {
-		return c.ack(ctx, h)
+	if n < crashLoop {
+		return false, nil
 	}
-	return c.buryUnread(ctx, h, schema.ReasonCrashLoop,
-		fmt.Sprintf("delivered %d times without a record: it may kill workers, so it was not read", h.delivered))
+	return true, c.buryUnread(ctx, h, schema.ReasonCrashLoop,
+		fmt.Sprintf("delivered %d times without a record: it may kill workers, so it was not read", n))
 }
 
 // buryUnread buries a message whose body nobody reads.

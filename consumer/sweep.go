@@ -25,6 +25,7 @@ func (c *Consumer) sweepOnce(ctx, settling context.Context, s *source) error {
 	if err != nil {
 		return nil //nolint:nilerr // the taker reports a consumer or a broker that is gone
 	}
+	c.adoptAckWait(s, info.Config.AckWait)
 	seq := uint64(1)
 	for {
 		m, err := c.Store.Next(ctx, s.stream, s.filter, seq, time.Time{})
@@ -39,6 +40,20 @@ func (c *Consumer) sweepOnce(ctx, settling context.Context, s *source) error {
 		c.metrics.stranded.Inc()
 		h := &hand{stream: s.stream, subject: m.Subject, seq: m.Sequence, stored: m.Time, header: m.Header, body: m.Data}
 		c.settleSafely(ctx, settling, s.lane, h)
+	}
+}
+
+// adoptAckWait goes by the shortest AckWait of all consumers as they stand now.
+func (c *Consumer) adoptAckWait(s *source, wait time.Duration) {
+	s.ackWait.Store(int64(wait))
+	for _, other := range c.sources {
+		if w := time.Duration(other.ackWait.Load()); w > 0 {
+			wait = min(wait, w)
+		}
+	}
+	if old := c.leases.ackWait(); wait != old {
+		c.log.Info("ACK_WAIT was changed at the broker", "from", old, "to", wait)
+		c.leases.adopt(wait)
 	}
 }
 

@@ -24,6 +24,8 @@ type source struct {
 	// found first and the message pulled into it; else the pull waits at the
 	// broker, so that a message is taken the moment it comes.
 	busy atomic.Bool
+	// ackWait is the consumer's as last seen, in nanoseconds; 0 before that.
+	ackWait atomic.Int64
 }
 
 // pullFor is how long a place is kept for a message that another worker took.

@@ -38,13 +38,26 @@ func (g *Graveyard) All(ctx context.Context, f Filter) iter.Seq2[*Found, error] 
 	return g.each(ctx, f.subject(), f)
 }
 
-// ByID yields the letters of that id, or of that origin.
+// ByID yields the letters of that id and of that origin.
 func (g *Graveyard) ByID(ctx context.Context, id string) iter.Seq2[*Found, error] {
-	subject := "mail.dead.*." + schema.Token(id) + ".>"
-	if ns, seq, ok := strings.Cut(id, "-"); ok && digits(ns) && digits(seq) && len(ns) > 15 {
-		subject = "mail.dead.*.*." + id + ".*"
+	return func(yield func(*Found, error) bool) {
+		for l, err := range g.each(ctx, "mail.dead.*."+schema.Token(id)+".>", Filter{}) {
+			if !yield(l, err) {
+				return
+			}
+		}
+		if ns, seq, ok := strings.Cut(id, "-"); !ok || !digits(ns) || !digits(seq) {
+			return
+		}
+		for l, err := range g.each(ctx, "mail.dead.*.*."+id+".*", Filter{}) {
+			if err == nil && l.Line.ID == id {
+				continue // found by its id already
+			}
+			if !yield(l, err) {
+				return
+			}
+		}
 	}
-	return g.each(ctx, subject, Filter{})
 }
 
 func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }

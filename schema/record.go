@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Event names what happened to a line.
@@ -100,6 +101,10 @@ type Record struct {
 	DeadSeq uint64 `json:"dead_seq,omitempty"`
 	// Error is the sentence of the dead letter, where no reply says it.
 	Error string `json:"error,omitempty"`
+	// Delivery counts the deliveries of the message by the broker up to this
+	// record, where some of its recipients are open still: a crash loop is one of
+	// deliveries without a record.
+	Delivery int `json:"delivery,omitempty"`
 }
 
 // RecipientRecord is where a recipient stands.
@@ -185,11 +190,34 @@ func DecodeRecord(b []byte) (*Record, error) {
 
 // Encode writes the record as JSON.
 func (r *Record) Encode() ([]byte, error) {
-	b, err := json.Marshal(r)
+	// Whatever slipped in, a record has to be written: a mail without one is sent
+	// again and again.
+	b, err := json.Marshal(r, jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		return nil, fmt.Errorf("write record of %s: %w", r.ID, err)
 	}
 	return b, nil
+}
+
+// shortReply is what is left of a reply, in bytes, where a record is too large.
+const shortReply = 40
+
+// Shorten leaves out what matters least to a record that is too large for the
+// broker; false where nothing is left that could be. Recipients, their states
+// and the count of attempts stay.
+func (r *Record) Shorten() bool {
+	if n := len(r.Attempts); n > 0 {
+		r.Attempts = r.Attempts[n-min(n-1, 1):]
+		return true
+	}
+	r.Subject, r.Tags = "", nil
+	cut := false
+	for i := range r.Recipients {
+		x := &r.Recipients[i]
+		cut = cut || len(x.Reply) > shortReply || x.QueueID != ""
+		x.Reply, x.QueueID = Cut(x.Reply, shortReply), ""
+	}
+	return cut
 }
 
 // Has reports whether any recipient is in that state.

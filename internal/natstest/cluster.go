@@ -132,5 +132,11 @@ func (c *Cluster) provision(t testing.TB, lanes []schema.Lane) {
 // Connect opens a connection, closed at the end of the test.
 func (c *Cluster) Connect(t testing.TB, role broker.Role) *broker.Conn {
 	t.Helper()
-	return connect(t, c.Config, role, discard)
+	return Dial(t, c.Config, role)
+}
+
+// Dial connects to the broker of a configuration, until the end of the test.
+func Dial(t testing.TB, cfg broker.Config, role broker.Role) *broker.Conn {
+	t.Helper()
+	return connect(t, cfg, role, discard)
 }

@@ -1,0 +1,173 @@
+package consumer
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/schema"
+)
+
+// TestStatusHeader: a producer's header that looks like the broker's own word
+// neither keeps its mail from being taken nor makes a taker wait or end.
+func TestStatusHeader(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	nc := b.broker.Producer(t)
+	for i, status := range []string{"100", "408", "409", "400", "503", "shipped"} {
+		m := &nats.Msg{
+			Subject: lane.SendSubject(), Header: nats.Header{"Status": {status}, "Description": {"Consumer Deleted"}},
+			Data: fmt.Appendf(nil, `{"id":"s%d","from":"a@example.com","to":["ann@example.net"],"text":"hi"}`, i),
+		}
+		if _, err := nc.RequestMsgWithContext(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.publish("neighbour", "ann@example.net")
+	began := time.Now()
+	b.work(nil)
+	b.settled()
+	if took := time.Since(began); took > silence {
+		t.Errorf("settled only after %s", took)
+	}
+	for i := range 6 {
+		b.accepted(fmt.Sprintf("s%d", i), map[string]int{"ann@example.net": 1})
+	}
+	b.accepted("neighbour", map[string]int{"ann@example.net": 1})
+}
+
+// TestTwoMsgIDs: of two spellings of Nats-Msg-Id every reader takes the same, so
+// that a redelivery finds the record of the first.
+func TestTwoMsgIDs(t *testing.T) {
+	t.Parallel()
+	h := &hand{header: nats.Header{"nats-msg-id": {"B"}, "Nats-Msg-Id": {"A"}, "NATS-MSG-ID": {"C"}}}
+	for range 50 {
+		if id := h.msgID(); id != "C" {
+			t.Fatalf("the id is %q", id)
+		}
+	}
+}
+
+// TestRecordTooLarge: a record that exceeds what the broker takes is shortened,
+// never given up: without one a mail is sent again and again.
+func TestRecordTooLarge(t *testing.T) {
+	t.Parallel()
+	running <- struct{}{}
+	t.Cleanup(func() { <-running })
+	cfg := broker.DefaultConfig()
+	cfg.URL = natstest.StartServer(t, func(o *server.Options) { o.MaxPayload = 1 << 20 })
+	cfg.DataDir, cfg.AckWait = t.TempDir(), 2*time.Second
+	b := benchOn(t, func(t testing.TB, role broker.Role) *broker.Conn { return natstest.Dial(t, cfg, role) })
+	if _, err := broker.Provision(t.Context(), b.conn, []schema.Lane{lane}, cfg); err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat(`"`, schema.MaxReply) // two bytes each in JSON
+	b.books.words = func(address string) string { return address[50:56] + long }
+	to := make([]string, 1000)
+	want := map[string]int{}
+	for i := range to {
+		to[i] = fmt.Sprintf("%s%d@%s.%s.example", strings.Repeat("r", 50), i, strings.Repeat("a", 60), strings.Repeat("b", 60))
+		want[to[i]] = 1
+	}
+	b.cfg.RecipientsPerTransaction = len(to)
+	b.publish("m", to...)
+	b.work(nil)
+	b.settled()
+	b.accepted("m", want)
+}
+
+// TestFlapping: a connection that is lost in each transaction makes deliveries
+// without end. No worker died of the message, and it is not buried for it.
+func TestFlapping(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	parts, conn := b.parts(nil)
+	var flaps atomic.Int64
+	b.books.hold = func(schema.Message) {
+		if flaps.Add(1) <= crashLoop+4 {
+			_ = conn.NC().ForceReconnect()
+			b.eventually("the connection is lost", func() bool { return conn.Epoch() >= flaps.Load() })
+		}
+	}
+	b.run(parts, nil)
+	b.publish("m", "ann@example.net")
+	b.settled()
+	b.accepted("m", map[string]int{"ann@example.net": 1})
+	if dead := b.dead(); len(dead) > 0 {
+		t.Errorf("dead: %+v", dead[0].Letter)
+	}
+	if flaps.Load() <= crashLoop+4 {
+		t.Errorf("the connection was lost %d times only", flaps.Load())
+	}
+}
+
+// TestAckWaitChanges: a worker goes by another AckWait soon after it was changed
+// at the broker, so that leases are renewed in time.
+func TestAckWaitChanges(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.idle()
+	sources, err := w.open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.sources = sources
+	for _, s := range sources {
+		if err := w.sweepOnce(t.Context(), t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := w.leases.ackWait(); got != 2*time.Second {
+		t.Errorf("it goes by %s, want what stands at the broker", got)
+	}
+}
+
+// TestLetterByIDThatLooksLikeAnOrigin is found by either.
+func TestLetterByIDThatLooksLikeAnOrigin(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.work(nil)
+	const id = "20261125123456789-42"
+	b.publish(id, "550@example.net")
+	b.settled()
+	for _, name := range []string{id, b.dead()[0].Line.Origin} {
+		n := 0
+		for _, err := range b.yard.ByID(t.Context(), name) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		if n != 1 {
+			t.Errorf("%d letters by %s, want 1", n, name)
+		}
+	}
+}
+
+// TestUnreadableTextIsRecorded: text that is not UTF-8 may reach a record only by
+// a mistake of ours, and even then the record has to be written.
+func TestUnreadableTextIsRecorded(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.idle()
+	b.publish("m", "ann@example.net")
+	h := b.pullFresh(w)
+	if err := w.identify(t, h); err != nil {
+		t.Fatal(err)
+	}
+	rec := ghostRecord(h)
+	rec.Subject = "\xff\xfe"
+	if _, err := w.Journal.Set(t.Context(), rec, 0, false); err != nil {
+		t.Error(err)
+	}
+	if got := b.record(h.own.Line); got == nil || got.Subject == "" {
+		t.Errorf("record: %+v", got)
+	}
+}
