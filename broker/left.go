@@ -49,6 +49,13 @@ func MailLeft(ctx context.Context, cfg Config, log *slog.Logger) (n uint64, err 
 	return n, nil
 }
 
+// laneOfStream is the lane of a stream of undelivered mail, in capitals.
+func laneOfStream(name string) string {
+	var none schema.Lane
+	name = strings.TrimPrefix(name, none.SendStream())
+	return strings.TrimPrefix(name, none.LaterStream())
+}
+
 // isLaneStream tells streams of undelivered mail from records and logs.
 func isLaneStream(name string) bool {
 	var none schema.Lane

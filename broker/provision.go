@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -37,6 +40,9 @@ func Provision(ctx context.Context, c *Conn, lanes []schema.Lane, cfg Config) (w
 				return nil, err
 			}
 		}
+	}
+	if err := p.forgotten(ctx, lanes); err != nil {
+		return nil, err
 	}
 	if len(p.differs) > 0 {
 		return nil, fmt.Errorf("PROVISION=verify: the broker is not as it must be; set PROVISION=apply once: %w", errors.Join(p.differs...))
@@ -93,6 +99,32 @@ func (p *provisioner) streams(ctx context.Context, lanes []schema.Lane, info *je
 		if err := p.stream(ctx, want); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// forgotten warns of mail in lanes that are not among ours: nobody with these
+// LANES sends it. Whoever only verifies may not list streams.
+func (p *provisioner) forgotten(ctx context.Context, lanes []schema.Lane) error {
+	if p.verify() {
+		return nil
+	}
+	ours := make(map[string]bool)
+	for _, l := range lanes {
+		ours[l.SendStream()], ours[l.LaterStream()] = true, true
+	}
+	left := make(map[string]uint64)
+	all := p.c.js.ListStreams(ctx)
+	for s := range all.Info() {
+		if name := s.Config.Name; isLaneStream(name) && !ours[name] && s.State.Msgs > 0 {
+			left[strings.ToLower(laneOfStream(name))] += s.State.Msgs
+		}
+	}
+	if err := all.Err(); err != nil {
+		return fmt.Errorf("list streams: %w", refused(err))
+	}
+	for _, lane := range slices.Sorted(maps.Keys(left)) {
+		p.warn(fmt.Sprintf("lane %s holds %d messages and is not among LANES: no worker with these LANES sends them; add it until it is empty", lane, left[lane]))
 	}
 	return nil
 }

@@ -357,3 +357,18 @@ func TestThreeReplicas(t *testing.T) {
 		}
 	}
 }
+
+func TestMailInALaneThatWasTakenOut(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, normal, bulk)
+	if _, err := b.Conn.Publish(within(t), bulk, "", nil, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	warnings, err := broker.Provision(within(t), b.Conn, []schema.Lane{normal}, b.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all := strings.Join(warnings, "\n"); !strings.Contains(all, "lane bulk holds 1 messages and is not among LANES") {
+		t.Errorf("warnings: %s", all)
+	}
+}

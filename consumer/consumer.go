@@ -92,6 +92,8 @@ type Consumer struct {
 	gate    *gate
 	log     *slog.Logger
 	metrics *metrics
+	hurry   chan struct{}
+	once    sync.Once
 }
 
 // New is a consumer; Run starts it.
@@ -102,6 +104,7 @@ func New(cfg Config, p Parts) *Consumer {
 		slots:   newSlots(cfg.Slots, cfg.Lanes),
 		leases:  newLeases(p.NATS, p.Link, cfg.AckWait),
 		metrics: newMetrics(p.Metrics),
+		hurry:   make(chan struct{}),
 	}
 	c.gate = &gate{relay: p.Relay, link: p.Link, room: p.Room}
 	return c
@@ -139,15 +142,29 @@ func (c *Consumer) Run(ctx context.Context) error {
 		}
 	}
 	<-ctx.Done()
-	overtime := time.AfterFunc(c.cfg.Drain, func() { stopWork(errDrained) })
+	overtime := time.NewTimer(c.cfg.Drain)
 	defer overtime.Stop()
-	late := time.AfterFunc(c.cfg.Drain+afterWork, stopSettling)
-	defer late.Stop()
+	background.Go(func() {
+		select {
+		case <-overtime.C:
+		case <-c.hurry:
+		case <-settling.Done():
+			return
+		}
+		stopWork(errDrained)
+		if sleep(settling, afterWork) == nil {
+			stopSettling()
+		}
+	})
 	takers.Wait()
 	stopSettling()
 	background.Wait()
 	return nil
 }
+
+// Hurry ends the draining of a Run that was told to stop: what is in hand is
+// handed back, unless its final dot has been sent.
+func (c *Consumer) Hurry() { c.once.Do(func() { close(c.hurry) }) }
 
 // open finds the durable consumers.
 func (c *Consumer) open(ctx context.Context) ([]*source, error) {

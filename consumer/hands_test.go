@@ -896,3 +896,31 @@ func TestDrain(t *testing.T) {
 		b.accepted(fmt.Sprintf("m%d", i), map[string]int{"ann@example.net": 1})
 	}
 }
+
+// TestHurry: a worker that is to stop at once hands back what it has in hand,
+// and another sends it.
+func TestHurry(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.cfg.Drain = time.Hour
+	parts, _ := b.parts(nil)
+	c := New(b.cfg, parts)
+	begun, release := make(chan struct{}), make(chan struct{})
+	b.books.hold = func(schema.Message) { close(begun); <-release }
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- c.Run(ctx) }()
+	b.publish("m", "ann@example.net")
+	<-begun
+	cancel()
+	c.Hurry()
+	time.AfterFunc(300*time.Millisecond, func() { close(release) }) // the relay's session is cut off
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	b.books.hold = nil
+	b.accepted("m", map[string]int{"ann@example.net": 0})
+	b.work(nil)
+	b.settled()
+	b.accepted("m", map[string]int{"ann@example.net": 1})
+}

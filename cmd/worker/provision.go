@@ -15,12 +15,12 @@ func provisionOnce(ctx context.Context, s *settings, stdout, stderr io.Writer) e
 	log := newLogger(s, true, stdout, stderr)
 	c, err := broker.Dial(ctx, s.broker, log)
 	if err != nil {
-		return err
+		return brokerError(err)
 	}
 	defer c.Close()
 	warnings, err := broker.Provision(ctx, c, s.consumer.Lanes.Names(), s.broker)
 	if err != nil {
-		return provisionError(err)
+		return brokerError(err)
 	}
 	for _, sentence := range warnings {
 		log.Warn(sentence)

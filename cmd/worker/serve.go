@@ -62,8 +62,7 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) (err erro
 	tell := &teller{w: w, out: stdout, text: text}
 	c := consumer.New(s.consumer, w.parts(tell))
 	w.admin.ready(w.conn.NC().IsConnected)
-	stopping := context.AfterFunc(ctx, func() { w.admin.ready(nil) })
-	defer stopping()
+	defer w.onStop(ctx, tell.goodbye, c.Hurry)()
 	tell.hello()
 	return c.Run(ctx)
 }
@@ -99,7 +98,7 @@ func (w *worker) startBroker(ctx context.Context) (err error) {
 			return err
 		}
 		if w.conn, err = broker.Dial(ctx, w.set.broker, w.log); err != nil {
-			return err
+			return brokerError(err)
 		}
 		w.onClose("connection to the broker", w.closeConn)
 		return nil
@@ -141,7 +140,7 @@ func (w *worker) provision(ctx context.Context) error {
 	lanes := w.set.consumer.Lanes.Names()
 	warnings, err := broker.Provision(ctx, w.conn, lanes, w.set.broker)
 	if err != nil {
-		return provisionError(err)
+		return brokerError(err)
 	}
 	for _, sentence := range warnings {
 		w.log.Warn(sentence)
@@ -160,9 +159,9 @@ func (w *worker) provision(ctx context.Context) error {
 	return nil
 }
 
-// provisionError tells a broker that is away from one that somebody has to
+// brokerError tells a broker that is away from one that somebody has to
 // change.
-func provisionError(err error) error {
+func brokerError(err error) error {
 	if errors.Is(err, schema.ErrAway) {
 		return err
 	}

@@ -111,6 +111,18 @@ Publish a mail, in another terminal:
 `, where, relay, lanes, t.w.admin.addr, next)
 }
 
+// goodbye says what a worker that is told to stop still does.
+func (t *teller) goodbye() {
+	drain := t.w.set.consumer.Drain
+	if !t.text {
+		t.w.log.Info("stopping: what is in hand ends", "within", drain)
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	fmt.Fprintf(t.out, "Stopping: what is in hand ends, within %s. A second signal hands it back at once.\n", drain)
+}
+
 // settled says what became of a message at this hop.
 func (t *teller) settled(rec *schema.Record) {
 	if !t.text {

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// stopSignals are those that end the worker in order. A terminal that is closed
+// is one of them, unless the worker was started to outlive it.
+func stopSignals() []os.Signal {
+	all := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		all = append(all, syscall.SIGHUP)
+	}
+	return all
+}
+
+// onStop says what happens now when ctx ends, and calls hurry at a second
+// signal. Call what it returns at the end.
+func (w *worker) onStop(ctx context.Context, say, hurry func()) (end func()) {
+	over := make(chan struct{})
+	again := make(chan os.Signal, 1)
+	stopped := context.AfterFunc(ctx, func() {
+		signal.Notify(again, stopSignals()...)
+		defer signal.Stop(again)
+		w.admin.ready(nil)
+		say()
+		select {
+		case <-again:
+			hurry()
+		case <-over:
+		}
+	})
+	return func() {
+		stopped()
+		close(over)
+	}
+}
