@@ -23,9 +23,10 @@ var rooms = map[string][]string{
 	"smtp":                    {"schema"},
 	"journal":                 {"schema"},
 	"deadletter":              {"schema"},
+	"queue":                   {"schema", "journal"},
 	"cmd/worker":              {"schema", "broker", "consumer", "smtp", "journal", "deadletter", "internal/devrelay", "internal/env"},
 	"cmd/publish":             {"schema", "broker", "internal/env"},
-	"cmd/mailq":               {"schema", "broker", "journal", "deadletter", "internal/env"},
+	"cmd/mailq":               {"schema", "broker", "journal", "deadletter", "queue", "internal/env"},
 	"internal/env":            {"schema"},
 	"internal/natstest":       {"schema", "broker"},
 	"internal/smtptest":       {"schema"},
@@ -39,7 +40,7 @@ var guests = []struct {
 	only   []string
 }{
 	{"github.com/nats-io/nats-server/", []string{"broker", "internal/natstest"}},
-	{"github.com/nats-io/", []string{"broker", "consumer", "journal", "deadletter", "internal/natstest"}},
+	{"github.com/nats-io/", []string{"broker", "consumer", "journal", "deadletter", "queue", "internal/natstest"}},
 	{"github.com/emersion/go-smtp", []string{"smtp", "internal/smtptest", "internal/devrelay"}},
 	{"net/smtp", nil},
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -41,13 +40,11 @@ func (g *Graveyard) All(ctx context.Context, f Filter) iter.Seq2[*Found, error] 
 // ByID yields the letters of that id, or of that origin.
 func (g *Graveyard) ByID(ctx context.Context, id string) iter.Seq2[*Found, error] {
 	subject := "mail.dead.*." + schema.Token(id) + ".>"
-	if ns, seq, ok := strings.Cut(id, "-"); ok && digits(ns) && digits(seq) && len(ns) > 15 {
+	if _, ok := schema.OriginTime(id); ok {
 		subject = "mail.dead.*.*." + id + ".*"
 	}
 	return g.each(ctx, subject, Filter{})
 }
-
-func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
 func (f Filter) subject() string {
 	if f.Lane == "" {
@@ -125,8 +122,7 @@ func (f Filter) match(l *Found) bool {
 		return true
 	}
 	for _, r := range l.Recipients {
-		if strings.EqualFold(r.Address, f.Recipient) ||
-			strings.HasPrefix(f.Recipient, "@") && strings.HasSuffix(strings.ToLower(r.Address), strings.ToLower(f.Recipient)) {
+		if schema.SameAddress(r.Address, f.Recipient) {
 			return true
 		}
 	}

@@ -24,7 +24,14 @@ const (
 	EventExhausted Event = "exhausted"
 	EventUncertain Event = "uncertain"
 	EventReplayed  Event = "replayed"
+	EventDiscarded Event = "discarded"
 )
+
+// Events lists them all.
+var Events = []Event{
+	EventScheduled, EventDeferred, EventDelayed, EventDelivered, EventFailed, EventExpired,
+	EventExhausted, EventUncertain, EventReplayed, EventDiscarded,
+}
 
 // Reason says why a letter is dead.
 type Reason string
