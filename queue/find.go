@@ -51,7 +51,7 @@ type Message struct {
 }
 
 // readers is how many requests are under way while a lane is searched.
-const readers = 16
+const readers = 64
 
 // Copies are the scheduled and due copies of a message, by its id or origin.
 func (q *Queue) Copies(ctx context.Context, id string) ([]*Message, error) {
@@ -238,7 +238,7 @@ func (q *Queue) searchLane(ctx context.Context, lane schema.Lane, id string, rea
 				if first > state.LastSeq {
 					return
 				}
-				if err := q.readPart(ctx, lane, first, min(first+part-1, state.LastSeq), see); err != nil {
+				if err := q.readPart(ctx, s, lane, first, min(first+part-1, state.LastSeq), see); err != nil {
 					cancel(err)
 					return
 				}
@@ -250,9 +250,14 @@ func (q *Queue) searchLane(ctx context.Context, lane schema.Lane, id string, rea
 	return found, context.Cause(ctx)
 }
 
-func (q *Queue) readPart(ctx context.Context, lane schema.Lane, first, last uint64, see func(*jetstream.RawStreamMsg)) error {
+func (q *Queue) readPart(ctx context.Context, s jetstream.Stream, lane schema.Lane, first, last uint64, see func(*jetstream.RawStreamMsg)) error {
 	for seq := first; seq <= last; {
-		m, err := q.store.Next(ctx, lane.SendStream(), lane.SendSubject(), seq, time.Time{})
+		// By its number a message is found at least cost; where it is gone, what
+		// comes next has to be looked for.
+		m, err := s.GetMsg(ctx, seq)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			m, err = q.store.Next(ctx, lane.SendStream(), lane.SendSubject(), seq, time.Time{})
+		}
 		if errors.Is(err, schema.ErrNotFound) || err == nil && m.Sequence > last {
 			return nil
 		}

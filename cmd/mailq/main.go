@@ -13,9 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/env"
@@ -114,13 +111,10 @@ func (a *app) connect(ctx context.Context) (*post, error) {
 
 // failed is an error of the broker's, with what to exit with.
 func failed(err error) error {
-	switch {
-	case errors.Is(err, schema.ErrAway):
-		return &exitError{err, exitTempFail}
-	case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrConsumerNotFound):
-		return &exitError{fmt.Errorf("%w: has a worker ever been started with this broker?", err), exitUnavailable}
-	case errors.Is(err, nats.ErrPermissionViolation), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
-		return &exitError{fmt.Errorf("%w: the queue is read with the operator's credential: set DATA_DIR to the directory of the broker, or NATS_CREDS, NATS_NKEY or NATS_USER", err), exitUnavailable}
+	err = queue.Explain(err)
+	if errors.Is(err, schema.ErrAway) {
+		// A request that is not permitted is not answered either.
+		return &exitError{fmt.Errorf("%w\nIt is there: it is busy, or does not let this user read the queue: set DATA_DIR to the directory of that broker, or NATS_CREDS, NATS_NKEY or NATS_USER", err), exitTempFail}
 	}
 	return &exitError{err, exitUnavailable}
 }

@@ -20,7 +20,7 @@ import (
 
 // searchAll is up to how many unsettled messages are searched for another one
 // of an id that has been found elsewhere.
-const searchAll = 20000
+const searchAll = 2000
 
 func (a *app) show() *cobra.Command {
 	var asJSON bool

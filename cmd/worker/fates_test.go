@@ -80,6 +80,11 @@ func TestFates(t *testing.T) {
 		}
 	}
 	w.operate(bad)
+	// Without the operator's credential nothing is shown, and it is said why.
+	w.set("DATA_DIR", w.path("elsewhere"))
+	if out, stderr, status := w.run("mailq"); status != 75 || out != "" || !strings.Contains(stderr, "set DATA_DIR") {
+		t.Errorf("a stranger gets status %d, %s%s", status, out, stderr)
+	}
 }
 
 // operate tries the other commands on what lies there.

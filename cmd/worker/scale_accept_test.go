@@ -14,4 +14,7 @@ const (
 	laterTime   = 10 * time.Second
 	brokerMails = 5000
 	brokerKills = 5
+
+	operatorMails  = 10000
+	operatorWithin = time.Second
 )

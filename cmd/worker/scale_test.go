@@ -15,4 +15,7 @@ const (
 	laterTime   = 3 * time.Second
 	brokerMails = 300
 	brokerKills = 2
+
+	operatorMails  = 1000
+	operatorWithin = 5 * time.Second // tests of other packages run beside it
 )
