@@ -76,7 +76,7 @@ type Parts struct {
 	Repair func(ctx context.Context) error
 	// Settled is told of each record that ends a hop, from the goroutine that
 	// settled it; nil for nobody.
-	Settled func(*schema.Record)
+	Settled func(*schema.Record, Delivery)
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 }
@@ -184,9 +184,17 @@ func (c *Consumer) open(ctx context.Context) ([]*source, error) {
 	return all, nil
 }
 
-func (c *Consumer) report(rec *schema.Record) {
+// Delivery is how a message came into the hand that settled it.
+type Delivery struct {
+	// Sequence in its stream.
+	Sequence uint64
+	// Times it was delivered, from 1; 0 for what the sweep found.
+	Times int
+}
+
+func (c *Consumer) report(h *hand, rec *schema.Record) {
 	c.metrics.settled(rec)
 	if c.Settled != nil {
-		c.Settled(rec)
+		c.Settled(rec, Delivery{Sequence: h.seq, Times: h.delivered})
 	}
 }

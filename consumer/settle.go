@@ -77,7 +77,7 @@ func (c *Consumer) finish(ctx context.Context, h *hand, rec *schema.Record, agai
 		return err
 	}
 	if !again {
-		c.report(rec)
+		c.report(h, rec)
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -46,7 +45,7 @@ func (g *Graveyard) ByID(ctx context.Context, id string) iter.Seq2[*Found, error
 				return
 			}
 		}
-		if ns, seq, ok := strings.Cut(id, "-"); !ok || !digits(ns) || !digits(seq) {
+		if _, ok := schema.OriginTime(id); !ok {
 			return
 		}
 		for l, err := range g.each(ctx, "mail.dead.*.*."+id+".*", Filter{}) {
@@ -59,8 +58,6 @@ func (g *Graveyard) ByID(ctx context.Context, id string) iter.Seq2[*Found, error
 		}
 	}
 }
-
-func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
 func (f Filter) subject() string {
 	if f.Lane == "" {
@@ -138,8 +135,7 @@ func (f Filter) match(l *Found) bool {
 		return true
 	}
 	for _, r := range l.Recipients {
-		if strings.EqualFold(r.Address, f.Recipient) ||
-			strings.HasPrefix(f.Recipient, "@") && strings.HasSuffix(strings.ToLower(r.Address), strings.ToLower(f.Recipient)) {
+		if schema.SameAddress(r.Address, f.Recipient) {
 			return true
 		}
 	}

@@ -29,8 +29,13 @@ func (g *Graveyard) Replay(ctx context.Context, f *Found, maxReplays int) error 
 	if err != nil {
 		return fmt.Errorf("replay %s: %w", f.Line, err)
 	}
-	if rec == nil {
-		if err := g.Mark(ctx, f.Copy, schema.EventReplayed); err != nil {
+	if rec == nil || rec.Event == schema.EventDiscarded {
+		// Whoever went before may have died before it marked the letter.
+		became := schema.EventReplayed
+		if rec != nil {
+			became = rec.Event
+		}
+		if err := g.Mark(ctx, f.Copy, became); err != nil {
 			return err
 		}
 		return fmt.Errorf("replay %s: %w", f.Line, ErrSettled)
@@ -48,7 +53,8 @@ func (g *Graveyard) Replay(ctx context.Context, f *Found, maxReplays int) error 
 }
 
 // recordReplay says in the line's record that the letter was replayed. It is
-// nil where the line has gone past the letter, or all was delivered meanwhile.
+// nil where the line has gone past the letter, or all was delivered meanwhile,
+// and the record of its discarding where that came first.
 func (g *Graveyard) recordReplay(ctx context.Context, f *Found) (*schema.Record, error) {
 	for {
 		last, seq, err := g.journal.Look(ctx, f.Line)
@@ -59,8 +65,8 @@ func (g *Graveyard) recordReplay(ctx context.Context, f *Found) (*schema.Record,
 			switch {
 			case last.Hop > f.Hop, last.Hop < f.Hop && last.Delivered():
 				return nil, nil
-			case last.Hop == f.Hop && last.Event == schema.EventReplayed:
-				return last, nil // an earlier replayer came no further
+			case last.Hop == f.Hop && (last.Event == schema.EventReplayed || last.Event == schema.EventDiscarded):
+				return last, nil // an earlier operator came no further
 			case last.Hop == f.Hop:
 				return nil, nil
 			}
@@ -78,7 +84,19 @@ func (g *Graveyard) recordReplay(ctx context.Context, f *Found) (*schema.Record,
 // replayed is the record of the replay, from the line's last one, or where
 // that is gone from the letter itself.
 func (g *Graveyard) replayed(f *Found, last *schema.Record) *schema.Record {
-	now := g.now().UTC()
+	rec := g.act(f, last, schema.EventReplayed)
+	rec.Due, rec.Replayed, rec.Replays = rec.At, rec.At, f.Replays+1
+	rec.Counted, rec.Whole = 0, schema.StateLater
+	for i := range rec.Recipients {
+		if rec.Recipients[i].State != schema.StateDelivered {
+			rec.Recipients[i].State, rec.Recipients[i].Reason = schema.StateLater, ""
+		}
+	}
+	return rec
+}
+
+// act is the record of what an operator did to the letter, at the letter's hop.
+func (g *Graveyard) act(f *Found, last *schema.Record, event schema.Event) *schema.Record {
 	rec := &schema.Record{
 		V: schema.RecordVersion, ID: f.Line.ID, Origin: f.Line.Origin, Lane: f.Line.Lane, Line: f.Line.Rcpt,
 		Enqueued: f.Enqueued, Size: int64(len(f.Body)), Attempts: f.Log,
@@ -91,13 +109,7 @@ func (g *Graveyard) replayed(f *Found, last *schema.Record) *schema.Record {
 			rec.Recipients = append(rec.Recipients, schema.RecipientRecord{Address: r.Address, Index: r.Index, State: schema.StateDead})
 		}
 	}
-	rec.Hop, rec.Event, rec.Reason, rec.Error = f.Hop, schema.EventReplayed, "", ""
-	rec.At, rec.Due, rec.Replayed, rec.Replays = now, now, now, f.Replays+1
-	rec.Counted, rec.DeadSeq, rec.Whole = 0, f.Seq, schema.StateLater
-	for i := range rec.Recipients {
-		if rec.Recipients[i].State != schema.StateDelivered {
-			rec.Recipients[i].State, rec.Recipients[i].Reason = schema.StateLater, ""
-		}
-	}
+	rec.Hop, rec.Event, rec.Reason, rec.Error = f.Hop, event, "", ""
+	rec.At, rec.DeadSeq = g.now().UTC(), f.Seq
 	return rec
 }

@@ -203,3 +203,10 @@ func hasControl(s string) bool {
 		return unicode.IsControl(r) || r == '\u2028' || r == '\u2029'
 	})
 }
+
+// SameAddress reports whether addr is what an operator wrote: the address,
+// without case, or "@domain" for all of a domain.
+func SameAddress(addr, wanted string) bool {
+	return strings.EqualFold(addr, wanted) ||
+		strings.HasPrefix(wanted, "@") && strings.HasSuffix(strings.ToLower(addr), strings.ToLower(wanted))
+}

@@ -25,7 +25,14 @@ const (
 	EventExhausted Event = "exhausted"
 	EventUncertain Event = "uncertain"
 	EventReplayed  Event = "replayed"
+	EventDiscarded Event = "discarded"
 )
+
+// Events lists them all.
+var Events = []Event{
+	EventScheduled, EventDeferred, EventDelayed, EventDelivered, EventFailed, EventExpired,
+	EventExhausted, EventUncertain, EventReplayed, EventDiscarded,
+}
 
 // Reason says why a letter is dead.
 type Reason string
@@ -128,6 +135,8 @@ type Attempt struct {
 	At      time.Time `json:"at"`
 	Relay   string    `json:"relay,omitempty"`
 	Session string    `json:"session,omitempty"`
+	// Use counts the transactions of the session, from 1.
+	Use int `json:"use,omitempty"`
 	// Milliseconds.
 	ConnectMS int64 `json:"connect_ms,omitempty"`
 	DataMS    int64 `json:"data_ms,omitempty"`
@@ -151,7 +160,7 @@ type GroupedOutcome struct {
 // n is the number of attempts used up, this one included.
 func NewAttempt(n int, counted bool, to []Recipient, tx Transaction) Attempt {
 	a := Attempt{
-		N: n, Counted: counted, At: tx.At.UTC(), Relay: tx.Relay, Session: tx.Session,
+		N: n, Counted: counted, At: tx.At.UTC(), Relay: tx.Relay, Session: tx.Session, Use: tx.Use,
 		ConnectMS: tx.Connect.Milliseconds(), DataMS: tx.Data.Milliseconds(), DotMS: tx.Dot.Milliseconds(),
 	}
 	place := make(map[GroupedOutcomeKey]int)

@@ -1,6 +1,9 @@
 package schema
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Headers of the broker that make a message a schedule.
 const (
@@ -14,4 +17,15 @@ const (
 func Schedule(header map[string][]string, at time.Time, l Line) {
 	header[headerSchedule] = []string{"@at " + at.UTC().Format(time.RFC3339Nano)}
 	header[headerScheduleTarget] = []string{l.DueSubject()}
+}
+
+// ScheduledAt is when a schedule with these headers fires; false for what is
+// no schedule of ours.
+func ScheduledAt(header map[string][]string) (time.Time, bool) {
+	s, ok := strings.CutPrefix(first(header[headerSchedule]), "@at ")
+	if !ok {
+		return time.Time{}, false
+	}
+	t, err := time.Parse(time.RFC3339Nano, s)
+	return t, err == nil
 }

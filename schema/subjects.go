@@ -217,3 +217,17 @@ func ParseLine(subject string) (Line, error) {
 func HasPrefixFold(name, prefix string) bool {
 	return len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
 }
+
+// OriginTime is the time of first acceptance that an origin begins with; false
+// for what is no origin. An id may look like one only by intent.
+func OriginTime(s string) (time.Time, bool) {
+	ns, seq, _ := strings.Cut(s, "-")
+	if len(ns) < 16 || len(ns) > 19 || seq == "" || strings.Trim(ns+seq, "0123456789") != "" {
+		return time.Time{}, false
+	}
+	n, err := strconv.ParseInt(ns, 10, 64)
+	if err != nil {
+		return time.Time{}, false
+	}
+	return time.Unix(0, n), true
+}

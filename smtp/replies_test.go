@@ -36,13 +36,24 @@ func readRows(t *testing.T) []row {
 		if len(w) < 6 {
 			t.Fatalf("line %d has %d columns", n, len(w))
 		}
-		rows = append(rows, row{n, w[0], w[1], w[2], w[3], w[4], strings.Join(w[5:], " ")})
+		sessions := []string{w[1]}
+		if w[1] == "both" {
+			sessions = []string{"fresh", "reused"}
+		}
+		for _, session := range sessions {
+			rows = append(rows, row{n, w[0], session, w[2], w[3], w[4], strings.Join(w[5:], " ")})
+		}
 	}
 	return rows
 }
 
+// lastLine is the one that counts.
+func (r row) lastLine() string {
+	return strings.TrimSpace(r.reply[strings.LastIndex(r.reply, `\`)+1:])
+}
+
 func (r row) answer() smtptest.Answer {
-	last := strings.HasPrefix(r.reply, "421") || r.stage == "BODY"
+	last := strings.HasPrefix(r.lastLine(), "421") || r.stage == "BODY"
 	switch r.reply {
 	case "HANGUP":
 		return smtptest.Answer{HangUp: true}
@@ -60,8 +71,11 @@ func (r row) script(given *atomic.Bool) smtptest.Script {
 		if r.stage == "HELO" && st.Verb == "EHLO" {
 			return &smtptest.Answer{Reply: "502 5.5.1 no"}
 		}
+		if r.stage == "RSET" && st.Verb == "RCPT" && st.Message == 1 && st.Session == 1 {
+			return &smtptest.Answer{Reply: "550 5.1.1 nobody, so RSET follows"}
+		}
 		here := st.Verb == verb && st.Session == 1 && (verb != "RCPT" || nth == (st.Rcpt == 2))
-		if r.session == "reused" {
+		if r.session == "reused" && r.stage != "RSET" {
 			here = here && st.Message == 2
 		}
 		if !here || !given.CompareAndSwap(false, true) {
@@ -79,7 +93,7 @@ func (r row) silent(c *Config) {
 	const short = 100 * time.Millisecond
 	t := &c.Timeouts
 	for stage, d := range map[string]*time.Duration{
-		"CONNECT": &t.Greeting, "EHLO": &t.EHLO, "AUTH": &t.Auth, "MAIL": &t.Mail, "RCPT": &t.Rcpt,
+		"CONNECT": &t.Greeting, "EHLO": &t.EHLO, "STARTTLS": &t.TLS, "AUTH": &t.Auth, "MAIL": &t.Mail, "RCPT": &t.Rcpt,
 		"DATA": &t.Data, "BODY": &t.Block, "DOT": &t.Dot,
 	} {
 		if stage == r.stage {
@@ -95,7 +109,7 @@ func TestReplies(t *testing.T) {
 	t.Parallel()
 	for _, r := range readRows(t) {
 		for _, ext := range []string{"PIPELINING", "plain"} {
-			t.Run("line "+strconv.Itoa(r.line)+" "+ext, func(t *testing.T) {
+			t.Run("line "+strconv.Itoa(r.line)+" "+r.session+" "+ext, func(t *testing.T) {
 				t.Parallel()
 				r.check(t, ext)
 			})
@@ -103,27 +117,48 @@ func TestReplies(t *testing.T) {
 	}
 }
 
-func (r row) check(t *testing.T, ext string) {
-	var given atomic.Bool
-	opts := []smtptest.Option{smtptest.Extensions(ext, "SIZE"), smtptest.Scripted(r.script(&given))}
-	if r.stage == "AUTH" {
+// bundle is a relay for the row, its session fresh or used.
+func (r row) bundle(t *testing.T, ext string, given *atomic.Bool) *bundle {
+	t.Helper()
+	opts := []smtptest.Option{smtptest.Extensions(ext, "SIZE"), smtptest.Scripted(r.script(given))}
+	file := ""
+	switch r.stage {
+	case "AUTH":
 		opts = append(opts, smtptest.Auth("user", "secret"))
+	case "STARTTLS":
+		ca := smtptest.NewAuthority(t)
+		file = ca.File()
+		opts = append(opts, smtptest.TLS(ca.Certificate("127.0.0.1", time.Hour), false))
 	}
 	b := newBundle(t, smtptest.New(t, opts...), func(c *Config) {
 		r.silent(c)
-		if r.stage == "AUTH" {
+		c.CAFile = file
+		switch r.stage {
+		case "AUTH":
 			c.Username, c.Password, c.AuthWithoutTLS = "user", "secret", true
+		case "QUIT":
+			// The place stays in use until the session has taken leave.
+			c.MaxSessions, c.MessagesPerSession = 1, map[string]int{"fresh": 1, "reused": 2}[r.session]
 		}
 	})
-	if r.session == "reused" {
+	switch {
+	case r.stage == "RSET":
+		b.wantClasses(t, mail(), "failed")
+	case r.session == "reused":
 		b.wantClasses(t, mail(), "delivered")
 	}
+	return b
+}
+
+func (r row) check(t *testing.T, ext string) {
+	var given atomic.Bool
+	b := r.bundle(t, ext, &given)
 	m := mail("a@x.test", "b@x.test")
 	if r.stage == "BODY" {
 		m = mailWith(strings.Repeat("0123456789abcde\r\n", 1<<20), "a@x.test", "b@x.test")
 	}
 	tx := b.deliver(t, m)
-	if !given.Load() {
+	if r.stage != "QUIT" && !given.Load() {
 		t.Fatal("the relay never came to give its reply")
 	}
 	r.checkOutcomes(t, tx)
@@ -138,6 +173,9 @@ func (r row) check(t *testing.T, ext string) {
 	b.wantClasses(t, mail(), "delivered")
 	if fresh := b.server.Sessions() > before; fresh != (r.after == "closed") {
 		t.Errorf("the next message went through a new session: %v, want %s", fresh, r.after)
+	}
+	if !given.Load() {
+		t.Error("the relay never came to give its reply")
 	}
 }
 
@@ -156,11 +194,10 @@ func (r row) checkOutcomes(t *testing.T, tx schema.Transaction) {
 	if got := classes(tx); got != want {
 		t.Errorf("outcomes %q, want %q: %+v", got, want, tx.Outcomes)
 	}
-	if r.after == "new" || r.stage == "EHLO" && r.outcome == "delivered" {
-		return
+	if r.outcome == "delivered" && r.stage != "DOT" {
+		return // what it was told there is not what it was told in the end
 	}
-	last := r.reply[strings.LastIndex(r.reply, `\`)+1:]
-	w := strings.Fields(last)
+	w := strings.Fields(r.lastLine())
 	code, err := strconv.Atoi(w[0])
 	if err != nil || code < 200 || code > 599 {
 		code = 0
@@ -168,9 +205,6 @@ func (r row) checkOutcomes(t *testing.T, tx schema.Transaction) {
 	o := tx.Outcomes[0]
 	if r.stage == "RCPT2" {
 		o = tx.Outcomes[1]
-	}
-	if r.outcome == "delivered" && strings.HasPrefix(r.stage, "RCPT") {
-		return
 	}
 	if o.Code != code {
 		t.Errorf("code %d, want %d", o.Code, code)
@@ -183,7 +217,7 @@ func (r row) checkOutcomes(t *testing.T, tx schema.Transaction) {
 			t.Errorf("enhanced code %q, want %q", o.Enhanced, enhanced)
 		}
 	}
-	stage := map[string]schema.Stage{"CONNECT": "greeting", "RCPT2": "rcpt", "HELO": "ehlo"}[r.stage]
+	stage := map[string]schema.Stage{"CONNECT": "greeting", "RCPT2": "rcpt", "HELO": "ehlo", "STARTTLS": "tls"}[r.stage]
 	if stage == "" {
 		stage = schema.Stage(strings.ToLower(r.stage))
 	}
@@ -218,6 +252,9 @@ func TestJudgeEverything(t *testing.T) {
 			for flags := range 8 {
 				a := answer{stage: stage, reply: reply{code: code}, reused: flags&1 > 0, first: flags&2 > 0, params: flags&4 > 0}
 				v := judge(a)
+				if ruleFor(a).at == nil {
+					t.Errorf("%s %d: in no row of the table", stage, code)
+				}
 				is := func(bad bool, what string) {
 					if bad {
 						t.Errorf("%s %d %+v: %s: %+v", stage, code, a, what, v)
@@ -231,9 +268,34 @@ func TestJudgeEverything(t *testing.T) {
 				is(v.again == onNewSession && (!a.reused || !before[stage]), "sent again at a cost")
 				is(v.again == withoutParams && !a.params, "sent again as it was")
 				is(v.trouble >= throttled && after[stage] && !wantsCredentials(code), "the relay's fault from DATA on")
+				is(stage != schema.StageAuth && wantsCredentials(code) != (v.trouble == alarming), "the account's trouble or not")
 				is(code == 421 && v.class != "" && !v.gone, "421 and goes on")
 				is(v.class == "" && v.gone, "goes on without a session")
 			}
+		}
+	}
+}
+
+// TestEveryRuleHasItsRow: each row of the table is reached by a line of
+// testdata/replies.txt, so that none can change unseen.
+func TestEveryRuleHasItsRow(t *testing.T) {
+	t.Parallel()
+	reached := map[*rule]bool{}
+	for _, r := range readRows(t) {
+		stage := map[string]schema.Stage{"CONNECT": "greeting", "HELO": "ehlo", "STARTTLS": "tls", "RCPT2": "rcpt"}[r.stage]
+		if stage == "" {
+			stage = schema.Stage(strings.ToLower(r.stage))
+		}
+		a := answer{stage: stage, reused: r.session == "reused", first: r.stage == "RCPT", params: true}
+		// What cannot be read is no reply.
+		a.reply, _ = readReply(bufio.NewReader(strings.NewReader(strings.ReplaceAll(r.reply, ` \ `, "\r\n") + "\r\n")))
+		reached[ruleFor(a)] = true
+	}
+	reached[ruleFor(answer{stage: schema.StageData, reply: reply{code: 354}})] = true // every other line
+	reached[ruleFor(answer{stage: schema.StageMail, reply: reply{code: 250}})] = true
+	for i := range table {
+		if !reached[&table[i]] {
+			t.Errorf("row %d of the table, for %v, is reached by no line: %+v", i, table[i].at, table[i].means)
 		}
 	}
 }

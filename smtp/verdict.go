@@ -1,6 +1,10 @@
 package smtp
 
-import "github.com/postrider/postrider/schema"
+import (
+	"slices"
+
+	"github.com/postrider/postrider/schema"
+)
 
 // answer is what came back at one step of the dialogue.
 type answer struct {
@@ -51,127 +55,163 @@ const (
 	withoutParams
 )
 
-// judge is the table of what replies mean. Stage beats code and code beats
-// text: rows further up win, and an enhanced code counts only where it agrees
-// with the reply's first digit.
-func judge(a answer) verdict {
-	code := a.reply.code
-	switch {
-	case wantsCredentials(code):
-		return verdict{class: schema.Delayed, trouble: alarming, gone: true}
-	case !fits(a.stage, code):
-		return judgeSilence(a)
-	}
-	switch a.stage {
-	case schema.StageMail:
-		return judgeMail(a)
-	case schema.StageRcpt:
-		return judgeRcpt(a)
-	case schema.StageData, schema.StageBody, schema.StageDot:
-		return judgeMessage(a)
-	}
-	return judgeOpening(a)
+// rule is a row of the table: an answer at one of these stages, of which on
+// holds, means that.
+type rule struct {
+	at    []schema.Stage
+	on    func(answer) bool
+	means verdict
 }
 
-// fits reports whether a reply with that code can answer at that stage. One
-// that cannot shows that the two sides are out of step (RFC 5321 section 4.3.2).
-func fits(stage schema.Stage, code int) bool {
-	first := code / 100
-	switch {
-	case code == 0 || code == 503:
-		return false
-	case stage == schema.StageData:
-		return code == 354 || first == 4 || first == 5
-	case stage == schema.StageBody:
-		return first == 4 || first == 5
-	case stage == schema.StageMail || stage == schema.StageRcpt || stage == schema.StageDot:
-		return first == 2 || first == 4 || first == 5
-	}
-	return true
-}
+// judge looks an answer up in the table: the first row that fits counts.
+func judge(a answer) verdict { return ruleFor(a).means }
 
-// judgeSilence: a hang-up, no reply in time, 503, or a reply that fits no command.
-func judgeSilence(a answer) verdict {
-	switch a.stage {
-	case schema.StageMail, schema.StageRcpt:
-		v := verdict{class: schema.Delayed, gone: true}
-		if a.reused {
-			v.again = onNewSession
+func ruleFor(a answer) *rule {
+	for i := range table {
+		if r := &table[i]; slices.Contains(r.at, a.stage) && r.on(a) {
+			return r
 		}
-		return v
-	case schema.StageData, schema.StageBody:
-		// The message itself may be why, so it counts.
-		return verdict{class: schema.Deferred, gone: true}
-	case schema.StageDot:
-		// The relay may have accepted it (RFC 1047).
-		return verdict{class: schema.Uncertain, gone: true}
 	}
-	return judgeOpening(a)
+	// TestJudgeEverything: no answer comes here.
+	return &rule{means: verdict{class: schema.Delayed, gone: true}}
 }
 
-// judgeOpening: connect to AUTH. No message is to blame for what goes wrong there.
-func judgeOpening(a answer) verdict {
-	v := verdict{class: schema.Delayed, trouble: down, gone: true}
-	switch {
-	case a.stage == schema.StageAuth && a.reply.code/100 == 5:
-		v.trouble = alarming
-	case a.reply.code/100 == 4:
-		v.trouble = crowded
+// table is what replies mean. Stage beats code and code beats text; an enhanced
+// code counts only where it agrees with the reply's first digit (RFC 2034
+// section 4). testdata/replies.txt says what has to come of each row.
+var table = rules()
+
+func rules() []rule {
+	at := func(stages ...schema.Stage) []schema.Stage { return stages }
+	var (
+		opening = at(schema.StageConnect, schema.StageTLS, schema.StageGreeting, schema.StageEHLO, schema.StageAuth)
+		auth    = at(schema.StageAuth)
+		mail    = at(schema.StageMail)
+		rcpt    = at(schema.StageRcpt)
+		data    = at(schema.StageData)
+		body    = at(schema.StageBody)
+		dot     = at(schema.StageDot)
+
+		address  = slices.Concat(mail, rcpt)
+		content  = slices.Concat(data, body)
+		message  = slices.Concat(data, body, dot)
+		anywhere = slices.Concat(opening, address, message)
+	)
+	var (
+		goOn      = verdict{}
+		delivered = verdict{class: schema.Delivered}
+		// A fault of the message: temporary, permanent, or not to be known.
+		deferred     = verdict{class: schema.Deferred}
+		deferredGone = verdict{class: schema.Deferred, gone: true}
+		failed       = verdict{class: schema.Failed}
+		failedGone   = verdict{class: schema.Failed, gone: true}
+		uncertain    = verdict{class: schema.Uncertain, gone: true}
+		// Once more, at no cost.
+		nextOne      = verdict{class: schema.Open}
+		plainMail    = verdict{class: schema.Failed, again: withoutParams}
+		freshSession = verdict{class: schema.Delayed, gone: true, again: onNewSession}
+		// A fault of the session or the relay: nothing is counted.
+		lostSession   = verdict{class: schema.Delayed, gone: true}
+		fewerSessions = verdict{class: schema.Delayed, gone: true, trouble: crowded}
+		slowDown      = verdict{class: schema.Delayed, trouble: throttled}
+		relayDown     = verdict{class: schema.Delayed, gone: true, trouble: down}
+		alarm         = verdict{class: schema.Delayed, gone: true, trouble: alarming}
+	)
+	return []rule{
+		// Whatever was asked, the relay wants other credentials.
+		{anywhere, code(530, 534, 535, 538), alarm}, // RFC 4954 sections 4 and 6
+
+		// To open a session. No message is to blame for what goes wrong there.
+		{auth, digit(5), alarm},            // RFC 4954 section 6
+		{opening, digit(4), fewerSessions}, // RFC 5321 section 3.8
+		{opening, anything, relayDown},     // RFC 5321 section 3.1; also no reply
+
+		// Out of step: a hang-up, silence, 503, or a reply that fits no command.
+		{address, all(outOfStep, reused), freshSession}, // nothing was begun yet
+		{address, outOfStep, lostSession},               // RFC 5321 section 4.3.2
+		{content, outOfStep, deferredGone},              // the message itself may be why
+		{dot, outOfStep, uncertain},                     // RFC 1047: it may have been accepted
+
+		// MAIL is for all recipients.
+		{mail, digit(2), goOn},                                          // RFC 5321 section 3.3
+		{mail, all(reused, code(421)), freshSession},                    // the session had lain idle
+		{mail, all(reused, code(451), enhanced("4.4.2")), freshSession}, // RFC 3463 section 3.5: the same
+		{mail, code(421), fewerSessions},                                // RFC 5321 section 3.8
+		{mail, code(452), slowDown},                                     // RFC 5321 section 4.2.3: no room
+		{mail, code(454, 432), slowDown},                                // RFC 4954 section 6: no fault of the message
+		{mail, enhanced("4.7.28"), slowDown},                            // a flood, by IANA's registry; other 4.7.x are greylisting
+		{mail, digit(4), deferred},                                      // RFC 5321 section 4.2.1
+		{mail, all(withParams, code(555, 501)), plainMail},              // RFC 5321 section 4.1.1.11
+		{mail, digit(5), failed},                                        // RFC 5321 section 4.2.1
+
+		// RCPT is for one recipient, and the others go on.
+		{rcpt, digit(2), goOn}, // RFC 5321 sections 3.4 (251) and 3.5.3 (252)
+		{rcpt, code(421), lostSession},
+		{rcpt, all(tooMany, notFirst), nextOne}, // RFC 5321 section 4.5.3.1.10
+		{rcpt, tooMany, deferred},               // else there would be no end
+		{rcpt, digit(4), deferred},              // RFC 5321 section 4.2.1
+		{rcpt, digit(5), failed},                // RFC 5321 section 4.2.1
+
+		// DATA, an early reply to the body, and the reply to the dot are for those
+		// who were accepted.
+		{data, code(354), goOn},            // RFC 5321 section 4.1.1.4
+		{message, code(421), deferredGone}, // RFC 5321 section 3.8: the relay closes
+		{body, digit(4), deferredGone},     // the rest of the body stands behind it
+		{body, digit(5), failedGone},       // likewise
+		{message, digit(4), deferred},      // RFC 5321 section 4.2.1
+		{message, digit(5), failed},        // RFC 5321 section 4.2.1
+		{dot, digit(2), delivered},         // RFC 5321 section 4.2.5: the relay answers for it
 	}
-	return v
 }
 
-func judgeMail(a answer) verdict {
+// What an answer can be like.
+
+func anything(answer) bool     { return true }
+func reused(a answer) bool     { return a.reused }
+func notFirst(a answer) bool   { return !a.first }
+func withParams(a answer) bool { return a.params }
+
+func all(conditions ...func(answer) bool) func(answer) bool {
+	return func(a answer) bool {
+		for _, c := range conditions {
+			if !c(a) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+func digit(n int) func(answer) bool { return func(a answer) bool { return a.reply.code/100 == n } }
+
+func code(codes ...int) func(answer) bool {
+	return func(a answer) bool { return slices.Contains(codes, a.reply.code) }
+}
+
+func enhanced(code string) func(answer) bool {
+	return func(a answer) bool { return a.reply.agreed() == code }
+}
+
+// tooMany recipients for one transaction. 552 is what older relays say instead
+// of 452 (RFC 5321 section 4.5.3.1.10).
+func tooMany(a answer) bool {
 	code, enhanced := a.reply.code, a.reply.agreed()
-	switch {
-	case code/100 == 2:
-		return verdict{}
-	case a.reused && (code == 421 || code == 451 && enhanced == "4.4.2"):
-		// It had given up on the session while that lay idle.
-		return verdict{class: schema.Delayed, gone: true, again: onNewSession}
-	case code == 421:
-		return verdict{class: schema.Delayed, trouble: crowded, gone: true}
-	case code == 452, code == 454, code == 432, enhanced == "4.7.28":
-		return verdict{class: schema.Delayed, trouble: throttled}
-	case code/100 == 4:
-		return verdict{class: schema.Deferred}
-	case a.params && (code == 555 || code == 501):
-		return verdict{class: schema.Failed, again: withoutParams}
-	}
-	return verdict{class: schema.Failed}
+	return code == 452 || enhanced == "4.5.3" || code == 552 && (enhanced == "" || enhanced == "5.5.3")
 }
 
-func judgeRcpt(a answer) verdict {
-	code, enhanced := a.reply.code, a.reply.agreed()
-	// RFC 5321 section 4.5.3.1.10: 552 is what older relays say instead of 452.
-	tooMany := code == 452 || enhanced == "4.5.3" || code == 552 && (enhanced == "" || enhanced == "5.5.3")
+// outOfStep reports that the reply cannot answer what was asked at that stage,
+// or that there is none (RFC 5321 section 4.3.2).
+func outOfStep(a answer) bool {
+	first := a.reply.code / 100
 	switch {
-	case code/100 == 2:
-		return verdict{}
-	case code == 421:
-		return verdict{class: schema.Delayed, gone: true}
-	case tooMany && !a.first:
-		return verdict{class: schema.Open}
-	case tooMany || code/100 == 4:
-		return verdict{class: schema.Deferred}
+	case a.reply.code == 503:
+		return true
+	case a.stage == schema.StageData:
+		return a.reply.code != 354 && first != 4 && first != 5
+	case a.stage == schema.StageBody:
+		return first != 4 && first != 5
 	}
-	return verdict{class: schema.Failed}
-}
-
-// judgeMessage: DATA, an early reply to the body, and the reply to the dot.
-func judgeMessage(a answer) verdict {
-	// After 421 the relay closes (RFC 5321 section 3.8); an early reply leaves
-	// the rest of the body behind it.
-	v := verdict{gone: a.reply.code == 421 || a.stage == schema.StageBody}
-	switch a.reply.code / 100 {
-	case 2:
-		v.class = schema.Delivered
-	case 4:
-		v.class = schema.Deferred
-	case 5:
-		v.class = schema.Failed
-	}
-	return v
+	return first != 2 && first != 4 && first != 5
 }
 
 // agreed is the enhanced code where it agrees with the reply's first digit.

@@ -1,5 +1,5 @@
-// Command mailq is the operator's view of the queue: what is dead and why, and
-// its replay.
+// Command mailq is the operator's view of the queue: how it stands, what became
+// of a message, what happened, what is dead and why, and its replay.
 package main
 
 import (
@@ -13,12 +13,12 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/env"
 	"github.com/postrider/postrider/journal"
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/schema"
 )
 
 // Exit statuses: 1 where nothing matches, else from sysexits.h.
@@ -55,14 +55,10 @@ type app struct {
 
 func run(ctx context.Context, args []string, lookup env.Lookup, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{lookup, stdin, stdout, stderr}
-	root := &cobra.Command{
-		Use:           "mailq",
-		Short:         "Look at the queue and act on it",
-		Long:          "Look at the queue and act on it. Settings such as NATS_URL come from the environment;\nwithout them it asks the worker on this machine.",
-		SilenceUsage:  true,
-		SilenceErrors: true,
-	}
-	root.AddCommand(a.dead())
+	root := a.glance()
+	root.SilenceUsage, root.SilenceErrors = true, true
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.AddCommand(a.show(), a.events(), a.dead())
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -81,22 +77,51 @@ func run(ctx context.Context, args []string, lookup env.Lookup, stdin io.Reader,
 // connectFor bounds the wait for the broker.
 const connectFor = 10 * time.Second
 
-// connect gives the dead letters and how to let go of them.
-func (a *app) connect(ctx context.Context) (*deadletter.Graveyard, operator, func(), error) {
+// post is the broker, and what is kept there.
+type post struct {
+	*broker.Conn
+	queue   *queue.Queue
+	log     *journal.Log
+	journal *journal.Journal
+	yard    *deadletter.Graveyard
+	op      operator
+}
+
+// connect connects to the broker; Close lets go of it.
+func (a *app) connect(ctx context.Context) (*post, error) {
 	cfg := broker.DefaultConfig()
 	cfg.Role = broker.Operator
 	op := operator{MaxReplays: 5}
 	if errs := env.Read(ctx, a.lookup, &cfg, &op); len(errs) > 0 {
-		return nil, op, nil, &exitError{errors.Join(errs...), exitConfig}
+		return nil, &exitError{errors.Join(errs...), exitConfig}
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectFor)
 	defer cancel()
 	c, err := broker.Dial(ctx, cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return nil, op, nil, &exitError{err, exitTempFail}
+		return nil, &exitError{err, exitTempFail}
 	}
 	store := c.Store()
-	return deadletter.New(store, journal.New(store), c.Now), op, c.Close, nil
+	j := journal.New(store)
+	return &post{
+		Conn: c, queue: queue.New(c.JS(), store, c.Now, c.Room), log: journal.NewLog(c.JS()),
+		journal: j, yard: deadletter.New(store, j, c.Now), op: op,
+	}, nil
+}
+
+// failed is an error of the broker's, with what to exit with.
+func failed(err error) error {
+	err = queue.Explain(err)
+	if errors.Is(err, schema.ErrAway) {
+		// A request that is not permitted is not answered either.
+		return &exitError{fmt.Errorf("%w\nIt is there: it is busy, or does not let this user read the queue: set DATA_DIR to the directory of that broker, or NATS_CREDS, NATS_NKEY or NATS_USER", err), exitTempFail}
+	}
+	return &exitError{err, exitUnavailable}
+}
+
+// nothing is how a command ends that found nothing.
+func nothing(format string, args ...any) error {
+	return &exitError{fmt.Errorf(format, args...), exitNothing}
 }
 
 // operator is what concerns an operator alone.

@@ -2,7 +2,7 @@
 // nothing set it is everything at once: an embedded broker that any NATS
 // client can publish to, and a development relay that keeps each mail as a
 // file and sends nothing anywhere. Its settings come from the environment
-// alone.
+// alone; worker config lists them.
 package main
 
 import (
@@ -66,10 +66,16 @@ func command(lookup env.Lookup, stdout, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "worker",
 		Short: "Take mail from its lanes and hand it to a relay",
-		Long: `Take mail from its lanes and hand it to a relay. With nothing set it runs a
-broker and a development relay of its own; its settings come from the
-environment alone.`,
-		Args:          cobra.NoArgs,
+		Long: `Take mail from its lanes and hand it to a relay, until told to stop. With nothing
+set it starts a broker and a development relay of its own. Settings come from
+the environment alone: worker config lists them.`,
+		Example: "  worker\n  SMTP_URL=smtp://relay.example.com:587 worker\n  worker config",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("%q is no command of worker; its settings come from the environment", args[0])
+			}
+			return nil
+		},
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -79,7 +85,7 @@ environment alone.`,
 		},
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(&cobra.Command{
+	root.AddCommand(configCommand(lookup, stdout), &cobra.Command{
 		Use:   "provision",
 		Short: "Make and upgrade the streams and consumers at NATS_URL, and end",
 		Long: `Make and upgrade the streams and consumers at NATS_URL, and end. What all

@@ -16,4 +16,7 @@ const (
 	firstMails  = 100
 	brokerMails = 5000
 	brokerKills = 5
+
+	operatorMails  = 10000
+	operatorWithin = time.Second
 )

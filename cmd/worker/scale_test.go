@@ -17,4 +17,7 @@ const (
 	firstMails  = 10
 	brokerMails = 300
 	brokerKills = 2
+
+	operatorMails  = 1000
+	operatorWithin = 5 * time.Second // tests of other packages run beside it
 )

@@ -59,7 +59,7 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) (err erro
 			return err
 		}
 	}
-	tell := &teller{w: w, out: stdout, text: text}
+	tell := &teller{w: w, out: stdout, text: text, colour: isTerminal(stdout) && s.colour}
 	c := consumer.New(s.consumer, w.parts(tell))
 	w.admin.ready(w.conn.NC().IsConnected)
 	defer w.onStop(ctx, tell.goodbye, c.Hurry)()

@@ -19,13 +19,16 @@ type settings struct {
 	smtp     smtp.Config
 	consumer consumer.Config
 	worker   workerConfig
+	// colour: NO_COLOR is not set (no-color.org).
+	colour bool
 }
 
 // workerConfig is what concerns the process itself.
 type workerConfig struct {
 	AdminAddr string `env:"ADMIN_ADDR" help:"Address of /livez, /readyz, /startupz and /metrics."`
 	LogFormat string `env:"LOG_FORMAT" help:"text for people, json for machines; auto is text on a terminal and with the development relay."`
-	LogLevel  string `env:"LOG_LEVEL" help:"debug, info, warn or error."`
+	LogLevel  string `env:"LOG_LEVEL" help:"debug, info, warn or error: what the worker says of itself, and in JSON of mail too."`
+	LogMail   string `env:"LOG_MAIL" help:"all says what became of each mail; failures leaves out what was delivered or scheduled."`
 }
 
 // Validate reports everything that is wrong, each error naming its variable.
@@ -36,6 +39,9 @@ func (c workerConfig) Validate() []error {
 	}
 	if !slices.Contains([]string{"auto", "text", "json"}, c.LogFormat) {
 		errs = append(errs, fmt.Errorf("LOG_FORMAT: %q is not text, json or auto", c.LogFormat))
+	}
+	if c.LogMail != "all" && c.LogMail != "failures" {
+		errs = append(errs, fmt.Errorf("LOG_MAIL: %q is not all or failures", c.LogMail))
 	}
 	if _, ok := levels[c.LogLevel]; !ok {
 		errs = append(errs, fmt.Errorf("LOG_LEVEL: %q is not debug, info, warn or error", c.LogLevel))
@@ -52,9 +58,11 @@ func (e *configError) Unwrap() error { return e.error }
 func readSettings(ctx context.Context, lookup env.Lookup) (*settings, []error) {
 	s := &settings{
 		broker: broker.DefaultConfig(), smtp: smtp.DefaultConfig(), consumer: consumer.DefaultConfig(),
-		worker: workerConfig{AdminAddr: "127.0.0.1:8026", LogFormat: "auto", LogLevel: "info"},
+		worker: workerConfig{AdminAddr: "127.0.0.1:8026", LogFormat: "auto", LogLevel: "info", LogMail: "all"},
 	}
 	errs := env.Read(ctx, lookup, &s.broker, &s.smtp.Timeouts, &s.smtp, &s.consumer, &s.worker)
+	no, _ := lookup("NO_COLOR")
+	s.colour = no == ""
 	s.consumer.Slots = s.smtp.MaxSessions
 	s.consumer.PauseMin, s.consumer.PauseMax = s.smtp.RelayPauseMin, s.smtp.RelayPauseMax
 	return s, errs

@@ -54,7 +54,7 @@ func scriptRunning(ts *testscript.TestScript) map[string]*storm.Process {
 	return ts.Value("running").(map[string]*storm.Process)
 }
 
-// scriptStart: start NAME PROGRAM ARGS… — its output is in NAME.out and NAME.err.
+// scriptStart: start NAME PROGRAM ARGS… — its output is in NAME.Out and NAME.err.
 func scriptStart(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: start NAME PROGRAM ARGS...")

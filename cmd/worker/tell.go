@@ -11,6 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/term"
+
+	"github.com/postrider/postrider/consumer"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -27,12 +30,12 @@ func (s *settings) text(out io.Writer) bool {
 	if s.development() {
 		return true
 	}
+	return isTerminal(out)
+}
+
+func isTerminal(out io.Writer) bool {
 	f, ok := out.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // newLogger logs to stderr for people, whose mail stands on stdout, else all
@@ -40,9 +43,18 @@ func (s *settings) text(out io.Writer) bool {
 func newLogger(s *settings, text bool, stdout, stderr io.Writer) *slog.Logger {
 	o := &slog.HandlerOptions{Level: levels[s.worker.LogLevel]}
 	if text {
+		o.ReplaceAttr = shortTime
 		return slog.New(slog.NewTextHandler(stderr, o))
 	}
 	return slog.New(slog.NewJSONHandler(stdout, o))
+}
+
+// shortTime leaves the day out, which whoever reads along knows.
+func shortTime(groups []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey && len(groups) == 0 {
+		return slog.String(a.Key, a.Value.Time().Format(time.TimeOnly))
+	}
+	return a
 }
 
 // teller says what became of each mail, in the form that the reader expects.
@@ -52,6 +64,8 @@ type teller struct {
 	out io.Writer
 	// text is decided before the development relay has an address.
 	text bool
+	// colour: a terminal reads it, and NO_COLOR is not set.
+	colour bool
 }
 
 // typed is how a command of ours is started here: as this worker was, by its
@@ -123,15 +137,24 @@ func (t *teller) goodbye() {
 	fmt.Fprintf(t.out, "Stopping: what is in hand ends, within %s. A second signal hands it back at once.\n", drain)
 }
 
+// failure reports a record of which something is neither delivered nor waits
+// for its own send_at.
+func failure(rec *schema.Record) bool {
+	return rec.Event != schema.EventDelivered && rec.Event != schema.EventScheduled
+}
+
 // settled says what became of a message at this hop.
-func (t *teller) settled(rec *schema.Record) {
+func (t *teller) settled(rec *schema.Record, d consumer.Delivery) {
+	if t.w.set.worker.LogMail == "failures" && !failure(rec) {
+		return
+	}
 	if !t.text {
-		t.log(rec)
+		t.log(rec, d)
 		return
 	}
 	var b strings.Builder
 	if len(rec.Recipients) == 0 {
-		fmt.Fprintf(&b, "%-10s %s: %s\n", rec.Event, rec.ID, rec.Error)
+		fmt.Fprintf(&b, "%s %s: %s\n", t.word(string(rec.Event), red), rec.ID, rec.Error)
 		t.replayLine(&b, rec)
 	}
 	for _, x := range rec.Recipients {
@@ -145,13 +168,30 @@ func (t *teller) settled(rec *schema.Record) {
 func (t *teller) recipient(b *strings.Builder, rec *schema.Record, x schema.RecipientRecord) {
 	switch x.State {
 	case schema.StateDelivered:
-		fmt.Fprintf(b, "delivered  %s to %s%s\n", rec.ID, x.Address, t.kept(x))
+		if t.w.set.worker.LogMail == "all" {
+			fmt.Fprintf(b, "%s %s to %s%s\n", t.word("delivered", green), rec.ID, x.Address, t.kept(x))
+		}
 	case schema.StateLater:
-		fmt.Fprintf(b, "%-10s %s to %s, next attempt at %s: %s\n", waits(rec), rec.ID, x.Address, rec.Due.Local().Format(time.TimeOnly), x.Words())
+		said := x.Words()
+		if said != "" {
+			said = ": " + said
+		}
+		fmt.Fprintf(b, "%s %s to %s, next attempt at %s%s\n", t.word(string(waits(rec)), yellow), rec.ID, x.Address, rec.Due.Local().Format(time.TimeOnly), said)
 	case schema.StateDead:
-		fmt.Fprintf(b, "dead       %s to %s, %s: %s\n", rec.ID, x.Address, x.Reason, x.Words())
+		fmt.Fprintf(b, "%s %s to %s, %s: %s\n", t.word("dead", red), rec.ID, x.Address, x.Reason, x.Words())
 		t.replayLine(b, rec)
 	}
+}
+
+const red, green, yellow = "31", "32", "33"
+
+// word begins a line, so that lines stand below each other.
+func (t *teller) word(s, colour string) string {
+	s = fmt.Sprintf("%-10s", s)
+	if t.colour {
+		return "\x1b[" + colour + "m" + s + "\x1b[0m"
+	}
+	return s
 }
 
 // waits is why a recipient's mail is not gone yet. A record has one event for
@@ -165,7 +205,11 @@ func waits(rec *schema.Record) schema.Event {
 }
 
 func (t *teller) replayLine(b *strings.Builder, rec *schema.Record) {
-	fmt.Fprintf(b, "           send it again: %s%s dead replay %s\n", t.at(), typed("mailq"), rec.ID)
+	id := rec.ID
+	if schema.Token(id) != id {
+		id = "'" + strings.ReplaceAll(id, "'", `'\''`) + "'" // as a shell takes it
+	}
+	fmt.Fprintf(b, "           send it again: %s%s dead replay %s\n", t.at(), typed("mailq"), id)
 }
 
 // kept is where the development relay keeps the mail, or the relay's name for it.
@@ -182,26 +226,46 @@ func (t *teller) kept(x schema.RecipientRecord) string {
 }
 
 // log is the same for machines: one line for a record.
-func (t *teller) log(rec *schema.Record) {
+func (t *teller) log(rec *schema.Record, d consumer.Delivery) {
 	level := slog.LevelInfo
 	if rec.Whole == schema.StateDead || rec.Has(schema.StateDead) {
 		level = slog.LevelWarn
 	}
-	attrs := []any{"id", rec.ID, "lane", rec.Lane, "line", rec.Line, "hop", rec.Hop, "attempt", rec.Counted,
-		"queue_ms", rec.At.Sub(rec.Enqueued).Milliseconds(), "recipients", len(rec.Recipients)}
+	attrs := []any{"id", rec.ID, "lane", rec.Lane, "line", rec.Line, "hop", rec.Hop, "stream_seq", d.Sequence, "delivery", d.Times,
+		"attempt", rec.Counted, "queue_ms", rec.At.Sub(rec.Enqueued).Milliseconds(), "recipients", len(rec.Recipients)}
 	if n := len(rec.Attempts); n > 0 {
-		a := rec.Attempts[n-1]
-		attrs = append(attrs, "relay", a.Relay, "session", a.Session, "connect_ms", a.ConnectMS, "data_ms", a.DataMS, "dot_ms", a.DotMS)
-		if len(a.Outcomes) > 0 {
-			o := a.Outcomes[len(a.Outcomes)-1]
-			attrs = append(attrs, "code", o.Code, "enhanced", o.Enhanced, "reply", o.Reply)
-		}
+		attrs = append(attrs, attemptAttrs(rec.Attempts[n-1])...)
 	}
 	if !rec.Due.IsZero() && rec.Has(schema.StateLater) {
 		attrs = append(attrs, "next_attempt", rec.Due)
+	}
+	if rec.Reason != "" {
+		attrs = append(attrs, "reason", rec.Reason)
 	}
 	if rec.Error != "" {
 		attrs = append(attrs, "error", rec.Error)
 	}
 	t.w.log.Log(context.Background(), level, string(rec.Event), attrs...)
 }
+
+// attemptAttrs are the last attempt. Of several replies the one that matters
+// most to a person is shown; the log (mailq events) has them all.
+func attemptAttrs(a schema.Attempt) []any {
+	attrs := []any{"relay", a.Relay, "session", a.Session, "conn_use", a.Use, "connect_ms", a.ConnectMS, "data_ms", a.DataMS, "dot_ms", a.DotMS}
+	if len(a.Outcomes) == 0 {
+		return attrs
+	}
+	worst, outcome := a.Outcomes[0], string(a.Outcomes[0].Class)
+	for _, o := range a.Outcomes[1:] {
+		if string(o.Class) != outcome {
+			outcome = "mixed"
+		}
+		if weight[o.Class] > weight[worst.Class] {
+			worst = o
+		}
+	}
+	return append(attrs, "outcome", outcome, "stage", worst.Stage, "code", worst.Code, "enhanced", worst.Enhanced, "reply", worst.Reply)
+}
+
+// weight is how much an outcome matters to a person.
+var weight = map[schema.Class]int{schema.Open: 1, schema.Delayed: 2, schema.Deferred: 3, schema.Uncertain: 4, schema.Failed: 5}

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/spf13/cobra"
+
+	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/schema"
+)
+
+const (
+	// manyLetters is how many get a bar and a sum on a terminal, not a line each.
+	manyLetters = 20
+	whichOnes   = `Names letters by id or origin, by ids from standard input (-; lines of "dead
+list", with --json too, will do), or by flags. Exits with 1 where none matches.`
+)
+
+func (a *app) deadReplay() *cobra.Command {
+	return a.acting(&act{
+		done: "replayed", event: schema.EventReplayed,
+		do: func(ctx context.Context, p *post, l *deadletter.Found) error {
+			return p.yard.Replay(ctx, l, p.op.MaxReplays)
+		},
+	}, &cobra.Command{
+		Use:   "replay {ID… | - | --reason … --recipient … --lane … --since … --until …}",
+		Short: "Send dead letters again, to those recipients who are dead",
+		Long: `Send dead letters again, to those recipients who are dead, with a fresh budget
+of attempts. However often it is asked, a letter goes out once. ` + "\n" + whichOnes,
+		Example: `  mailq dead replay m1
+  mailq dead replay --reason failed --recipient @example.net --dry-run
+  mailq dead list | grep 5.7.1 | mailq dead replay -`,
+	})
+}
+
+func (a *app) deadDiscard() *cobra.Command {
+	return a.acting(&act{
+		done: "discarded", event: schema.EventDiscarded, final: true,
+		do: func(ctx context.Context, p *post, l *deadletter.Found) error { return p.yard.Discard(ctx, l) },
+	}, &cobra.Command{
+		Use:   "discard {ID… | - | --reason … --recipient … --lane … --since … --until …}",
+		Short: "Give dead letters up, for good",
+		Long: `Give dead letters up, for good: nobody will send them, and their text is gone.
+The log keeps what happened. On a terminal it asks first. ` + "\n" + whichOnes,
+		Example: `  mailq dead discard m1
+  mailq dead discard --reason bad-envelope --until 720h --dry-run`,
+	})
+}
+
+// act is what is done to letters.
+type act struct {
+	done  string
+	event schema.Event
+	// final: there is no way back, so a person is asked.
+	final bool
+	do    func(ctx context.Context, p *post, l *deadletter.Found) error
+}
+
+func (a *app) acting(x *act, cmd *cobra.Command) *cobra.Command {
+	c := &choice{}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c.ids = args
+		return a.act(cmd.Context(), x, c)
+	}
+	c.flags(cmd)
+	cmd.Flags().BoolVar(&c.dryRun, "dry-run", false, "only say which letters it would be")
+	if x.final {
+		cmd.Flags().BoolVar(&c.yes, "yes", false, "do not ask")
+	}
+	return cmd
+}
+
+func (a *app) act(ctx context.Context, x *act, c *choice) error {
+	f, none, err := c.filter(time.Now())
+	switch {
+	case err != nil:
+		return err
+	case len(c.ids) == 0 && none:
+		return fmt.Errorf("name the letters to be %s, by id or by a flag; mailq dead list shows them", x.done)
+	case len(c.ids) > 0 && !none:
+		return errors.New("name the letters by id or by flags, not both")
+	}
+	p, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	// Read once: ids may come from standard input.
+	ids := a.ids(c.ids)
+	w := &worker{app: a, act: x, post: p, choice: c}
+	letters := func() iter.Seq2[*deadletter.Found, error] { return w.letters(ctx, f, ids) }
+	if err := w.prepare(letters()); err != nil {
+		return err
+	}
+	for l, err := range letters() {
+		if err != nil {
+			w.err = errors.Join(w.err, err)
+			continue
+		}
+		w.matched++
+		w.one(ctx, l)
+	}
+	return w.result()
+}
+
+// ids are those of the arguments, "-" standing for the lines of stdin.
+func (a *app) ids(args []string) []string {
+	var all []string
+	for _, id := range args {
+		if id != "-" {
+			all = append(all, id)
+			continue
+		}
+		for s := bufio.NewScanner(a.stdin); s.Scan(); {
+			if id := idIn(s.Text()); id != "" {
+				all = append(all, id)
+			}
+		}
+	}
+	return all
+}
+
+// idIn finds the id in a line of "dead list", as text or JSON, or alone.
+func idIn(line string) string {
+	var object struct {
+		ID string `json:"id"`
+	}
+	if strings.HasPrefix(line, "{") && json.Unmarshal([]byte(line), &object) == nil {
+		return object.ID
+	}
+	id, _, _ := strings.Cut(strings.TrimSpace(line), "\t")
+	return id
+}
+
+// worker does one thing to letters one after the other, and keeps count.
+type worker struct {
+	*app
+	*act
+	*post
+	*choice
+	bar     *progress
+	matched int
+	refused int
+	err     error
+}
+
+// letters are those that are named, or that the filter selects.
+func (w *worker) letters(ctx context.Context, f deadletter.Filter, ids []string) iter.Seq2[*deadletter.Found, error] {
+	if len(w.choice.ids) == 0 {
+		return w.yard.All(ctx, f)
+	}
+	return func(yield func(*deadletter.Found, error) bool) {
+		for _, id := range ids {
+			found := false
+			for l, err := range w.yard.ByID(ctx, id) {
+				found = true
+				if !yield(l, err) {
+					return
+				}
+			}
+			if !found && w.bar == nil {
+				fmt.Fprintf(w.stderr, "mailq: no dead letter %s\n", id)
+			}
+		}
+	}
+}
+
+// prepare counts the letters where a person looks on: for the bar, and to ask.
+func (w *worker) prepare(letters iter.Seq2[*deadletter.Found, error]) error {
+	ask := w.final && !w.yes && !w.dryRun && isTerminal(w.stdin) && isTerminal(w.stderr)
+	if !ask && (!isTerminal(w.stderr) || !isTerminal(w.stdout)) {
+		return nil
+	}
+	n := int64(0)
+	for _, err := range letters {
+		if err != nil {
+			return failed(err)
+		}
+		n++
+	}
+	if ask && n > 0 {
+		fmt.Fprintf(w.stderr, "%s will be %s, for good. Type yes to go on: ", mails(uint64(n)), w.done)
+		s := bufio.NewScanner(w.stdin)
+		if s.Scan(); strings.TrimSpace(s.Text()) != "yes" {
+			return nothing("nothing was %s", w.done)
+		}
+	}
+	if n > manyLetters && !w.dryRun && !w.json && isTerminal(w.stdout) {
+		bar := w.progress(n, w.done)
+		w.bar = &bar
+	}
+	return nil
+}
+
+func (w *worker) one(ctx context.Context, l *deadletter.Found) {
+	if !w.dryRun {
+		err := w.do(ctx, w.post, l)
+		if w.bar != nil {
+			w.bar.step()
+		}
+		switch {
+		case errors.Is(err, deadletter.ErrSettled), errors.Is(err, deadletter.ErrTooOften), errors.Is(err, deadletter.ErrReplaying):
+			w.refused++
+			fmt.Fprintln(w.stderr, "mailq:", err)
+			return
+		case err != nil:
+			w.err = errors.Join(w.err, err)
+			return
+		}
+	}
+	if err := w.say(l); err != nil {
+		w.err = errors.Join(w.err, err)
+	}
+}
+
+// say prints what was done, or would be.
+func (w *worker) say(l *deadletter.Found) error {
+	if w.json {
+		return writeJSON(w.stdout, struct {
+			ID     string       `json:"id"`
+			Lane   schema.Lane  `json:"lane"`
+			Line   string       `json:"line"`
+			Event  schema.Event `json:"event"`
+			DryRun bool         `json:"dry_run,omitempty"`
+		}{l.Line.ID, l.Line.Lane, l.Line.Rcpt, w.event, w.dryRun})
+	}
+	if w.bar != nil {
+		return nil
+	}
+	done := w.done
+	if w.dryRun {
+		done = "would be " + done + ":"
+	}
+	to := strings.Join(addresses(l), ", ")
+	if to == "" {
+		to = "nobody that can be read"
+	}
+	_, err := fmt.Fprintf(w.stdout, "%s %s to %s\n", done, l.Line.ID, to)
+	return err
+}
+
+func (w *worker) result() error {
+	if w.bar != nil {
+		w.bar.end()
+		fmt.Fprintf(w.stdout, "%s %s\n", w.done, mails(uint64(w.matched-w.refused)))
+	}
+	switch {
+	case w.err != nil:
+		return failed(w.err)
+	case w.matched == 0:
+		return nothing("no dead letter matches")
+	case w.refused == w.matched:
+		return nothing("nothing was %s", w.done)
+	}
+	return nil
+}

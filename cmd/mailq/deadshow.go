@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/schema"
+)
+
+func (a *app) deadShow() *cobra.Command {
+	var asJSON, body bool
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: "Show a dead letter whole: why, every attempt, headers, body",
+		Long: `Show a dead letter whole: why it is dead, every attempt, the producer's NATS
+headers and the body as it was published. ID is an id or an origin. With --body
+only those bytes, as they are: a mended envelope can be published again.`,
+		Example: "  mailq dead show m1\n  mailq dead show m1 --body > envelope.json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.showDead(cmd.Context(), args[0], asJSON, body)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object a line")
+	cmd.Flags().BoolVar(&body, "body", false, "write the body alone, as it was published")
+	cmd.MarkFlagsMutuallyExclusive("json", "body")
+	return cmd
+}
+
+func (a *app) showDead(ctx context.Context, id string, asJSON, body bool) error {
+	p, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	var all []*deadletter.Found
+	for l, err := range p.yard.ByID(ctx, id) {
+		if err != nil {
+			return failed(err)
+		}
+		all = append(all, l)
+	}
+	// The letters of one message have one body; those of two messages do not.
+	if body && len(all) > 0 && slices.ContainsFunc(all, func(l *deadletter.Found) bool { return l.Line.Origin != all[0].Line.Origin }) {
+		return errors.New("several messages have that id: name one by its origin, which mailq dead list --json shows")
+	}
+	for i, l := range all {
+		switch {
+		case asJSON:
+			err = writeJSON(a.stdout, wholeLetter(l))
+		case body:
+			_, err = a.stdout.Write(l.Body)
+			return err
+		default:
+			if i > 0 {
+				fmt.Fprintln(a.stdout)
+			}
+			err = a.writeLetter(l)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(all) == 0 {
+		return nothing("no dead letter %s: mailq dead list shows them, mailq show %s what became of it", id, id)
+	}
+	return nil
+}
+
+// letterWhole is a dead letter as JSON, with all there is.
+type letterWhole struct {
+	letterLine
+	Enqueued string              `json:"enqueued"`
+	Log      []schema.Attempt    `json:"log"`
+	Headers  map[string][]string `json:"headers"`
+	// Body as published; where it is no text, in base64.
+	Body       string `json:"body,omitempty"`
+	BodyBase64 []byte `json:"body_base64,omitempty"`
+}
+
+func wholeLetter(l *deadletter.Found) letterWhole {
+	w := letterWhole{letterLine: lineOf(l), Enqueued: l.Enqueued.UTC().Format("2006-01-02T15:04:05.999999999Z07:00"), Log: l.Log, Headers: l.Producer}
+	if utf8.Valid(l.Body) {
+		w.Body = string(l.Body)
+	} else {
+		w.BodyBase64 = l.Body
+	}
+	return w
+}
+
+func (a *app) writeLetter(l *deadletter.Found) error {
+	p := a.paint()
+	var b strings.Builder
+	field := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%s %s\n", p.dim(fmt.Sprintf("%-10s", name)), value)
+		}
+	}
+	field("id", p.bold(l.Line.ID))
+	field("origin", l.Line.Origin)
+	field("lane", string(l.Line.Lane))
+	field("to", strings.Join(addresses(l), ", "))
+	field("reason", p.red(string(l.Reason)))
+	field("error", l.Error)
+	field("queued", clock(l.Enqueued))
+	field("buried", clock(l.At))
+	if l.Replays > 0 {
+		field("replayed", fmt.Sprintf("%d times, last at %s", l.Replays, clock(l.Replayed)))
+	}
+	for _, at := range l.Log {
+		writeAttempt(&b, p, at, func(i int) string { return recipientOf(l.Recipients, i) })
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.Producer)) {
+		for _, v := range l.Producer[name] {
+			field("header", name+": "+schema.Sentence(v, 1000))
+		}
+	}
+	field("again", "mailq dead replay "+quote(l.Line.ID))
+	b.WriteString("\n" + printable(l.Body) + "\n")
+	_, err := fmt.Fprint(a.stdout, b.String())
+	return err
+}
+
+func recipientOf(to []schema.Recipient, index int) string {
+	for _, r := range to {
+		if r.Index == index {
+			return r.Address
+		}
+	}
+	return fmt.Sprintf("recipient %d", index)
+}
+
+// printable keeps a body from doing anything to a terminal: what is no text is
+// shown as escapes.
+func printable(b []byte) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || r >= ' ' && r != 0x7f && (r < 0x80 || r > 0x9f) {
+			return r
+		}
+		return '?'
+	}, strings.ToValidUTF8(string(b), "?"))
+}
+
+// quote is an id as it can be typed into a shell.
+func quote(id string) string {
+	if schema.Token(id) == id {
+		return id
+	}
+	return "'" + strings.ReplaceAll(id, "'", `'\''`) + "'"
+}

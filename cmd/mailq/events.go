@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postrider/postrider/journal"
+	"github.com/postrider/postrider/schema"
+)
+
+// question is which entries of the log are wanted.
+type question struct {
+	lane, id, recipient, outcome, since, until string
+	follow, json                               bool
+}
+
+func (a *app) events() *cobra.Command {
+	q := &question{}
+	cmd := &cobra.Command{
+		Use:   "events",
+		Short: "Read the log: what became of each message, hop by hop",
+		Long: `Read the log: what became of each message, hop by hop, oldest first, for the
+last 30 days. With --follow it goes on until it is interrupted. Exits with 1
+where nothing matches.`,
+		Example: `  mailq events --since 1h --outcome failed
+  mailq events --recipient @example.net --since 2030-01-02T15:04:05Z
+  mailq events --follow --lane bulk`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.printEvents(cmd.Context(), q) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&q.lane, "lane", "", "only this lane")
+	f.StringVar(&q.id, "id", "", "only the message of this id or origin")
+	f.StringVar(&q.recipient, "recipient", "", "only messages to this address, or to @domain")
+	f.StringVar(&q.outcome, "outcome", "", "only this: "+eventNames())
+	f.StringVar(&q.since, "since", "", "only since: RFC 3339, or 2h for two hours ago")
+	f.StringVar(&q.until, "until", "", "only until: RFC 3339, or 2h for two hours ago")
+	f.BoolVar(&q.follow, "follow", false, "wait for what comes")
+	f.BoolVar(&q.json, "json", false, "print a JSON object a line")
+	return cmd
+}
+
+func eventNames() string {
+	all := make([]string, len(schema.Events))
+	for i, e := range schema.Events {
+		all[i] = string(e)
+	}
+	return strings.Join(all, ", ")
+}
+
+func (q *question) filter(now time.Time) (f journal.Filter, err error) {
+	f = journal.Filter{Lane: schema.Lane(q.lane), ID: q.id, Recipient: q.recipient, Event: schema.Event(q.outcome)}
+	if q.lane != "" {
+		if err := f.Lane.Validate(); err != nil {
+			return f, fmt.Errorf("--lane: %w", err)
+		}
+	}
+	if q.outcome != "" && !slices.Contains(schema.Events, f.Event) {
+		return f, fmt.Errorf("--outcome: %q is none of %s", q.outcome, eventNames())
+	}
+	if f.Since, err = moment(q.since, now); err != nil {
+		return f, fmt.Errorf("--since: %w", err)
+	}
+	if f.Until, err = moment(q.until, now); err != nil {
+		return f, fmt.Errorf("--until: %w", err)
+	}
+	if q.follow && q.until != "" {
+		return f, errors.New("--follow waits for what comes, --until ends before: give one of them")
+	}
+	return f, nil
+}
+
+func (a *app) printEvents(ctx context.Context, q *question) error {
+	f, err := q.filter(time.Now())
+	if err != nil {
+		return err
+	}
+	p, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	entries := p.log.Search
+	if q.follow {
+		entries = p.log.Follow
+	}
+	found := false
+	for r, err := range entries(ctx, f) {
+		if err != nil {
+			return failed(err)
+		}
+		found = true
+		if q.json {
+			err = writeJSON(a.stdout, r)
+		} else {
+			err = a.printEvent(r, q.recipient)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if !found && !q.follow {
+		return nothing("no entry of the log matches")
+	}
+	return nil
+}
+
+// printEvent writes a line for each group of recipients that share a fate;
+// with a recipient asked for, only that one's.
+func (a *app) printEvent(r *schema.Record, recipient string) error {
+	p := a.paint()
+	head := p.dim(clock(r.At)) + "  "
+	var b strings.Builder
+	if len(r.Recipients) == 0 {
+		fmt.Fprintf(&b, "%s%s  %s  %s  %s\n", head, p.event(r.Event), r.Lane, r.ID, r.Error)
+	}
+	for _, g := range groups(r, recipient) {
+		fmt.Fprintf(&b, "%s%s  %s  %s  %s%s\n", head, p.event(g.event), r.Lane, r.ID, names(g.addresses), g.rest)
+	}
+	_, err := fmt.Fprint(a.stdout, b.String())
+	return err
+}
+
+// event is padded, so that lines stand below each other.
+func (p paint) event(e schema.Event) string {
+	s := fmt.Sprintf("%-9s", e)
+	switch e {
+	case schema.EventDelivered:
+		return p.green(s)
+	case schema.EventFailed, schema.EventExhausted, schema.EventExpired, schema.EventUncertain:
+		return p.red(s)
+	case schema.EventDeferred, schema.EventDelayed:
+		return p.yellow(s)
+	}
+	return p.bold(s)
+}
+
+// group is recipients of a record that share a fate.
+type group struct {
+	event     schema.Event
+	rest      string
+	addresses []string
+}
+
+func groups(r *schema.Record, recipient string) []*group {
+	var all []*group
+	for _, x := range r.Recipients {
+		if recipient != "" && !schema.SameAddress(x.Address, recipient) {
+			continue
+		}
+		event, rest := fateOf(r, x)
+		i := slices.IndexFunc(all, func(g *group) bool { return g.event == event && g.rest == rest })
+		if i < 0 {
+			i = len(all)
+			all = append(all, &group{event: event, rest: rest})
+		}
+		all[i].addresses = append(all[i].addresses, x.Address)
+	}
+	return all
+}
+
+// fateOf is what the record says of one recipient: a record has one event, that
+// of the recipient that matters most.
+func fateOf(r *schema.Record, x schema.RecipientRecord) (schema.Event, string) {
+	said := ""
+	if s := x.Words(); s != "" {
+		said = ": " + s
+	}
+	switch {
+	case r.Event == schema.EventReplayed && x.State != schema.StateDelivered, r.Event == schema.EventDiscarded && x.State == schema.StateDead:
+		return r.Event, ""
+	case x.State == schema.StateDelivered:
+		return schema.EventDelivered, said
+	case x.State == schema.StateDead:
+		return deathOf(x.Reason), fmt.Sprintf(": %s%s", x.Reason, orElse(said, sentence(r.Error)))
+	case x.State == schema.StateOpen:
+		return schema.EventDeferred, ": still to be sent to, in this message"
+	}
+	event := schema.EventDeferred
+	switch r.Event {
+	case schema.EventScheduled, schema.EventDelayed, schema.EventUncertain:
+		event = r.Event
+	}
+	return event, fmt.Sprintf("%s; next attempt at %s", said, clock(r.Due))
+}
+
+func orElse(s, other string) string {
+	if s != "" {
+		return s
+	}
+	return other
+}
+
+func sentence(s string) string {
+	if s == "" {
+		return ""
+	}
+	return ": " + s
+}
+
+func deathOf(r schema.Reason) schema.Event {
+	switch r {
+	case schema.ReasonExhausted:
+		return schema.EventExhausted
+	case schema.ReasonExpired:
+		return schema.EventExpired
+	}
+	return schema.EventFailed
+}

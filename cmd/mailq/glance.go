@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postrider/postrider/queue"
+)
+
+const (
+	// stuckAfter is how long mail may lie ready, with nothing settled, before
+	// that is called wrong; behindAfter how long where something moves.
+	stuckAfter  = 30 * time.Second
+	behindAfter = 10 * time.Minute
+	// Shares of the store, in percent, at which workers take less.
+	freshWaits, allWaits = 75, 90
+)
+
+func (a *app) glance() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "mailq",
+		Short: "Look at the queue and act on it",
+		Long: `Look at the queue and act on it. Alone it shows how every lane stands, and what
+is wrong. Settings such as NATS_URL come from the environment; without them it
+asks the worker on this machine.
+
+  waiting    published, and no worker has taken it yet
+  due        its time has come, and no worker has taken it yet
+  in hand    taken by a worker, and not settled yet
+  scheduled  to be tried later: deferred mail, and mail with a send_at
+  dead       failed for good: mailq dead list
+  oldest     how long the oldest mail has been ready to be sent
+  rate       messages settled a second (delivered, deferred or dead) within the
+             last minute, or since something began to move within it
+  empty in   when all that is ready will be settled at that rate`,
+		Example: "  mailq\n  mailq --json",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.printGlance(cmd.Context(), asJSON) },
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object")
+	return cmd
+}
+
+func (a *app) printGlance(ctx context.Context, asJSON bool) error {
+	p, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	g, err := p.queue.Glance(ctx)
+	if err != nil {
+		return failed(err)
+	}
+	wrong := wrongs(g)
+	if asJSON {
+		return writeJSON(a.stdout, struct {
+			*queue.Glance
+			Wrong []string `json:"wrong"`
+		}{g, wrong})
+	}
+	return writeGlance(a.stdout, a.paint(), g, wrong)
+}
+
+// wrongs says what is wrong, and what to do.
+func wrongs(g *queue.Glance) []string {
+	var all []string
+	say := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	for i := range g.Lanes {
+		l := &g.Lanes[i]
+		age := g.At.Sub(l.Oldest)
+		switch {
+		case l.Ready() == 0:
+		case l.Rate == 0 && age > stuckAfter:
+			say("%s: %s ready for %s, and nothing was settled within the last minute: no worker runs, or its relay is down or holds them up. Look at the log of the workers", l.Lane, mails(l.Ready()), short(age))
+		case l.Rate > 0 && age > behindAfter:
+			say("%s: behind: the oldest mail has been ready for %s. More workers or a higher MAX_SESSIONS help, if the relay allows them", l.Lane, short(age))
+		}
+	}
+	if g.Limit > 0 {
+		switch full := g.Used * 100 / g.Limit; {
+		case full >= allWaits:
+			say("the store is %d %% full: nothing is taken any more. Make room on the broker's disk", full)
+		case full >= freshWaits:
+			say("the store is %d %% full: fresh mail is not taken until there is room. Make room on the broker's disk", full)
+		}
+	}
+	if g.Died > 0 {
+		say("%s died within the last hour: mailq dead list --since 1h", mails(g.Died))
+	}
+	return all
+}
+
+func mails(n uint64) string {
+	if n == 1 {
+		return "1 mail"
+	}
+	return thousands(n) + " mails"
+}
+
+func writeGlance(out io.Writer, p paint, g *queue.Glance, wrong []string) error {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "\twaiting\tdue\tin hand\tscheduled\tdead\toldest\trate\tempty in\t")
+	for i := range g.Lanes {
+		l := &g.Lanes[i]
+		oldest, rate, empty := "-", "-", "-"
+		if !l.Oldest.IsZero() {
+			oldest = short(g.At.Sub(l.Oldest))
+		}
+		if l.Rate > 0 {
+			rate = fmt.Sprintf("%.1f/s", l.Rate)
+		}
+		if !l.Empty.IsZero() {
+			empty = short(max(l.Empty.Sub(g.At), time.Second))
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", l.Lane, thousands(l.Waiting), thousands(l.Due),
+			thousands(l.InHand), thousands(l.Scheduled), thousands(l.Dead), oldest, rate, empty)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	// Lines are coloured whole: a column would lose its width.
+	lines := strings.SplitAfter(b.String(), "\n")
+	b.Reset()
+	for i, line := range lines {
+		text, end := strings.TrimRight(line, " \n"), ""
+		if strings.HasSuffix(line, "\n") {
+			end = "\n"
+		}
+		switch {
+		case i == 0:
+			text = p.bold(text)
+		case i <= len(g.Lanes) && stuck(wrong, g.Lanes[i-1]):
+			text = p.red(text)
+		case i <= len(g.Lanes) && g.Lanes[i-1].Dead > 0:
+			text = p.yellow(text)
+		case i <= len(g.Lanes) && g.Lanes[i-1].Ready()+g.Lanes[i-1].Scheduled == 0:
+			text = p.dim(text)
+		}
+		b.WriteString(text + end)
+	}
+	if len(wrong) == 0 {
+		b.WriteString("\n" + p.green("Nothing is wrong.") + "\n")
+	}
+	for i, s := range wrong {
+		if i == 0 {
+			b.WriteString("\n")
+		}
+		b.WriteString(p.red("! ") + s + "\n")
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+func stuck(wrong []string, l queue.Lane) bool {
+	for _, s := range wrong {
+		if strings.HasPrefix(s, string(l.Lane)+": ") {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"io"
+	"os"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+)
+
+// isTerminal reports that a person sits at the other end.
+func isTerminal(f any) bool {
+	file, ok := f.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}
+
+// paint colours words where they are read on a terminal.
+type paint struct{ on bool }
+
+// paint is for standard output. NO_COLOR turns it off, whatever its value
+// (no-color.org), and so does a terminal that knows no colours.
+func (a *app) paint() paint {
+	no, _ := a.lookup("NO_COLOR")
+	kind, _ := a.lookup("TERM")
+	return paint{isTerminal(a.stdout) && no == "" && kind != "dumb"}
+}
+
+func (p paint) in(code, s string) string {
+	if !p.on || s == "" {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+func (p paint) bold(s string) string   { return p.in("1", s) }
+func (p paint) dim(s string) string    { return p.in("2", s) }
+func (p paint) red(s string) string    { return p.in("31", s) }
+func (p paint) green(s string) string  { return p.in("32", s) }
+func (p paint) yellow(s string) string { return p.in("33", s) }
+
+// progress is a bar on a terminal, and nothing elsewhere.
+type progress struct{ bar *progressbar.ProgressBar }
+
+// progress counts up to total; -1 where that is not known.
+func (a *app) progress(total int64, what string) progress {
+	out := io.Discard
+	if isTerminal(a.stderr) {
+		out = a.stderr
+	}
+	return progress{progressbar.NewOptions64(total,
+		progressbar.OptionSetWriter(out), progressbar.OptionSetDescription(what), progressbar.OptionShowCount(),
+		progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(30), progressbar.OptionThrottle(100e6),
+		progressbar.OptionSetPredictTime(total > 0),
+	)}
+}
+
+// A bar that cannot be drawn is no reason to stop.
+func (p progress) step() { _ = p.bar.Add(1) }
+func (p progress) end()  { _ = p.bar.Finish() }

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/schema"
+)
+
+func TestWords(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		0: "0s", 59 * time.Second: "59s", time.Minute: "1m", 80 * time.Second: "1m20s", 10 * time.Minute: "10m", time.Hour: "1h",
+		25 * time.Hour: "1d1h", 48 * time.Hour: "2d", 20*time.Hour + 30*time.Minute: "20h30m", 630 * time.Second: "10m30s", 100 * 24 * time.Hour: "100d",
+	} {
+		if got := short(d); got != want {
+			t.Errorf("%s: %s, want %s", d, got, want)
+		}
+	}
+	for n, want := range map[uint64]string{0: "0", 999: "999", 1000: "1,000", 12345678: "12,345,678"} {
+		if got := thousands(n); got != want {
+			t.Errorf("%d: %s", n, got)
+		}
+	}
+	if got := names([]string{"a", "b", "c", "d", "e"}); got != "a, b, c and 2 more" {
+		t.Error(got)
+	}
+	if got := quote(`it's`); got != `'it'\''s'` {
+		t.Error(got)
+	}
+}
+
+func TestIDs(t *testing.T) {
+	t.Parallel()
+	a := &app{stdin: strings.NewReader("m1\ta@b\tfailed\n\nm2\n{\"id\":\"an id\",\"lane\":\"x\"}\n  m3  \n")}
+	if got := strings.Join(a.ids([]string{"x", "-", "y"}), ","); got != "x,m1,m2,an id,m3,y" {
+		t.Error(got)
+	}
+}
+
+// FuzzID: whatever line comes in, what comes out is one line's and no more.
+func FuzzID(f *testing.F) {
+	for _, s := range []string{"m1", "m1\tx", `{"id":"a"}`, `{"id":7}`, "{", "\t", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		id := idIn(line)
+		if strings.HasPrefix(line, "{") {
+			return
+		}
+		if strings.Contains(id, "\t") || !strings.Contains(line, id) {
+			t.Errorf("%q gave %q", line, id)
+		}
+	})
+}
+
+// FuzzPrintable: nothing that a terminal would obey.
+func FuzzPrintable(f *testing.F) {
+	f.Add([]byte("a\x1b[2J\r\n\u009b31m\x00\xff"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, r := range printable(b) {
+			if r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r <= 0x9f {
+				t.Errorf("%q lets %q through", b, r)
+			}
+		}
+	})
+}
+
+// TestWriteGlance: what is wrong is said and its lane is red; without colours
+// the same words.
+func TestWriteGlance(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	g := &queue.Glance{At: now, Used: 80, Limit: 100, Died: 1, Lanes: []queue.Lane{
+		{Lane: "bulk", Waiting: 10000, Oldest: now.Add(-2 * time.Hour)},
+		{Lane: "normal", Waiting: 5, InHand: 5, Oldest: now.Add(-time.Hour), Rate: 2, Empty: now.Add(5 * time.Second), Dead: 3},
+		{Lane: "urgent", Due: 1, Oldest: now.Add(-time.Second)},
+	}}
+	wrong := wrongs(g)
+	for i, want := range []string{"bulk: 10,000 mails ready for 2h, and nothing was settled", "normal: behind: the oldest mail has been ready for 1h", "the store is 80 % full", "1 mail died within the last hour"} {
+		if len(wrong) != 4 || !strings.HasPrefix(wrong[i], want) {
+			t.Fatalf("%q, want %q", wrong, want)
+		}
+	}
+	var plain, coloured bytes.Buffer
+	if err := writeGlance(&plain, paint{}, g, wrong); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeGlance(&coloured, paint{on: true}, g, wrong); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(coloured.String(), "\x1b[31m     bulk    10,000") || strings.Contains(plain.String(), "\x1b") {
+		t.Errorf("%q", coloured.String())
+	}
+	if !strings.Contains(plain.String(), "2.0/s         5s") {
+		t.Error(plain.String())
+	}
+	plain.Reset()
+	if err := writeGlance(&plain, paint{}, &queue.Glance{At: now, Lanes: []queue.Lane{{Lane: "normal"}}}, nil); err != nil || !strings.Contains(plain.String(), "Nothing is wrong.") {
+		t.Error(plain.String())
+	}
+}
+
+// TestDeliveredIsForGood: whatever a later record of the line says.
+func TestDeliveredIsForGood(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	record := func(hop int, line string, state schema.State) *schema.Record {
+		return &schema.Record{ID: "m", Lane: "normal", Line: line, Hop: hop, At: at, Event: schema.EventFailed,
+			Recipients: []schema.RecipientRecord{{Address: "a@x.test", State: state, Reason: schema.ReasonFailed}}}
+	}
+	w := &way{origin: "1700000000000000000-1", records: []*schema.Record{
+		record(0, "all", schema.StateLater), record(1, "0", schema.StateDelivered), record(2, "0", schema.StateDead),
+	}}
+	if f := w.view(at, nil).Recipients[0]; f.State != schema.StateDelivered || !strings.HasPrefix(f.Is, "delivered") {
+		t.Errorf("%+v", f)
+	}
+	w.records = w.records[:1]
+	if f := w.view(at, nil).Recipients[0]; f.State != schema.StateLater || !strings.Contains(f.Is, "its copy is being made") {
+		t.Errorf("%+v", f)
+	}
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// said runs the worker with those variables and gives what it printed.
+func said(t *testing.T, vars map[string]string, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	status = run(t.Context(), args, func(k string) (string, bool) { v, ok := vars[k]; return v, ok }, &out, &errOut)
+	return out.String(), errOut.String(), status
+}
+
+// TestConfigurationPage: docs/configuration.md is what the code says.
+func TestConfigurationPage(t *testing.T) {
+	t.Parallel()
+	got, stderr, status := said(t, map[string]string{"MAX_SESSIONS": "77"}, "config", "--format", "markdown")
+	if status != exitOK {
+		t.Fatal(stderr)
+	}
+	want, err := os.ReadFile(filepath.Join("..", "..", "docs", "configuration.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Error("docs/configuration.md is not what the code says; make it anew: go run ./cmd/worker config --format markdown > docs/configuration.md")
+	}
+}
+
+func TestConfigSources(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "pass")
+	if err := os.WriteFile(file, []byte("hunter2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	vars := map[string]string{
+		"NATS_URL": "nats://app:hunter2@n1.example:4222,nats://app:hunter2@n2.example:4222", "SMTP_URL": "smtp://relay.example",
+		"SMTP_USERNAME": "app", "SMTP_PASSWORD_FILE": file, "RETRY_AFTER": "90s,2h", "MAX_SESSIONS": "",
+	}
+	out, stderr, status := said(t, vars, "config", "--format", "json")
+	if status != exitOK {
+		t.Fatal(stderr)
+	}
+	got := map[string]string{}
+	for line := range strings.Lines(out) {
+		var v struct{ Name, Value, Source string }
+		if err := json.Unmarshal([]byte(line), &v); err != nil {
+			t.Fatal(err)
+		}
+		got[v.Name] = v.Value + " from " + v.Source
+	}
+	for name, want := range map[string]string{
+		"NATS_URL":      "nats://REDACTED@n2.example:4222 from environment",
+		"SMTP_PASSWORD": "REDACTED from file " + file,
+		"SMTP_USERNAME": "app from environment",
+		"RETRY_AFTER":   "1m30s,2h from environment",
+		"MAX_SESSIONS":  "10 from default",
+		"LANES":         "urgent=6,normal=3,bulk=1 from default",
+		"LOG_MAIL":      "all from default",
+		"NATS_TOKEN":    " from default",
+	} {
+		if got[name] != want {
+			t.Errorf("%s is %q, want %q", name, got[name], want)
+		}
+	}
+	text, _, _ := said(t, vars, "config")
+	if strings.Contains(out+text, "hunter2") || strings.Count(text, "\n") != len(got) {
+		t.Errorf("a secret, or a line missing:\n%s", text)
+	}
+}
+
+// TestConfigProblems: what keeps a worker from starting is said here too.
+func TestConfigProblems(t *testing.T) {
+	t.Parallel()
+	out, stderr, status := said(t, map[string]string{"MAX_ATTEMPTS": "0", "LOG_MAIL": "some", "SMTP_URL": "smtp://u:hunter2@r"}, "config")
+	if status != exitConfig || !strings.Contains(stderr, "MAX_ATTEMPTS: is 0") || !strings.Contains(stderr, `LOG_MAIL: "some"`) {
+		t.Errorf("status %d: %s", status, stderr)
+	}
+	if !strings.Contains(out, "MAX_SESSIONS ") || strings.Contains(out+stderr, "hunter2") {
+		t.Errorf("%s%s", out, stderr)
+	}
+	for _, args := range [][]string{{"config", "--format", "yaml"}, {"confit"}, {"--nonsense"}} {
+		if _, stderr, status := said(t, nil, args...); status != exitUsage || stderr == "" {
+			t.Errorf("%v: status %d: %s", args, status, stderr)
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// TestFates: ten mails with ten fates, each of whose way an operator can tell
+// from mailq show alone.
+func TestFates(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "RETRY_AFTER=300ms,1h")
+	p := w.worker("worker")
+	nc, err := nats.Connect("nats://" + w.get("NATS_LISTEN"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	publish := func(id, to, more string) {
+		t.Helper()
+		body := fmt.Sprintf(`{"id":%q,"from":"app@example.com","to":[%q],"subject":"Hello","text":"hi"%s}`, id, to, more)
+		if _, err := nc.Request("mail.send.normal", []byte(body), 10*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish("delivered", "ann@example.net", "")
+	publish("waits", "451@example.net", "")
+	publish("later", "ann@example.net", `,"send_at":"`+time.Now().Add(time.Hour).UTC().Format(time.RFC3339)+`"`)
+	publish("refused", "550@example.net", "")
+	publish("exhausted", "452@example.net", `,"max_attempts":1`)
+	publish("expired", "453@example.net", `,"expires_at":"`+time.Now().Add(time.Second).UTC().Format(time.RFC3339Nano)+`","max_attempts":9`)
+	publish("bad", "ann@example.net", `,"sbuject":"x"`)
+	publish("again", "454@example.net", `,"max_attempts":1`)
+	publish("thrown away", "551@example.net", "")
+	publish("mixed", "ann@example.net", `,"cc":["552@example.net","452@example.org"]`)
+	for _, line := range []string{
+		"delivered  delivered", "deferred   waits(?s:.*)deferred   waits", "scheduled  later", "dead       refused", "dead       exhausted",
+		"dead       again", "dead       thrown away", "dead       mixed", "delivered  mixed to 452", "failed     [0-9-]+: sbuject",
+	} {
+		w.await(p.Out, "^"+line, 30*time.Second)
+	}
+	bad := w.await(p.Out, `^failed     ([0-9-]+): sbuject`, time.Second)[1]
+	if out, stderr, status := w.run("mailq", "dead", "discard", "thrown away"); status != 0 {
+		t.Fatal(out, stderr)
+	}
+	for range 2 { // its budget is one attempt, and its address is refused twice
+		if out, stderr, status := w.run("mailq", "dead", "replay", "again"); status != 0 {
+			t.Fatal(out, stderr)
+		}
+		w.await(p.Out, "^(dead       again(?s:.*)dead       again|delivered  again)", 30*time.Second)
+	}
+	w.await(p.Out, "^delivered  again", 30*time.Second)
+	for id, want := range map[string]string{
+		"delivered":   `attempt 1: relay .*\n.*ann@example.net  delivered at DOT: 250 2.0.0 queued as .*\nNow\n  ann@example.net\n      delivered: accepted by the relay`,
+		"normal/1":    `message  delivered\n`,
+		"waits":       `attempt 2: .*\n.*deferred at RCPT: 451 4.3.0 .*\n.*\nNow\n  451@example.net\n      deferred: 451 .*; next attempt at .* \(in \d+m`,
+		"later":       `scheduled for .*, its send_at\nNow\n.*\n      scheduled; next attempt at .* \(in (1h|59m)`,
+		"refused":     `attempt 1: .*\n.*failed at RCPT: 550 5.1.1 .*\n.*\nNow\n.*\n      dead, refused for good: 550 5.1.1 .*; send it again: mailq dead replay refused`,
+		"exhausted":   `attempt 1: .*\n.*deferred at RCPT: 452 .*\n.*exhausted: buried as a dead letter\nNow\n.*\n      dead, exhausted: .*452 4.2.2`,
+		"expired":     `expired: buried as a dead letter\nNow\n.*\n      dead, expired: .*453`,
+		bad:           `buried unread, bad-envelope: sbuject: no such field\nNow\n  dead, bad-envelope: sbuject: no such field; .*mailq dead show ` + bad + ` --body`,
+		"again":       `exhausted: buried.*\n.*replayed by an operator, time 1: .*\n.*attempt 1: (.*\n)+.*replayed by an operator, time 2: .*\n.*attempt 1: .*\n.*delivered at DOT(.*\n)+Now\n.*\n      delivered: `,
+		"thrown away": `failed: buried as a dead letter\n.*discarded by an operator\nNow\n.*\n      discarded by an operator at `,
+		"mixed":       `Now\n  ann@example.net\n      delivered: .*\n  552@example.net\n      dead, refused for good: 552 5.2.2 .*mailq dead replay mixed\n  452@example.org\n      delivered: `,
+	} {
+		out, stderr, status := w.run("mailq", "show", id)
+		if status != 0 || !regexp.MustCompile(want).MatchString(out) {
+			t.Errorf("mailq show %q (status %d): no match for %s in\n%s%s", id, status, want, out, stderr)
+		}
+		if strings.Contains(out, "\x1b") {
+			t.Error("colours where nobody can see them")
+		}
+		if out, _, status := w.run("mailq", "show", id, "--json"); status != 0 || strings.Count(out, "\n") != 1 || !strings.HasPrefix(out, `{"id":"`) {
+			t.Errorf("as JSON: %s", out)
+		}
+	}
+	w.operate(bad)
+	// Without the operator's credential nothing is shown, and it is said why.
+	w.set("DATA_DIR", w.path("elsewhere"))
+	if out, stderr, status := w.run("mailq"); status != 75 || out != "" || !strings.Contains(stderr, "set DATA_DIR") {
+		t.Errorf("a stranger gets status %d, %s%s", status, out, stderr)
+	}
+}
+
+// operate tries the other commands on what lies there.
+func (w *world) operate(bad string) {
+	w.t.Helper()
+	for _, c := range []struct {
+		args   string
+		status int
+		want   string
+	}{
+		{"", 0, `(?s)waiting +due +in hand +scheduled +dead.* normal +0 +0 +0 +2 +5 .*\n! 5 mails died within the last hour`},
+		{"--json", 0, `"lanes":\[.*"lane":"normal","waiting":0,"due":0,"in_hand":0,"scheduled":2`},
+		{"events --outcome delivered --recipient ANN@example.net", 0, `delivered  normal  delivered  ann@example.net: 250`},
+		{"events --id refused --json", 0, `^\{"v":1,"id":"refused"`},
+		{"events --id nobody", 1, `^$`},
+		{"events --outcome lost", 64, `^$`},
+		{"events --until 10h", 1, `^$`},
+		{"dead list --reason failed", 0, `refused\t550@example.net\tfailed\t550`},
+		{"dead show refused", 0, `(?s)reason     failed.*attempt 1.*"to":\["550@example.net"\]`},
+		{"dead show " + bad + " --body", 0, `^\{"id":"bad".*"sbuject":"x"\}$`},
+		{"dead show nobody", 1, `^$`},
+		{"dead replay --reason failed --dry-run", 0, `would be replayed: refused to 550@example.net`},
+		{"dead discard --reason failed --dry-run --json", 0, `"id":"refused","lane":"normal","line":"all","event":"discarded","dry_run":true`},
+		{"dead discard --reason nonsense", 64, `^$`},
+		{"dead discard refused", 0, `^discarded refused to 550@example.net\n$`},
+		{"dead discard refused", 1, `^$`},
+		{"dead replay refused", 1, `^$`},
+		{"show nobody", 1, `^$`},
+		{"show", 64, `^$`},
+	} {
+		out, stderr, status := w.run("mailq", strings.Fields(c.args)...)
+		if status != c.status || !regexp.MustCompile(c.want).MatchString(out) || (status == 0) != (stderr == "") {
+			w.t.Errorf("mailq %s: status %d, want %d; no match for %s in\n%s%s", c.args, status, c.status, c.want, out, stderr)
+		}
+	}
+}
+
+// TestRelayDownIsTold: the tenth fate, mail that waits for a relay.
+func TestRelayDownIsTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "SMTP_URL=smtp://127.0.0.1:9?tls=none")
+	w.worker("worker")
+	if _, stderr, status := w.run("publish", "--from", "a@example.com", "--to", "b@example.net", "--id", "m"); status != 0 {
+		t.Fatal(stderr)
+	}
+	want := regexp.MustCompile(`Now\n  b@example.net\n      waits: .*nothing of the lane was settled within the last minute: no worker runs, or its relay is down`)
+	w.eventually("show says why it waits", 30*time.Second, func() bool {
+		out, _, status := w.run("mailq", "show", "m")
+		return status == 0 && want.MatchString(out)
+	})
+	w.eventually("the glance says so too", 60*time.Second, func() bool {
+		out, _, _ := w.run("mailq")
+		return strings.Contains(out, "! normal: 1 mail ready for")
+	})
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// TestLoadOperator: beside a full queue each command of mailq answers within a
+// second. Its log has the figures.
+func TestLoadOperator(t *testing.T) {
+	w := newWorld(t, "RETRY_AFTER=1h", "LOG_MAIL=failures")
+	p := w.worker("worker")
+	nc, err := nats.Connect("nats://"+w.get("NATS_LISTEN"), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	for i := range 250 {
+		to := "550"
+		if i >= 50 {
+			to = "451"
+		}
+		body := fmt.Sprintf(`{"id":"x%d","from":"a%d@example.com","to":["%s@example.net"],"text":"hi"}`, i, i, to)
+		if _, err := nc.Request("mail.send.normal", []byte(body), 10*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.eventually("200 are deferred and 50 dead", time.Minute, func() bool {
+		out := read(t, p.Out)
+		return strings.Count(out, "deferred   x") == 200 && strings.Count(out, "dead       x") == 50
+	})
+	if err := p.End(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	// The same directory, and a relay that is down: what is published waits.
+	w.set("SMTP_URL", "smtp://127.0.0.1:9?tls=none")
+	w.worker("again")
+	w.publishMany(operatorMails, 1<<10, "ann@example.net")
+	for _, c := range []struct {
+		args, want string
+	}{
+		{"", fmt.Sprintf("%d", operatorMails%1000)},
+		{"--json", `"scheduled":200,"dead":50`},
+		{"show x60", "next attempt at"},
+		{"show x3", "mailq dead replay x3"},
+		{fmt.Sprintf("show m%d", operatorMails), "no worker has taken it yet"},
+		{"show normal/300", "no worker has taken it yet"},
+		{"events --outcome failed", "failed     normal  x0"},
+		{"events --recipient 451@example.net", "deferred   normal"},
+		{"dead list", "x49\t550@example.net"},
+		{"dead show x7", "550 5.1.1"},
+		{"dead replay --reason failed --dry-run", "would be replayed: x49"},
+		{"dead discard --reason failed", "discarded x49"},
+	} {
+		began := time.Now()
+		out, stderr, status := w.run("mailq", strings.Fields(c.args)...)
+		took := time.Since(began)
+		t.Logf("mailq %-40s %4d ms", c.args, took.Milliseconds())
+		if status != 0 || !strings.Contains(out, c.want) {
+			t.Errorf("mailq %s: status %d, no %q in\n%.2000s%s", c.args, status, c.want, out, stderr)
+		}
+		if took > operatorWithin {
+			t.Errorf("mailq %s took %s", c.args, took)
+		}
+	}
+}

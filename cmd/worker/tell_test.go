@@ -1,0 +1,83 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/consumer"
+	"github.com/postrider/postrider/schema"
+)
+
+// settledRecord is of a mail to three: delivered, deferred and failed.
+func settledRecord() *schema.Record {
+	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	tx := schema.Transaction{At: at, Relay: "r:25", Session: "s1", Use: 3, Connect: 7 * time.Millisecond, Data: 8 * time.Millisecond, Dot: 9 * time.Millisecond, Outcomes: []schema.Outcome{
+		{Class: schema.Delivered, Stage: schema.StageDot, Code: 250, Reply: "ok"},
+		{Class: schema.Failed, Stage: schema.StageRcpt, Code: 550, Enhanced: "5.1.1", Reply: "nobody"},
+		{Class: schema.Deferred, Stage: schema.StageRcpt, Code: 450, Enhanced: "4.2.1", Reply: "later"},
+	}}
+	to := []schema.Recipient{{Index: 0, Address: "a@x.test"}, {Index: 1, Address: "b@x.test"}, {Index: 2, Address: "c@x.test"}}
+	return &schema.Record{
+		ID: "m 1", Lane: "normal", Line: schema.All, Event: schema.EventFailed, At: at.Add(time.Second), Enqueued: at, Due: at.Add(time.Minute), Counted: 1,
+		Attempts: []schema.Attempt{schema.NewAttempt(1, true, to, tx)},
+		Recipients: []schema.RecipientRecord{
+			{Address: "a@x.test", State: schema.StateDelivered}, {Address: "b@x.test", Index: 1, State: schema.StateDead, Reason: schema.ReasonFailed, Code: 550},
+			{Address: "c@x.test", Index: 2, State: schema.StateLater, Code: 450},
+		},
+	}
+}
+
+func tellerFor(s *settings, out io.Writer, text bool) *teller {
+	return &teller{w: &worker{set: s, log: newLogger(s, text, out, io.Discard), embedded: nil}, out: out, text: text}
+}
+
+// TestLogLine: one line a message, with the fields that dashboards go by, and
+// of three replies the worst.
+func TestLogLine(t *testing.T) {
+	t.Parallel()
+	s := &settings{worker: workerConfig{LogLevel: "info", LogMail: "all", LogFormat: "json"}}
+	var out bytes.Buffer
+	tellerFor(s, &out, false).settled(settledRecord(), consumer.Delivery{Sequence: 17, Times: 2})
+	var got map[string]any
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil || strings.Count(out.String(), "\n") != 1 {
+		t.Fatalf("%v: %s", err, out.String())
+	}
+	for name, want := range map[string]any{
+		"level": "WARN", "msg": "failed", "id": "m 1", "lane": "normal", "stream_seq": 17, "delivery": 2, "attempt": 1, "relay": "r:25",
+		"session": "s1", "conn_use": 3, "outcome": "mixed", "code": 550, "enhanced": "5.1.1", "reply": "nobody", "queue_ms": 1000,
+		"connect_ms": 7, "data_ms": 8, "dot_ms": 9, "next_attempt": "2030-01-02T03:05:05Z",
+	} {
+		if fmt.Sprint(got[name]) != fmt.Sprint(want) {
+			t.Errorf("%s is %v, want %v", name, got[name], want)
+		}
+	}
+	if got["time"] == nil {
+		t.Error("no time")
+	}
+}
+
+func TestFailuresOnly(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		mail  string
+		event schema.Event
+		lines int
+	}{
+		{"all", schema.EventDelivered, 1}, {"failures", schema.EventDelivered, 0}, {"failures", schema.EventScheduled, 0},
+		{"failures", schema.EventDeferred, 1}, {"failures", schema.EventFailed, 1}, {"failures", schema.EventDelayed, 1},
+	} {
+		s := &settings{worker: workerConfig{LogLevel: "info", LogMail: c.mail, LogFormat: "json"}}
+		var out bytes.Buffer
+		rec := settledRecord()
+		rec.Event = c.event
+		tellerFor(s, &out, false).settled(rec, consumer.Delivery{})
+		if n := strings.Count(out.String(), "\n"); n != c.lines {
+			t.Errorf("%s, %s: %d lines, want %d", c.mail, c.event, n, c.lines)
+		}
+	}
+}

@@ -1,0 +1,254 @@
+package deadletter_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/journal"
+	"github.com/postrider/postrider/schema"
+)
+
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
+
+var errDead = errors.New("the operator's machine is gone")
+
+// mortal is a store whose user dies: writes after the first few are never made.
+type mortal struct {
+	broker.Store
+	left *int
+}
+
+func (m mortal) spend() error {
+	if *m.left == 0 {
+		return errDead
+	}
+	*m.left--
+	return nil
+}
+
+func (m mortal) Set(ctx context.Context, msg *nats.Msg, filter string, expected uint64) (uint64, error) {
+	if err := m.spend(); err != nil {
+		return 0, err
+	}
+	return m.Store.Set(ctx, msg, filter, expected)
+}
+
+func (m mortal) Put(ctx context.Context, msg *nats.Msg, filter string, expected uint64, hop int) (uint64, bool, error) {
+	if err := m.spend(); err != nil {
+		return 0, false, err
+	}
+	return m.Store.Put(ctx, msg, filter, expected, hop)
+}
+
+// yard is a broker with dead letters, and operators to act on them.
+type yard struct {
+	*deadletter.Graveyard
+	t     *testing.T
+	store broker.Store
+	now   func() time.Time
+}
+
+func newYard(t *testing.T) *yard {
+	t.Helper()
+	b := natstest.Start(t)
+	y := &yard{t: t, store: b.Conn.Store(), now: b.Conn.Now}
+	y.Graveyard = deadletter.New(y.store, journal.New(y.store), y.now)
+	return y
+}
+
+// dying is an operator that dies after so many writes.
+func (y *yard) dying(writes int) *deadletter.Graveyard {
+	m := mortal{y.store, &writes}
+	return deadletter.New(m, journal.New(m), y.now)
+}
+
+// bury buries a letter whose line's record says that it failed.
+func (y *yard) bury(id string) *deadletter.Found {
+	y.t.Helper()
+	at := y.now()
+	l := schema.Line{Lane: "normal", ID: id, Origin: schema.Origin(at, 7), Rcpt: schema.All}
+	rec := &schema.Record{
+		V: 1, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Line: l.Rcpt, Event: schema.EventFailed, At: at, Enqueued: at, Whole: schema.StateDead,
+		Recipients: []schema.RecipientRecord{{Address: "b@example.net", State: schema.StateDead, Reason: schema.ReasonFailed}},
+	}
+	if _, err := journal.New(y.store).Set(y.t.Context(), rec, 0, false); err != nil {
+		y.t.Fatal(err)
+	}
+	_, err := y.Bury(y.t.Context(), &schema.Letter{
+		Copy: schema.Copy{Line: l, Hop: 1, Enqueued: at}, Reason: schema.ReasonFailed, Error: "550 5.1.1 no",
+		Body: []byte(`{"from":"a@example.com","to":["b@example.net"],"text":"hi"}`),
+	})
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	return y.only(id)
+}
+
+// letters are those of that id.
+func (y *yard) letters(id string) []*deadletter.Found {
+	y.t.Helper()
+	var all []*deadletter.Found
+	for l, err := range y.ByID(y.t.Context(), id) {
+		if err != nil {
+			y.t.Fatal(err)
+		}
+		all = append(all, l)
+	}
+	return all
+}
+
+func (y *yard) only(id string) *deadletter.Found {
+	y.t.Helper()
+	all := y.letters(id)
+	if len(all) != 1 || len(all[0].Body) == 0 {
+		y.t.Fatalf("%d letters of %s, want one with a body", len(all), id)
+	}
+	return all[0]
+}
+
+// stands says what is known of the letter: the record's event, whether a copy
+// is there, and the marker.
+func (y *yard) stands(f *deadletter.Found) string {
+	y.t.Helper()
+	rec, _, err := journal.New(y.store).Look(y.t.Context(), f.Line)
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	is := string(rec.Event)
+	_, err = y.store.Last(y.t.Context(), f.Line.Lane.LaterStream(), f.Line.CopyFilter())
+	switch {
+	case err == nil:
+		is += ", copy"
+	case !errors.Is(err, schema.ErrNotFound):
+		y.t.Fatal(err)
+	}
+	m, err := y.store.Last(y.t.Context(), schema.StreamDead, f.Line.DeadSubject())
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	l, err := schema.ParseLetter(f.Line.Lane, m.Header, m.Data)
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	if l.Marker != "" {
+		return is + ", marked " + string(l.Marker)
+	}
+	return is + ", letter"
+}
+
+func (y *yard) want(f *deadletter.Found, want string) {
+	y.t.Helper()
+	if got := y.stands(f); got != want {
+		y.t.Errorf("%s: %s, want %s", f.Line, got, want)
+	}
+}
+
+func (y *yard) check(err, want error) {
+	y.t.Helper()
+	if !errors.Is(err, want) {
+		y.t.Errorf("error %v, want %v", err, want)
+	}
+}
+
+func TestDiscard(t *testing.T) {
+	t.Parallel()
+	y := newYard(t)
+	f := y.bury("m")
+	y.check(y.Discard(t.Context(), f), nil)
+	y.want(f, "discarded, marked discarded")
+	if n := len(y.letters("m")); n != 0 {
+		t.Errorf("%d letters are left", n)
+	}
+	// Asked twice, by one who has not heard of the first.
+	y.check(y.Discard(t.Context(), f), nil)
+	y.check(y.Replay(t.Context(), f, 5), deadletter.ErrSettled)
+	y.want(f, "discarded, marked discarded")
+	rec, _, err := journal.New(y.store).Look(t.Context(), f.Line)
+	if err != nil || rec.Recipients[0].State != schema.StateDead || rec.Whole != "" || rec.Hop != f.Hop {
+		t.Errorf("%+v %v", rec, err)
+	}
+}
+
+// TestDiscardCutShort: whoever asks again goes on where the first one died,
+// and a replay that comes between has to stay away.
+func TestDiscardCutShort(t *testing.T) {
+	t.Parallel()
+	y := newYard(t)
+	f := y.bury("before")
+	y.check(y.dying(0).Discard(t.Context(), f), errDead)
+	y.want(f, "failed, letter")
+	y.check(y.Discard(t.Context(), f), nil)
+	y.want(f, "discarded, marked discarded")
+
+	f = y.bury("recorded")
+	y.check(y.dying(1).Discard(t.Context(), f), errDead)
+	y.want(f, "discarded, letter")
+	y.check(y.Discard(t.Context(), y.only("recorded")), nil)
+	y.want(f, "discarded, marked discarded")
+
+	f = y.bury("then replayed")
+	y.check(y.dying(1).Discard(t.Context(), f), errDead)
+	y.check(y.Replay(t.Context(), f, 5), deadletter.ErrSettled)
+	y.want(f, "discarded, marked discarded")
+}
+
+// TestDiscardBesideReplay: a replay that was begun is never cut off, whatever
+// the step at which its operator died.
+func TestDiscardBesideReplay(t *testing.T) {
+	t.Parallel()
+	for writes, want := range map[int]string{1: "replayed, letter", 2: "replayed, copy, letter"} {
+		t.Run(fmt.Sprint(writes), func(t *testing.T) {
+			t.Parallel()
+			y := newYard(t)
+			f := y.bury("m")
+			y.check(y.dying(writes).Replay(t.Context(), f, 5), errDead)
+			y.want(f, want)
+			y.check(y.Discard(t.Context(), y.only("m")), deadletter.ErrReplaying)
+			y.want(f, want)
+			y.check(y.Replay(t.Context(), y.only("m"), 5), nil)
+			y.want(f, "replayed, copy, marked replayed")
+			y.check(y.Discard(t.Context(), f), deadletter.ErrReplaying)
+			y.want(f, "replayed, copy, marked replayed")
+		})
+	}
+}
+
+// TestDiscardCrossesReplay: of many operators at once one way is gone, and
+// only that.
+func TestDiscardCrossesReplay(t *testing.T) {
+	t.Parallel()
+	y := newYard(t)
+	won := map[string]int{}
+	for round := range 20 {
+		f := y.bury(fmt.Sprintf("m%d", round))
+		var operators sync.WaitGroup
+		for n := range 4 {
+			operators.Go(func() {
+				act := y.Discard
+				if (n+round)%2 == 0 {
+					act = func(ctx context.Context, f *deadletter.Found) error { return y.Replay(ctx, f, 5) }
+				}
+				err := act(t.Context(), f)
+				if err != nil && !errors.Is(err, deadletter.ErrSettled) && !errors.Is(err, deadletter.ErrReplaying) {
+					t.Errorf("round %d: %v", round, err)
+				}
+			})
+		}
+		operators.Wait()
+		is := y.stands(f)
+		won[is]++
+		if is != "discarded, marked discarded" && is != "replayed, copy, marked replayed" {
+			t.Errorf("round %d: %s", round, is)
+		}
+	}
+	t.Logf("%v", won)
+}

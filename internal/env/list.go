@@ -1,0 +1,101 @@
+package env
+
+import (
+	"encoding"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// Setting is a variable and what is in force.
+type Setting struct {
+	Name string `json:"name"`
+	// Value as it would be written in the environment; of a secret only that
+	// there is one.
+	Value string `json:"value"`
+	// Source is default, environment, or file and its name.
+	Source string `json:"source"`
+	Help   string `json:"help"`
+	Secret bool   `json:"secret,omitempty"`
+}
+
+// List gives the settings that the targets hold after [Read], in their order.
+func List(lookup Lookup, targets ...any) []Setting {
+	var all []Setting
+	for _, target := range targets {
+		v := reflect.ValueOf(target).Elem()
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			name, ok := f.Tag.Lookup("env")
+			if !ok {
+				continue
+			}
+			secret := f.Type == reflect.TypeFor[schema.Secret]()
+			all = append(all, Setting{
+				Name: name, Value: withoutPassword(written(v.Field(i))), Source: source(lookup, name, secret),
+				Help: f.Tag.Get("help"), Secret: secret,
+			})
+		}
+	}
+	return all
+}
+
+// source is where a value comes from.
+func source(lookup Lookup, name string, secret bool) string {
+	if v, ok := lookup(name); ok && v != "" {
+		return "environment"
+	}
+	if file, ok := lookup(name + "_FILE"); secret && ok && file != "" {
+		return "file " + file
+	}
+	return "default"
+}
+
+// written is a value as the environment would hold it.
+func written(v reflect.Value) string {
+	switch x := v.Interface().(type) {
+	case encoding.TextMarshaler:
+		b, err := x.MarshalText()
+		if err != nil {
+			return ""
+		}
+		return tidy(string(b))
+	case fmt.Stringer:
+		return tidy(x.String())
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+// tidy writes 1m0s as 1m, in lists too.
+func tidy(s string) string {
+	parts := strings.Split(s, ",")
+	for i, p := range parts {
+		if strings.HasSuffix(p, "m0s") {
+			p = strings.TrimSuffix(p, "0s")
+		}
+		if strings.HasSuffix(p, "h0m") {
+			p = strings.TrimSuffix(p, "0m")
+		}
+		parts[i] = p
+	}
+	return strings.Join(parts, ",")
+}
+
+// withoutPassword hides what a URL holds before its host: NATS_URL may carry a
+// password or a token there, with commas or slashes in it where it is mistyped.
+func withoutPassword(s string) string {
+	at := strings.LastIndexByte(s, '@')
+	if at < 0 {
+		return s
+	}
+	scheme, _, ok := strings.Cut(s[:at], "://")
+	if !ok {
+		return hidden + s[at:]
+	}
+	return scheme + "://" + hidden + s[at:]
+}
+
+// hidden stands for a secret.
+var hidden = schema.Secret("set").String()

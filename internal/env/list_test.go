@@ -1,0 +1,39 @@
+package env
+
+import (
+	"testing"
+	"time"
+)
+
+func TestList(t *testing.T) {
+	t.Parallel()
+	s := settings{Name: "nats://u:p@h", Number: 7, Wait: time.Hour, Pass: "s3cret"}
+	vars := map[string]string{"T_NAME": "x", "T_PASS_FILE": "/run/pass", "T_NUMBER": ""}
+	got := List(func(k string) (string, bool) { v, ok := vars[k]; return v, ok }, &s)
+	want := []Setting{
+		{Name: "T_NAME", Value: "nats://REDACTED@h", Source: "environment"},
+		{Name: "T_NUMBER", Value: "7", Source: "default"},
+		{Name: "T_WAIT", Value: "1h", Source: "default"},
+		{Name: "T_PASS", Value: "REDACTED", Source: "file /run/pass", Secret: true},
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%+v", got)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("%+v, want %+v", got[i], want[i])
+		}
+	}
+}
+
+func TestWithoutPassword(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"nats://h:4222": "nats://h:4222", "nats://token@h": "nats://REDACTED@h", "u:p@h": "REDACTED@h",
+		"nats://a:x@h1,nats://b:y@h2": "nats://REDACTED@h2", "nats://u:p/@,@h": "nats://REDACTED@h",
+	} {
+		if got := withoutPassword(in); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package journal_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/journal"
+	"github.com/postrider/postrider/schema"
+)
+
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
+
+// written writes records, a minute apart and the last one now.
+func written(t *testing.T, b *natstest.Broker, now time.Time) {
+	t.Helper()
+	j := journal.New(b.Conn.Store())
+	for i, x := range []struct {
+		lane  schema.Lane
+		id    string
+		event schema.Event
+		to    []string
+	}{
+		{"normal", "one", schema.EventDeferred, []string{"ann@example.net"}},
+		{"normal", "two", schema.EventFailed, []string{"bob@example.org"}},
+		{"bulk", "one", schema.EventDelivered, []string{"ann@example.net", "Carl@Example.Org"}},
+		{"normal", "one", schema.EventDelivered, []string{"ann@example.net"}},
+	} {
+		r := &schema.Record{V: 1, ID: x.id, Origin: schema.Origin(now, uint64(i)), Lane: x.lane, Line: schema.All, Hop: i, Event: x.event, At: now.Add(time.Duration(i-3) * time.Minute)}
+		for n, a := range x.to {
+			r.Recipients = append(r.Recipients, schema.RecipientRecord{Address: a, Index: n})
+		}
+		if _, err := j.Set(t.Context(), r, 0, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func names(t *testing.T, f journal.Filter, l *journal.Log) string {
+	t.Helper()
+	s := ""
+	for r, err := range l.Search(t.Context(), f) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		s += fmt.Sprint(r.Hop)
+	}
+	return s
+}
+
+func TestSearch(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, "normal", "bulk")
+	l := journal.NewLog(b.Conn.JS())
+	if got := names(t, journal.Filter{}, l); got != "" {
+		t.Fatalf("an empty log holds %s", got)
+	}
+	now := b.Conn.Now()
+	written(t, b, now)
+	// The log follows the records.
+	for deadline := time.Now().Add(20 * time.Second); names(t, journal.Filter{}, l) != "0123"; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the log holds %s", names(t, journal.Filter{}, l))
+		}
+	}
+	for want, f := range map[string]journal.Filter{
+		"013": {Lane: "normal"},
+		"023": {ID: "one"},
+		"03":  {ID: "one", Lane: "normal"},
+		"1":   {ID: schema.Origin(now, 1)},
+		"12":  {Recipient: "@example.ORG"},
+		"2":   {Recipient: "carl@example.org"},
+		"23":  {Event: schema.EventDelivered},
+		"3":   {Since: now.Add(-30 * time.Second)},
+		"01":  {Until: now.Add(-90 * time.Second)},
+		"":    {ID: "three"},
+	} {
+		if got := names(t, f, l); got != want {
+			t.Errorf("%+v: %s, want %s", f, got, want)
+		}
+	}
+	records, err := journal.New(b.Conn.Store()).Records(t.Context(), "one")
+	if err != nil || len(records) != 3 || records[2].Hop != 3 {
+		t.Errorf("records of one: %v %v", records, err)
+	}
+	if records, err = journal.New(b.Conn.Store()).Records(t.Context(), schema.Origin(now, 1)); err != nil || len(records) != 1 {
+		t.Errorf("records by origin: %v %v", records, err)
+	}
+}
+
+// TestFollow: what is there comes first, then what is written, also after the
+// broker was started again.
+func TestFollow(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, "normal", "bulk")
+	ctx, stop := context.WithCancel(t.Context())
+	got := make(chan string, 10)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer close(got)
+		for r, err := range journal.NewLog(b.Conn.JS()).Follow(ctx, journal.Filter{ID: "one", Lane: "normal"}) {
+			if err != nil {
+				t.Errorf("follow: %v", err)
+				return
+			}
+			got <- fmt.Sprint(r.Hop)
+		}
+	}()
+	next := func(want string) {
+		t.Helper()
+		select {
+		case x := <-got:
+			if x != want {
+				t.Fatalf("came %s, want %s", x, want)
+			}
+		case <-time.After(60 * time.Second):
+			t.Fatalf("in vain for %s", want)
+		}
+	}
+	written(t, b, b.Conn.Now())
+	next("0")
+	next("3")
+	b.Restart(t)
+	l := schema.Line{Lane: "normal", ID: "one", Origin: schema.Origin(b.Conn.Now(), 9), Rcpt: schema.All}
+	r := &schema.Record{V: 1, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Line: l.Rcpt, Hop: 9, Event: schema.EventDelivered, At: b.Conn.Now()}
+	if _, err := journal.New(b.Conn.Store()).Set(t.Context(), r, 0, false); err != nil {
+		t.Fatal(err)
+	}
+	next("9")
+	stop()
+	<-done
+}

@@ -1,0 +1,278 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// Place is where a message of the queue is.
+type Place string
+
+// The places.
+const (
+	// Waiting: no worker has taken it.
+	Waiting Place = "waiting"
+	// Taken: a worker has it in hand, or handed it back a moment ago.
+	Taken Place = "taken"
+	// Scheduled: its time is still to come.
+	Scheduled Place = "scheduled"
+	// Due: its time has come.
+	Due Place = "due"
+)
+
+// Message is one message of the queue, as producers published it or as a copy
+// of ours.
+type Message struct {
+	schema.Copy
+	Place Place
+	// Stream and Sequence say where it lies, Stored since when.
+	Stream   string
+	Sequence uint64
+	Stored   time.Time
+	// At is when a scheduled one is due.
+	At time.Time
+	// Before is how many lie before it in its lane, at most; for one that waits.
+	Before uint64
+	Size   int
+	// Envelope is nil where Bad says what is wrong with it.
+	Envelope *schema.Envelope
+	Bad      error
+}
+
+// readers is how many requests are under way while a lane is searched.
+const readers = 64
+
+// Copies are the scheduled and due copies of a message, by its id or origin.
+func (q *Queue) Copies(ctx context.Context, id string) ([]*Message, error) {
+	lanes, err := q.lanes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tail := schema.Token(id) + ".*.*"
+	if _, ok := schema.OriginTime(id); ok {
+		tail = "*." + id + ".*"
+	}
+	var all []*Message
+	for _, l := range lanes {
+		due, err := q.consumer(ctx, l.Lane.LaterStream(), l.Lane.DueConsumer())
+		if err != nil {
+			return nil, err
+		}
+		for seq := uint64(1); ; {
+			m, err := q.store.Next(ctx, l.Lane.LaterStream(), "mail.*."+string(l.Lane)+"."+tail, seq, time.Time{})
+			if errors.Is(err, schema.ErrNotFound) {
+				break
+			}
+			if err != nil {
+				return nil, err
+			}
+			seq = m.Sequence + 1
+			if x := readCopy(l.Lane, m, due); x.Line.ID == id || x.Line.Origin == id {
+				all = append(all, x)
+			}
+		}
+	}
+	return all, nil
+}
+
+func readCopy(lane schema.Lane, m *jetstream.RawStreamMsg, due *jetstream.ConsumerInfo) *Message {
+	x := &Message{Stream: lane.LaterStream(), Sequence: m.Sequence, Stored: m.Time, Size: len(m.Data), Place: Due}
+	x.Copy, x.Bad = schema.ParseCopy(lane, m.Header)
+	x.Envelope, _ = schema.Decode(schema.ProducerHeaders(m.Header), m.Data)
+	at, scheduled := schema.ScheduledAt(m.Header)
+	switch {
+	case scheduled && m.Subject == x.Line.LaterSubject():
+		x.Place, x.At = Scheduled, at
+	case m.Sequence <= due.Delivered.Stream:
+		x.Place = Taken
+	}
+	return x
+}
+
+// Fresh is what a producer published at that place, if it is there still.
+func (q *Queue) Fresh(ctx context.Context, lane schema.Lane, seq uint64) (*Message, error) {
+	m, err := q.store.Next(ctx, lane.SendStream(), lane.SendSubject(), seq, time.Time{})
+	if err != nil {
+		return nil, err
+	}
+	if m.Sequence != seq {
+		return nil, schema.ErrNotFound
+	}
+	fresh, err := q.consumer(ctx, lane.SendStream(), lane.FreshConsumer())
+	if err != nil {
+		return nil, err
+	}
+	return readFresh(lane, m, fresh), nil
+}
+
+// FreshByOrigin is what a producer published, by its origin, if it has not
+// been settled.
+func (q *Queue) FreshByOrigin(ctx context.Context, origin string) (*Message, error) {
+	_, s, _ := strings.Cut(origin, "-")
+	seq, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return nil, schema.ErrNotFound
+	}
+	lanes, err := q.lanes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range lanes {
+		m, err := q.Fresh(ctx, l.Lane, seq)
+		if err == nil && m.Line.Origin == origin {
+			return m, nil
+		}
+		if err != nil && !errors.Is(err, schema.ErrNotFound) {
+			return nil, err
+		}
+	}
+	return nil, schema.ErrNotFound
+}
+
+// readFresh reads a message as a worker would.
+func readFresh(lane schema.Lane, m *jetstream.RawStreamMsg, fresh *jetstream.ConsumerInfo) *Message {
+	x := &Message{Stream: lane.SendStream(), Sequence: m.Sequence, Stored: m.Time, Size: len(m.Data), Place: Taken}
+	origin := schema.Origin(m.Time, m.Sequence)
+	x.Copy = schema.Copy{Line: schema.Line{Lane: lane, ID: origin, Origin: origin, Rcpt: schema.All}, Enqueued: m.Time}
+	if id := msgID(m.Header); id != "" && schema.ValidateID(id) == nil {
+		x.Line.ID = id
+	}
+	x.Envelope, x.Bad = schema.Decode(m.Header, m.Data)
+	if x.Envelope != nil && x.Envelope.ID != "" {
+		x.Line.ID = x.Envelope.ID
+	}
+	if m.Sequence > fresh.Delivered.Stream {
+		x.Place = Waiting
+		x.Before = min(fresh.NumPending, m.Sequence-fresh.Delivered.Stream) - 1
+	}
+	return x
+}
+
+// msgID is the producer's Nats-Msg-Id: header names are compared without case.
+func msgID(header map[string][]string) string {
+	for name, v := range header {
+		if len(v) > 0 && strings.EqualFold(name, schema.HeaderMsgID) {
+			return v[0]
+		}
+	}
+	return ""
+}
+
+// Unsettled is how many messages [Queue.Search] would read.
+func (q *Queue) Unsettled(ctx context.Context) (uint64, error) {
+	var n uint64
+	all := q.js.ListStreams(ctx, jetstream.WithStreamListSubject("mail.send.*"))
+	for info := range all.Info() {
+		n += info.State.Msgs
+	}
+	return n, all.Err()
+}
+
+// Search reads what producers published and nobody has settled, for those of
+// that id: such mail has no entry anywhere yet. read is told of each message
+// that was read; it is called by one goroutine at a time.
+func (q *Queue) Search(ctx context.Context, id string, read func()) ([]*Message, error) {
+	lanes, err := q.lanes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []*Message
+	for _, l := range lanes {
+		found, err := q.searchLane(ctx, l.Lane, id, read)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+// searchLane reads a lane in parts, side by side: the broker lets nobody but
+// the workers' own consumer read a work queue in one go.
+func (q *Queue) searchLane(ctx context.Context, lane schema.Lane, id string, read func()) ([]*Message, error) {
+	s, err := q.js.Stream(ctx, lane.SendStream())
+	if err != nil {
+		return nil, err
+	}
+	fresh, err := q.consumer(ctx, lane.SendStream(), lane.FreshConsumer())
+	if err != nil {
+		return nil, err
+	}
+	state := s.CachedInfo().State
+	if state.Msgs == 0 {
+		return nil, nil
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var mu sync.Mutex
+	var found []*Message
+	see := func(m *jetstream.RawStreamMsg) {
+		mu.Lock()
+		defer mu.Unlock()
+		read()
+		if mayBe(m, id) {
+			if x := readFresh(lane, m, fresh); x.Line.ID == id {
+				found = append(found, x)
+			}
+		}
+	}
+	const part = 64
+	var next atomic.Uint64
+	next.Store(state.FirstSeq)
+	var tasks sync.WaitGroup
+	for range readers {
+		tasks.Go(func() {
+			for {
+				first := next.Add(part) - part
+				if first > state.LastSeq {
+					return
+				}
+				if err := q.readPart(ctx, s, lane, first, min(first+part-1, state.LastSeq), see); err != nil {
+					cancel(err)
+					return
+				}
+			}
+		})
+	}
+	tasks.Wait()
+	slices.SortFunc(found, func(a, b *Message) int { return int(int64(a.Sequence) - int64(b.Sequence)) })
+	return found, context.Cause(ctx)
+}
+
+func (q *Queue) readPart(ctx context.Context, s jetstream.Stream, lane schema.Lane, first, last uint64, see func(*jetstream.RawStreamMsg)) error {
+	for seq := first; seq <= last; {
+		// By its number a message is found at least cost; where it is gone, what
+		// comes next has to be looked for.
+		m, err := s.GetMsg(ctx, seq)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			m, err = q.store.Next(ctx, lane.SendStream(), lane.SendSubject(), seq, time.Time{})
+		}
+		if errors.Is(err, schema.ErrNotFound) || err == nil && m.Sequence > last {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		see(m)
+		seq = m.Sequence + 1
+	}
+	return nil
+}
+
+// mayBe saves the reading of nearly all: an id that needs no escapes stands in
+// the body as it is, or in the header.
+func mayBe(m *jetstream.RawStreamMsg, id string) bool {
+	plain := schema.Token(id) == id
+	return !plain || msgID(m.Header) == id || bytes.Contains(m.Data, []byte(id))
+}

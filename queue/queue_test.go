@@ -1,0 +1,278 @@
+package queue_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/journal"
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/schema"
+)
+
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
+
+const lane schema.Lane = "normal"
+
+// bench is a broker and what lies in it.
+type bench struct {
+	*queue.Queue
+	t      *testing.T
+	broker *natstest.Broker
+	store  broker.Store
+}
+
+func newBench(t *testing.T, lanes ...schema.Lane) *bench {
+	t.Helper()
+	b := &bench{t: t, broker: natstest.Start(t, lanes...)}
+	conn := b.broker.Conn
+	b.store = conn.Store()
+	b.Queue = queue.New(conn.JS(), b.store, conn.Now, conn.Room)
+	return b
+}
+
+func (b *bench) must(err error) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// publish publishes a mail as a producer does; msgID may be empty.
+func (b *bench) publish(lane schema.Lane, msgID, body string) uint64 {
+	b.t.Helper()
+	ack, err := b.broker.Conn.Publish(b.t.Context(), lane, msgID, nil, []byte(body))
+	b.must(err)
+	return ack.Sequence
+}
+
+func mail(id string) string {
+	return fmt.Sprintf(`{"id":%q,"from":"a@example.com","to":["b@example.net"],"text":"hi"}`, id)
+}
+
+func line(id string) schema.Line {
+	return schema.Line{Lane: lane, ID: id, Origin: "1700000000000000000-7", Rcpt: schema.All}
+}
+
+// later puts a copy that is due at that time.
+func (b *bench) later(id string, at time.Time) {
+	b.t.Helper()
+	c := schema.Copy{Line: line(id), Hop: 1, Attempts: 1, Enqueued: b.broker.Conn.Now()}
+	m := nats.NewMsg(c.Line.LaterSubject())
+	m.Header = c.Headers(nil)
+	schema.Schedule(m.Header, at, c.Line)
+	m.Data = []byte(mail(id))
+	_, _, err := b.store.Put(b.t.Context(), m, c.Line.CopyFilter(), 0, c.Hop)
+	b.must(err)
+}
+
+// take is a worker that has taken so many messages.
+func (b *bench) take(n int) []jetstream.Msg {
+	b.t.Helper()
+	q, err := b.broker.Connect(b.t, broker.Worker).JS().Consumer(b.t.Context(), lane.SendStream(), lane.FreshConsumer())
+	b.must(err)
+	batch, err := q.Fetch(n, jetstream.FetchMaxWait(10*time.Second))
+	b.must(err)
+	var all []jetstream.Msg
+	for m := range batch.Messages() {
+		all = append(all, m)
+	}
+	b.must(batch.Error())
+	if len(all) != n {
+		b.t.Fatalf("took %d, want %d", len(all), n)
+	}
+	return all
+}
+
+func (b *bench) record(id string, event schema.Event) {
+	b.t.Helper()
+	l := line(id)
+	r := &schema.Record{
+		V: 1, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Line: l.Rcpt, Event: event, At: b.broker.Conn.Now(),
+		Recipients: []schema.RecipientRecord{{Address: "b@example.net", State: schema.StateDelivered}},
+	}
+	_, err := journal.New(b.store).Set(b.t.Context(), r, 0, false)
+	b.must(err)
+}
+
+func (b *bench) glance() *queue.Glance {
+	b.t.Helper()
+	g, err := b.Glance(b.t.Context())
+	b.must(err)
+	return g
+}
+
+// eventually looks until what it sees is right.
+func (b *bench) eventually(want string, see func(queue.Lane) string) {
+	b.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		got := see(b.glance().Lanes[0])
+		if got == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("%s, want %s", got, want)
+		}
+	}
+}
+
+func counts(l queue.Lane) string {
+	return fmt.Sprintf("waiting %d, due %d, in hand %d, scheduled %d, dead %d", l.Waiting, l.Due, l.InHand, l.Scheduled, l.Dead)
+}
+
+// TestGlance: two workers have some in hand, and what the broker forgets when
+// it is killed moves from one column to another and is not lost sight of.
+func TestGlance(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.eventually("waiting 0, due 0, in hand 0, scheduled 0, dead 0", counts)
+	if l := b.glance().Lanes[0]; !l.Oldest.IsZero() || l.Rate != 0 || !l.Empty.IsZero() {
+		t.Errorf("an empty lane: %+v", l)
+	}
+	for i := range 30 {
+		b.publish(lane, "", mail(fmt.Sprintf("m%d", i)))
+	}
+	first, second := b.take(3), b.take(4)
+	b.must(first[0].DoubleAck(t.Context()))
+	b.must(second[0].DoubleAck(t.Context()))
+	for i := range 5 {
+		b.later(fmt.Sprintf("later%d", i), time.Now().Add(time.Hour))
+	}
+	b.later("due0", time.Now().Add(-time.Second))
+	b.later("due1", time.Now().Add(-time.Second))
+	yard := deadletter.New(b.store, journal.New(b.store), b.broker.Conn.Now)
+	for i := range 4 {
+		c := schema.Copy{Line: line(fmt.Sprintf("dead%d", i)), Hop: 1, Enqueued: time.Now()}
+		_, err := yard.Bury(t.Context(), &schema.Letter{Copy: c, Reason: schema.ReasonFailed, Body: []byte(mail("dead"))})
+		b.must(err)
+		if i == 0 {
+			b.must(yard.Mark(t.Context(), c, schema.EventReplayed))
+		}
+	}
+	b.eventually("waiting 23, due 2, in hand 5, scheduled 5, dead 3", counts)
+	for i := range 20 {
+		b.record(fmt.Sprintf("r%d", i), schema.EventDelivered)
+	}
+	g := b.glance()
+	l := g.Lanes[0]
+	if age := g.At.Sub(l.Oldest); age < 0 || age > time.Minute {
+		t.Errorf("the oldest is %s old", age)
+	}
+	// 20 records within the last moment count as 20 in five seconds.
+	if l.Rate < 0.3 || l.Rate > 4 || !l.Empty.After(g.At) || g.Died != 3 || g.Used == 0 {
+		t.Errorf("%+v of %+v", l, g)
+	}
+	if left := l.Empty.Sub(g.At).Seconds() * l.Rate; left < 29 || left > 31 {
+		t.Errorf("empty after %.1f messages, want 30", left)
+	}
+	b.broker.Kill(t)
+	b.eventually("ready 30, scheduled 5, dead 3", func(l queue.Lane) string {
+		return fmt.Sprintf("ready %d, scheduled %d, dead %d", l.Ready(), l.Scheduled, l.Dead)
+	})
+}
+
+// TestLanes: each lane for itself, also one whose name has a dash, and one that
+// is gone and has letters still.
+func TestLanes(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "urgent", "news-letter")
+	b.publish("news-letter", "", mail("n"))
+	yard := deadletter.New(b.store, journal.New(b.store), b.broker.Conn.Now)
+	gone := line("old")
+	gone.Lane = "gone"
+	_, err := yard.Bury(t.Context(), &schema.Letter{Copy: schema.Copy{Line: gone, Hop: 1, Enqueued: time.Now()}, Reason: schema.ReasonFailed})
+	b.must(err)
+	got := ""
+	for _, l := range b.glance().Lanes {
+		got += fmt.Sprintf("%s %d %d; ", l.Lane, l.Waiting, l.Dead)
+	}
+	if want := "news-letter 1 0; urgent 0 0; gone 0 1; "; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+func TestFind(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "normal", "bulk")
+	for i := range 150 {
+		b.publish(lane, fmt.Sprintf("x%d", i), mail(fmt.Sprintf("m%d", i)))
+	}
+	taken := b.take(2)
+	b.publish("bulk", "by-header", `{"from":"a@example.com","to":["b@example.net"],"text":"hi"}`)
+	b.publish("bulk", "", mail("m149"))
+	b.publish("bulk", "", mail(`an id with "quotes"`))
+	b.publish("bulk", "broken", `{"nonsense":`)
+	for id, want := range map[string]string{
+		"m0":                   "normal/1 taken 0;",
+		"m2":                   "normal/3 waiting 0;",
+		"m149":                 "bulk/2 waiting 1;normal/150 waiting 147;",
+		"x149":                 "", // the envelope's id comes before the header's
+		"by-header":            "bulk/1 waiting 0;",
+		`an id with "quotes"`:  "bulk/3 waiting 2;",
+		"broken":               "bulk/4 waiting 3;",
+		"nothing of the kind,": "",
+	} {
+		read := 0
+		found, err := b.Search(t.Context(), id, func() { read++ })
+		b.must(err)
+		got := ""
+		for _, m := range found {
+			got += fmt.Sprintf("%s/%d %s %d;", m.Line.Lane, m.Sequence, m.Place, m.Before)
+		}
+		if n, err := b.Unsettled(t.Context()); err != nil || read != 154 || n != 154 {
+			t.Errorf("read %d of %d messages, %v", read, n, err)
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", id, got, want)
+		}
+	}
+	m, err := b.Fresh(t.Context(), "normal", 150)
+	b.must(err)
+	if m.Line.ID != "m149" || m.Envelope == nil || m.Bad != nil {
+		t.Errorf("%+v", m)
+	}
+	again, err := b.FreshByOrigin(t.Context(), m.Line.Origin)
+	b.must(err)
+	if again.Sequence != 150 || again.Line.Lane != lane {
+		t.Errorf("%+v", again)
+	}
+	if broken, err := b.Fresh(t.Context(), "bulk", 4); err != nil || broken.Bad == nil {
+		t.Errorf("%+v %v", broken, err)
+	}
+	b.must(taken[0].DoubleAck(t.Context()))
+	if _, err := b.Fresh(t.Context(), lane, 1); !errors.Is(err, schema.ErrNotFound) {
+		t.Errorf("one that is settled: %v", err)
+	}
+}
+
+func TestCopies(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	at := time.Now().Add(time.Hour).UTC()
+	b.later("one", at)
+	b.later("two", at)
+	for _, id := range []string{"one", line("one").Origin} {
+		found, err := b.Copies(t.Context(), id)
+		b.must(err)
+		if id != "one" { // both are of one origin here
+			found = found[:1]
+		}
+		if len(found) != 1 || found[0].Line.ID != "one" || found[0].Place != queue.Scheduled || !found[0].At.Equal(at) || found[0].Attempts != 1 || found[0].Envelope == nil {
+			t.Errorf("%s: %+v", id, found)
+		}
+	}
+	b.later("three", time.Now().Add(-time.Second))
+	b.eventually("1", func(l queue.Lane) string { return fmt.Sprint(l.Due) })
+	found, err := b.Copies(t.Context(), "three")
+	b.must(err)
+	if len(found) != 1 || found[0].Place != queue.Due || found[0].Line != line("three") {
+		t.Errorf("%+v", found)
+	}
+}

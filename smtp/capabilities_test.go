@@ -1,0 +1,114 @@
+package smtp
+
+import (
+	"bufio"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/postrider/postrider/internal/smtptest"
+	"github.com/postrider/postrider/schema"
+)
+
+// offer is a line of testdata/capabilities.txt.
+type offer struct {
+	line                                      int
+	message, outcome, enhanced, params, lines string
+}
+
+func readOffers(t *testing.T) []offer {
+	t.Helper()
+	f, err := os.Open("testdata/capabilities.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	columns := regexp.MustCompile(`^(\S+) +(\w+)(?: ([\d.]+))? {2,}(\S+(?: \S+)*) {2,}(\S.*)$`)
+	var all []offer
+	s := bufio.NewScanner(f)
+	for n := 1; s.Scan(); n++ {
+		if s.Text() == "" || s.Text()[0] == '#' {
+			continue
+		}
+		m := columns.FindStringSubmatch(s.Text())
+		if m == nil {
+			t.Fatalf("line %d cannot be read", n)
+		}
+		all = append(all, offer{n, m[1], m[2], m[3], strings.TrimPrefix(m[4], "-"), m[5]})
+	}
+	return all
+}
+
+// TestCapabilities drives each line through a listener, on a session that is
+// fresh and on one that has carried a message.
+func TestCapabilities(t *testing.T) {
+	t.Parallel()
+	for _, o := range readOffers(t) {
+		for _, session := range []string{"fresh", "reused"} {
+			t.Run("line "+strconv.Itoa(o.line)+" "+session, func(t *testing.T) {
+				t.Parallel()
+				o.check(t, session == "reused")
+			})
+		}
+	}
+}
+
+func (o offer) check(t *testing.T, reused bool) {
+	opts := []smtptest.Option{smtptest.Extensions(strings.Split(o.lines, ",")...)}
+	if o.lines == "HELO" {
+		opts = append(opts, smtptest.On("EHLO", smtptest.Answer{Reply: "502 5.5.1 no"}))
+	}
+	b := newBundle(t, smtptest.New(t, opts...), nil)
+	if reused {
+		// One byte passes every SIZE.
+		b.wantClasses(t, mailWith("\n"), "delivered")
+	}
+	m := mailWith(strings.Repeat("x", 68)+"\r\n", "a@x.test", "b@x.test")
+	m.EightBit = o.message == "8bit" || o.message == "both"
+	m.UTF8 = o.message == "utf8" || o.message == "both"
+	before := b.server.Accepted()
+	for _, got := range b.wantClasses(t, m, o.outcome+" "+o.outcome).Outcomes {
+		if o.outcome == "failed" && (got.Enhanced != o.enhanced || got.Stage != schema.StageLocal || got.Code != 0 || got.Reply == "") {
+			t.Errorf("%+v, want %s", got, o.enhanced)
+		}
+	}
+	said := regexp.MustCompile(`(?m)^C: MAIL FROM:<sender@x.test> ?(.*?)\r?$`).FindAllStringSubmatch(b.server.Transcript(1), -1)
+	if want := b.server.Accepted(); len(said) != want {
+		t.Errorf("%d MAILs for %d messages", len(said), want)
+	}
+	if o.outcome == "failed" {
+		if b.server.Accepted() != before {
+			t.Error("it was sent")
+		}
+		return
+	}
+	if got := said[len(said)-1][1]; got != o.params {
+		t.Errorf("MAIL had %q, want %q", got, o.params)
+	}
+	if b.server.Sessions() != 1 {
+		t.Errorf("%d sessions", b.server.Sessions())
+	}
+}
+
+// TestRefusedOneByOne: what DATA or the dot says is for those who were
+// accepted; the others keep what their own RCPT was told.
+func TestRefusedOneByOne(t *testing.T) {
+	t.Parallel()
+	for verb, c := range map[string]struct{ reply, class string }{
+		"DATA": {"554 5.6.0 no", "failed"}, "DOT": {"451 4.3.0 later", "deferred"},
+	} {
+		b := newBundle(t, smtptest.New(t, smtptest.ByAddress(), smtptest.On(verb, smtptest.Answer{Reply: c.reply}),
+			smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+				if st.Verb == "RCPT" && st.Rcpt == 4 {
+					return &smtptest.Answer{Reply: "452 4.5.3 too many"}
+				}
+				return nil
+			})), nil)
+		tx := b.wantClasses(t, mail("a@x.test", "550@x.test", "451@x.test", "b@x.test"), c.class+" failed deferred open")
+		if got := tx.Outcomes[1].Stage + tx.Outcomes[2].Stage + tx.Outcomes[3].Stage; got != "rcptrcptrcpt" {
+			t.Errorf("%s: %+v", verb, tx.Outcomes)
+		}
+	}
+}
