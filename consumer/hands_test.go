@@ -619,7 +619,7 @@ func TestLargestBodyToThree(t *testing.T) {
 	text := strings.Repeat(line, (8<<20-65<<10)/64-8)
 	id := strings.Repeat("i", 200)
 	b.publishWith(id, fmt.Sprintf(`,"max_attempts":2,"html":%q`, text), "ann@example.net", "450@example.net", "550x1@example.net")
-	b.eventually("two are dead", func() bool { return len(b.dead()) == 2 && b.queued() == 0 })
+	b.eventually("two are dead", func() bool { return b.queued() == 0 && len(b.dead()) == 2 })
 	for _, l := range b.dead() {
 		if len(l.Body) < len(text) {
 			t.Errorf("the letter of %s has %d bytes", l.Line, len(l.Body))
