@@ -33,7 +33,7 @@ var beyondSchema = map[string]func(field, problem string) bool{
 	"time":                func(field, _ string) bool { return field == "send_at" || field == "expires_at" },
 	"expires-before-send": func(field, problem string) bool { return field == "expires_at" && strings.Contains(problem, "before") },
 	"content-type":        func(field, _ string) bool { return strings.HasSuffix(field, "].content_type") },
-	"content-id-twice":    func(field, problem string) bool { return strings.Contains(problem, "another attachment's") },
+	"content-id-twice":    func(_, problem string) bool { return strings.Contains(problem, "another attachment's") },
 	"raw-mail": func(field, problem string) bool {
 		return (field == "raw" || strings.HasPrefix(field, "raw.")) && !strings.Contains(problem, "base64")
 	},

@@ -212,7 +212,7 @@ func (s *search) known(ctx context.Context, id string) error {
 func (s *search) originAt(ctx context.Context, lane schema.Lane, sequence string) (string, error) {
 	seq, err := strconv.ParseUint(sequence, 10, 64)
 	if err != nil {
-		return "", nil //nolint:nilerr // too large for a sequence: then it is an id
+		return "", nil // too large for a sequence: then it is an id
 	}
 	m, err := s.queue.Fresh(ctx, lane, seq)
 	switch {

@@ -303,8 +303,7 @@ func pace(m *queue.Message, now time.Time, lane *queue.Lane) string {
 
 // unread is for a message whose recipients cannot be read.
 func (w *way) unread(lane *queue.Lane) string {
-	for i := len(w.records) - 1; i >= 0; i-- {
-		r := w.records[i]
+	for _, r := range slices.Backward(w.records) {
 		switch {
 		case r.Event == schema.EventDiscarded:
 			return "discarded by an operator: nobody will send it"

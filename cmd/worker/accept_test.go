@@ -487,7 +487,7 @@ func TestLater(t *testing.T) {
 	w.set("SMTP_URL", url)
 	p := w.worker("worker")
 	began := time.Now()
-	if _, stderr, status := w.run("publish", "--from", "a@example.com", "--to", "ann@example.net", "--in", laterTime.String(), "--id", "m1"); status != 0 {
+	if _, stderr, status := w.run("publish", "--from", "a@example.com", "--to", "ann@example.net", "--text", "hi", "--in", laterTime.String(), "--id", "m1"); status != 0 {
 		t.Fatal(stderr)
 	}
 	w.eventually("it arrives", laterTime+10*time.Second, w.allIn(1, "book", "ann@example.net"))
@@ -496,7 +496,7 @@ func TestLater(t *testing.T) {
 	if at < laterTime || at > laterTime+time.Second {
 		t.Errorf("arrived after %s", at)
 	}
-	if _, stderr, status := w.run("publish", "--from", "a@example.com", "--to", "ann@example.net", "--in", laterTime.String(), "--id", "m2"); status != 0 {
+	if _, stderr, status := w.run("publish", "--from", "a@example.com", "--to", "ann@example.net", "--text", "hi", "--in", laterTime.String(), "--id", "m2"); status != 0 {
 		t.Fatal(stderr)
 	}
 	w.await(p.Out, `scheduled  m2`, 10*time.Second)
