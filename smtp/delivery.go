@@ -108,7 +108,7 @@ func lostWords(err error) string {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return "the relay did not answer in time"
-	case errors.Is(err, errOutOfStep):
+	case errors.Is(err, errOutOfStep), errors.Is(err, errLeft):
 		return err.Error()
 	}
 	return fmt.Sprintf("the relay hung up: %v", plain(err))

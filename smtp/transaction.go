@@ -194,8 +194,14 @@ func (t *transaction) lost(stage schema.Stage, err error) {
 		t.d.postpone(schema.StageLocal, fmt.Errorf("the transaction was broken off: %w", context.Cause(t.d.ctx)))
 		return
 	}
+	if t.d.ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", errLeft, context.Cause(t.d.ctx))
+	}
 	t.conclude(judge(answer{stage: stage, reused: t.reused}), step{stage: stage}, reply{}, err)
 }
+
+// errLeft: it was we who did not wait for the reply.
+var errLeft = errors.New("the session was cut off before the relay replied")
 
 // conclude writes down what v means for the recipients concerned: at RCPT that
 // one, unless the session is gone; elsewhere all that are left.

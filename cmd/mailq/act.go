@@ -93,7 +93,10 @@ func (a *app) act(ctx context.Context, x *act, c *choice) error {
 	}
 	defer p.Close()
 	// Read once: ids may come from standard input.
-	ids := a.ids(c.ids)
+	ids, err := a.ids(c.ids)
+	if err != nil {
+		return &exitError{err, exitData}
+	}
 	w := &worker{app: a, act: x, post: p, choice: c}
 	letters := func() iter.Seq2[*deadletter.Found, error] { return w.letters(ctx, f, ids) }
 	if err := w.prepare(letters()); err != nil {
@@ -111,21 +114,29 @@ func (a *app) act(ctx context.Context, x *act, c *choice) error {
 }
 
 // ids are those of the arguments, "-" standing for the lines of stdin.
-func (a *app) ids(args []string) []string {
+func (a *app) ids(args []string) ([]string, error) {
 	var all []string
 	for _, id := range args {
 		if id != "-" {
 			all = append(all, id)
 			continue
 		}
-		for s := bufio.NewScanner(a.stdin); s.Scan(); {
+		s := bufio.NewScanner(a.stdin)
+		s.Buffer(nil, maxLine)
+		for s.Scan() {
 			if id := idIn(s.Text()); id != "" {
 				all = append(all, id)
 			}
 		}
+		if err := s.Err(); err != nil {
+			return nil, fmt.Errorf("read ids from standard input, after %d of them: %w", len(all), err)
+		}
 	}
-	return all
+	return all, nil
 }
+
+// maxLine is longer than the line of a letter to a thousand recipients.
+const maxLine = 1 << 20
 
 // idIn finds the id in a line of "dead list", as text or JSON, or alone.
 func idIn(line string) string {

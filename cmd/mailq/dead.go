@@ -16,6 +16,8 @@ import (
 
 func (a *app) dead() *cobra.Command {
 	cmd := &cobra.Command{Use: "dead", Short: "Mail that failed for good: list, show, replay, discard", Example: "  mailq dead list\n  mailq dead replay --recipient @example.net"}
+	cmd.Args = cobra.NoArgs // a word that is no command is an error
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	cmd.AddCommand(a.deadList(), a.deadShow(), a.deadReplay(), a.deadDiscard())
 	return cmd
 }

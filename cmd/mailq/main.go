@@ -26,6 +26,7 @@ const (
 	exitOK          = 0
 	exitNothing     = 1
 	exitUsage       = 64
+	exitData        = 65
 	exitUnavailable = 69
 	exitTempFail    = 75
 	exitConfig      = 78

@@ -36,7 +36,8 @@ func TestWords(t *testing.T) {
 func TestIDs(t *testing.T) {
 	t.Parallel()
 	a := &app{stdin: strings.NewReader("m1\ta@b\tfailed\n\nm2\n{\"id\":\"an id\",\"lane\":\"x\"}\n  m3  \n")}
-	if got := strings.Join(a.ids([]string{"x", "-", "y"}), ","); got != "x,m1,m2,an id,m3,y" {
+	ids, err := a.ids([]string{"x", "-", "y"})
+	if got := strings.Join(ids, ","); err != nil || got != "x,m1,m2,an id,m3,y" {
 		t.Error(got)
 	}
 }
@@ -121,5 +122,20 @@ func TestDeliveredIsForGood(t *testing.T) {
 	w.records = w.records[:1]
 	if f := w.view(at, nil).Recipients[0]; f.State != schema.StateLater || !strings.Contains(f.Is, "its copy is being made") {
 		t.Errorf("%+v", f)
+	}
+}
+
+// TestIDsTooLong: a line that cannot be read ends the reading with an error; what
+// stands behind it is not passed over in silence.
+func TestIDsTooLong(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a", 70_000)
+	a := &app{stdin: strings.NewReader("m1\n" + long + "\nm2\n")}
+	if ids, err := a.ids([]string{"-"}); err != nil || len(ids) != 3 || ids[2] != "m2" {
+		t.Errorf("%d ids, %v", len(ids), err)
+	}
+	a.stdin = strings.NewReader("m1\n" + strings.Repeat(long, 20) + "\nm2\n")
+	if _, err := a.ids([]string{"-"}); err == nil || !strings.Contains(err.Error(), "after 1 of them") {
+		t.Errorf("got %v", err)
 	}
 }

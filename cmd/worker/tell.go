@@ -165,6 +165,15 @@ func (t *teller) settled(rec *schema.Record, d consumer.Delivery) {
 	_, _ = io.WriteString(t.out, b.String())
 }
 
+// moment is a time for people, with its date where that is not today's.
+func moment(t, now time.Time) string {
+	t, now = t.Local(), now.Local()
+	if t.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return t.Format(time.TimeOnly)
+	}
+	return t.Format(time.DateTime)
+}
+
 func (t *teller) recipient(b *strings.Builder, rec *schema.Record, x schema.RecipientRecord) {
 	switch x.State {
 	case schema.StateDelivered:
@@ -176,7 +185,7 @@ func (t *teller) recipient(b *strings.Builder, rec *schema.Record, x schema.Reci
 		if said != "" {
 			said = ": " + said
 		}
-		fmt.Fprintf(b, "%s %s to %s, next attempt at %s%s\n", t.word(string(waits(rec)), yellow), rec.ID, x.Address, rec.Due.Local().Format(time.TimeOnly), said)
+		fmt.Fprintf(b, "%s %s to %s, next attempt at %s%s\n", t.word(string(waits(rec)), yellow), rec.ID, x.Address, moment(rec.Due, rec.At), said)
 	case schema.StateDead:
 		fmt.Fprintf(b, "%s %s to %s, %s: %s\n", t.word("dead", red), rec.ID, x.Address, x.Reason, x.Words())
 		t.replayLine(b, rec)
