@@ -13,4 +13,8 @@ const (
 	brokenMails      = 5000
 	brokenFor        = 20 * time.Second
 	brokenEvery      = 200 * time.Millisecond
+	slowMails        = 600
+	stops            = 20
+	soakFor          = 30 * time.Minute
+	soakTimes        = 180
 )

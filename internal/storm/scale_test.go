@@ -13,4 +13,8 @@ const (
 	brokenMails      = 1500
 	brokenFor        = 10 * time.Second
 	brokenEvery      = 200 * time.Millisecond
+	slowMails        = 60
+	stops            = 5
+	soakFor          = 30 * time.Second
+	soakTimes        = 30
 )
