@@ -114,7 +114,7 @@ func (e *Embedded) options(lanes []schema.Lane) (*server.Options, error) {
 		JetStream:              true,
 		StoreDir:               e.cfg.DataDir,
 		JetStreamMaxStore:      unlimited,
-		SyncAlways:             !e.cfg.Unsynced,
+		SyncAlways:             !e.cfg.Unsynced && !unsynced,
 		DisableJetStreamBanner: true,
 	}
 	return opts, configureAccounts(opts, lanes, operator, producer, isLoopback(e.cfg.Listen))

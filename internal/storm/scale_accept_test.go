@@ -17,4 +17,5 @@ const (
 	stops            = 20
 	soakFor          = 30 * time.Minute
 	soakTimes        = 180
+	powerCuts        = 10
 )

@@ -17,4 +17,5 @@ const (
 	stops            = 5
 	soakFor          = 30 * time.Second
 	soakTimes        = 30
+	powerCuts        = 2
 )
