@@ -18,4 +18,6 @@ const (
 	soakFor          = 30 * time.Minute
 	soakTimes        = 180
 	powerCuts        = 10
+	upgradeMails     = 3000
+	diskFullFor      = 30 * time.Second
 )

@@ -18,4 +18,6 @@ const (
 	soakFor          = 30 * time.Second
 	soakTimes        = 30
 	powerCuts        = 2
+	upgradeMails     = 300
+	diskFullFor      = 5 * time.Second
 )
