@@ -18,6 +18,10 @@ const (
 	soakFor          = 30 * time.Minute
 	soakTimes        = 180
 	powerCuts        = 10
+	awayFor          = time.Minute
+	relayGoneFor     = time.Minute
+	goneMails        = 3000
+	halfDeadMails    = 2000
 	upgradeMails     = 3000
 	diskFullFor      = 30 * time.Second
 )

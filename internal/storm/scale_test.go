@@ -18,6 +18,10 @@ const (
 	soakFor          = 30 * time.Second
 	soakTimes        = 30
 	powerCuts        = 2
+	awayFor          = 5 * time.Second
+	relayGoneFor     = 5 * time.Second
+	goneMails        = 300
+	halfDeadMails    = 300
 	upgradeMails     = 300
 	diskFullFor      = 5 * time.Second
 )
