@@ -23,7 +23,7 @@ accept: ## run the tests that kill, load and wait, in full (about ten minutes)
 	go test -tags accept -timeout 60m -v -run 'Load|First|Killed|Stopped|Away|Schedule|Later|Stop' ./cmd/worker
 
 storm: ## kill, starve and cut what can be, in full (about half an hour)
-	go test -tags accept -timeout 60m -v -skip TestSoak ./internal/storm
+	go test -tags accept -timeout 60m -v -count 1 -skip TestSoak ./internal/storm
 
 soak: ## send mail for half an hour and weigh the processes (SOAK=10m: for that long)
 	go test -tags accept -timeout 120m -v -count 1 -run TestSoak ./internal/storm
