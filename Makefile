@@ -22,10 +22,13 @@ fuzz: ## run each fuzz target for half a minute
 accept: ## run the tests that kill, load and wait, in full (about ten minutes)
 	go test -tags accept -timeout 60m -v -run 'Load|First|Killed|Stopped|Away|Schedule|Later|Stop' ./cmd/worker
 
-storm: ## kill workers, broker and relay under load, in full (about ten minutes)
-	go test -tags accept -timeout 60m -v ./internal/storm
+storm: ## kill, starve and cut what can be, in full (about half an hour)
+	go test -tags accept -timeout 60m -v -count 1 -skip TestSoak ./internal/storm
+
+soak: ## send mail for half an hour and weigh the processes (SOAK=10m: for that long)
+	go test -tags accept -timeout 120m -v -count 1 -run TestSoak ./internal/storm
 
 clean: ## remove what was built
 	rm -rf bin
 
-.PHONY: help build test race lint fuzz accept storm clean
+.PHONY: help build test race lint fuzz accept storm soak clean

@@ -114,7 +114,7 @@ func (e *Embedded) options(lanes []schema.Lane) (*server.Options, error) {
 		JetStream:              true,
 		StoreDir:               e.cfg.DataDir,
 		JetStreamMaxStore:      unlimited,
-		SyncAlways:             !e.cfg.Unsynced,
+		SyncAlways:             !e.cfg.Unsynced && !unsynced,
 		DisableJetStreamBanner: true,
 	}
 	return opts, configureAccounts(opts, lanes, operator, producer, isLoopback(e.cfg.Listen))
@@ -199,10 +199,11 @@ func (e *Embedded) Connect(ctx context.Context) (*Conn, error) {
 }
 
 // Healthy reports what keeps the server from storing mail: after a full disk
-// its writes fail until it is started again, also where there is room by then.
+// its writes fail also where there is room by then, until [Embedded.Watch] has
+// opened the store again.
 func (e *Embedded) Healthy() error {
 	if h := e.server.Healthz(nil); h.Error != "" {
-		return fmt.Errorf("the embedded broker cannot store mail: %s; make room in %s and restart the worker", h.Error, e.cfg.DataDir)
+		return fmt.Errorf("the embedded broker cannot store mail: %s; make room in %s", h.Error, e.cfg.DataDir)
 	}
 	return nil
 }

@@ -11,8 +11,6 @@ import (
 )
 
 const (
-	// settingsVersion is raised with every change to what stands in this file.
-	settingsVersion = 1
 	// versionKey is the metadata that says so. What lacks it is not ours.
 	versionKey = "postrider-version"
 
@@ -124,7 +122,7 @@ func dead() jetstream.StreamConfig {
 		Retention:         jetstream.LimitsPolicy,
 		Discard:           jetstream.DiscardOld,
 		MaxMsgsPerSubject: 1,
-		MaxAge:            90 * day,
+		MaxAge:            deadFor,
 	}
 }
 

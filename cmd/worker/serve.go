@@ -108,11 +108,27 @@ func (w *worker) startBroker(ctx context.Context) (err error) {
 		return &configError{err}
 	}
 	w.onClose("embedded broker", w.embedded.Shutdown)
+	w.watchStore(ctx)
 	if w.conn, err = w.embedded.Connect(ctx); err != nil {
 		return err
 	}
 	w.onClose("connection to the broker", w.closeConn)
 	return nil
+}
+
+// watchStore has the embedded broker mended until the worker is told to stop.
+func (w *worker) watchStore(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.embedded.Watch(ctx)
+	}()
+	w.onClose("watch over the store", func(context.Context) error {
+		cancel()
+		<-done
+		return nil
+	})
 }
 
 func (w *worker) closeConn(context.Context) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"strconv"
 	"time"
 )
 
@@ -53,6 +54,18 @@ func IDOf(header string) string {
 		return m[1]
 	}
 	return header
+}
+
+var origin = regexp.MustCompile(`^<?(\d+)-\d+\.`)
+
+// Waited is how long the mail was on its way when the relay took it.
+func (e Entry) Waited() time.Duration {
+	m := origin.FindStringSubmatch(e.ID)
+	if m == nil {
+		return 0
+	}
+	ns, _ := strconv.ParseInt(m[1], 10, 64)
+	return e.At.Sub(time.Unix(0, ns))
 }
 
 // Key is one recipient of one mail.

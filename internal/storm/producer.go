@@ -38,6 +38,11 @@ func MixedMail(n int) Mail {
 	return m
 }
 
+// OneMail is the mail of that number to one recipient, whom the relay takes.
+func OneMail(n int) Mail {
+	return Mail{ID: fmt.Sprintf("m%d", n), To: []string{fmt.Sprintf("ann@d%d.example", n)}}
+}
+
 // Dies reports a recipient whom the relay refuses for good.
 func Dies(address string) bool { return strings.HasPrefix(address, "550@") }
 

@@ -13,4 +13,15 @@ const (
 	brokenMails      = 5000
 	brokenFor        = 20 * time.Second
 	brokenEvery      = 200 * time.Millisecond
+	slowMails        = 600
+	stops            = 20
+	soakFor          = 30 * time.Minute
+	soakTimes        = 180
+	powerCuts        = 10
+	awayFor          = time.Minute
+	relayGoneFor     = time.Minute
+	goneMails        = 3000
+	halfDeadMails    = 2000
+	upgradeMails     = 3000
+	diskFullFor      = 30 * time.Second
 )

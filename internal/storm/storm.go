@@ -32,6 +32,9 @@ type Config struct {
 	// Drained bounds the wait for the queue to be empty after the storm.
 	Drained time.Duration
 	Log     func(format string, args ...any)
+	// Env is set for broker and workers, over what storms have; RelayArgs go to
+	// the relay.
+	Env, RelayArgs []string
 }
 
 // storm is one that rages.
@@ -47,13 +50,18 @@ type storm struct {
 	kills     int
 }
 
+func newStorm(cfg Config) *storm {
+	return &storm{Config: cfg, env: append([]string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + cfg.Dir, "ADMIN_ADDR=127.0.0.1:0", "LOG_FORMAT=text", "LOG_LEVEL=warn",
+		"ACK_WAIT=5s", "RETRY_AFTER=1s,2s", "RELAY_PAUSE_MIN=100ms", "RELAY_PAUSE_MAX=1s", "SWEEP_INTERVAL=5s",
+		"DATA_DIR=" + filepath.Join(cfg.Dir, "data"),
+	}, cfg.Env...)}
+}
+
 // Run lets it rage, waits until the queue is empty, and gives the books'
 // verdict. The error says that the storm could not be carried out.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
-	s := &storm{Config: cfg, env: []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + cfg.Dir, "ADMIN_ADDR=127.0.0.1:0", "LOG_FORMAT=text", "LOG_LEVEL=warn",
-		"ACK_WAIT=5s", "RETRY_AFTER=1s,2s", "RELAY_PAUSE_MIN=100ms", "RELAY_PAUSE_MAX=1s", "SWEEP_INTERVAL=5s",
-	}}
+	s := newStorm(cfg)
 	defer s.end()
 	if err := s.start(); err != nil {
 		return nil, err
@@ -93,7 +101,7 @@ func (s *storm) report(acknowledged []Mail, dead map[Key]bool) (*Report, error) 
 }
 
 func (s *storm) get(name string) string {
-	for _, v := range s.env {
+	for _, v := range slices.Backward(s.env) {
 		if value, ok := strings.CutPrefix(v, name+"="); ok {
 			return value
 		}
@@ -126,8 +134,8 @@ func (s *storm) start() error {
 }
 
 func (s *storm) startRelay() (err error) {
-	s.relay, err = s.run("relay", "relay", nil, "-listen", s.relayAddr, "-delay", "5ms",
-		"-book", filepath.Join(s.Dir, "book"), "-open", filepath.Join(s.Dir, "open"))
+	args := []string{"-listen", s.relayAddr, "-delay", "5ms", "-book", filepath.Join(s.Dir, "book"), "-open", filepath.Join(s.Dir, "open")}
+	s.relay, err = s.run("relay", "relay", nil, append(args, s.RelayArgs...)...)
 	if err != nil {
 		return err
 	}
@@ -229,7 +237,7 @@ const settle = 2 * time.Second
 // drain waits until the queue is empty and gives the third book.
 func (s *storm) drain(ctx context.Context) (map[Key]bool, error) {
 	cfg := broker.DefaultConfig()
-	cfg.Listen, cfg.DataDir, cfg.Role = s.get("NATS_LISTEN"), filepath.Join(s.Dir, "data"), broker.Operator
+	cfg.Listen, cfg.DataDir, cfg.Role = s.get("NATS_LISTEN"), s.get("DATA_DIR"), broker.Operator
 	c, err := broker.Dial(ctx, cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err

@@ -30,6 +30,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	maildir := fs.String("maildir", "", "`directory` that gets the bodies, named by their SHA-256")
 	delay := fs.Duration("delay", 0, "`pause` before the reply to the final dot, after the book")
 	accept := fs.Bool("accept", false, "accept every recipient, whatever its address asks for")
+	silent := fs.Int("silent", 0, "fall silent at MAIL in every session of that `number`, as in every third; 0: in none")
 	if err := fs.Parse(args); err != nil {
 		return 64 // EX_USAGE
 	}
@@ -44,6 +45,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	opts := []smtptest.Option{smtptest.Listen(*listen), smtptest.Forget(), smtptest.Received(k.received), smtptest.Replied(k.replied)}
 	if !*accept {
 		opts = append(opts, smtptest.ByAddress())
+	}
+	if *silent > 0 {
+		opts = append(opts, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+			if st.Verb == "MAIL" && st.Session%*silent == 0 {
+				return &smtptest.Answer{Until: make(chan struct{})}
+			}
+			return nil
+		}))
 	}
 	s, err := smtptest.Start(opts...)
 	if err != nil {

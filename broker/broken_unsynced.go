@@ -1,0 +1,5 @@
+//go:build broken_unsynced
+
+package broker
+
+const unsynced = true

@@ -1,0 +1,58 @@
+package broker
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+)
+
+// TestReopen: mail and connections survive, and writes are synced as before.
+func TestReopen(t *testing.T) {
+	t.Parallel()
+	cfg := DefaultConfig()
+	cfg.DataDir, cfg.Listen = t.TempDir(), "127.0.0.1:0"
+	log := slog.New(slog.DiscardHandler)
+	e, err := StartEmbedded(t.Context(), cfg, nil, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := e.Shutdown(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	}()
+	c, err := e.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := Provision(t.Context(), c, nil, cfg); err != nil {
+		t.Fatal(err)
+	}
+	_, limit, err := c.Room(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.server.DisableJetStream(); err != nil {
+		t.Fatal(err)
+	}
+	if e.Healthy() == nil {
+		t.Error("a broker without its store is healthy")
+	}
+	if err := e.reopen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Healthy(); err != nil {
+		t.Error(err)
+	}
+	if !e.server.JetStreamConfig().SyncAlways {
+		t.Error("writes are not synced any more")
+	}
+	_, again, err := c.Room(t.Context())
+	if err != nil || again < limit/2 || again > limit*2 {
+		t.Errorf("the limit was %d and is %d: %v", limit, again, err)
+	}
+	if _, err := c.JS().Stream(t.Context(), "MAIL_DEAD"); err != nil {
+		t.Errorf("a stream is gone: %v", err)
+	}
+}
