@@ -20,7 +20,7 @@ fuzz: ## run each fuzz target for half a minute
 		go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s $$p || exit 1; done; done
 
 accept: ## run the tests that kill, load and wait, in full (about ten minutes)
-	go test -tags accept -timeout 60m -v -run 'Load|First|Killed|Stopped|Away|Schedule|Later|Stop' ./cmd/worker
+	go test -tags accept -timeout 60m -v -count 1 -run 'Load|First|Killed|Stopped|Away|Schedule|Later|Stop' ./cmd/worker
 
 storm: ## kill, starve and cut what can be, in full (about half an hour)
 	go test -tags accept -timeout 60m -v -count 1 -skip TestSoak ./internal/storm
