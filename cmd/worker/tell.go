@@ -72,13 +72,15 @@ type teller struct {
 // own path or by "go run".
 func typed(name string) string {
 	self, err := os.Executable()
-	if err != nil || strings.Contains(self, string(filepath.Separator)+"go-build") {
+	return typedAs(self, err, os.Args[0], name)
+}
+
+func typedAs(self string, err error, arg0, name string) string {
+	const sep = string(filepath.Separator)
+	if err != nil || strings.Contains(self, sep+"go-build") {
 		return "go run ./cmd/" + name
 	}
-	if filepath.Base(os.Args[0]) == os.Args[0] {
-		return name // found by PATH
-	}
-	return filepath.Join(filepath.Dir(os.Args[0]), name)
+	return arg0[:strings.LastIndex(arg0, sep)+1] + name // no directory: found by PATH
 }
 
 // at is what a command needs before its name to reach this worker's broker.
