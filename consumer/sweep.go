@@ -47,9 +47,7 @@ func (c *Consumer) sweepOnce(ctx, settling context.Context, s *source) error {
 func (c *Consumer) adoptAckWait(s *source, wait time.Duration) {
 	s.ackWait.Store(int64(wait))
 	for _, other := range c.sources {
-		if w := time.Duration(other.ackWait.Load()); w > 0 {
-			wait = min(wait, w)
-		}
+		wait = min(wait, time.Duration(other.ackWait.Load()))
 	}
 	if old := c.leases.ackWait(); wait != old {
 		c.log.Info("ACK_WAIT was changed at the broker", "from", old, "to", wait)

@@ -24,7 +24,7 @@ type source struct {
 	// found first and the message pulled into it; else the pull waits at the
 	// broker, so that a message is taken the moment it comes.
 	busy atomic.Bool
-	// ackWait is the consumer's as last seen, in nanoseconds; 0 before that.
+	// ackWait is the consumer's as last seen, in nanoseconds.
 	ackWait atomic.Int64
 }
 
