@@ -131,7 +131,7 @@ func conclude(rec *schema.Record) {
 	for _, x := range rec.Recipients {
 		switch x.State {
 		case schema.StateDead:
-			rec.Event = deadEvent(x.Reason)
+			rec.Event = x.Reason.Event()
 			return
 		case schema.StateLater:
 			rec.Event = schema.EventDeferred
@@ -141,7 +141,7 @@ func conclude(rec *schema.Record) {
 		}
 	}
 	if rec.Whole == schema.StateDead {
-		rec.Event = deadEvent(rec.Reason)
+		rec.Event = rec.Reason.Event()
 	}
 }
 
@@ -155,16 +155,6 @@ func lastClass(rec *schema.Record, index int) (class schema.Class) {
 		}
 	}
 	return class
-}
-
-func deadEvent(r schema.Reason) schema.Event {
-	switch r {
-	case schema.ReasonExhausted:
-		return schema.EventExhausted
-	case schema.ReasonExpired:
-		return schema.EventExpired
-	}
-	return schema.EventFailed
 }
 
 // settleCrashLoop goes on from a record, where a worker came so far before it

@@ -55,6 +55,17 @@ var Reasons = []Reason{
 	ReasonTooLarge, ReasonLoop, ReasonCrashLoop, ReasonStranded,
 }
 
+// Event is what a death for that reason is called in the log.
+func (r Reason) Event() Event {
+	switch r {
+	case ReasonExhausted:
+		return EventExhausted
+	case ReasonExpired:
+		return EventExpired
+	}
+	return EventFailed
+}
+
 // State is where one recipient stands in a record.
 type State string
 

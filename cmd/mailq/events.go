@@ -178,7 +178,7 @@ func fateOf(r *schema.Record, x schema.RecipientRecord) (schema.Event, string) {
 	case x.State == schema.StateDelivered:
 		return schema.EventDelivered, said
 	case x.State == schema.StateDead:
-		return deathOf(x.Reason), fmt.Sprintf(": %s%s", x.Reason, orElse(said, sentence(r.Error)))
+		return x.Reason.Event(), fmt.Sprintf(": %s%s", x.Reason, orElse(said, sentence(r.Error)))
 	case x.State == schema.StateOpen:
 		return schema.EventDeferred, ": still to be sent to, in this message"
 	}
@@ -202,14 +202,4 @@ func sentence(s string) string {
 		return ""
 	}
 	return ": " + s
-}
-
-func deathOf(r schema.Reason) schema.Event {
-	switch r {
-	case schema.ReasonExhausted:
-		return schema.EventExhausted
-	case schema.ReasonExpired:
-		return schema.EventExpired
-	}
-	return schema.EventFailed
 }
