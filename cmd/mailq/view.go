@@ -70,7 +70,7 @@ func (w *way) complete() {
 		return
 	}
 	for _, l := range w.letters {
-		r := &schema.Record{ID: l.Line.ID, Origin: w.origin, Lane: l.Line.Lane, Line: l.Line.Rcpt, Hop: l.Hop - 1, Event: deathOf(l.Reason),
+		r := &schema.Record{ID: l.Line.ID, Origin: w.origin, Lane: l.Line.Lane, Line: l.Line.Rcpt, Hop: l.Hop - 1, Event: l.Reason.Event(),
 			At: l.At, Enqueued: l.Enqueued, Size: int64(len(l.Body)), Attempts: l.Log, Error: l.Error}
 		for _, x := range l.Recipients {
 			r.Recipients = append(r.Recipients, schema.RecipientRecord{Address: x.Address, Index: x.Index, State: schema.StateDead, Reason: l.Reason})
