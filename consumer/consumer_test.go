@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"testing"
@@ -381,7 +382,7 @@ func (b *bench) eventually(what string, cond func() bool) {
 	deadline := time.Now().Add(3 * time.Minute) // on a machine that has other things to do
 	for !cond() {
 		if time.Now().After(deadline) {
-			b.t.Fatalf("in vain: %s", what)
+			b.t.Fatalf("in vain: %s\n%s", what, b.state())
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -400,6 +401,23 @@ func (b *bench) queued() uint64 {
 		})
 	}
 	return n
+}
+
+// state is how the broker stands, and what everybody is waiting for.
+func (b *bench) state() string {
+	var s strings.Builder
+	for _, q := range [][2]string{{lane.SendStream(), lane.FreshConsumer()}, {lane.LaterStream(), lane.DueConsumer()}} {
+		c, err := b.conn.JS().Consumer(context.Background(), q[0], q[1])
+		if err != nil {
+			fmt.Fprintln(&s, q[0], err)
+			continue
+		}
+		i := c.CachedInfo()
+		fmt.Fprintf(&s, "%s: delivered %d, floor %d, unacked %d, again %d, pending %d, pulls %d\n",
+			q[0], i.Delivered.Stream, i.AckFloor.Stream, i.NumAckPending, i.NumRedelivered, i.NumPending, i.NumWaiting)
+	}
+	_ = pprof.Lookup("goroutine").WriteTo(&s, 1)
+	return s.String()
 }
 
 func (b *bench) setDown(down bool) {

@@ -70,9 +70,15 @@ func (g *Graveyard) each(ctx context.Context, subject string, f Filter) iter.Seq
 	return func(yield func(*Found, error) bool) {
 		// What is buried while we read is not for us: a replay that fails at
 		// once would come up again without end.
-		end := g.now()
-		seq := uint64(1)
-		for {
+		last, err := g.store.Last(ctx, schema.StreamDead, subject)
+		if errors.Is(err, schema.ErrNotFound) {
+			return
+		}
+		if err != nil {
+			yield(nil, fmt.Errorf("read dead letters: %w", err))
+			return
+		}
+		for seq := uint64(1); seq <= last.Sequence; {
 			m, err := g.store.Next(ctx, schema.StreamDead, subject, seq, time.Time{})
 			if errors.Is(err, schema.ErrNotFound) {
 				return
@@ -81,7 +87,7 @@ func (g *Graveyard) each(ctx context.Context, subject string, f Filter) iter.Seq
 				yield(nil, fmt.Errorf("read dead letters: %w", err))
 				return
 			}
-			if m.Time.After(end) {
+			if m.Sequence > last.Sequence {
 				return
 			}
 			seq = m.Sequence + 1
