@@ -17,7 +17,7 @@ type greeting struct {
 }
 
 const (
-	probeTimeout = 2 * time.Second
+	probeTimeout = 5 * time.Second
 	// A server's INFO line is below 4 KiB unless it knows a great many peers.
 	maxGreeting = 64 << 10
 )
