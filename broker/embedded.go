@@ -47,7 +47,11 @@ func StartEmbedded(ctx context.Context, cfg Config, lanes []schema.Lane, log *sl
 }
 
 func start(ctx context.Context, cfg Config, lanes []schema.Lane, log *slog.Logger, listen bool) (_ *Embedded, err error) {
-	lock, err := lockDir(cfg.DataDir)
+	patience := lockPatience
+	if !listen {
+		patience = 0 // who holds it sends the mail
+	}
+	lock, err := lockDir(ctx, cfg.DataDir, patience)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,27 @@
+package broker
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+// TestLockWaitsALittle: one who only looks into the directory does not keep a
+// broker from starting.
+func TestLockWaitsALittle(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	held, err := lockDir(t.Context(), dir, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lockDir(t.Context(), dir, 0); !errors.Is(err, ErrDirInUse) {
+		t.Errorf("locked twice: %v", err)
+	}
+	time.AfterFunc(200*time.Millisecond, func() { held.Close() })
+	got, err := lockDir(t.Context(), dir, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.Close()
+}
