@@ -74,10 +74,11 @@ func (b *books) Deliver(ctx context.Context, m schema.Message) schema.Transactio
 		refused = errors.New("waiting for the relay")
 	}
 	for _, r := range m.Recipients {
-		o := b.answer(r.Address)
-		if refused != nil {
-			o = schema.Outcome{Class: schema.Delayed, Stage: schema.StageLocal, Reply: refused.Error()}
+		if refused != nil { // the relay heard nothing, and counts nothing
+			tx.Outcomes = append(tx.Outcomes, schema.Outcome{Class: schema.Delayed, Stage: schema.StageLocal, Reply: refused.Error()})
+			continue
 		}
+		o := b.answer(r.Address)
 		key := m.ID + " " + r.Address
 		b.told[key] = append(b.told[key], o.Class)
 		if o.Class == schema.Delivered || o.Class == schema.Uncertain {
