@@ -213,6 +213,10 @@ func (t *transaction) conclude(v verdict, st step, r reply, err error) {
 	if v.trouble != fine {
 		t.d.fault = sessionFault(v.trouble, st.stage, r)
 	}
+	if r.code != 0 && outOfStep(answer{stage: st.stage, reply: r}) {
+		// Its words answer something else: alone they would mislead.
+		err = fmt.Errorf("%w: it answered %s", errOutOfStep, sayReply(r))
+	}
 	o := replyOutcome(v.class, st.stage, r, err)
 	switch {
 	case v.again == onNewSession:

@@ -308,3 +308,20 @@ func TestQueueID(t *testing.T) {
 		}
 	}
 }
+
+// TestOutOfStepIsSaid: a relay that answers too often is not quoted as if it had
+// said so of the message.
+func TestOutOfStepIsSaid(t *testing.T) {
+	t.Parallel()
+	s := smtptest.New(t, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+		if st.Verb == "MAIL" {
+			return &smtptest.Answer{Raw: "250 ok\r\n250 ok\r\n250 ok\r\n"}
+		}
+		return nil
+	}))
+	r := newTestRelay(t, testConfig("smtp://"+s.Addr()+"?tls=none"), &lines{})
+	tx := r.Deliver(t.Context(), mail())
+	if o := tx.Outcomes[0]; o.Class != schema.Deferred || !strings.Contains(o.Reply, "out of step: it answered 250 ok") {
+		t.Errorf("%+v", o)
+	}
+}
