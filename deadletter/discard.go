@@ -16,7 +16,7 @@ var ErrReplaying = errors.New("it is being replayed: if it still is in the list 
 // decides. In this order, so that an end in between can be gone on from: the
 // record, the marker. The letter's body is gone with the marker; its log stays.
 func (g *Graveyard) Discard(ctx context.Context, f *Found) error {
-	last, err := g.recordDiscard(ctx, f)
+	last, err := g.decide(ctx, f, g.discarded)
 	switch {
 	case err != nil:
 		return fmt.Errorf("discard %s: %w", f.Line, err)
@@ -33,32 +33,11 @@ func (g *Graveyard) Discard(ctx context.Context, f *Found) error {
 	return fmt.Errorf("discard %s: %w", f.Line, ErrSettled)
 }
 
-// recordDiscard says in the line's record that the letter was discarded, and
-// returns what stands there in the end: that, or what came first.
-func (g *Graveyard) recordDiscard(ctx context.Context, f *Found) (*schema.Record, error) {
-	for {
-		last, seq, err := g.journal.Look(ctx, f.Line)
-		if err != nil {
-			return nil, err
-		}
-		if last != nil && settled(last, f) {
-			return last, nil
-		}
-		rec := g.act(f, last, schema.EventDiscarded)
-		// Each for itself from here on: should one turn out to have been
-		// accepted, the others are not to be buried again.
-		rec.Whole = ""
-		if _, err = g.journal.Set(ctx, rec, seq, false); err == nil {
-			return rec, nil
-		}
-		if !errors.Is(err, schema.ErrConflict) {
-			return nil, err
-		}
-	}
-}
-
-// settled reports a line that has gone past the letter, or of which nothing is
-// dead any more.
-func settled(last *schema.Record, f *Found) bool {
-	return last.Hop >= f.Hop || !last.Has(schema.StateDead) && len(last.Recipients) > 0
+// discarded is the record of it.
+func (g *Graveyard) discarded(f *Found, last *schema.Record) *schema.Record {
+	rec := g.act(f, last, schema.EventDiscarded)
+	// Each for itself from here on: should one turn out to have been accepted,
+	// the others are not to be buried again.
+	rec.Whole = ""
+	return rec
 }

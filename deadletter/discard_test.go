@@ -252,3 +252,34 @@ func TestDiscardCrossesReplay(t *testing.T) {
 	}
 	t.Logf("%v", won)
 }
+
+// TestLetterOfALineThatWasToGoOn: the record still says that its recipient waits,
+// but the letter is all there is of the mail. Nobody is to take it for settled.
+func TestLetterOfALineThatWasToGoOn(t *testing.T) {
+	t.Parallel()
+	y := newYard(t)
+	for _, id := range []string{"replayed", "discarded"} {
+		f := y.bury(id)
+		j := journal.New(y.store)
+		rec, seq, err := j.Look(t.Context(), f.Line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec.Whole, rec.Event = schema.StateLater, schema.EventDeferred
+		rec.Recipients[0].State, rec.Recipients[0].Reason = schema.StateLater, ""
+		if _, err := j.Set(t.Context(), rec, seq, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := y.only("replayed")
+	y.check(y.Replay(t.Context(), f, 5), nil)
+	if _, err := y.store.Last(t.Context(), f.Line.Lane.LaterStream(), f.Line.CopyFilter()); err != nil {
+		t.Errorf("the replay's copy: %v", err)
+	}
+	d := y.only("discarded")
+	y.check(y.Discard(t.Context(), d), nil)
+	rec, _, err := journal.New(y.store).Look(t.Context(), d.Line)
+	if err != nil || rec.Event != schema.EventDiscarded {
+		t.Errorf("record of what was discarded: %+v, %v", rec, err)
+	}
+}

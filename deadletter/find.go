@@ -40,20 +40,14 @@ func (g *Graveyard) All(ctx context.Context, f Filter) iter.Seq2[*Found, error] 
 // ByID yields the letters of that id and of that origin.
 func (g *Graveyard) ByID(ctx context.Context, id string) iter.Seq2[*Found, error] {
 	return func(yield func(*Found, error) bool) {
-		for l, err := range g.each(ctx, "mail.dead.*."+schema.Token(id)+".>", Filter{}) {
-			if !yield(l, err) {
-				return
-			}
-		}
-		if _, ok := schema.OriginTime(id); !ok {
-			return
-		}
-		for l, err := range g.each(ctx, "mail.dead.*.*."+id+".*", Filter{}) {
-			if err == nil && l.Line.ID == id {
-				continue // found by its id already
-			}
-			if !yield(l, err) {
-				return
+		for _, tail := range schema.LineTails(id) {
+			for l, err := range g.each(ctx, "mail.dead.*."+tail.Filter, Filter{}) {
+				if err == nil && !tail.Has(l.Line.DeadSubject()) {
+					continue
+				}
+				if !yield(l, err) {
+					return
+				}
 			}
 		}
 	}

@@ -25,14 +25,14 @@ func (g *Graveyard) Replay(ctx context.Context, f *Found, maxReplays int) error 
 	if f.Replays >= maxReplays {
 		return fmt.Errorf("replay %s: %w: %d times", f.Line, ErrTooOften, f.Replays)
 	}
-	rec, err := g.recordReplay(ctx, f)
+	rec, err := g.decide(ctx, f, g.replayed)
 	if err != nil {
 		return fmt.Errorf("replay %s: %w", f.Line, err)
 	}
-	if rec == nil || rec.Event == schema.EventDiscarded {
+	if rec.Hop != f.Hop || rec.Event != schema.EventReplayed {
 		// Whoever went before may have died before it marked the letter.
 		became := schema.EventReplayed
-		if rec != nil {
+		if rec.Hop == f.Hop && rec.Event == schema.EventDiscarded {
 			became = rec.Event
 		}
 		if err := g.Mark(ctx, f.Copy, became); err != nil {
@@ -50,35 +50,6 @@ func (g *Graveyard) Replay(ctx context.Context, f *Found, maxReplays int) error 
 		return fmt.Errorf("replay %s: %w", f.Line, err)
 	}
 	return g.Mark(ctx, f.Copy, schema.EventReplayed)
-}
-
-// recordReplay says in the line's record that the letter was replayed. It is
-// nil where the line has gone past the letter, or all was delivered meanwhile,
-// and the record of its discarding where that came first.
-func (g *Graveyard) recordReplay(ctx context.Context, f *Found) (*schema.Record, error) {
-	for {
-		last, seq, err := g.journal.Look(ctx, f.Line)
-		if err != nil {
-			return nil, err
-		}
-		if last != nil {
-			switch {
-			case last.Hop > f.Hop, last.Hop < f.Hop && last.Delivered():
-				return nil, nil
-			case last.Hop == f.Hop && (last.Event == schema.EventReplayed || last.Event == schema.EventDiscarded):
-				return last, nil // an earlier operator came no further
-			case last.Hop == f.Hop:
-				return nil, nil
-			}
-		}
-		rec := g.replayed(f, last)
-		if _, err = g.journal.Set(ctx, rec, seq, false); err == nil {
-			return rec, nil
-		}
-		if !errors.Is(err, schema.ErrConflict) {
-			return nil, err
-		}
-	}
 }
 
 // replayed is the record of the replay, from the line's last one, or where

@@ -148,24 +148,26 @@ func (f Filter) match(r *schema.Record) bool {
 // Records are those of a message that MAIL_RECORD still holds, oldest first:
 // by id or by origin. They are in the log too, unless that lags.
 func (j *Journal) Records(ctx context.Context, id string) ([]*schema.Record, error) {
-	subject := "mail.record.*." + schema.Token(id) + ".*.*"
-	if _, ok := schema.OriginTime(id); ok {
-		subject = "mail.record.*.*." + id + ".*"
-	}
 	var all []*schema.Record
-	for seq := uint64(1); ; {
-		m, err := j.store.Next(ctx, schema.StreamRecord, subject, seq, time.Time{})
-		if errors.Is(err, schema.ErrNotFound) {
-			return all, nil
+	for _, tail := range schema.LineTails(id) {
+		for seq := uint64(1); ; {
+			m, err := j.store.Next(ctx, schema.StreamRecord, "mail.record.*."+tail.Filter, seq, time.Time{})
+			if errors.Is(err, schema.ErrNotFound) {
+				break
+			}
+			if err != nil {
+				return nil, fmt.Errorf("read the records of %s: %w", id, err)
+			}
+			seq = m.Sequence + 1
+			if !tail.Has(m.Subject) {
+				continue
+			}
+			r, err := schema.DecodeRecord(m.Data)
+			if err != nil {
+				return nil, fmt.Errorf("read record %d: %w", m.Sequence, err)
+			}
+			all = append(all, r)
 		}
-		if err != nil {
-			return nil, fmt.Errorf("read the records of %s: %w", id, err)
-		}
-		seq = m.Sequence + 1
-		r, err := schema.DecodeRecord(m.Data)
-		if err != nil {
-			return nil, fmt.Errorf("read record %d: %w", m.Sequence, err)
-		}
-		all = append(all, r)
 	}
+	return all, nil
 }

@@ -59,31 +59,40 @@ func (q *Queue) Copies(ctx context.Context, id string) ([]*Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	tail := schema.Token(id) + ".*.*"
-	if _, ok := schema.OriginTime(id); ok {
-		tail = "*." + id + ".*"
-	}
 	var all []*Message
 	for _, l := range lanes {
 		due, err := q.consumer(ctx, l.Lane.LaterStream(), l.Lane.DueConsumer())
 		if err != nil {
 			return nil, err
 		}
-		for seq := uint64(1); ; {
-			m, err := q.store.Next(ctx, l.Lane.LaterStream(), "mail.*."+string(l.Lane)+"."+tail, seq, time.Time{})
-			if errors.Is(err, schema.ErrNotFound) {
-				break
-			}
+		for _, tail := range schema.LineTails(id) {
+			some, err := q.copies(ctx, l.Lane, due, id, tail)
 			if err != nil {
 				return nil, err
 			}
-			seq = m.Sequence + 1
-			if x := readCopy(l.Lane, m, due); x.Line.ID == id || x.Line.Origin == id {
-				all = append(all, x)
-			}
+			all = append(all, some...)
 		}
 	}
 	return all, nil
+}
+
+func (q *Queue) copies(ctx context.Context, lane schema.Lane, due *jetstream.ConsumerInfo, id string, tail schema.LineTail) (all []*Message, err error) {
+	for seq := uint64(1); ; {
+		m, err := q.store.Next(ctx, lane.LaterStream(), "mail.*."+string(lane)+"."+tail.Filter, seq, time.Time{})
+		if errors.Is(err, schema.ErrNotFound) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		seq = m.Sequence + 1
+		if !tail.Has(m.Subject) {
+			continue
+		}
+		if x := readCopy(lane, m, due); x.Line.ID == id || x.Line.Origin == id {
+			all = append(all, x)
+		}
+	}
 }
 
 func readCopy(lane schema.Lane, m *jetstream.RawStreamMsg, due *jetstream.ConsumerInfo) *Message {

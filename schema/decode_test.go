@@ -476,3 +476,40 @@ func FuzzMailboxes(f *testing.F) {
 		}
 	})
 }
+
+// TestLineTails: by id and by origin every line is found, and none twice.
+func TestLineTails(t *testing.T) {
+	t.Parallel()
+	const like = "20261125123456789-42" // an id that looks like an origin
+	lines := []Line{
+		{Lane: "normal", ID: like, Origin: "1795642932662384213-1", Rcpt: All},
+		{Lane: "normal", ID: "other", Origin: like, Rcpt: "2"},
+		{Lane: "normal", ID: like, Origin: like, Rcpt: All}, // without an id of its own
+		{Lane: "normal", ID: "other", Origin: "1795642932662384213-2", Rcpt: All},
+	}
+	for i, l := range lines {
+		n := 0
+		for _, tail := range LineTails(like) {
+			if matches("mail.dead.*."+tail.Filter, l.DeadSubject()) && tail.Has(l.DeadSubject()) {
+				n++
+			}
+		}
+		if want := map[bool]int{true: 1}[i < 3]; n != want {
+			t.Errorf("line %d is found %d times, want %d", i, n, want)
+		}
+	}
+	if n := len(LineTails("plain")); n != 1 {
+		t.Errorf("%d tails of a plain id", n)
+	}
+}
+
+// matches is how the broker matches a subject with "*".
+func matches(filter, subject string) bool {
+	f, s := strings.Split(filter, "."), strings.Split(subject, ".")
+	for i := range f {
+		if len(f) != len(s) || f[i] != "*" && f[i] != s[i] {
+			return false
+		}
+	}
+	return true
+}

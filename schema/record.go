@@ -275,6 +275,16 @@ func (r *Record) LineOf() Line {
 	return Line{Lane: r.Lane, ID: r.ID, Origin: r.Origin, Rcpt: r.Line}
 }
 
+// Waits is why a recipient's mail that goes on is not gone yet. A record has one
+// event for all of them, and another's failure is not this one's.
+func (r *Record) Waits() Event {
+	switch r.Event {
+	case EventScheduled, EventDelayed, EventUncertain, EventReplayed:
+		return r.Event
+	}
+	return EventDeferred
+}
+
 // Uniform reports the one state and reason of all recipients; only then they
 // stay one message.
 func (r *Record) Uniform() (State, Reason, bool) {

@@ -218,6 +218,31 @@ func HasPrefixFold(name, prefix string) bool {
 	return len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
 }
 
+// LineTails are how the subjects of a message's lines may end, behind the lane,
+// where people name it by its id or its origin: what looks like an origin may be
+// an id. No subject matches two of them.
+func LineTails(name string) []LineTail {
+	tails := []LineTail{{Filter: Token(name) + ".*.*"}}
+	if _, ok := OriginTime(name); ok {
+		tails = append(tails, LineTail{Filter: "*." + name + ".*", not: Token(name)})
+	}
+	return tails
+}
+
+// LineTail is one of them.
+type LineTail struct {
+	// Filter is what follows "mail.<kind>.<lane>.", with wildcards.
+	Filter string
+	// not is the id whose subjects an earlier tail has.
+	not string
+}
+
+// Has reports whether a subject that the filter matches is this tail's own.
+func (t LineTail) Has(subject string) bool {
+	l, err := ParseLine(subject)
+	return err == nil && (t.not == "" || l.ID != t.not)
+}
+
 // OriginTime is the time of first acceptance that an origin begins with; false
 // for what is no origin. An id may look like one only by intent.
 func OriginTime(s string) (time.Time, bool) {

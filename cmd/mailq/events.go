@@ -182,12 +182,7 @@ func fateOf(r *schema.Record, x schema.RecipientRecord) (schema.Event, string) {
 	case x.State == schema.StateOpen:
 		return schema.EventDeferred, ": still to be sent to, in this message"
 	}
-	event := schema.EventDeferred
-	switch r.Event {
-	case schema.EventScheduled, schema.EventDelayed, schema.EventUncertain:
-		event = r.Event
-	}
-	return event, fmt.Sprintf("%s; next attempt at %s", said, clock(r.Due))
+	return r.Waits(), fmt.Sprintf("%s; next attempt at %s", said, clock(r.Due))
 }
 
 func orElse(s, other string) string {

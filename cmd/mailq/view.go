@@ -213,7 +213,7 @@ func (w *way) fate(to schema.Recipient, now time.Time, lane *queue.Lane) fate {
 		f.Is = "open: its turn comes in this message's next transaction; " + inQueue(m, now, lane)
 	case schema.StateLater:
 		f.Due = rec.Due
-		f.Is = string(waits(rec)) + said + "; " + w.later(rec, to.Index, m, now, lane)
+		f.Is = string(rec.Waits()) + said + "; " + w.later(rec, to.Index, m, now, lane)
 	}
 	return f
 }
@@ -228,14 +228,6 @@ func (w *way) when(index int, at time.Time) time.Time {
 		}
 	}
 	return at
-}
-
-func waits(r *schema.Record) schema.Event {
-	switch r.Event {
-	case schema.EventScheduled, schema.EventDelayed, schema.EventUncertain, schema.EventReplayed:
-		return r.Event
-	}
-	return schema.EventDeferred
 }
 
 func (w *way) death(rec *schema.Record, x *schema.RecipientRecord, now time.Time) string {

@@ -187,7 +187,7 @@ func (t *teller) recipient(b *strings.Builder, rec *schema.Record, x schema.Reci
 		if said != "" {
 			said = ": " + said
 		}
-		fmt.Fprintf(b, "%s %s to %s, next attempt at %s%s\n", t.word(string(waits(rec)), yellow), rec.ID, x.Address, moment(rec.Due, rec.At), said)
+		fmt.Fprintf(b, "%s %s to %s, next attempt at %s%s\n", t.word(string(rec.Waits()), yellow), rec.ID, x.Address, moment(rec.Due, rec.At), said)
 	case schema.StateDead:
 		fmt.Fprintf(b, "%s %s to %s, %s: %s\n", t.word("dead", red), rec.ID, x.Address, x.Reason, x.Words())
 		t.replayLine(b, rec)
@@ -203,16 +203,6 @@ func (t *teller) word(s, colour string) string {
 		return "\x1b[" + colour + "m" + s + "\x1b[0m"
 	}
 	return s
-}
-
-// waits is why a recipient's mail is not gone yet. A record has one event for
-// all of them, and another's failure is not this one's.
-func waits(rec *schema.Record) schema.Event {
-	switch rec.Event {
-	case schema.EventScheduled, schema.EventDelayed, schema.EventUncertain:
-		return rec.Event
-	}
-	return schema.EventDeferred
 }
 
 func (t *teller) replayLine(b *strings.Builder, rec *schema.Record) {
