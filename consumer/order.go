@@ -1,4 +1,4 @@
-//go:build !broken_ack_first && !broken_copy_last
+//go:build !broken_ack_first && !broken_copy_last && !night_off
 
 package consumer
 
@@ -7,4 +7,6 @@ package consumer
 const (
 	ackBeforeRecord = false
 	copyAfterAck    = false
+	// endBeforeAck keeps hands from ever acking, so that they are killed there.
+	endBeforeAck = false
 )

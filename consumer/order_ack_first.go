@@ -5,4 +5,5 @@ package consumer
 const (
 	ackBeforeRecord = true
 	copyAfterAck    = false
+	endBeforeAck    = false
 )

@@ -5,4 +5,5 @@ package consumer
 const (
 	ackBeforeRecord = false
 	copyAfterAck    = true
+	endBeforeAck    = false
 )

@@ -67,8 +67,11 @@ func (c *Consumer) settle(work, settling context.Context, lane schema.Lane, h *h
 func (c *Consumer) finish(ctx context.Context, h *hand, rec *schema.Record, again bool) error {
 	carry := func() error { return c.carry(ctx, h, rec, again) }
 	ack := func() error { return c.ack(ctx, h) }
-	if copyAfterAck {
+	switch {
+	case copyAfterAck:
 		carry, ack = ack, carry
+	case endBeforeAck:
+		ack = func() error { <-ctx.Done(); return errLeft }
 	}
 	if err := carry(); err != nil {
 		return err

@@ -20,11 +20,6 @@ import (
 	"github.com/postrider/postrider/schema"
 )
 
-// BriefTTL is how long a record lives that answers for nothing any more: long
-// enough for every late redelivery but those after a long stop of everything,
-// which ask MAIL_EVENT.
-const BriefTTL = 10 * time.Minute
-
 // Store reads streams from their leader and writes by compare-and-set. Its
 // errors are those of package schema.
 type Store interface {

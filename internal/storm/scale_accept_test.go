@@ -24,4 +24,7 @@ const (
 	halfDeadMails    = 2000
 	upgradeMails     = 3000
 	diskFullFor      = 30 * time.Second
+	operatorsMails   = 6000
+	operatorsFor     = time.Minute
+	operatorsActs    = 10000
 )

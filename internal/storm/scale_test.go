@@ -24,4 +24,7 @@ const (
 	halfDeadMails    = 300
 	upgradeMails     = 300
 	diskFullFor      = 5 * time.Second
+	operatorsMails   = 300
+	operatorsFor     = 10 * time.Second
+	operatorsActs    = 600
 )

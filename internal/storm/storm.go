@@ -236,9 +236,7 @@ const settle = 2 * time.Second
 
 // drain waits until the queue is empty and gives the third book.
 func (s *storm) drain(ctx context.Context) (map[Key]bool, error) {
-	cfg := broker.DefaultConfig()
-	cfg.Listen, cfg.DataDir, cfg.Role = s.get("NATS_LISTEN"), s.get("DATA_DIR"), broker.Operator
-	c, err := broker.Dial(ctx, cfg, slog.New(slog.DiscardHandler))
+	c, err := s.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -253,6 +251,13 @@ func (s *storm) drain(ctx context.Context) (map[Key]bool, error) {
 		}
 	}
 	return deadKeys(ctx, c)
+}
+
+// dial connects as an operator's `mailq` does.
+func (s *storm) dial(ctx context.Context) (*broker.Conn, error) {
+	cfg := broker.DefaultConfig()
+	cfg.Listen, cfg.DataDir, cfg.Role = s.get("NATS_LISTEN"), s.get("DATA_DIR"), broker.Operator
+	return broker.Dial(ctx, cfg, slog.New(slog.DiscardHandler))
 }
 
 func queued(ctx context.Context, c *broker.Conn) (uint64, error) {

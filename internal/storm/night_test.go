@@ -1,0 +1,99 @@
+package storm
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/schema"
+)
+
+// TestNightOff: every process is killed between a mail's record and its ack,
+// and started again when the record has expired. The log still knows.
+//
+// In the build that is killed no hand ever acks, and a final record lives two
+// seconds.
+func TestNightOff(t *testing.T) {
+	s := begin(t, Config{
+		Bin: build(t, "night_off"), Workers: 1, Drained: time.Minute, Env: []string{"LANES=normal=1", "MAX_SESSIONS=10", "ACK_WAIT=10s"},
+	})
+	const held = 20 // all hands of two workers
+	p := s.producer(4)
+	if err := p.Publish(t.Context(), held, OneMail); err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	logged := func() bool { return messages(t, c, schema.StreamEvent) >= held }
+	eventually(t, "all are recorded, and the log has it", time.Minute, logged)
+	// The broker writes down what it has handed out a moment after it did so.
+	pause(t.Context(), 2*time.Second)
+	for _, w := range append(s.workers, s.broker) {
+		if err := w.End(syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		s.kills++
+	}
+	s.workers = nil
+	s.passNight(t)
+
+	s.Bin = build(t, "")
+	if err := s.startBroker(); err != nil {
+		t.Fatal(err)
+	}
+	r := s.settled(t, p)
+	none(t, "lost", r.Lost)
+	none(t, "sent again", r.Twice)
+	if r.Delivered != held {
+		t.Errorf("%d of %d delivered", r.Delivered, held)
+	}
+}
+
+// passNight lets the broker run by itself until no final record is left.
+func (s *storm) passNight(t *testing.T) {
+	t.Helper()
+	cfg := broker.DefaultConfig()
+	cfg.Listen, cfg.DataDir = s.get("NATS_LISTEN"), s.get("DATA_DIR")
+	e, err := broker.StartEmbedded(t.Context(), cfg, []schema.Lane{"normal"}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), ready)
+		defer cancel()
+		if err := e.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	c, err := e.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	eventually(t, "the records have expired", time.Minute, func() bool { return messages(t, c, schema.StreamRecord) == 0 })
+	if left, err := queued(t.Context(), c); left == 0 || err != nil {
+		t.Fatalf("%d mails were killed before their ack: %v", left, err)
+	}
+}
+
+// messages is how many a stream has.
+func messages(t *testing.T, c *broker.Conn, stream string) uint64 {
+	t.Helper()
+	i, err := c.JS().Stream(t.Context(), stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return 0
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i.CachedInfo().State.Msgs
+}

@@ -1,0 +1,178 @@
+package storm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/journal"
+)
+
+// dyingMail is the mail of that number: all of it dies once or more before the
+// relay takes it, at once or after deferrals, whole or in parts.
+func dyingMail(n int) Mail {
+	m := Mail{ID: fmt.Sprintf("m%d", n)}
+	at := fmt.Sprintf("@d%d.example", n)
+	switch n % 5 {
+	case 0:
+		m.To = []string{"550x1" + at}
+	case 1:
+		m.To = []string{"550x3" + at}
+	case 2:
+		m.To = []string{"550x1" + at, "551x2" + at, "553x1" + at}
+	case 3:
+		m.To = []string{"451x4" + at} // of three attempts
+	case 4:
+		m.To = []string{"ann" + at, "550x2" + at, "451x1" + at}
+	}
+	return m
+}
+
+// operators act at random on the dead letters of m0 to mN-1.
+type operators struct {
+	graves *deadletter.Graveyard
+	mails  int
+	acts   atomic.Int64
+
+	mu sync.Mutex
+	// discarded are those whom an operator was told to have given up, or, where
+	// false, those whose operator died while giving them up.
+	discarded map[Key]bool
+	did       map[string]int
+}
+
+func (s *storm) operators(t *testing.T, mails int) *operators {
+	t.Helper()
+	c, err := s.dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	store := c.Store()
+	return &operators{
+		graves: deadletter.New(store, journal.New(store), c.Now), mails: mails,
+		discarded: map[Key]bool{}, did: map[string]int{},
+	}
+}
+
+// work acts until that many letters were acted on, by all hands together.
+func (o *operators) work(ctx context.Context, acts int64) error {
+	for o.acts.Load() < acts {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		for l, err := range o.graves.ByID(ctx, fmt.Sprintf("m%d", rand.IntN(o.mails))) {
+			if err != nil {
+				return err
+			}
+			// By one, or by two at once that may be of two minds.
+			var hands sync.WaitGroup
+			failed := make(chan error, 2)
+			for range 1 + rand.IntN(2) {
+				hands.Go(func() { failed <- o.act(ctx, l) })
+			}
+			hands.Wait()
+			close(failed)
+			for err := range failed {
+				if err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// act replays, or now and then discards; some operators die over it.
+func (o *operators) act(ctx context.Context, l *deadletter.Found) error {
+	if rand.IntN(4) == 0 {
+		dying, cancel := context.WithTimeout(ctx, rand.N(3*time.Millisecond))
+		defer cancel()
+		ctx = dying
+	}
+	verb, do := "replay", func() error { return o.graves.Replay(ctx, l, 100) }
+	if rand.IntN(8) == 0 {
+		verb, do = "discard", func() error { return o.graves.Discard(ctx, l) }
+	}
+	o.acts.Add(1)
+	err := do()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if verb == "discard" && (err == nil || ctx.Err() != nil) {
+		for _, r := range l.Recipients {
+			k := Key{l.Line.ID, r.Address}
+			o.discarded[k] = o.discarded[k] || err == nil
+		}
+	}
+	switch {
+	case err == nil:
+		o.did[verb]++
+	case ctx.Err() != nil:
+		o.did["died over "+verb]++
+	case errors.Is(err, deadletter.ErrSettled), errors.Is(err, deadletter.ErrReplaying):
+		o.did["too late to "+verb]++
+	default:
+		return fmt.Errorf("%s: %w", verb, err)
+	}
+	return nil
+}
+
+// TestOperators: letters are replayed and discarded at random, some by two at
+// once, while they are buried, sent, deferred and fired by their schedules and
+// workers are killed. What an operator was told holds.
+func TestOperators(t *testing.T) {
+	s := begin(t, Config{
+		Workers: 3, For: operatorsFor, KillEvery: 2 * time.Second,
+		Env: []string{"MAX_ATTEMPTS=3", "RETRY_AFTER=200ms"},
+	})
+	o := s.operators(t, operatorsMails)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	p := s.producer(4)
+	p.Every = operatorsFor / 2 * 4 / operatorsMails
+	var all sync.WaitGroup
+	all.Go(func() {
+		if err := p.Publish(ctx, operatorsMails, dyingMail); err != nil {
+			t.Error(err)
+		}
+	})
+	for range 8 {
+		all.Go(func() {
+			if err := o.work(ctx, operatorsActs); err != nil {
+				t.Error(err)
+				cancel()
+			}
+		})
+	}
+	if err := s.rage(ctx); err != nil {
+		t.Error(err)
+	}
+	all.Wait()
+	r := s.settled(t, p)
+	t.Logf("acts=%d %v discarded=%d", o.acts.Load(), o.did, len(o.discarded))
+	gone := map[Key]bool{}
+	for _, k := range r.Lost {
+		gone[k] = true
+		if _, discarded := o.discarded[k]; !discarded {
+			t.Errorf("%s is lost", k)
+		}
+	}
+	for k, told := range o.discarded {
+		if told && !gone[k] {
+			t.Errorf("%s was sent or lies dead, though an operator was told that it is discarded", k)
+		}
+	}
+	none(t, "sent twice and not open at a fault", r.Unexplained)
+	none(t, "dead though delivered", r.Both)
+	for _, did := range []string{"replay", "discard", "too late to replay", "too late to discard", "died over replay", "died over discard"} {
+		if o.did[did] == 0 {
+			t.Errorf("nobody came to %s", did)
+		}
+	}
+}
