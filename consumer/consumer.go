@@ -178,6 +178,7 @@ func (c *Consumer) open(ctx context.Context) ([]*source, error) {
 			if s.consumer, err = c.JetStream.Consumer(ctx, s.stream, s.name); err != nil {
 				return nil, fmt.Errorf("find consumer %s of stream %s: %w", s.name, s.stream, err)
 			}
+			s.trickle = newTrickle()
 			s.ackWait.Store(int64(s.consumer.CachedInfo().Config.AckWait))
 			all = append(all, s)
 		}

@@ -7,11 +7,12 @@ import (
 	"time"
 )
 
-// Shares of the room at which less is taken: fresh mail waits first, for what
-// is due and delivered makes room.
+// RoomForFresh and RoomForDue are the shares of the room from which on messages
+// are taken one at a time: fresh mail first, for what is due and delivered makes
+// room.
 const (
-	roomForFresh = 0.75
-	roomForDue   = 0.90
+	RoomForFresh = 0.75
+	RoomForDue   = 0.90
 )
 
 // fullFor is how long nothing is taken after a write was refused for want of room.
@@ -43,14 +44,14 @@ func (g *gate) full() bool {
 	return news
 }
 
-// wait returns once messages may be taken: the relay is up, there is room, and
-// the connection has settled down.
-func (g *gate) wait(ctx context.Context, fresh bool) error {
+// wait returns once messages may be taken: the relay is up, no write was refused
+// lately for want of room, and the connection has settled down.
+func (g *gate) wait(ctx context.Context) error {
 	for {
 		if err := g.relay.Wait(ctx); err != nil {
 			return err
 		}
-		d := g.closedFor(fresh)
+		d := g.closedFor()
 		if d <= 0 {
 			return ctx.Err()
 		}
@@ -60,14 +61,17 @@ func (g *gate) wait(ctx context.Context, fresh bool) error {
 	}
 }
 
-func (g *gate) closedFor(fresh bool) time.Duration {
+func (g *gate) closedFor() time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	d := time.Until(g.until)
-	if g.stored >= roomForDue || fresh && g.stored >= roomForFresh {
-		d = max(d, time.Second)
-	}
-	return max(d, g.settling())
+	return max(time.Until(g.until), g.settling())
+}
+
+// narrow reports that messages go one at a time, because so much is stored.
+func (g *gate) narrow(fresh bool) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.stored >= RoomForDue || fresh && g.stored >= RoomForFresh
 }
 
 // settling is the time left after a reconnect in which nothing is begun.
@@ -88,10 +92,10 @@ func (g *gate) watch(ctx context.Context, log *slog.Logger) {
 			g.stored = stored
 			g.mu.Unlock()
 			switch {
-			case stored >= roomForFresh && !warned:
+			case stored >= RoomForFresh && !warned:
 				warned = true
-				log.Warn("the broker's store is filling up: fresh mail waits until there is room, due mail goes on", "used_bytes", used, "limit_bytes", limit)
-			case stored < roomForFresh && warned:
+				log.Warn("the broker's store is filling up: fresh mail is taken one at a time until there is room, due mail goes on", "used_bytes", used, "limit_bytes", limit)
+			case stored < RoomForFresh && warned:
 				warned = false
 				log.Info("the broker's store has room again", "used_bytes", used, "limit_bytes", limit)
 			}

@@ -48,6 +48,8 @@ type hand struct {
 	// seen is the last record of the line, of whatever hop, and its sequence.
 	seen    *schema.Record
 	seenSeq uint64
+	// freed: it is settled, and nothing of it goes on.
+	freed bool
 }
 
 // path is an address as it stands in MAIL or RCPT.

@@ -412,7 +412,7 @@ func (b *bench) handBack(taking context.Context, w *Consumer) bool {
 		b.t.Fatal(err)
 	}
 	s := &source{lane: lane, stream: lane.SendStream(), name: lane.FreshConsumer(), fresh: true}
-	w.handle(taking, b.t.Context(), b.t.Context(), s, x, false)
+	w.handle(taking, b.t.Context(), b.t.Context(), s, taken{parcel: x})
 	p.stop()
 	return true
 }
@@ -436,7 +436,7 @@ func TestNoRoom(t *testing.T) {
 			if err := w.settle(t.Context(), t.Context(), lane, b.pullFresh(w)); err != nil {
 				t.Fatal(err)
 			}
-			if w.gate.closedFor(false) <= 0 {
+			if w.gate.closedFor() <= 0 {
 				t.Error("more is taken while there is no room")
 			}
 			b.work(nil)
@@ -810,7 +810,7 @@ func TestGateSettlesDownAfterAReconnect(t *testing.T) {
 		open bool
 	}{{0, false}, {settleDown - 200*time.Millisecond, false}, {settleDown + time.Millisecond, true}} {
 		g := &gate{link: linkStub{time.Now().Add(-c.ago)}}
-		if got := g.closedFor(true) <= 0; got != c.open {
+		if got := g.closedFor() <= 0; got != c.open {
 			t.Errorf("%s after a reconnect: open %v, want %v", c.ago, got, c.open)
 		}
 	}
@@ -826,10 +826,10 @@ func TestGateKeepsRoom(t *testing.T) {
 	for _, c := range []struct {
 		stored     float64
 		fresh, due bool
-	}{{0.5, true, true}, {0.75, false, true}, {0.9, false, false}} {
+	}{{0.5, false, false}, {0.75, true, false}, {0.9, true, true}} {
 		g := &gate{link: linkStub{}, stored: c.stored}
-		if fresh, due := g.closedFor(true) <= 0, g.closedFor(false) <= 0; fresh != c.fresh || due != c.due {
-			t.Errorf("%.2f stored: fresh %v, due %v", c.stored, fresh, due)
+		if fresh, due := g.narrow(true), g.narrow(false); fresh != c.fresh || due != c.due {
+			t.Errorf("%.2f stored: fresh mail one at a time %v, due mail %v", c.stored, fresh, due)
 		}
 	}
 }

@@ -26,6 +26,16 @@ type source struct {
 	busy atomic.Bool
 	// ackWait is the consumer's as last seen, in nanoseconds.
 	ackWait atomic.Int64
+	*trickle
+}
+
+// taken is a message on its way to be settled.
+type taken struct {
+	parcel
+	// placed: a place is held for it.
+	placed bool
+	// alone: it has its source's trickle for itself.
+	alone bool
 }
 
 // pullFor is how long a place is kept for a message that another worker took.
@@ -58,16 +68,19 @@ func (c *Consumer) takeMany(ctx, work, settling context.Context, s *source) erro
 	}
 	defer func() {
 		for _, x := range p.stop() {
-			c.handle(ctx, work, settling, s, x, false)
+			c.handle(ctx, work, settling, s, taken{parcel: x})
 		}
 	}()
 	var since time.Time // when it was first not answered for
 	for {
-		x, placed, err := c.next(ctx, s, p)
+		x, err := c.next(ctx, s, p)
 		switch {
 		case err == nil:
 			since = time.Time{}
-			c.handle(ctx, work, settling, s, x, placed)
+			freed := c.handle(ctx, work, settling, s, x)
+			if x.alone {
+				s.leave(ctx, freed)
+			}
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, errNoConsumer):
@@ -87,41 +100,66 @@ func (c *Consumer) takeMany(ctx, work, settling context.Context, s *source) erro
 // goneAfter is longer than an election takes.
 const goneAfter = 15 * time.Second
 
-// next waits for leave to take and for a message; placed reports that a place
-// is held for it.
-func (c *Consumer) next(ctx context.Context, s *source, p *puller) (x parcel, placed bool, err error) {
-	if err := c.gate.wait(ctx, s.fresh); err != nil {
-		return parcel{}, false, err
+// next waits for leave to take and for a message.
+func (c *Consumer) next(ctx context.Context, s *source, p *puller) (x taken, err error) {
+	if err := c.gate.wait(ctx); err != nil {
+		return taken{}, err
+	}
+	if c.gate.narrow(s.fresh) {
+		return c.nextAlone(ctx, s, p)
 	}
 	if s.busy.Load() {
 		if err := c.slots.acquire(ctx, s.lane); err != nil {
-			return parcel{}, false, err
+			return taken{}, err
 		}
-		if x, err = p.next(ctx, pullFor); err == nil {
-			return x, true, nil
+		if x.parcel, err = p.next(ctx, pullFor); err == nil {
+			x.placed = true
+			return x, nil
 		}
 		c.slots.release(s.lane)
 		if !errors.Is(err, errNoMessage) {
-			return parcel{}, false, err
+			return taken{}, err
 		}
 		s.busy.Store(false)
 	}
-	x, err = p.next(ctx, 0)
-	return x, false, err
+	x.parcel, err = p.next(ctx, 0)
+	return x, err
 }
 
-// handle settles one message in a place of its own.
-func (c *Consumer) handle(ctx, work, settling context.Context, s *source, x parcel, placed bool) {
+// aloneFor is how long one waits for a message before the source's other takers
+// are asked whether there is room again; long enough to notice a silent broker.
+const aloneFor = silence + 4*time.Second
+
+// nextAlone waits for the source's trickle, and for a message.
+func (c *Consumer) nextAlone(ctx context.Context, s *source, p *puller) (x taken, err error) {
+	if err := s.enter(ctx); err != nil {
+		return taken{}, err
+	}
+	if !c.gate.narrow(s.fresh) {
+		s.pass()
+		return taken{}, errNoMessage
+	}
+	if x.parcel, err = p.next(ctx, aloneFor); err != nil {
+		s.pass()
+		return taken{}, err
+	}
+	x.alone = true
+	return x, nil
+}
+
+// handle settles one message in a place of its own. It reports that the
+// message is gone and has left room behind.
+func (c *Consumer) handle(ctx, work, settling context.Context, s *source, x taken) (freed bool) {
 	defer x.lease.release()
 	c.metrics.inHand.Inc()
 	defer c.metrics.inHand.Dec()
-	if placed {
+	if x.placed {
 		defer c.slots.release(s.lane)
 	}
 	meta, err := x.msg.Metadata()
 	if err != nil {
 		c.log.Error("read a message's delivery", "stream", s.stream, "error", err)
-		return
+		return false
 	}
 	s.busy.Store(meta.NumPending > 0)
 	h := &hand{
@@ -132,10 +170,10 @@ func (c *Consumer) handle(ctx, work, settling context.Context, s *source, x parc
 	if h.handedBackOften() {
 		until = work // settling puts it into a schedule where it cannot be sent now
 	}
-	if !placed {
+	if !x.placed {
 		if c.slots.acquire(until, s.lane) != nil {
 			_ = c.nak(h, 0)
-			return
+			return false
 		}
 		defer c.slots.release(s.lane)
 	}
@@ -147,6 +185,7 @@ func (c *Consumer) handle(ctx, work, settling context.Context, s *source, x parc
 	default:
 		c.settleSafely(work, settling, s.lane, h)
 	}
+	return h.freed
 }
 
 // settleSafely keeps a message that breaks our code from breaking its

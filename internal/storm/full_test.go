@@ -13,6 +13,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/schema"
 )
 
 // filler publishes large mail once each and hears what the broker says.
@@ -63,6 +67,25 @@ func (f *filler) publish(m Mail, size int) error {
 	return nil
 }
 
+// fillLane publishes until the lane is full, and gives the ids of what was refused.
+func fillLane(t *testing.T, f *filler, p *Producer, size int) map[string]bool {
+	t.Helper()
+	refused := map[string]bool{}
+	for n := 0; len(refused) < 3 && n < 2000; n++ {
+		m := OneMail(n)
+		err := f.publish(m, size)
+		if err != nil {
+			if !strings.Contains(err.Error(), "10077") && !strings.Contains(err.Error(), "10023") {
+				t.Fatalf("a producer hears %q", err)
+			}
+			refused[m.ID] = true
+			continue
+		}
+		p.acked = append(p.acked, m)
+	}
+	return refused
+}
+
 // isDue is the mail of that number, deferred once.
 func isDue(n int) Mail {
 	return Mail{ID: fmt.Sprintf("due%d", n), To: []string{fmt.Sprintf("451x1@due%d.example", n)}}
@@ -70,7 +93,8 @@ func isDue(n int) Mail {
 
 // TestStoreFull fills the lane with the relay away: producers hear it, and
 // nobody falsely that the mail was taken. When the relay is back the due mail
-// goes first, and then everything by itself.
+// goes out at full speed, the fresh beside it one at a time, and in the end
+// everything by itself.
 func TestStoreFull(t *testing.T) {
 	const size, due = 100 << 10, 120
 	room := mount(t, "-t", "tmpfs", "-o", "size=64m", "tmpfs")
@@ -86,25 +110,20 @@ func TestStoreFull(t *testing.T) {
 	if err := s.relay.End(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	refused := map[string]bool{}
-	for n := 0; len(refused) < 3 && n < 2000; n++ {
-		m := OneMail(n)
-		err := f.publish(m, size)
-		if err != nil {
-			if !strings.Contains(err.Error(), "10077") && !strings.Contains(err.Error(), "10023") {
-				t.Fatalf("a producer hears %q", err)
-			}
-			refused[m.ID] = true
-			continue
-		}
-		p.acked = append(p.acked, m)
-	}
+	refused := fillLane(t, f, p, size)
 	if len(refused) == 0 {
 		t.Fatal("the store does not get full")
 	}
-	if _, err := Await(s.broker.Err, `fresh mail waits until there is room`, ready); err != nil {
+	if _, err := Await(s.broker.Err, `fresh mail is taken one at a time`, ready); err != nil {
 		t.Fatal(err)
 	}
+	c, err := s.dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	eventually(t, "all deferred mail is due", time.Minute, func() bool { return dueNow(t, c) == due })
+	s.RelayArgs = []string{"-accept"} // a new process does not know whom it has refused
 	if err := s.startRelay(); err != nil {
 		t.Fatal(err)
 	}
@@ -115,21 +134,89 @@ func TestStoreFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := 0
-	for first < len(entries) && strings.HasPrefix(IDOf(entries[first].ID), "due") {
-		first++
-	}
+	sent, beside := 0, 0
 	for _, e := range entries {
-		if refused[IDOf(e.ID)] {
-			t.Errorf("%s was refused and sent", IDOf(e.ID))
+		switch id := IDOf(e.ID); {
+		case refused[id]:
+			t.Errorf("%s was refused and sent", id)
+		case strings.HasPrefix(id, "due"):
+			sent++
+		case sent < due:
+			beside++
 		}
 	}
-	t.Logf("acknowledged=%d refused=%d due_sent_first=%d of %d", len(p.acked), len(refused), first, due)
-	if first < due/4 {
-		t.Errorf("only %d of %d due mails went before the fresh ones", first, due)
+	t.Logf("acknowledged=%d refused=%d fresh_beside_due=%d of %d", len(p.acked), len(refused), beside, due)
+	if beside > due/2 {
+		t.Errorf("%d fresh mails went beside %d due ones", beside, due)
 	}
 	if err := f.publish(Mail{ID: "after", To: []string{"ann@after.example"}}, size); err != nil {
 		t.Errorf("there is room again: %v", err)
+	}
+}
+
+// dueNow is how many copies in the lane's schedule have come due.
+func dueNow(t *testing.T, c *broker.Conn) int {
+	t.Helper()
+	stream, err := c.JS().Stream(t.Context(), schema.Lane("normal").LaterStream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, err := stream.Info(t.Context(), jetstream.WithSubjectFilter(schema.Lane("normal").DueFilter()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(i.State.Subjects)
+}
+
+// TestFullOfWhatStays: so much of the store is taken by what nobody will send
+// soon that it is full before it has been drained: dead letters up to the mark
+// of fresh mail, and mail that waits for a day, up to that of due mail. What
+// lies in the lane is what would make room, and has to go all the same.
+func TestFullOfWhatStays(t *testing.T) {
+	const size = 100 << 10
+	for name, c := range map[string]struct {
+		staying int
+		to      string
+	}{
+		"dead letters":   {90, "550@stays%d.example"},
+		"mail for later": {140, "450@stays%d.example"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			room := mount(t, "-t", "tmpfs", "-o", "size=64m", "tmpfs")
+			s := begin(t, Config{Drained: 2 * time.Minute, Env: []string{"LANES=normal=1", "RETRY_AFTER=24h", "DATA_DIR=" + filepath.Join(room, "data")}})
+			p, f := &Producer{}, s.filler(t)
+			for n := range c.staying {
+				m := Mail{ID: fmt.Sprintf("stays%d", n), To: []string{fmt.Sprintf(c.to, n)}}
+				if err := f.publish(m, size); err != nil {
+					t.Fatal(err)
+				}
+			}
+			eventually(t, "all of them stay", time.Minute, func() bool { return metric(t, s.broker, "postrider_settled_total") >= float64(c.staying) })
+			if err := s.relay.End(syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			if len(fillLane(t, f, p, size)) == 0 {
+				t.Fatal("the lane does not get full")
+			}
+			if _, err := Await(s.broker.Err, `fresh mail is taken one at a time`, ready); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.startRelay(); err != nil {
+				t.Fatal(err)
+			}
+			accepted := func() int {
+				got, err := Accepted(filepath.Join(s.Dir, "book"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				n := 0
+				for _, m := range p.acked {
+					n += got[Key{m.ID, m.To[0]}]
+				}
+				return n
+			}
+			eventually(t, fmt.Sprintf("all %d of the lane are sent", len(p.acked)), 2*time.Minute, func() bool { return accepted() >= len(p.acked) })
+		})
 	}
 }
 

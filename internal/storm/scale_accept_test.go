@@ -17,7 +17,7 @@ const (
 	stops            = 20
 	soakFor          = 30 * time.Minute
 	soakTimes        = 180
-	powerCuts        = 10
+	powerCuts        = 15
 	awayFor          = time.Minute
 	relayGoneFor     = time.Minute
 	goneMails        = 3000
