@@ -32,8 +32,8 @@ func TestTrickle(t *testing.T) {
 		}
 		begin = time.Now()
 		tr.leave(t.Context(), true)
-		for _, pause := range []time.Duration{0, 1, 2, 4, 8, 16, 32, 60, 60} {
-			wait(pause * time.Second)
+		for _, pause := range []int{0, 1, 2, 4, 8, 16, 32, 60, 60} {
+			wait(time.Duration(pause) * time.Second)
 			go tr.leave(t.Context(), false)
 			synctest.Wait()
 		}
