@@ -2,7 +2,7 @@ package broker_test
 
 import (
 	"errors"
-		"reflect"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
