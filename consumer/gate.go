@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// Shares of the room at which less is taken: fresh mail waits first, for what
-// is due and delivered makes room.
+// RoomForFresh and RoomForDue are the shares of the room at which less is taken:
+// fresh mail waits first, for what is due and delivered makes room.
 const (
-	roomForFresh = 0.75
-	roomForDue   = 0.90
+	RoomForFresh = 0.75
+	RoomForDue   = 0.90
 )
 
 // fullFor is how long nothing is taken after a write was refused for want of room.
@@ -64,7 +64,7 @@ func (g *gate) closedFor(fresh bool) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	d := time.Until(g.until)
-	if g.stored >= roomForDue || fresh && g.stored >= roomForFresh {
+	if g.stored >= RoomForDue || fresh && g.stored >= RoomForFresh {
 		d = max(d, time.Second)
 	}
 	return max(d, g.settling())
@@ -88,10 +88,10 @@ func (g *gate) watch(ctx context.Context, log *slog.Logger) {
 			g.stored = stored
 			g.mu.Unlock()
 			switch {
-			case stored >= roomForFresh && !warned:
+			case stored >= RoomForFresh && !warned:
 				warned = true
 				log.Warn("the broker's store is filling up: fresh mail waits until there is room, due mail goes on", "used_bytes", used, "limit_bytes", limit)
-			case stored < roomForFresh && warned:
+			case stored < RoomForFresh && warned:
 				warned = false
 				log.Info("the broker's store has room again", "used_bytes", used, "limit_bytes", limit)
 			}

@@ -4,13 +4,14 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
 	"log/slog"
 	"time"
 )
 
 // Checkup is what a session showed of the relay.
 type Checkup struct {
+	// Relay is its host:port.
+	Relay string
 	// TLS is the version, like "TLS 1.3"; empty in clear text.
 	TLS string
 	// Expires is when the first certificate of the relay's chain does; the zero
@@ -24,14 +25,15 @@ type Checkup struct {
 
 // Trouble is why there is no session.
 type Trouble struct {
-	// Found says what happened, Do what to do.
-	Found, Do string
+	// Relay is its host:port. Found says what it did or did not do ("refused the
+	// connection"), Do what to do.
+	Relay, Found, Do string
 	// Crowded: it only wants fewer sessions, and may well serve those it has.
 	Crowded bool
 }
 
-// Error is what happened.
-func (t *Trouble) Error() string { return t.Found }
+// Error is a sentence with both.
+func (t *Trouble) Error() string { return "relay " + t.Relay + " " + t.Found }
 
 // Check opens one session at the relay of a valid configuration, all the way
 // through AUTH, and takes leave: no mail is sent. The error is a *[Trouble]
@@ -44,13 +46,13 @@ func Check(ctx context.Context, cfg Config) (*Checkup, error) {
 	defer r.Close(ctx) //nolint:errcheck // it has no session to wait for
 	s, f := r.dialer.open(ctx)
 	if f != nil {
-		t := &Trouble{Found: fmt.Sprintf("relay %s %v", r.Name(), f), Do: f.todo, Crowded: f.trouble == crowded}
+		t := &Trouble{Relay: r.Name(), Found: f.Error(), Do: f.todo, Crowded: f.trouble == crowded}
 		if ctx.Err() != nil {
-			t.Found = fmt.Sprintf("relay %s did not open a session in time", r.Name())
+			t.Found = "did not open a session in time"
 		}
 		return nil, t
 	}
-	x := &Checkup{User: cfg.Username, Took: s.took}
+	x := &Checkup{Relay: r.Name(), User: cfg.Username, Took: s.took}
 	if conn, ok := s.conn.(*tls.Conn); ok {
 		state := conn.ConnectionState()
 		x.TLS, x.Expires = tls.VersionName(state.Version), expires(state.VerifiedChains)
