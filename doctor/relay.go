@@ -50,6 +50,7 @@ func judgeRelay(x *smtp.Checkup, err error, now time.Time) []Finding {
 	f := Finding{OK, "relay", x.Relay, fmt.Sprintf("ready after %s, %s", x.Took.Round(time.Millisecond), x.TLS), ""}
 	if x.TLS == "" {
 		f.Level, f.Found = Note, fmt.Sprintf("ready after %s, in clear text: whoever is between can read and change mail", x.Took.Round(time.Millisecond))
+		f.Do = "take ?tls= out of SMTP_URL, if the relay offers STARTTLS"
 	}
 	if x.User != "" {
 		f.Found += ", logged in as " + x.User

@@ -57,7 +57,7 @@ func judgeStreams(x *broker.Examination) []Finding {
 		}
 	}
 	if len(all) == 0 {
-		all = []Finding{{OK, "streams", fmt.Sprintf("%d streams of %d lanes", len(x.Streams), len(x.Lanes)), "as they must be", ""}}
+		all = []Finding{{OK, "streams", counted(len(x.Streams), "stream") + " of " + counted(len(x.Lanes), "lane"), "as they must be", ""}}
 	}
 	return all
 }
