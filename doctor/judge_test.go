@@ -103,7 +103,7 @@ func TestJudge(t *testing.T) {
 
 		{"certificate", cert(15 * 24 * time.Hour), OK, "TLS 1.3"},
 		{"certificate ends", cert(13*24*time.Hour + time.Hour), Warning, "expires in 13 days"},
-		{"crowded", judgeRelay(nil, &smtp.Trouble{Found: "too many", Crowded: true}, now)[0], Warning, "too many"},
+		{"crowded", judgeRelay(nil, &smtp.CheckError{Found: "too many", Crowded: true}, now)[0], Warning, "too many"},
 		{"setting", judgeRelay(nil, errors.New("SMTP_URL: no"), now)[0], Problem, "SMTP_URL: no"},
 
 		{"no lanes", judgeLanes(&broker.Examination{}, nil)[0], Problem, "no lane"},

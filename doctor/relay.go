@@ -36,7 +36,7 @@ func (p *Patient) relay(ctx context.Context) []Finding {
 
 // judgeRelay: does the relay take mail from us, and for how long yet?
 func judgeRelay(x *smtp.Checkup, err error, now time.Time) []Finding {
-	if t, ok := errors.AsType[*smtp.Trouble](err); ok {
+	if t, ok := errors.AsType[*smtp.CheckError](err); ok {
 		f := Finding{Problem, "relay", t.Relay, t.Found, t.Do}
 		if t.Crowded {
 			f.Level = Warning

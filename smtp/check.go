@@ -23,8 +23,8 @@ type Checkup struct {
 	Took time.Duration
 }
 
-// Trouble is why there is no session.
-type Trouble struct {
+// CheckError is why there is no session.
+type CheckError struct {
 	// Relay is its host:port. Found says what it did or did not do ("refused the
 	// connection"), Do what to do.
 	Relay, Found, Do string
@@ -33,10 +33,10 @@ type Trouble struct {
 }
 
 // Error is a sentence with both.
-func (t *Trouble) Error() string { return "relay " + t.Relay + " " + t.Found }
+func (t *CheckError) Error() string { return "relay " + t.Relay + " " + t.Found }
 
 // Check opens one session at the relay of a valid configuration, all the way
-// through AUTH, and takes leave: no mail is sent. The error is a *[Trouble]
+// through AUTH, and takes leave: no mail is sent. The error is a *[CheckError]
 // where the relay is at fault, else it names the variable that is wrong.
 func Check(ctx context.Context, cfg Config) (*Checkup, error) {
 	r, err := New(cfg, slog.New(slog.DiscardHandler), nil)
@@ -46,7 +46,7 @@ func Check(ctx context.Context, cfg Config) (*Checkup, error) {
 	defer r.Close(ctx) //nolint:errcheck // it has no session to wait for
 	s, f := r.dialer.open(ctx)
 	if f != nil {
-		t := &Trouble{Relay: r.Name(), Found: f.Error(), Do: f.todo, Crowded: f.trouble == crowded}
+		t := &CheckError{Relay: r.Name(), Found: f.Error(), Do: f.todo, Crowded: f.trouble == crowded}
 		if ctx.Err() != nil {
 			t.Found = "did not open a session in time"
 		}

@@ -62,7 +62,7 @@ func TestCheckFindsTrouble(t *testing.T) {
 				c.change(&cfg)
 			}
 			_, err := Check(t.Context(), cfg)
-			trouble, ok := errors.AsType[*Trouble](err)
+			trouble, ok := errors.AsType[*CheckError](err)
 			if !ok || !strings.Contains(trouble.Found, c.says) || trouble.Do == "" || trouble.Crowded != c.crowded {
 				t.Errorf("%#v, want %q", err, c.says)
 			}
@@ -80,7 +80,7 @@ func TestCheckEndsInTime(t *testing.T) {
 	defer cancel()
 	begun := time.Now()
 	_, err := Check(ctx, testConfig(server.URL()))
-	if _, ok := errors.AsType[*Trouble](err); !ok || !strings.Contains(err.Error(), "in time") {
+	if _, ok := errors.AsType[*CheckError](err); !ok || !strings.Contains(err.Error(), "in time") {
 		t.Errorf("%v", err)
 	}
 	// The greeting alone may take a minute.
