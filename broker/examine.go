@@ -81,7 +81,7 @@ func Examine(ctx context.Context, c *Conn, lanes []schema.Lane, cfg Config) (*Ex
 		return nil, noJetStream(err)
 	}
 	x := &Examination{
-		Server: c.nc.ConnectedServerName(), Address: c.nc.ConnectedUrlRedacted(),
+		Server: c.nc.ConnectedServerName(), Address: c.URL(),
 		Version: c.nc.ConnectedServerVersion(), Level: info.API.Level, Cluster: c.nc.ConnectedClusterName(),
 		Usage: cfg.usage(info, c.nc.ConnectedServerName()), Account: c.accountName(ctx),
 	}

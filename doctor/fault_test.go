@@ -41,20 +41,26 @@ func embedded(t *testing.T) *bench {
 	return newBench(t, b.Conn, b.Config)
 }
 
-// plain is a server as somebody else runs it, with that much room for its one account.
+// plain is a server as somebody else runs it, with that much room for its one
+// account; who comes has the canary as its token.
 func plain(t *testing.T, maxFile string) *bench {
 	cfg := broker.DefaultConfig()
 	cfg.DataDir = t.TempDir()
 	cfg.URL = natstest.StartServer(t, func(o *server.Options) {
 		if maxFile == "" {
+			o.Authorization = canary
 			return
 		}
 		if err := o.ProcessConfigString(`
-			accounts { MAIL { jetstream: { max_file: ` + maxFile + ` }, users: [{user: "op", password: "pw"}] } }
-			no_auth_user: op`); err != nil {
+			accounts { MAIL { jetstream: { max_file: ` + maxFile + ` }, users: [{user: "op", password: "` + canary + `"}] } }`); err != nil {
 			t.Fatal(err)
 		}
 	})
+	user := canary
+	if maxFile != "" {
+		user = "op:" + canary
+	}
+	cfg.URL = strings.Replace(cfg.URL, "://", "://"+user+"@", 1)
 	conn := natstest.Dial(t, cfg, broker.Worker)
 	if _, err := broker.Provision(t.Context(), conn, []schema.Lane{lane}, cfg); err != nil {
 		t.Fatal(err)
@@ -105,6 +111,9 @@ func wantIn(t *testing.T, all []Finding, level Level, check, says string) {
 				t.Errorf("says not what to do: %+v", f)
 			}
 		}
+	}
+	if strings.Contains(written(all), canary) {
+		t.Errorf("tells a secret:\n%s", written(all))
 	}
 	if n != 1 {
 		t.Errorf("%d findings of %s at level %s say %q:\n%s", n, check, level, says, written(all))
@@ -195,11 +204,15 @@ func TestFaults(t *testing.T) {
 			_, err := b.js.CreateStream(b.t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"mail.dead.>"}})
 			b.must(err)
 		}, Problem, "streams", "the stream OTHER takes its subject"},
-		"lane gone":       {func(b *bench) { b.p.Lanes = []schema.Lane{lane, "slow"} }, Problem, "streams", "MAIL_SEND_SLOW, MAIL_LATER_SLOW: is missing"},
-		"lane forgotten":  {func(b *bench) { b.p.Lanes = []schema.Lane{"slow"}; b.publish(lane.SendSubject(), "x") }, Warning, "lanes", "normal: holds 1 messages and is not among LANES"},
-		"log cut off":     {func(b *bench) { b.stream(schema.StreamEvent, func(c *jetstream.StreamConfig) { c.Sources = nil }) }, Warning, "log", "does not source MAIL_RECORD"},
-		"lane full":       {fillLane, Problem, "room", "MAIL_SEND_NORMAL: 95 % of its MaxBytes"},
-		"stranded":        {strand, Warning, "stranded", "MAIL_SEND_NORMAL: 2 messages"},
+		"lane gone":      {func(b *bench) { b.p.Lanes = []schema.Lane{lane, "slow"} }, Problem, "streams", "MAIL_SEND_SLOW, MAIL_LATER_SLOW: is missing"},
+		"lane forgotten": {func(b *bench) { b.p.Lanes = []schema.Lane{"slow"}; b.publish(lane.SendSubject(), "x") }, Warning, "lanes", "normal: holds 1 messages and is not among LANES"},
+		"log cut off":    {func(b *bench) { b.stream(schema.StreamEvent, func(c *jetstream.StreamConfig) { c.Sources = nil }) }, Warning, "log", "does not source MAIL_RECORD"},
+		"lane full":      {fillLane, Problem, "room", "MAIL_SEND_NORMAL: 95 % of its MaxBytes"},
+		"stranded":       {strand, Warning, "stranded", "MAIL_SEND_NORMAL: 2 messages"},
+		"mail that waits": {func(b *bench) {
+			b.publish(lane.SendSubject(), "x")
+			b.publish(lane.SendSubject(), "x")
+		}, OK, "stranded", "no mail that nobody"},
 		"never due":       {func(b *bench) { b.publish("mail.later.normal.x.1-1.all", "x") }, Problem, "schedules", "1 schedule without a time"},
 		"a dead letter":   {bury, Warning, "dead", "1 letter, the oldest since"},
 		"wrong setting":   {func(b *bench) { b.p.Faults = []error{context.Canceled} }, Problem, "settings", context.Canceled.Error()},
@@ -223,6 +236,7 @@ func fillLane(b *bench) {
 }
 
 // strand has two messages run out of deliveries, which end with the ack-wait.
+// Behind them one is settled and one waits.
 func strand(b *bench) {
 	b.consumer(func(c *jetstream.ConsumerConfig) { c.MaxDeliver, c.AckWait = 1, 100*time.Millisecond })
 	q, err := b.js.Consumer(b.t.Context(), lane.SendStream(), lane.FreshConsumer())
@@ -236,13 +250,18 @@ func strand(b *bench) {
 		info, err := q.Info(b.t.Context())
 		b.must(err)
 		if info.NumAckPending == 0 {
-			return
+			break
 		}
 		if time.Now().After(deadline) {
 			b.t.Fatalf("still in hand: %+v", info)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+	b.publish(lane.SendSubject(), "settled")
+	b.publish(lane.SendSubject(), "waits")
+	m, err := q.Next(jetstream.FetchMaxWait(10 * time.Second))
+	b.must(err)
+	b.must(m.DoubleAck(b.t.Context()))
 }
 
 func copyOf(id string) schema.Copy {
