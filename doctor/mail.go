@@ -11,11 +11,14 @@ import (
 	"github.com/postrider/postrider/schema"
 )
 
+// StuckAfter is how long mail may be ready, with nothing settled, before that is
+// called wrong; BehindAfter how long where something moves.
 const (
-	// stuckAfter is how long mail may be ready, with nothing settled, before that
-	// is called wrong; behindAfter how long where something moves.
-	stuckAfter  = 30 * time.Second
-	behindAfter = 10 * time.Minute
+	StuckAfter  = 30 * time.Second
+	BehindAfter = 10 * time.Minute
+)
+
+const (
 	// readAtMost bounds the messages that are read one by one.
 	readAtMost = 500
 	// overdueAfter is more than a schedule takes to fire.
@@ -79,11 +82,11 @@ func judgeMail(lane schema.Lane, ready uint64, oldest time.Time, settled bool, n
 	}
 	age := now.Sub(oldest)
 	switch {
-	case !settled && age > stuckAfter:
+	case !settled && age > StuckAfter:
 		f.Level = Problem
 		f.Found = fmt.Sprintf("%d ready, the oldest for %s, and nothing was settled within the last minute", ready, age.Round(time.Second))
 		f.Do = "see the findings about consumers and relay; mailq show says what a mail waits for"
-	case age > behindAfter:
+	case age > BehindAfter:
 		f.Level = Warning
 		f.Found = fmt.Sprintf("behind: %d ready, the oldest for %s", ready, age.Round(time.Second))
 		f.Do = "more workers or a higher MAX_SESSIONS help, if the relay allows them"
