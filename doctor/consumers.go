@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -27,6 +28,8 @@ type taken struct {
 	broker.ConsumerState
 	// pulls is the most that waited for mail at any look.
 	pulls int
+	// spare: no worker with these LANES is for its lane.
+	spare bool
 	// settled: a worker settled something of the lane lately.
 	settled bool
 }
@@ -35,7 +38,7 @@ type taken struct {
 func (p *Patient) consumers(ctx context.Context, x *broker.Examination) []Finding {
 	all := make([]taken, len(x.Consumers))
 	for i, c := range x.Consumers {
-		all[i] = taken{ConsumerState: c}
+		all[i] = taken{ConsumerState: c, spare: len(p.Lanes) > 0 && !slices.Contains(p.Lanes, c.Lane)}
 		if c.Info != nil {
 			all[i].pulls = c.Info.NumWaiting
 			all[i].settled = p.settled(ctx, c.Lane)
@@ -54,7 +57,7 @@ func (p *Patient) consumers(ctx context.Context, x *broker.Examination) []Findin
 
 func allPulled(all []taken) bool {
 	for _, c := range all {
-		if c.Info != nil && c.pulls == 0 {
+		if c.Info != nil && !c.spare && c.pulls == 0 {
 			return false
 		}
 	}
@@ -91,7 +94,7 @@ func judgeConsumers(all []taken, used float64, wait time.Duration, now time.Time
 		if c.Info == nil {
 			continue
 		}
-		if f := judgeTaken(c, used, now); f.Level != OK {
+		if f := judgeTaken(c, used, now); f.Level != OK && !c.spare {
 			found = append(found, f)
 		}
 		if have := c.Info.Config.AckWait; wait > 0 && have != wait {

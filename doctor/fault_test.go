@@ -206,9 +206,18 @@ func TestFaults(t *testing.T) {
 		}, Problem, "streams", "the stream OTHER takes its subject"},
 		"lane gone":      {func(b *bench) { b.p.Lanes = []schema.Lane{lane, "slow"} }, Problem, "streams", "MAIL_SEND_SLOW, MAIL_LATER_SLOW: is missing"},
 		"lane forgotten": {func(b *bench) { b.p.Lanes = []schema.Lane{"slow"}; b.publish(lane.SendSubject(), "x") }, Warning, "lanes", "normal: holds 1 messages and is not among LANES"},
-		"log cut off":    {func(b *bench) { b.stream(schema.StreamEvent, func(c *jetstream.StreamConfig) { c.Sources = nil }) }, Warning, "log", "does not source MAIL_RECORD"},
-		"lane full":      {fillLane, Problem, "room", "MAIL_SEND_NORMAL: 95 % of its MaxBytes"},
-		"stranded":       {strand, Warning, "stranded", "MAIL_SEND_NORMAL: 2 messages"},
+		"lane nobody asks for": {func(b *bench) {
+			_, err := broker.Provision(b.t.Context(), b.conn, []schema.Lane{lane, "spare"}, broker.DefaultConfig())
+			b.must(err)
+			b.p.Lanes = []schema.Lane{lane}
+		}, OK, "consumers", "4 consumers: as they must be"},
+		"lane without a worker": {func(b *bench) {
+			_, err := broker.Provision(b.t.Context(), b.conn, []schema.Lane{lane, "spare"}, broker.DefaultConfig())
+			b.must(err)
+		}, Problem, "consumers", "MAIL_SEND_SPARE/fresh, MAIL_LATER_SPARE/due: nobody asks"},
+		"log cut off": {func(b *bench) { b.stream(schema.StreamEvent, func(c *jetstream.StreamConfig) { c.Sources = nil }) }, Warning, "log", "does not source MAIL_RECORD"},
+		"lane full":   {fillLane, Problem, "room", "MAIL_SEND_NORMAL: 95 % of its MaxBytes"},
+		"stranded":    {strand, Warning, "stranded", "MAIL_SEND_NORMAL: 2 messages"},
 		"mail that waits": {func(b *bench) {
 			b.publish(lane.SendSubject(), "x")
 			b.publish(lane.SendSubject(), "x")
