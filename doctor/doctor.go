@@ -10,6 +10,7 @@ package doctor
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -152,4 +153,12 @@ func within[T any](ctx context.Context, f func(context.Context) (T, error)) (T, 
 // unread is the finding of a check that could not look.
 func unread(check, at string, err error) Finding {
 	return Finding{Problem, check, at, "could not be read: " + queue.Explain(err).Error(), "run mailq doctor again; if it stays so, look at the broker's log"}
+}
+
+// counted is a number and its noun.
+func counted(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
