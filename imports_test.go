@@ -26,7 +26,8 @@ var rooms = map[string][]string{
 	"queue":                   {"schema", "journal"},
 	"cmd/worker":              {"schema", "broker", "consumer", "smtp", "journal", "deadletter", "internal/devrelay", "internal/env"},
 	"cmd/publish":             {"schema", "compose", "broker", "internal/env"},
-	"cmd/mailq":               {"schema", "broker", "journal", "deadletter", "queue", "internal/env"},
+	"doctor":                  {"schema", "broker", "consumer", "smtp", "queue"},
+	"cmd/mailq":               {"schema", "broker", "consumer", "smtp", "journal", "deadletter", "queue", "doctor", "internal/env"},
 	"examples":                {},
 	"internal/env":            {"schema"},
 	"internal/natstest":       {"schema", "broker"},
@@ -42,7 +43,7 @@ var guests = []struct {
 	only   []string
 }{
 	{"github.com/nats-io/nats-server/", []string{"broker", "internal/natstest"}},
-	{"github.com/nats-io/", []string{"broker", "consumer", "journal", "deadletter", "queue", "internal/natstest", "internal/storm", "examples"}},
+	{"github.com/nats-io/", []string{"broker", "consumer", "journal", "deadletter", "queue", "doctor", "internal/natstest", "internal/storm", "examples"}},
 	{"github.com/emersion/go-smtp", []string{"smtp", "internal/smtptest", "internal/devrelay"}},
 	{"net/smtp", nil},
 }

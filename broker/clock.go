@@ -61,6 +61,18 @@ func (k *clock) run(ctx context.Context, ask func(context.Context) (time.Time, e
 	}
 }
 
+// Skew asks the broker for its time: how far its clock is ahead of the local
+// one, to within margin.
+func (c *Conn) Skew(ctx context.Context) (skew, margin time.Duration, err error) {
+	sent := time.Now()
+	broker, err := c.brokerTime(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	trip := time.Since(sent)
+	return offset(sent, trip, broker), trip / 2, nil
+}
+
 // brokerTime is the `ts` of a stream info.
 func (c *Conn) brokerTime(ctx context.Context) (time.Time, error) {
 	b, err := c.api(ctx, "STREAM.INFO."+schema.StreamRecord, nil)

@@ -36,6 +36,27 @@ func ours(have, want jetstream.StreamConfig) (newer bool, err error) {
 	return false, nil
 }
 
+// streamDrift says how a stream that exists differs from what it must be, and
+// what it is to become. One that a newer Postrider set up is not compared.
+func streamDrift(have, want jetstream.StreamConfig) (target jetstream.StreamConfig, diff []string, newer bool, err error) {
+	if newer, err = ours(have, want); err != nil || newer {
+		return have, nil, newer, err
+	}
+	target = over(have, want)
+	diff, err = differences(have, target)
+	return target, diff, false, err
+}
+
+// consumerDrift is streamDrift for a consumer.
+func consumerDrift(have, want jetstream.ConsumerConfig) (target jetstream.ConsumerConfig, diff []string, newer bool, err error) {
+	if v, err := strconv.Atoi(have.Metadata[versionKey]); err == nil && v > settingsVersion {
+		return have, nil, true, nil
+	}
+	target = overConsumer(have, want)
+	diff, err = differences(have, target)
+	return target, diff, false, err
+}
+
 // echoed checks that the server understood what our promise hangs on: an older
 // one drops settings it does not know without an error.
 func echoed(have, want jetstream.StreamConfig) error {

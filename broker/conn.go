@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -93,6 +94,18 @@ func (c *Conn) NC() *nats.Conn { return c.nc }
 
 // JS is the JetStream context of the connection.
 func (c *Conn) JS() jetstream.JetStream { return c.js }
+
+// URL is the server's that is connected to, without user, password or token;
+// empty while there is none. A token stands where others have a user's name, so
+// that hiding the password alone would tell it.
+func (c *Conn) URL() string {
+	u, err := url.Parse(c.nc.ConnectedUrl())
+	if err != nil {
+		return ""
+	}
+	u.User = nil
+	return u.String()
+}
 
 // Epoch changes whenever the connection is lost, at the moment it is found
 // out and not when a handler gets to run: equal values before and after mean

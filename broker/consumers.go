@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -89,16 +88,12 @@ func (p *provisioner) consumer(ctx context.Context, stream string, want jetstrea
 // renew brings a consumer that exists up to date.
 func (p *provisioner) renew(ctx context.Context, stream string, have, want jetstream.ConsumerConfig) error {
 	name := stream + "/" + want.Name
-	if v, err := strconv.Atoi(have.Metadata[versionKey]); err == nil && v > settingsVersion {
-		return nil
-	}
 	if have.AckWait != want.AckWait && !p.c.embedded && !p.cfg.SetAckWait {
 		p.warn(fmt.Sprintf("consumer %s: ACK_WAIT is %s, but %s stands at the broker and is used; run `worker provision` to change it for all workers", name, want.AckWait, have.AckWait))
 		want.AckWait = have.AckWait
 	}
-	target := overConsumer(have, want)
-	diff, err := differences(have, target)
-	if err != nil || len(diff) == 0 {
+	target, diff, newer, err := consumerDrift(have, want)
+	if err != nil || newer || len(diff) == 0 {
 		return err
 	}
 	if p.verify() {

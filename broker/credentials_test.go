@@ -43,6 +43,10 @@ func TestCredentials(t *testing.T) {
 			func(o *server.Options) { o.Authorization = "secret" },
 			func(c *broker.Config) { c.Token = "secret" },
 		},
+		"token in the URL": {
+			func(o *server.Options) { o.Authorization = "secret" },
+			func(c *broker.Config) { c.URL = "nats://secret@" + c.URL[len("nats://"):] },
+		},
 		"nkey": {
 			func(o *server.Options) { o.Nkeys = []*server.NkeyUser{{Nkey: public}} },
 			func(c *broker.Config) { c.NKey = seed },
@@ -81,6 +85,9 @@ func TestCredentials(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
+			if told := conn.URL(); told != without.URL {
+				t.Errorf("the server's URL is %s, want %s", told, without.URL)
+			}
 			if _, err := broker.Provision(within(t), conn, []schema.Lane{normal}, cfg); err != nil {
 				t.Fatal(err)
 			}

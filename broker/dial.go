@@ -125,8 +125,8 @@ func (c Config) ownSeed(ctx context.Context) (string, bool) {
 		return "", false // no file, or not ours to read
 	}
 	urls, _ := c.servers()
-	g, ok := probe(ctx, urls[0].Host)
-	if !ok || g.Name != serverName(operator) {
+	g, _ := probe(ctx, urls[0].Host)
+	if owner, ok := ownerOf(g.Name); !ok || owner != operator {
 		return "", false
 	}
 	if c.Role == Publisher {

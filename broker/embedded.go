@@ -110,7 +110,7 @@ func (e *Embedded) options(lanes []schema.Lane) (*server.Options, error) {
 		return nil, err
 	}
 	opts := &server.Options{
-		ServerName:             serverName(operator),
+		ServerName:             serverName(operator, e.synced()),
 		Host:                   host,
 		Port:                   n,
 		NoSigs:                 true, // signals are the worker's
@@ -118,11 +118,14 @@ func (e *Embedded) options(lanes []schema.Lane) (*server.Options, error) {
 		JetStream:              true,
 		StoreDir:               e.cfg.DataDir,
 		JetStreamMaxStore:      unlimited,
-		SyncAlways:             !e.cfg.Unsynced && !unsynced,
+		SyncAlways:             e.synced(),
 		DisableJetStreamBanner: true,
 	}
 	return opts, configureAccounts(opts, lanes, operator, producer, isLoopback(e.cfg.Listen))
 }
+
+// synced reports that writes are on the disk before they are acknowledged.
+func (e *Embedded) synced() bool { return !e.cfg.Unsynced && !unsynced }
 
 // portFree tells a taken port from other failures, and who has it.
 func portFree(ctx context.Context, addr string) error {

@@ -35,6 +35,8 @@ var (
 	ErrDirInUse = errors.New("the directory is in use")
 	// ErrForeign: a stream or consumer of our name is not ours.
 	ErrForeign = errors.New("made by something other than Postrider")
+	// ErrMissing: a stream or consumer that should be there is not.
+	ErrMissing = errors.New("it is missing")
 	// ErrOldServer: the server lacks what Postrider is built on.
 	ErrOldServer = errors.New("the NATS server is too old")
 )

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/nats-io/nkeys"
 )
@@ -19,8 +20,35 @@ const (
 )
 
 // serverName ties a broker to the directory it keeps its mail in: it says the
-// public half of the operator's key to whoever connects.
-func serverName(operator string) string { return "postrider-" + operator }
+// public half of the operator's key to whoever connects, and whether mail is on
+// the disk when it answers.
+func serverName(operator string, synced bool) string {
+	if !synced {
+		return unsyncedPrefix + operator
+	}
+	return namePrefix + operator
+}
+
+const (
+	namePrefix     = "postrider-"
+	unsyncedPrefix = "postrider-unsynced-"
+)
+
+// embeddedName reads what [serverName] wrote; a server that somebody else
+// named is not embedded.
+func embeddedName(name string) (synced, embedded bool) {
+	_, embedded = ownerOf(name)
+	return embedded && !strings.HasPrefix(name, unsyncedPrefix), embedded
+}
+
+// ownerOf is the operator's public key in the name of an embedded broker.
+func ownerOf(name string) (operator string, ok bool) {
+	rest, ok := strings.CutPrefix(name, unsyncedPrefix)
+	if !ok {
+		rest, ok = strings.CutPrefix(name, namePrefix)
+	}
+	return rest, ok && nkeys.IsValidPublicUserKey(rest)
+}
 
 // ensureKey gives the public key of the seed in the file, and makes both where
 // there is no file. A file that is there keeps the mode its owner gave it.

@@ -46,12 +46,11 @@ func (e *Embedded) reopen(ctx context.Context) error {
 	if err := e.server.DisableJetStream(); err != nil {
 		return err
 	}
-	synced := !e.cfg.Unsynced && !unsynced
-	err := e.server.EnableJetStream(&server.JetStreamConfig{StoreDir: e.cfg.DataDir, MaxStore: unlimited, SyncAlways: synced})
+	err := e.server.EnableJetStream(&server.JetStreamConfig{StoreDir: e.cfg.DataDir, MaxStore: unlimited, SyncAlways: e.synced()})
 	if err != nil {
 		return err
 	}
-	if e.server.JetStreamConfig().SyncAlways != synced {
+	if e.server.JetStreamConfig().SyncAlways != e.synced() {
 		return errors.New("its writes are not synced any more: restart the worker")
 	}
 	return e.ready(ctx)

@@ -47,14 +47,10 @@ func Provision(ctx context.Context, c *Conn, lanes []schema.Lane, cfg Config) (w
 	if len(p.differs) > 0 {
 		return nil, fmt.Errorf("PROVISION=verify: the broker is not as it must be; set PROVISION=apply once: %w", errors.Join(p.differs...))
 	}
-	if c.embedded && cfg.Unsynced {
-		p.warn(warnUnsynced)
-	}
-	if !c.embedded && p.single {
-		p.warn(warnSingle)
-	}
-	if c.sharedAccount(ctx) {
-		p.warn(warnShared)
+	for _, w := range []*Weakness{c.writes(p.single), producers(c.accountName(ctx))} {
+		if w != nil {
+			p.warn(w.String())
+		}
 	}
 	// From here on there is a stream to ask.
 	_ = c.clock.measure(ctx, c.brokerTime)
@@ -181,7 +177,7 @@ func (p *provisioner) stream(ctx context.Context, want jetstream.StreamConfig) e
 	if !ok {
 		return p.create(ctx, want)
 	}
-	newer, err := ours(have, want)
+	target, diff, newer, err := streamDrift(have, want)
 	if err != nil {
 		return err
 	}
@@ -189,10 +185,8 @@ func (p *provisioner) stream(ctx context.Context, want jetstream.StreamConfig) e
 	if newer {
 		return echoed(have, want)
 	}
-	target := over(have, want)
-	diff, err := differences(have, target)
-	if err != nil || len(diff) == 0 {
-		return err
+	if len(diff) == 0 {
+		return nil
 	}
 	if p.verify() {
 		for _, d := range diff {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/broker"
@@ -310,9 +311,23 @@ func TestWarnings(t *testing.T) {
 	if err != nil || len(warnings) != 0 {
 		t.Errorf("the embedded broker as shipped: warnings %q, %v", warnings, err)
 	}
-	// Seen from outside it is a single server that does not say how it writes.
+	// Seen from outside its name says how it writes.
 	warnings, err = broker.Provision(within(t), b.Conn, b.Lanes, b.Config)
-	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "sync_interval: always") {
+	if err != nil || len(warnings) != 0 {
+		t.Errorf("the embedded broker from outside: warnings %q, %v", warnings, err)
+	}
+	loose := natstest.StartWith(t, natstest.Options{Unsynced: true})
+	warnings, err = broker.Provision(within(t), loose.Conn, loose.Lanes, loose.Config)
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "before mail is on the disk") {
+		t.Errorf("an embedded broker that does not sync: warnings %q, %v", warnings, err)
+	}
+	// Any other single server does not say, whatever it is called.
+	plain := broker.DefaultConfig()
+	plain.URL = natstest.StartServer(t, func(o *server.Options) { o.ServerName = "postrider-mine" })
+	plain.DataDir = t.TempDir()
+	c := natstest.Dial(t, plain, broker.Worker)
+	warnings, err = broker.Provision(within(t), c, b.Lanes, plain)
+	if err != nil || len(warnings) != 2 || !strings.Contains(warnings[0], "sync_interval: always") || !strings.Contains(warnings[1], "account $G") {
 		t.Errorf("a single server: warnings %q, %v", warnings, err)
 	}
 }

@@ -1,14 +1,11 @@
 package broker
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -66,30 +63,3 @@ func noJetStream(err error) error {
 	}
 	return fmt.Errorf("ask JetStream about the account: %w; the user needs leave to publish to $JS.API.INFO", err)
 }
-
-// globalAccount is the one everybody is in where no accounts are set up.
-const globalAccount = "$G"
-
-// sharedAccount reports that producers cannot be in an account of their own,
-// because there is but one. A broker that does not say leaves it open.
-func (c *Conn) sharedAccount(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	b, err := c.ask(ctx, &nats.Msg{Subject: "$SYS.REQ.USER.INFO"})
-	if err != nil {
-		return false
-	}
-	var r struct {
-		Data struct {
-			Account string `json:"account"`
-		} `json:"data"`
-	}
-	return json.Unmarshal(b, &r) == nil && r.Data.Account == globalAccount
-}
-
-// Sentences for what weakens the promise without breaking anything.
-const (
-	warnUnsynced = "the embedded broker answers before mail is on the disk: a power cut loses acknowledged mail"
-	warnSingle   = "streams have one replica on a broker that does not say whether it syncs its writes: set sync_interval: always in its jetstream settings, or use three replicas (REPLICAS=3); else a power cut loses acknowledged mail"
-	warnShared   = "producers share the account $G with the streams: by a reply subject any of them can plant or overwrite mail and dead letters; give them an account of their own that imports the service mail.send.*"
-)

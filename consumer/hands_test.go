@@ -797,7 +797,7 @@ func TestHandedOut(t *testing.T) {
 		{info(3, 9, 0, 1, 0), 3},
 		{info(3, 9, 0, 0, 1), 9},
 	} {
-		if got := handedOut(c.info); got != c.want {
+		if got := HandedOut(c.info); got != c.want {
 			t.Errorf("%+v: %d, want %d", c.info, got, c.want)
 		}
 	}

@@ -29,7 +29,7 @@ func (c *Consumer) sweepOnce(ctx, settling context.Context, s *source) error {
 	seq := uint64(1)
 	for {
 		m, err := c.Store.Next(ctx, s.stream, s.filter, seq, time.Time{})
-		if errors.Is(err, schema.ErrNotFound) || err == nil && m.Sequence > handedOut(info) {
+		if errors.Is(err, schema.ErrNotFound) || err == nil && m.Sequence > HandedOut(info) {
 			return nil
 		}
 		if err != nil {
@@ -55,11 +55,11 @@ func (c *Consumer) adoptAckWait(s *source, wait time.Duration) {
 	}
 }
 
-// handedOut is the sequence up to which the consumer is done: its ack floor,
+// HandedOut is the sequence up to which the consumer is done: its ack floor,
 // or with nothing pending the last it delivered. What still lies there is
 // stranded; counting gave false alarms. (What waits after a nak counts as
 // pending; NumRedelivered counts the stranded themselves.)
-func handedOut(info *jetstream.ConsumerInfo) uint64 {
+func HandedOut(info *jetstream.ConsumerInfo) uint64 {
 	if info.NumPending == 0 && info.NumAckPending == 0 {
 		return info.Delivered.Stream
 	}

@@ -199,19 +199,39 @@ func (q *Queue) forget(ctx context.Context, stream, name string) {
 	_ = q.js.DeleteConsumer(ctx, stream, name)
 }
 
-// countDead reads the heads of letters and markers.
-func (q *Queue) countDead(ctx context.Context, g *Glance) error {
-	dead := map[schema.Lane]uint64{}
+// Letters are the dead letters, markers not counted.
+type Letters struct {
+	Lanes map[schema.Lane]uint64
+	// Recent are those of the last hour.
+	Recent uint64
+	// Oldest is when the first one was buried; the zero time where there is none.
+	Oldest time.Time
+}
+
+// Letters counts the dead letters by reading their heads.
+func (q *Queue) Letters(ctx context.Context) (*Letters, error) {
+	all, now := &Letters{Lanes: map[schema.Lane]uint64{}}, q.now()
 	err := q.heads(ctx, schema.StreamDead, "mail.dead.>", func(m jetstream.Msg, meta *jetstream.MsgMetadata) {
 		line, err := schema.ParseLine(m.Subject())
 		if err != nil || m.Headers().Get(schema.HeaderMarker) != "" {
 			return
 		}
-		dead[line.Lane]++
-		if g.At.Sub(meta.Timestamp) < time.Hour {
-			g.Died++
+		all.Lanes[line.Lane]++
+		if now.Sub(meta.Timestamp) < time.Hour {
+			all.Recent++
+		}
+		if all.Oldest.IsZero() { // they come in the order of burial
+			all.Oldest = meta.Timestamp
 		}
 	})
+	return all, err
+}
+
+// countDead adds the letters.
+func (q *Queue) countDead(ctx context.Context, g *Glance) error {
+	all, err := q.Letters(ctx)
+	g.Died = all.Recent
+	dead := all.Lanes
 	for i := range g.Lanes {
 		g.Lanes[i].Dead = dead[g.Lanes[i].Lane]
 		delete(dead, g.Lanes[i].Lane)

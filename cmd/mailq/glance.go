@@ -10,16 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/postrider/postrider/consumer"
+	"github.com/postrider/postrider/doctor"
 	"github.com/postrider/postrider/queue"
-)
-
-const (
-	// stuckAfter is how long mail may lie ready, with nothing settled, before
-	// that is called wrong; behindAfter how long where something moves.
-	stuckAfter  = 30 * time.Second
-	behindAfter = 10 * time.Minute
-	// Shares of the store, in percent, at which workers take less.
-	freshWaits, allWaits = 75, 90
 )
 
 func (a *app) glance() *cobra.Command {
@@ -77,18 +70,18 @@ func wrongs(g *queue.Glance) []string {
 		age := g.At.Sub(l.Oldest)
 		switch {
 		case l.Ready() == 0:
-		case l.Rate == 0 && age > stuckAfter:
+		case l.Rate == 0 && age > doctor.StuckAfter:
 			say("%s: %s ready for %s, and nothing was settled within the last minute: no worker runs, or its relay is down or holds them up. Look at the log of the workers", l.Lane, mails(l.Ready()), short(age))
-		case l.Rate > 0 && age > behindAfter:
+		case l.Rate > 0 && age > doctor.BehindAfter:
 			say("%s: behind: the oldest mail has been ready for %s. More workers or a higher MAX_SESSIONS help, if the relay allows them", l.Lane, short(age))
 		}
 	}
 	if g.Limit > 0 {
-		switch full := g.Used * 100 / g.Limit; {
-		case full >= allWaits:
-			say("the store is %d %% full: nothing is taken any more. Make room on the broker's disk", full)
-		case full >= freshWaits:
-			say("the store is %d %% full: fresh mail is not taken until there is room. Make room on the broker's disk", full)
+		switch full := float64(g.Used) / float64(g.Limit); {
+		case full >= consumer.RoomForDue:
+			say("the store is %.0f %% full: mail is taken one at a time until there is room. Make room on the broker's disk", 100*full)
+		case full >= consumer.RoomForFresh:
+			say("the store is %.0f %% full: fresh mail is taken one at a time until there is room. Make room on the broker's disk", 100*full)
 		}
 	}
 	if g.Died > 0 {

@@ -21,7 +21,8 @@ import (
 	"github.com/postrider/postrider/schema"
 )
 
-// Exit statuses: 1 where nothing matches, else from sysexits.h.
+// Exit statuses: 1 where nothing matches, else from sysexits.h; the doctor has
+// its own.
 const (
 	exitOK          = 0
 	exitNothing     = 1
@@ -59,7 +60,7 @@ func run(ctx context.Context, args []string, lookup env.Lookup, stdin io.Reader,
 	root := a.glance()
 	root.SilenceUsage, root.SilenceErrors = true, true
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(a.show(), a.events(), a.dead())
+	root.AddCommand(a.show(), a.events(), a.dead(), a.doctor())
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)

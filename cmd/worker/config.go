@@ -104,6 +104,7 @@ instead of ` + "`NAME`" + `. ` + "`worker config`" + ` prints what is in force.
 
 ` + "`publish`" + ` and ` + "`mailq`" + ` read the same ` + "`NATS_…`" + ` variables and ` + "`DATA_DIR`" + `; ` + "`mailq`" + ` also
 ` + "`MAX_REPLAYS`" + ` (5), how often one dead letter may be replayed, and ` + "`NO_COLOR`" + `.
+` + "`mailq doctor`" + ` reads those of the relay, ` + "`LANES`" + ` and ` + "`ACK_WAIT`" + ` as a worker does.
 
 This page is made from the code: ` + "`go run ./cmd/worker config --format markdown > docs/configuration.md`" + `.
 `)

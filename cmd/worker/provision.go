@@ -26,6 +26,6 @@ func provisionOnce(ctx context.Context, s *settings, stdout, stderr io.Writer) e
 		log.Warn(sentence)
 	}
 	lanes, _ := s.consumer.Lanes.MarshalText()
-	_, err = fmt.Fprintf(stdout, "The broker at %s is ready for the lanes %s; ACK_WAIT is %s.\n", c.NC().ConnectedUrlRedacted(), lanes, s.broker.AckWait)
+	_, err = fmt.Fprintf(stdout, "The broker at %s is ready for the lanes %s; ACK_WAIT is %s.\n", c.URL(), lanes, s.broker.AckWait)
 	return err
 }

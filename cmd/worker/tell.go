@@ -94,7 +94,7 @@ func (t *teller) at() string {
 			vars = append(vars, "DATA_DIR="+dir)
 		}
 	} else {
-		vars = append(vars, "NATS_URL="+t.w.conn.NC().ConnectedUrlRedacted())
+		vars = append(vars, "NATS_URL="+t.w.conn.URL())
 	}
 	if len(vars) == 0 {
 		return ""
@@ -103,7 +103,7 @@ func (t *teller) at() string {
 }
 
 func (t *teller) hello() {
-	where := "the broker at " + t.w.conn.NC().ConnectedUrlRedacted()
+	where := "the broker at " + t.w.conn.URL()
 	if t.w.embedded != nil {
 		where = fmt.Sprintf("an embedded broker at %s, its mail in %s", t.w.embedded.URL(), t.w.set.broker.DataDir)
 	}

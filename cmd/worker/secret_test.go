@@ -1,0 +1,57 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/postrider/postrider/internal/natstest"
+)
+
+// spoken is an output that can be read while it is written.
+type spoken struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *spoken) Write(p []byte) (int, error) { s.mu.Lock(); defer s.mu.Unlock(); return s.b.Write(p) }
+
+func (s *spoken) String() string { s.mu.Lock(); defer s.mu.Unlock(); return s.b.String() }
+
+// TestTokenIsNotTold: a token stands in a URL where others have their user's
+// name, and is nobody's to read.
+func TestTokenIsNotTold(t *testing.T) {
+	t.Parallel()
+	const canary = "c4nary"
+	url := natstest.StartServer(t, func(o *server.Options) { o.Authorization = canary })
+	env := map[string]string{
+		"NATS_URL": strings.Replace(url, "://", "://"+canary+"@", 1), "SMTP_URL": "smtp://127.0.0.1:9?tls=none",
+		"DATA_DIR": t.TempDir(), "ADMIN_ADDR": "127.0.0.1:0", "LOG_FORMAT": "text", "LOG_LEVEL": "debug", "DRAIN": "1s",
+	}
+	lookup := func(name string) (string, bool) { v, ok := env[name]; return v, ok }
+	var out spoken
+	if status := run(t.Context(), []string{"provision"}, lookup, &out, &out); status != exitOK || !strings.Contains(out.String(), "is ready for the lanes") {
+		t.Fatalf("status %d: %s", status, out.String())
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan int, 1)
+	go func() { ended <- run(ctx, nil, lookup, &out, &out) }()
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(out.String(), "Publish a mail"); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not started: %s", out.String())
+		}
+	}
+	stop()
+	if status := <-ended; status != exitOK {
+		t.Errorf("status %d", status)
+	}
+	if strings.Contains(out.String(), canary) {
+		t.Errorf("tells the token:\n%s", out.String())
+	}
+}

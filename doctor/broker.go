@@ -1,0 +1,176 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/consumer"
+	"github.com/postrider/postrider/schema"
+)
+
+func judgeServer(x *broker.Examination) []Finding {
+	f := Finding{OK, "broker", x.Address, fmt.Sprintf("version %s, JetStream API level %d", x.Version, x.Level), ""}
+	if x.Old != nil {
+		f.Level, f.Found, f.Do = Problem, x.Old.Error(), "upgrade the NATS server"
+	}
+	return []Finding{f}
+}
+
+// judgeWrites: does acknowledged mail outlive a power cut?
+func judgeWrites(x *broker.Examination) []Finding {
+	f := Finding{OK, "writes", "streams", "the embedded broker answers when mail is on the disk", ""}
+	var single []string
+	for _, s := range x.Streams {
+		if s.Info != nil && s.Info.Config.Replicas == 1 {
+			single = append(single, s.Name)
+		}
+	}
+	switch {
+	case x.Writes != nil:
+		f.Level, f.Found, f.Do = Warning, x.Writes.Found, x.Writes.Do
+		if x.Cluster != "" {
+			f.At = strings.Join(single, ", ")
+		}
+	case len(single) == 0:
+		f.Found = "every stream has replicas, which must not lose power together"
+	}
+	return []Finding{f}
+}
+
+// judgeProducers: can producers do more than publish to lanes?
+func judgeProducers(x *broker.Examination) []Finding {
+	f := Finding{OK, "producers", "account of the streams", "it is " + x.Account + ", not the one that everybody shares", ""}
+	switch {
+	case x.Producers != nil:
+		f.Level, f.Found, f.Do = Warning, x.Producers.Found, x.Producers.Do
+	case x.Account == "":
+		f.Level, f.Found = Note, "the broker does not say which it is, so producers may share it"
+	}
+	return []Finding{f}
+}
+
+const (
+	// promised is the share of the room that streams may have been promised, so
+	// that retries, records and dead letters find some.
+	promised = 0.90
+	// leastDisk holds a few of the largest messages.
+	leastDisk = 64 << 20
+)
+
+// judgeRoom: does the store take what is to come?
+func judgeRoom(x *broker.Examination) []Finding {
+	all := []Finding{judgeStore(x.Usage)}
+	if x.Usage.Dir != "" {
+		all = append(all, judgeDisk(x.Usage))
+	}
+	for _, s := range x.Streams {
+		if s.Info != nil && strings.HasPrefix(s.Name, schema.Lane("").SendStream()) && s.Info.Config.MaxBytes > 0 {
+			all = append(all, judgeLaneRoom(s.Name, s.Info.State.Bytes, uint64(s.Info.Config.MaxBytes))...)
+		}
+	}
+	return all
+}
+
+func judgeStore(u broker.Usage) Finding {
+	f := Finding{OK, "room", "store", fmt.Sprintf("%s of %s are stored", size(u.Stored), size(u.Limit)), ""}
+	const do = "make room on the broker's disk, or give its account more, and restart it"
+	switch {
+	case u.Limit == 0:
+		f.Level, f.Found = Note, size(u.Stored)+" are stored; the broker names no limit for the account, so that workers cannot take less before it is full"
+		f.Do = "limit the account's max_file in the broker's configuration"
+	case full(u) >= consumer.RoomForDue:
+		f.Level, f.Do = Problem, do
+		f.Found += fmt.Sprintf(", %s: workers take mail one at a time", percent(u.Stored, u.Limit))
+	case full(u) >= consumer.RoomForFresh:
+		f.Level, f.Do = Warning, do
+		f.Found += fmt.Sprintf(", %s: workers take fresh mail one at a time until there is room", percent(u.Stored, u.Limit))
+	case float64(u.Reserved) >= promised*float64(u.Limit):
+		f.Level, f.Do = Warning, do
+		f.Found += fmt.Sprintf(", but %s are promised to lanes and log: little is left for retries, records and dead letters", size(u.Reserved))
+	}
+	return f
+}
+
+// full is the share of the room that is used; 0 where no limit is known.
+func full(u broker.Usage) float64 {
+	if u.Limit == 0 {
+		return 0
+	}
+	return float64(u.Stored) / float64(u.Limit)
+}
+
+// judgeDisk: at a full disk writes fail without an error.
+func judgeDisk(u broker.Usage) Finding {
+	f := Finding{OK, "disk", u.Dir, size(u.Free) + " are free", ""}
+	more := u.Limit - min(u.Limit, u.Stored)
+	switch {
+	case u.Free < leastDisk:
+		f.Level, f.Found = Problem, size(u.Free)+" are free: mail cannot be stored"
+	case u.Free < more:
+		f.Level, f.Found = Warning, fmt.Sprintf("%s are free, less than the %s that the broker may still store: something else fills the disk", size(u.Free), size(more))
+	}
+	if f.Level != OK {
+		f.Do = "make room on the file system of " + u.Dir
+	}
+	return f
+}
+
+// judgeLaneRoom: a full lane refuses its producers.
+func judgeLaneRoom(stream string, bytes, limit uint64) []Finding {
+	share := float64(bytes) / float64(limit)
+	if share < consumer.RoomForFresh {
+		return nil
+	}
+	f := Finding{Warning, "room", stream, fmt.Sprintf("%s of its MaxBytes are used: producers are refused when it is full", percent(bytes, limit)), "let more workers or a higher MAX_SESSIONS empty it, or give it more: nats stream edit " + stream + " --max-bytes SIZE"}
+	if share >= consumer.RoomForDue {
+		f.Level = Problem
+	}
+	return []Finding{f}
+}
+
+// clockMay is how far clocks may be apart before people are misled.
+const clockMay = 2 * time.Second
+
+func (p *Patient) clock(ctx context.Context, x *broker.Examination) []Finding {
+	if !readable(x, schema.StreamRecord) {
+		return nil // the time comes with its state
+	}
+	skew, margin, err := p.Conn.Skew(ctx)
+	if err != nil {
+		return []Finding{unread("clock", "the broker's clock", err)}
+	}
+	return []Finding{judgeClock(skew, margin)}
+}
+
+func judgeClock(skew, margin time.Duration) Finding {
+	f := Finding{OK, "clock", "this machine's and the broker's", fmt.Sprintf("%s apart", max(skew.Abs(), margin).Round(time.Millisecond)), ""}
+	if skew.Abs() > clockMay+margin {
+		word := "behind"
+		if skew > 0 {
+			word = "ahead of"
+		}
+		f.Level, f.Do = Warning, "set both by NTP; workers go by the broker's, but logs and certificates do not"
+		f.Found = fmt.Sprintf("the broker's clock is %s %s this machine's", skew.Abs().Round(time.Millisecond), word)
+	}
+	return f
+}
+
+func percent(part, whole uint64) string {
+	return fmt.Sprintf("%.0f %%", 100*float64(part)/float64(whole))
+}
+
+// size is a number of bytes for people.
+func size(n uint64) string {
+	const kib = 1 << 10
+	if n < kib {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	x, units := float64(n)/kib, []string{"KiB", "MiB", "GiB", "TiB"}
+	for x >= kib && len(units) > 1 {
+		x, units = x/kib, units[1:]
+	}
+	return fmt.Sprintf("%.1f %s", x, units[0])
+}

@@ -1,0 +1,146 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/consumer"
+	"github.com/postrider/postrider/schema"
+)
+
+const (
+	// lookFor is how long a pull is looked for: between two pulls of a worker
+	// lies a moment.
+	lookFor   = 3 * time.Second
+	lookPause = 250 * time.Millisecond
+	// lately is how long ago something was settled where mail moves.
+	lately = time.Minute
+)
+
+// taken is how a consumer is used.
+type taken struct {
+	broker.ConsumerState
+	// pulls is the most that waited for mail at any look.
+	pulls int
+	// spare: no worker with these LANES is for its lane.
+	spare bool
+	// settled: a worker settled something of the lane lately.
+	settled bool
+}
+
+// consumers looks for whoever asks for mail.
+func (p *Patient) consumers(ctx context.Context, x *broker.Examination) []Finding {
+	all := make([]taken, len(x.Consumers))
+	for i, c := range x.Consumers {
+		all[i] = taken{ConsumerState: c, spare: len(p.Lanes) > 0 && !slices.Contains(p.Lanes, c.Lane)}
+		if c.Info != nil {
+			all[i].pulls = c.Info.NumWaiting
+			all[i].settled = p.settled(ctx, c.Lane)
+		}
+	}
+	for end := time.Now().Add(lookFor); !allPulled(all) && time.Now().Before(end); {
+		if sleep(ctx, lookPause) != nil {
+			break
+		}
+		for i := range all {
+			p.look(ctx, &all[i])
+		}
+	}
+	return judgeConsumers(all, full(x.Usage), p.Broker.AckWait, p.Conn.Now())
+}
+
+func allPulled(all []taken) bool {
+	for _, c := range all {
+		if c.Info != nil && !c.spare && c.pulls == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// look reads a consumer again where nobody was seen to ask.
+func (p *Patient) look(ctx context.Context, c *taken) {
+	if c.Info == nil || c.pulls > 0 {
+		return
+	}
+	if q, err := p.Conn.JS().Consumer(ctx, c.Info.Stream, c.Info.Name); err == nil {
+		c.Info = q.CachedInfo()
+		c.pulls = c.Info.NumWaiting
+	}
+}
+
+// settled reports that the lane has a record of the last minute.
+func (p *Patient) settled(ctx context.Context, lane schema.Lane) bool {
+	_, err := p.Conn.Next(ctx, schema.StreamRecord, "mail.record."+string(lane)+".>", 0, p.Conn.Now().Add(-lately))
+	return err == nil
+}
+
+// judgeConsumers: does every lane have somebody who takes its mail? used is the
+// share of the room, wait the AckWait that should stand, 0 for any.
+func judgeConsumers(all []taken, used float64, wait time.Duration, now time.Time) []Finding {
+	var found []Finding
+	pulls := 0
+	for _, c := range all {
+		pulls += c.pulls
+		if f, odd := judgeState("consumers", c.State); odd {
+			found = append(found, f)
+		}
+		if c.Info == nil {
+			continue
+		}
+		if f := judgeTaken(c, used, now); f.Level != OK && !c.spare {
+			found = append(found, f)
+		}
+		if have := c.Info.Config.AckWait; wait > 0 && have != wait {
+			found = append(found, Finding{Warning, "consumers", c.Name, fmt.Sprintf("ACK_WAIT is %s, but %s stands at the broker and all workers use it", wait, have), "change it for all: worker provision"})
+		}
+	}
+	if len(found) == 0 && len(all) > 0 {
+		found = []Finding{{OK, "consumers", fmt.Sprintf("%d consumers", len(all)), fmt.Sprintf("as they must be; %d pulls wait for mail", pulls), ""}}
+	}
+	return found
+}
+
+// judgeTaken: does somebody take from the consumer, and if not, why?
+func judgeTaken(c taken, used float64, now time.Time) Finding {
+	f := Finding{OK, "consumers", c.Name, "", ""}
+	ready := c.Info.NumPending + uint64(c.Info.NumAckPending)
+	fresh := c.Info.Name == c.Lane.FreshConsumer()
+	switch {
+	case c.Info.Paused:
+		f.Level, f.Found = Problem, fmt.Sprintf("is paused for %s: nothing is handed out", c.Info.PauseRemaining.Round(time.Second))
+		f.Do = "nats consumer resume " + c.Info.Stream + " " + c.Info.Name
+	case c.pulls > 0, ready > 0 && (c.settled || busy(c.Info, now)):
+		// Somebody asks, or all sessions are busy.
+	case used >= consumer.RoomForDue, fresh && used >= consumer.RoomForFresh:
+		f.Level, f.Found, f.Do = Warning, "nobody asks for its mail at this moment: the store is filling up, and workers take it one at a time, with pauses", "make room, see the finding about it"
+	default:
+		f.Level, f.Found = Problem, "nobody asks for its mail: no worker of this lane runs, or its relay is at fault"
+		f.Do = "start a worker; where one runs, its log says what it waits for (relay …, waiting for the broker)"
+	}
+	return f
+}
+
+// busy: something was handed out within the last minute and is in hand.
+func busy(info *jetstream.ConsumerInfo, now time.Time) bool {
+	return info.NumAckPending > 0 && info.Delivered.Last != nil && now.Sub(*info.Delivered.Last) < lately
+}
+
+// sleep waits; the error is that of ctx.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// none tells "no such message" from a failure to read.
+func none(err error) bool { return errors.Is(err, schema.ErrNotFound) }

@@ -1,0 +1,164 @@
+// Package doctor says what is wrong with the mail system and what to do: the
+// broker, its streams and consumers, the mail in them, the relay.
+//
+// [Examine] reads everything and changes nothing. Each check has its own time
+// and its own findings, so that one which fails does not hide the others. What
+// a check makes of what it read is a pure function: judge….
+//
+// It mends nothing: workers and `worker provision` do that.
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/smtp"
+)
+
+// Level is how bad a finding is.
+type Level string
+
+// The levels, the worst first.
+const (
+	// Problem: mail does not move, or is not safe.
+	Problem Level = "problem"
+	// Warning: mail moves, but it will not always, or the promise is weakened.
+	Warning Level = "warning"
+	// Note: nothing is wrong, or nothing could be looked at.
+	Note Level = "note"
+	// OK: it is as it should be.
+	OK Level = "ok"
+)
+
+var levels = []Level{Problem, Warning, Note, OK}
+
+// Finding is what came of one look.
+type Finding struct {
+	Level Level `json:"level"`
+	// Check is what the look was for, one word.
+	Check string `json:"check"`
+	// At is what was looked at.
+	At string `json:"looked_at"`
+	// Found is what was found, Do what to do about it, a command where there is
+	// one; empty where there is nothing to do.
+	Found string `json:"found"`
+	Do    string `json:"do,omitempty"`
+}
+
+// Patient is what is examined.
+type Patient struct {
+	// Conn is an operator's connection, nil where there is none for the reason Away.
+	Conn  *broker.Conn
+	Away  error
+	Queue *queue.Queue
+	// Broker is what should stand there; with AckWait 0 any AckWait may.
+	Broker broker.Config
+	// Lanes are those that should be there; none: those that are.
+	Lanes []schema.Lane
+	// Relay is the one that the workers use.
+	Relay smtp.Config
+	// Faults are what is wrong with the settings.
+	Faults []error
+}
+
+// checkFor bounds each check at the broker.
+const checkFor = 10 * time.Second
+
+// Examine looks at everything. The findings are the worst first; the error says
+// that the broker could not be used at all, which a finding says too.
+func Examine(ctx context.Context, p *Patient) ([]Finding, error) {
+	var relay []Finding
+	var tasks sync.WaitGroup
+	tasks.Go(func() { relay = p.relay(ctx) })
+	all, err := p.broker(ctx)
+	tasks.Wait()
+	all = together(slices.Concat(judgeSettings(p.Faults), all, relay))
+	slices.SortStableFunc(all, func(a, b Finding) int { return slices.Index(levels, a.Level) - slices.Index(levels, b.Level) })
+	return all, err
+}
+
+func judgeSettings(faults []error) (all []Finding) {
+	for _, err := range faults {
+		all = append(all, Finding{Problem, "settings", "environment", err.Error(), "mend the variable; worker config shows what is in force"})
+	}
+	return all
+}
+
+// Worst is the worst level among the findings.
+func Worst(all []Finding) Level {
+	for _, l := range levels {
+		if slices.ContainsFunc(all, func(f Finding) bool { return f.Level == l }) {
+			return l
+		}
+	}
+	return OK
+}
+
+// together makes one finding of those that say the same of several things.
+func together(all []Finding) []Finding {
+	var some []Finding
+	for _, f := range all {
+		i := slices.IndexFunc(some, func(g Finding) bool { g.At = f.At; return g == f })
+		if i < 0 {
+			some = append(some, f)
+			continue
+		}
+		some[i].At += ", " + f.At
+	}
+	return some
+}
+
+// broker is all that the broker can tell.
+func (p *Patient) broker(ctx context.Context) ([]Finding, error) {
+	if p.Conn == nil {
+		return []Finding{{Problem, "broker", "connection", p.Away.Error(), "see that the broker runs, and that the NATS_ variables and DATA_DIR here are those of its operator"}}, p.Away
+	}
+	x, err := within(ctx, func(ctx context.Context) (*broker.Examination, error) {
+		return broker.Examine(ctx, p.Conn, p.Lanes, p.Broker)
+	})
+	if err != nil {
+		return []Finding{{Problem, "broker", "JetStream account", err.Error(), "use the operator's credential: set DATA_DIR to the directory of the broker, or NATS_CREDS, NATS_NKEY or NATS_USER"}}, err
+	}
+	var all []Finding
+	for _, judge := range []func(*broker.Examination) []Finding{judgeServer, judgeWrites, judgeProducers, judgeRoom, judgeStreams, judgeReplicas} {
+		all = append(all, judge(x)...)
+	}
+	all = append(all, judgeLanes(x, p.Lanes)...)
+	checks := []func(context.Context, *broker.Examination) []Finding{p.log, p.consumers, p.mail, p.stranded, p.schedules, p.letters, p.clock}
+	found := make([][]Finding, len(checks))
+	var tasks sync.WaitGroup
+	for i, check := range checks {
+		tasks.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, checkFor)
+			defer cancel()
+			found[i] = check(ctx, x)
+		})
+	}
+	tasks.Wait()
+	return append(all, slices.Concat(found...)...), nil
+}
+
+func within[T any](ctx context.Context, f func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, checkFor)
+	defer cancel()
+	return f(ctx)
+}
+
+// unread is the finding of a check that could not look.
+func unread(check, at string, err error) Finding {
+	return Finding{Problem, check, at, "could not be read: " + queue.Explain(err).Error(), "run mailq doctor again; if it stays so, look at the broker's log"}
+}
+
+// counted is a number and its noun.
+func counted(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

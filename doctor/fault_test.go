@@ -1,0 +1,377 @@
+package doctor
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/journal"
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/schema"
+)
+
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
+
+const lane schema.Lane = "normal"
+
+// bench is a broker with one lane, and the patient that it is.
+type bench struct {
+	t    *testing.T
+	conn *broker.Conn
+	js   jetstream.JetStream
+	p    *Patient
+}
+
+func newBench(t *testing.T, conn *broker.Conn, cfg broker.Config) *bench {
+	cfg.AckWait = 0
+	store := conn.Store()
+	return &bench{t, conn, conn.JS(), &Patient{Conn: conn, Broker: cfg, Queue: queue.New(conn.JS(), store, conn.Now, conn.Room)}}
+}
+
+func embedded(t *testing.T) *bench {
+	b := natstest.Start(t, lane)
+	return newBench(t, b.Conn, b.Config)
+}
+
+// plain is a server as somebody else runs it, with that much room for its one
+// account; who comes has the canary as its token.
+func plain(t *testing.T, maxFile string) *bench {
+	cfg := broker.DefaultConfig()
+	cfg.DataDir = t.TempDir()
+	cfg.URL = natstest.StartServer(t, func(o *server.Options) {
+		if maxFile == "" {
+			o.Authorization = canary
+			return
+		}
+		if err := o.ProcessConfigString(`
+			accounts { MAIL { jetstream: { max_file: ` + maxFile + ` }, users: [{user: "op", password: "` + canary + `"}] } }`); err != nil {
+			t.Fatal(err)
+		}
+	})
+	user := canary
+	if maxFile != "" {
+		user = "op:" + canary
+	}
+	cfg.URL = strings.Replace(cfg.URL, "://", "://"+user+"@", 1)
+	conn := natstest.Dial(t, cfg, broker.Worker)
+	if _, err := broker.Provision(t.Context(), conn, []schema.Lane{lane}, cfg); err != nil {
+		t.Fatal(err)
+	}
+	return newBench(t, conn, cfg)
+}
+
+func (b *bench) must(err error) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// pull asks for mail of both consumers, as a worker does.
+func (b *bench) pull() {
+	b.t.Helper()
+	nc := b.conn.NC()
+	inbox := nc.NewInbox() // the broker forgets pulls of those who do not listen
+	_, err := nc.SubscribeSync(inbox)
+	b.must(err)
+	for stream, name := range map[string]string{lane.SendStream(): lane.FreshConsumer(), lane.LaterStream(): lane.DueConsumer()} {
+		b.must(nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+stream+"."+name, inbox, []byte(`{"batch":1,"expires":60000000000}`)))
+	}
+	b.must(nc.Flush())
+}
+
+func (b *bench) examine() []Finding {
+	b.t.Helper()
+	all, err := Examine(b.t.Context(), b.p)
+	b.must(err)
+	return all
+}
+
+// want checks that exactly one finding of the check says so.
+func (b *bench) want(level Level, check, says string) {
+	b.t.Helper()
+	wantIn(b.t, b.examine(), level, check, says)
+}
+
+func wantIn(t *testing.T, all []Finding, level Level, check, says string) {
+	t.Helper()
+	n := 0
+	for _, f := range all {
+		if f.Check == check && f.Level == level && strings.Contains(f.At+": "+f.Found, says) {
+			n++
+			if level != OK && f.Do == "" {
+				t.Errorf("says not what to do: %+v", f)
+			}
+		}
+	}
+	if strings.Contains(written(all), canary) {
+		t.Errorf("tells a secret:\n%s", written(all))
+	}
+	if n != 1 {
+		t.Errorf("%d findings of %s at level %s say %q:\n%s", n, check, level, says, written(all))
+	}
+}
+
+func written(all []Finding) string {
+	var b strings.Builder
+	for _, f := range all {
+		b.WriteString("  " + string(f.Level) + " " + f.Check + " " + f.At + ": " + f.Found + " | " + f.Do + "\n")
+	}
+	return b.String()
+}
+
+func (b *bench) stream(name string, change func(*jetstream.StreamConfig)) {
+	b.t.Helper()
+	s, err := b.js.Stream(b.t.Context(), name)
+	b.must(err)
+	cfg := s.CachedInfo().Config
+	change(&cfg)
+	_, err = b.js.UpdateStream(b.t.Context(), cfg)
+	b.must(err)
+}
+
+func (b *bench) consumer(change func(*jetstream.ConsumerConfig)) {
+	b.t.Helper()
+	q, err := b.js.Consumer(b.t.Context(), lane.SendStream(), lane.FreshConsumer())
+	b.must(err)
+	cfg := q.CachedInfo().Config
+	change(&cfg)
+	_, err = b.js.UpdateConsumer(b.t.Context(), lane.SendStream(), cfg)
+	b.must(err)
+}
+
+func (b *bench) publish(subject string, body string) {
+	b.t.Helper()
+	_, err := b.js.Publish(b.t.Context(), subject, []byte(body))
+	b.must(err)
+}
+
+func TestNothingIsWrong(t *testing.T) {
+	t.Parallel()
+	b := embedded(t)
+	b.pull()
+	all := b.examine()
+	if got := Worst(all); got != Note { // of the relay, which was not looked at
+		t.Errorf("%s:\n%s", got, written(all))
+	}
+	wantIn(t, all, Note, "relay", "SMTP_URL: is not set here")
+	for _, check := range []string{"broker", "writes", "producers", "room", "disk", "streams", "log", "consumers", "mail", "stranded", "schedules", "dead", "clock"} {
+		wantIn(t, all, OK, check, "")
+	}
+}
+
+// TestFaults makes each fault and looks for the finding about it.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		fault func(*bench)
+		level Level
+		check string
+		says  string
+	}{
+		"nobody takes": {func(*bench) {}, Problem, "consumers", "MAIL_SEND_NORMAL/fresh, MAIL_LATER_NORMAL/due: nobody asks"},
+		"consumer gone": {func(b *bench) {
+			b.must(b.js.DeleteConsumer(b.t.Context(), lane.LaterStream(), lane.DueConsumer()))
+		}, Problem, "consumers", "MAIL_LATER_NORMAL/due: is missing"},
+		"consumer changed": {func(b *bench) { b.consumer(func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 7 }) },
+			Problem, "consumers", "MAIL_SEND_NORMAL/fresh: max_ack_pending is 7, must be 4096"},
+		"consumer paused": {func(b *bench) {
+			_, err := b.js.PauseConsumer(b.t.Context(), lane.SendStream(), lane.FreshConsumer(), time.Now().Add(time.Hour))
+			b.must(err)
+		}, Problem, "consumers", "MAIL_SEND_NORMAL/fresh: is paused for"},
+		"another ACK_WAIT": {func(b *bench) { b.p.Broker.AckWait = 30 * time.Second }, Warning, "consumers", "ACK_WAIT is 30s, but 2m0s stands"},
+		"stream changed": {func(b *bench) {
+			b.stream(schema.StreamRecord, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour })
+		}, Problem, "streams", "MAIL_RECORD: max_age is 1h0m0s, must be 336h0m0s"},
+		"stream of an older version": {func(b *bench) {
+			b.stream(schema.StreamRecord, func(c *jetstream.StreamConfig) { c.Metadata["postrider-version"] = "0" })
+		}, Warning, "streams", "MAIL_RECORD: was set up by an older Postrider"},
+		"stream of a newer version": {func(b *bench) {
+			b.stream(schema.StreamRecord, func(c *jetstream.StreamConfig) { c.Metadata["postrider-version"] = "99" })
+		}, Warning, "streams", "MAIL_RECORD: was set up by a newer Postrider"},
+		"stream gone": {func(b *bench) { b.must(b.js.DeleteStream(b.t.Context(), lane.LaterStream())) },
+			Problem, "streams", "MAIL_LATER_NORMAL: is missing"},
+		"subjects taken": {func(b *bench) {
+			b.must(b.js.DeleteStream(b.t.Context(), schema.StreamDead))
+			_, err := b.js.CreateStream(b.t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"mail.dead.>"}})
+			b.must(err)
+		}, Problem, "streams", "the stream OTHER takes its subject"},
+		"lane gone":      {func(b *bench) { b.p.Lanes = []schema.Lane{lane, "slow"} }, Problem, "streams", "MAIL_SEND_SLOW, MAIL_LATER_SLOW: is missing"},
+		"lane forgotten": {func(b *bench) { b.p.Lanes = []schema.Lane{"slow"}; b.publish(lane.SendSubject(), "x") }, Warning, "lanes", "normal: holds 1 messages and is not among LANES"},
+		"lane nobody asks for": {func(b *bench) {
+			_, err := broker.Provision(b.t.Context(), b.conn, []schema.Lane{lane, "spare"}, broker.DefaultConfig())
+			b.must(err)
+			b.p.Lanes = []schema.Lane{lane}
+		}, OK, "consumers", "4 consumers: as they must be"},
+		"lane without a worker": {func(b *bench) {
+			_, err := broker.Provision(b.t.Context(), b.conn, []schema.Lane{lane, "spare"}, broker.DefaultConfig())
+			b.must(err)
+		}, Problem, "consumers", "MAIL_SEND_SPARE/fresh, MAIL_LATER_SPARE/due: nobody asks"},
+		"log cut off": {func(b *bench) { b.stream(schema.StreamEvent, func(c *jetstream.StreamConfig) { c.Sources = nil }) }, Warning, "log", "does not source MAIL_RECORD"},
+		"lane full":   {fillLane, Problem, "room", "MAIL_SEND_NORMAL: 95 % of its MaxBytes"},
+		"stranded":    {strand, Warning, "stranded", "MAIL_SEND_NORMAL: 2 messages"},
+		"mail that waits": {func(b *bench) {
+			b.publish(lane.SendSubject(), "x")
+			b.publish(lane.SendSubject(), "x")
+		}, OK, "stranded", "no mail that nobody"},
+		"never due":       {func(b *bench) { b.publish("mail.later.normal.x.1-1.all", "x") }, Problem, "schedules", "1 schedule without a time"},
+		"a dead letter":   {bury, Warning, "dead", "1 letter, the oldest since"},
+		"wrong setting":   {func(b *bench) { b.p.Faults = []error{context.Canceled} }, Problem, "settings", context.Canceled.Error()},
+		"scheduled later": {schedule, OK, "schedules", "every schedule's time is still to come"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := embedded(t)
+			if name != "nobody takes" && name != "stranded" {
+				b.pull()
+			}
+			c.fault(b)
+			b.want(c.level, c.check, c.says)
+		})
+	}
+}
+
+func fillLane(b *bench) {
+	b.stream(lane.SendStream(), func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 20 })
+	b.publish(lane.SendSubject(), strings.Repeat("x", 95<<20/100))
+}
+
+// strand has two messages run out of deliveries, which end with the ack-wait.
+// Behind them one is settled and one waits.
+func strand(b *bench) {
+	b.consumer(func(c *jetstream.ConsumerConfig) { c.MaxDeliver, c.AckWait = 1, 100*time.Millisecond })
+	q, err := b.js.Consumer(b.t.Context(), lane.SendStream(), lane.FreshConsumer())
+	b.must(err)
+	for range 2 {
+		b.publish(lane.SendSubject(), "x")
+		_, err := q.Next(jetstream.FetchMaxWait(10 * time.Second))
+		b.must(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		info, err := q.Info(b.t.Context())
+		b.must(err)
+		if info.NumAckPending == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("still in hand: %+v", info)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	b.publish(lane.SendSubject(), "settled")
+	b.publish(lane.SendSubject(), "waits")
+	m, err := q.Next(jetstream.FetchMaxWait(10 * time.Second))
+	b.must(err)
+	b.must(m.DoubleAck(b.t.Context()))
+}
+
+func copyOf(id string) schema.Copy {
+	return schema.Copy{Line: schema.Line{Lane: lane, ID: id, Origin: "1700000000000000000-7", Rcpt: schema.All}, Hop: 1, Enqueued: time.Now()}
+}
+
+func bury(b *bench) {
+	store := b.conn.Store()
+	yard := deadletter.New(store, journal.New(store), b.conn.Now)
+	_, err := yard.Bury(b.t.Context(), &schema.Letter{Copy: copyOf("dead"), Reason: schema.ReasonFailed, Error: "no such user", Body: []byte("{}")})
+	b.must(err)
+}
+
+func schedule(b *bench) {
+	c := copyOf("later")
+	m := nats.NewMsg(c.Line.LaterSubject())
+	m.Header = c.Headers(nil)
+	schema.Schedule(m.Header, time.Now().Add(time.Hour), c.Line)
+	_, err := b.js.PublishMsg(b.t.Context(), m)
+	b.must(err)
+}
+
+// TestPlainServer is a single server that does not say whether it syncs, and
+// where everybody shares an account.
+func TestPlainServer(t *testing.T) {
+	t.Parallel()
+	b := plain(t, "")
+	b.pull()
+	all := b.examine()
+	wantIn(t, all, Warning, "writes", "one replica on a broker that does not say whether it syncs")
+	wantIn(t, all, Warning, "producers", "producers share the account $G")
+	wantIn(t, all, Note, "room", "names no limit")
+	if got := Worst(all); got != Warning {
+		t.Errorf("%s:\n%s", got, written(all))
+	}
+}
+
+func TestUnsynced(t *testing.T) {
+	t.Parallel()
+	b := natstest.StartWith(t, natstest.Options{Unsynced: true}, lane)
+	newBench(t, b.Conn, b.Config).want(Warning, "writes", "answers before mail is on the disk")
+}
+
+// TestRoom fills the store.
+func TestRoom(t *testing.T) {
+	t.Parallel()
+	b := plain(t, "64MiB")
+	b.pull()
+	all := b.examine()
+	wantIn(t, all, OK, "room", "of 64.0 MiB are stored")
+	wantIn(t, all, OK, "producers", "it is MAIL")
+	block := strings.Repeat("x", 1000<<10)
+	fill := func(n int) {
+		for range n {
+			b.publish("mail.dead.normal."+nats.NewInbox()[7:]+".1-1.all", block)
+		}
+	}
+	fill(51)
+	b.want(Warning, "room", "workers take fresh mail one at a time")
+	fill(9)
+	b.want(Problem, "room", "workers take mail one at a time")
+}
+
+// TestReplicas stops a server of three.
+func TestReplicas(t *testing.T) {
+	t.Parallel()
+	n := natstest.StartCluster(t, time.Minute, lane)
+	b := newBench(t, n.Connect(t, broker.Worker), n.Config)
+	b.pull()
+	until := func(level Level, check, says string) {
+		t.Helper()
+		for deadline := time.Now().Add(40 * time.Second); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+			all, err := Examine(t.Context(), b.p)
+			if err != nil {
+				continue // while it elects
+			}
+			for _, f := range all {
+				if f.Level == level && f.Check == check && strings.Contains(f.Found, says) {
+					return
+				}
+			}
+		}
+		b.want(level, check, says)
+	}
+	b.want(OK, "writes", "every stream has replicas")
+	until(OK, "replicas", "up to date")
+	for i := range 3 {
+		if i != n.Leader(schema.StreamRecord) {
+			n.Stop(i)
+			break
+		}
+	}
+	until(Warning, "replicas", "is offline")
+}
+
+func TestNoBroker(t *testing.T) {
+	t.Parallel()
+	all, err := Examine(t.Context(), &Patient{Away: schema.ErrAway})
+	if err == nil {
+		t.Error("no error")
+	}
+	wantIn(t, all, Problem, "broker", schema.ErrAway.Error())
+	wantIn(t, all, Note, "relay", "not set here")
+}

@@ -1,0 +1,129 @@
+package doctor
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/smtp"
+)
+
+// TestJudge is for what cannot be made in a moment: old servers, full disks,
+// clocks, mail that has waited.
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_700_000_000, 0)
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	const gib = 1 << 30
+	state := func(change func(*jetstream.ConsumerInfo)) taken {
+		info := &jetstream.ConsumerInfo{Stream: lane.SendStream(), Name: lane.FreshConsumer()}
+		change(info)
+		return taken{ConsumerState: broker.ConsumerState{State: broker.State{Name: "c"}, Lane: lane, Info: info}}
+	}
+	handed := func(since time.Duration) func(*jetstream.ConsumerInfo) {
+		return func(i *jetstream.ConsumerInfo) {
+			at := ago(since)
+			i.NumAckPending, i.Delivered.Last = 3, &at
+		}
+	}
+	nothing := func(*jetstream.ConsumerInfo) {}
+	settles := func(c taken) taken { c.settled = true; return c }
+	source := func(active time.Duration, lag uint64, err *jetstream.APIError) Finding {
+		return judgeLog(&jetstream.StreamInfo{Created: ago(2 * time.Minute), Sources: []*jetstream.StreamSourceInfo{{Name: schema.StreamRecord, Active: active, Lag: lag, Error: err}}}, now)
+	}
+	cert := func(left time.Duration) Finding {
+		all := judgeRelay(&smtp.Checkup{Relay: "r:25", TLS: "TLS 1.3", Expires: now.Add(left)}, nil, now)
+		return all[len(all)-1]
+	}
+	replica := func(r jetstream.PeerInfo) Finding {
+		s := broker.StreamState{State: broker.State{Name: "S"}, Info: &jetstream.StreamInfo{
+			Config: jetstream.StreamConfig{Replicas: 3}, Cluster: &jetstream.ClusterInfo{Leader: "a", Replicas: []*jetstream.PeerInfo{&r}},
+		}}
+		return judgeReplicas(&broker.Examination{Streams: []broker.StreamState{s}})[0]
+	}
+	letters := func(n, recent uint64) Finding {
+		return judgeLetters(&queue.Letters{Lanes: map[schema.Lane]uint64{lane: n}, Recent: recent, Oldest: ago(3 * time.Hour)}, now)
+	}
+	for _, c := range []struct {
+		name  string
+		got   Finding
+		level Level
+		says  string
+	}{
+		{"old server", judgeServer(&broker.Examination{Old: errors.New("too old")})[0], Problem, "too old"},
+		{"silent about accounts", judgeProducers(&broker.Examination{})[0], Note, "does not say"},
+
+		{"room", judgeStore(broker.Usage{Stored: gib, Limit: 4 * gib}), OK, "1.0 GiB of 4.0 GiB"},
+		{"room at 75 %", judgeStore(broker.Usage{Stored: 3 * gib, Limit: 4 * gib}), Warning, "75 %: workers take fresh mail one at a time"},
+		{"room at 90 %", judgeStore(broker.Usage{Stored: 9 * gib, Limit: 10 * gib}), Problem, "90 %: workers take mail one at a time"},
+		{"room all promised", judgeStore(broker.Usage{Reserved: 9 * gib, Limit: 10 * gib}), Warning, "9.0 GiB are promised"},
+
+		{"disk", judgeDisk(broker.Usage{Dir: "d", Limit: gib, Free: 2 * gib}), OK, "2.0 GiB are free"},
+		{"disk used by others", judgeDisk(broker.Usage{Dir: "d", Stored: gib, Limit: 4 * gib, Free: 2 * gib}), Warning, "less than the 3.0 GiB"},
+		{"disk full", judgeDisk(broker.Usage{Dir: "d", Limit: gib, Free: 1 << 20}), Problem, "1.0 MiB are free: mail cannot be stored"},
+
+		{"clock", judgeClock(-time.Second, time.Millisecond), OK, "1s apart"},
+		{"clock behind", judgeClock(-time.Minute, time.Millisecond), Warning, "the broker's clock is 1m0s behind"},
+		{"clock ahead", judgeClock(time.Minute, time.Millisecond), Warning, "1m0s ahead of"},
+		{"clock, slow answer", judgeClock(4*time.Second, 3*time.Second), OK, "4s apart"},
+
+		{"mail that moves", judgeMail(lane, 5, ago(time.Minute), true, now), OK, "nothing is overdue"},
+		{"mail, just come", judgeMail(lane, 5, ago(time.Second), false, now), OK, ""},
+		{"mail stuck", judgeMail(lane, 5, ago(time.Minute), false, now), Problem, "5 ready, the oldest for 1m0s"},
+		{"mail behind", judgeMail(lane, 5, ago(time.Hour), true, now), Warning, "behind: 5 ready"},
+		{"nothing ready", judgeMail(lane, 0, ago(time.Hour), false, now), OK, ""},
+
+		{"schedules", judgeSchedules("s", []time.Time{now.Add(time.Hour), ago(time.Second)}, now), OK, ""},
+		{"schedules stand still", judgeSchedules("s", []time.Time{ago(time.Hour), now}, now), Problem, "1 schedule should have become due by now, of 2"},
+
+		{"log", source(time.Second, 10, nil), OK, "follows"},
+		{"log silent", source(5*time.Minute, 0, nil), Warning, "nothing of MAIL_RECORD for 5m0s"},
+		{"log never heard", source(-1, 0, nil), Warning, "for 2m0s"},
+		{"log late", source(time.Second, 5000, nil), Warning, "5000 records behind"},
+		{"log refused", source(time.Second, 0, &jetstream.APIError{Description: "no such stream"}), Warning, "no such stream"},
+
+		{"taken, busy", judgeTaken(state(handed(time.Second)), 0, now), OK, ""},
+		{"taken, and no worker since", judgeTaken(state(handed(time.Hour)), 0, now), Problem, "nobody asks"},
+		{"taken, slow but settling", judgeTaken(settles(state(handed(time.Hour))), 0, now), OK, ""},
+		{"settled and then stopped", judgeTaken(settles(state(nothing)), 0, now), Problem, "nobody asks"},
+		{"not taken at 75 %", judgeTaken(state(nothing), 0.8, now), Warning, "the store is filling up"},
+		{"due mail at 75 %", judgeTaken(state(func(i *jetstream.ConsumerInfo) { i.Name = lane.DueConsumer() }), 0.8, now), Problem, "nobody asks"},
+
+		{"letters of old", letters(7, 0), Note, "7 letters, the oldest since 3h0m0s"},
+		{"letters of today", letters(7, 2), Warning, "2 within the last hour"},
+
+		{"replica behind", replica(jetstream.PeerInfo{Name: "b"}), Warning, "the replica on b is behind"},
+		{"replicas", replica(jetstream.PeerInfo{Name: "b", Current: true}), OK, ""},
+
+		{"certificate", cert(15 * 24 * time.Hour), OK, "TLS 1.3"},
+		{"certificate ends", cert(13*24*time.Hour + time.Hour), Warning, "expires in 13 days"},
+		{"crowded", judgeRelay(nil, &smtp.CheckError{Found: "too many", Crowded: true}, now)[0], Warning, "too many"},
+		{"setting", judgeRelay(nil, errors.New("SMTP_URL: no"), now)[0], Problem, "SMTP_URL: no"},
+
+		{"no lanes", judgeLanes(&broker.Examination{}, nil)[0], Problem, "no lane"},
+	} {
+		if c.got.Level != c.level || !strings.Contains(c.got.Found, c.says) {
+			t.Errorf("%s: %+v, want %s: %s", c.name, c.got, c.level, c.says)
+		}
+		if (c.level == Problem || c.level == Warning) && c.got.Do == "" {
+			t.Errorf("%s: says not what to do: %+v", c.name, c.got)
+		}
+	}
+}
+
+func TestTogether(t *testing.T) {
+	t.Parallel()
+	got := together([]Finding{{Problem, "x", "a", "f", "d"}, {OK, "x", "b", "f", "d"}, {Problem, "x", "c", "f", "d"}, {Problem, "x", "d", "g", "d"}})
+	if len(got) != 3 || got[0].At != "a, c" {
+		t.Errorf("%+v", got)
+	}
+	if Worst(got) != Problem || Worst(nil) != OK {
+		t.Error("not the worst")
+	}
+}

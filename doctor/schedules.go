@@ -1,0 +1,74 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/schema"
+)
+
+// overdueAfter is more than a schedule takes to fire.
+const overdueAfter = time.Minute
+
+// schedules looks at the copies that were stored first whether their time is
+// still to come.
+func (p *Patient) schedules(ctx context.Context, x *broker.Examination) []Finding {
+	var all []Finding
+	for _, s := range x.Streams {
+		for _, lane := range x.Lanes {
+			if s.Name != lane.LaterStream() || s.Info == nil {
+				continue
+			}
+			due, err := p.dueTimes(ctx, lane)
+			if err != nil {
+				all = append(all, unread("schedules", s.Name, err))
+				continue
+			}
+			all = append(all, judgeSchedules(s.Name, due, p.Conn.Now()))
+		}
+	}
+	return all
+}
+
+// dueTimes are those of the lane's first schedules; the zero time for a copy
+// that has none.
+func (p *Patient) dueTimes(ctx context.Context, lane schema.Lane) (all []time.Time, err error) {
+	for seq := uint64(1); len(all) < readAtMost; {
+		m, err := p.Conn.Next(ctx, lane.LaterStream(), lane.LaterFilter(), seq, time.Time{})
+		if none(err) {
+			return all, nil
+		}
+		if err != nil {
+			return all, err
+		}
+		at, _ := schema.ScheduledAt(m.Header)
+		all, seq = append(all, at), m.Sequence+1
+	}
+	return all, nil
+}
+
+// judgeSchedules: will what is scheduled be sent?
+func judgeSchedules(stream string, due []time.Time, now time.Time) Finding {
+	late, never := 0, 0
+	for _, at := range due {
+		switch {
+		case at.IsZero():
+			never++
+		case now.Sub(at) > overdueAfter:
+			late++
+		}
+	}
+	f := Finding{Problem, "schedules", stream, "", "restart the broker, or in a cluster the server that leads " + stream}
+	switch {
+	case never > 0:
+		f.Found = counted(never, "schedule") + " without a time, which will never be due"
+		f.Do = "something other than Postrider wrote there: see who may publish to mail.later.>, and delete them: nats stream view " + stream
+	case late > 0:
+		f.Found = fmt.Sprintf("%s should have become due by now, of %d looked at: the broker's schedules stand still", counted(late, "schedule"), len(due))
+	default:
+		f.Level, f.Found, f.Do = OK, "every schedule's time is still to come", ""
+	}
+	return f
+}

@@ -1,0 +1,66 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/consumer"
+)
+
+// readAtMost bounds the messages that are read one by one.
+const readAtMost = 500
+
+// stranded looks for what no consumer will hand out, by the sweep's rule.
+func (p *Patient) stranded(ctx context.Context, x *broker.Examination) []Finding {
+	var all []Finding
+	for _, c := range x.Consumers {
+		if c.Info == nil {
+			continue
+		}
+		n, err := p.strandedIn(ctx, c)
+		switch {
+		case err != nil:
+			all = append(all, unread("stranded", c.Info.Stream, err))
+		case n > 0:
+			all = append(all, Finding{Warning, "stranded", c.Info.Stream, counted(n, "message") + " at least that no consumer hands out any more", "a worker finds and settles them within a minute (SWEEP_INTERVAL): start one, and run mailq doctor again; if they stay, look at its log"})
+		}
+	}
+	if len(all) == 0 && len(x.Consumers) > 0 {
+		all = []Finding{{OK, "stranded", fmt.Sprintf("%d consumers", len(x.Consumers)), "no mail that nobody would hand out", ""}}
+	}
+	return all
+}
+
+// strandedIn counts, up to readAtMost. What was acked a moment ago may still be
+// there, so the first one has to be there a second later too.
+func (p *Patient) strandedIn(ctx context.Context, c broker.ConsumerState) (n int, err error) {
+	end, filter := consumer.HandedOut(c.Info), c.Info.Config.FilterSubject
+	first, err := p.next(ctx, c.Info.Stream, filter, 1)
+	if err != nil || first == 0 || first > end {
+		return 0, err
+	}
+	if err := sleep(ctx, time.Second); err != nil {
+		return 0, err
+	}
+	for seq := first; n < readAtMost; n++ {
+		if seq, err = p.next(ctx, c.Info.Stream, filter, seq); err != nil || seq == 0 || seq > end {
+			return n, err
+		}
+		seq++
+	}
+	return n, nil
+}
+
+// next is the sequence of the next message; 0 for none.
+func (p *Patient) next(ctx context.Context, stream, filter string, seq uint64) (uint64, error) {
+	m, err := p.Conn.Next(ctx, stream, filter, seq, time.Time{})
+	if none(err) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return m.Sequence, nil
+}

@@ -1,0 +1,157 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/schema"
+)
+
+// provision is what makes streams and consumers as they must be.
+const provision = "restart a worker, or for a broker at NATS_URL run: worker provision"
+
+// judgeState: is a stream or consumer there, ours, and as it must be?
+func judgeState(check string, s broker.State) (Finding, bool) {
+	f := Finding{Problem, check, s.Name, "", provision}
+	switch {
+	case errors.Is(s.Err, broker.ErrForeign):
+		f.Found, f.Do = s.Err.Error(), "rename or remove what is in the way, or give Postrider a NATS account of its own"
+	case errors.Is(s.Err, broker.ErrMissing):
+		f.Found = "is missing"
+	case s.Err != nil:
+		return unread(check, s.Name, s.Err), true
+	case s.Newer:
+		f.Level, f.Found, f.Do = Warning, "was set up by a newer Postrider, whose settings this one does not know", "use the mailq of that version"
+	case older(s.Drift):
+		f.Level, f.Found = Warning, "was set up by an older Postrider: "+strings.Join(s.Drift, "; ")
+	case len(s.Drift) > 0:
+		f.Found = strings.Join(s.Drift, "; ")
+	default:
+		return Finding{}, false
+	}
+	return f, true
+}
+
+// readable reports that the stream was there to be read.
+func readable(x *broker.Examination, stream string) bool {
+	return slices.ContainsFunc(x.Streams, func(s broker.StreamState) bool { return s.Name == stream && s.Info != nil })
+}
+
+// older: of the metadata only the settings' version is ours to compare.
+func older(drift []string) bool {
+	return slices.ContainsFunc(drift, func(d string) bool { return strings.HasPrefix(d, "metadata ") })
+}
+
+func judgeStreams(x *broker.Examination) []Finding {
+	var all []Finding
+	for _, s := range x.Streams {
+		if f, odd := judgeState("streams", s.State); odd {
+			all = append(all, f)
+		}
+	}
+	if len(all) == 0 {
+		all = []Finding{{OK, "streams", counted(len(x.Streams), "stream") + " of " + counted(len(x.Lanes), "lane"), "as they must be", ""}}
+	}
+	return all
+}
+
+// judgeLanes: does somebody send what lies in every lane? asked are LANES, where
+// they are set.
+func judgeLanes(x *broker.Examination, asked []schema.Lane) []Finding {
+	if len(x.Lanes) == 0 {
+		return []Finding{{Problem, "lanes", "streams", "there is no lane to publish to", "start a worker; it makes them"}}
+	}
+	var all []Finding
+	for _, lane := range x.Lanes {
+		var left uint64
+		for _, s := range x.Streams {
+			if s.Info != nil && (s.Name == lane.SendStream() || s.Name == lane.LaterStream()) {
+				left += s.Info.State.Msgs
+			}
+		}
+		if len(asked) > 0 && left > 0 && !slices.Contains(asked, lane) {
+			all = append(all, Finding{Warning, "lanes", string(lane), fmt.Sprintf("holds %d messages and is not among LANES: no worker with these LANES sends them", left), "add it to LANES until it is empty"})
+		}
+	}
+	return all
+}
+
+// judgeReplicas: is every replica of every stream there and up to date?
+func judgeReplicas(x *broker.Examination) []Finding {
+	var all []Finding
+	replicated := 0
+	for _, s := range x.Streams {
+		if s.Info == nil || s.Info.Cluster == nil || s.Info.Config.Replicas < 2 {
+			continue
+		}
+		replicated++
+		if s.Info.Cluster.Leader == "" {
+			all = append(all, Finding{Problem, "replicas", s.Name, "has no leader: nothing is stored or handed out", "start the servers of the cluster that are down"})
+		}
+		for _, r := range s.Info.Cluster.Replicas {
+			switch {
+			case r.Offline:
+				all = append(all, Finding{Warning, "replicas", s.Name, "the replica on " + r.Name + " is offline", "start that server"})
+			case !r.Current:
+				all = append(all, Finding{Warning, "replicas", s.Name, "the replica on " + r.Name + " is behind", "wait for it to catch up; if it does not, look at that server's log"})
+			}
+		}
+	}
+	if len(all) == 0 && replicated > 0 {
+		all = []Finding{{OK, "replicas", fmt.Sprintf("%d streams", replicated), "all replicas are up to date", ""}}
+	}
+	return all
+}
+
+const (
+	// logSilence is how long the log may hear nothing: a source may need 40 s
+	// after a leader's death, and has a heartbeat otherwise.
+	logSilence = time.Minute
+	// logBehind is more than is ever under way.
+	logBehind = 1000
+)
+
+// log reads the state of the source that MAIL_EVENT is filled by.
+func (p *Patient) log(ctx context.Context, x *broker.Examination) []Finding {
+	if !readable(x, schema.StreamEvent) {
+		return nil // said by the streams
+	}
+	s, err := p.Conn.JS().Stream(ctx, schema.StreamEvent)
+	if err != nil {
+		return []Finding{unread("log", schema.StreamEvent, err)}
+	}
+	return []Finding{judgeLog(s.CachedInfo(), p.Conn.Now())}
+}
+
+// judgeLog: does the log follow the records?
+func judgeLog(info *jetstream.StreamInfo, now time.Time) Finding {
+	f := Finding{Warning, "log", schema.StreamEvent, "", "see that " + schema.StreamRecord + " is there, and look at the broker's log; a restart of the server that leads " + schema.StreamEvent + " opens the source again"}
+	i := slices.IndexFunc(info.Sources, func(s *jetstream.StreamSourceInfo) bool { return s.Name == schema.StreamRecord })
+	if i < 0 {
+		f.Found = "does not source " + schema.StreamRecord + ": mailq events and show do not see what happens"
+		return f
+	}
+	s := info.Sources[i]
+	silent := s.Active
+	if s.Active < 0 {
+		silent = now.Sub(info.Created)
+	}
+	switch {
+	case s.Error != nil:
+		f.Found = "cannot read " + schema.StreamRecord + ": " + s.Error.Description
+	case silent > logSilence:
+		f.Found = fmt.Sprintf("has heard nothing of %s for %s: mailq events and show are behind", schema.StreamRecord, silent.Round(time.Second))
+	case s.Lag > logBehind:
+		f.Found = fmt.Sprintf("is %d records behind %s: mailq events and show are late", s.Lag, schema.StreamRecord)
+	default:
+		return Finding{OK, "log", schema.StreamEvent, "follows " + schema.StreamRecord, ""}
+	}
+	return f
+}
