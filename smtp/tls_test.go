@@ -95,6 +95,21 @@ func TestTLSForgetsClearText(t *testing.T) {
 	b.wantClasses(t, mail(), "delivered")
 }
 
+// TestTLSLongBody: what listens before the dot leaves TLS intact.
+func TestTLSLongBody(t *testing.T) {
+	t.Parallel()
+	ca := smtptest.NewAuthority(t)
+	server := smtptest.New(t, smtptest.TLS(ca.Certificate("127.0.0.1", time.Hour), true))
+	b := newBundle(t, server, func(c *Config) { c.CAFile = ca.File() })
+	body := strings.Repeat("0123456789abcde\r\n", 1<<14)
+	for range 2 {
+		b.wantClasses(t, mailWith(body), "delivered")
+	}
+	if server.Sessions() != 1 || string(server.Messages()[1].Data) != body {
+		t.Errorf("%d sessions, %d bytes", server.Sessions(), len(server.Messages()[1].Data))
+	}
+}
+
 func TestCAFile(t *testing.T) {
 	t.Parallel()
 	c := testConfig("smtp://relay.test")

@@ -37,8 +37,11 @@ type Answer struct {
 	Raw string
 	// Drip sends it byte by byte with that pause.
 	Drip time.Duration
-	// HangUp closes the connection, after the reply if there is one.
-	HangUp bool
+	// Stall says nothing more after that, however long the client waits.
+	Stall bool
+	// HangUp closes the connection, after the reply if there is one; Reset
+	// breaks it off with a RST instead, which a pipe does not have.
+	HangUp, Reset bool
 }
 
 // Script answers a step; nil leaves it to the scripts behind it, and to the

@@ -44,12 +44,17 @@ func (s *Server) serve(conn net.Conn) {
 	}
 	s.conns[conn] = true
 	s.sessions = append(s.sessions, c.log)
-	s.peak = max(s.peak, len(s.conns))
+	s.talking++
+	s.peak = max(s.peak, s.talking)
 	c.n = len(s.sessions)
 	s.mu.Unlock()
 
 	c.attach(conn)
 	c.talk()
+	// Whoever reads our last words may come again at once.
+	s.mu.Lock()
+	s.talking--
+	s.mu.Unlock()
 	c.w.Flush()
 	c.conn.Close()
 	s.mu.Lock()
