@@ -3,6 +3,7 @@ package smtp
 import (
 	"bufio"
 	"errors"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -14,40 +15,13 @@ import (
 
 // noReply are the ways in which a relay can give no reply, as
 // testdata/replies.txt explains them.
-var noReply = []string{"HANGUP", "RESET", "SILENCE", "GARBAGE", "HALF-HANGUP", "HALF-SILENCE", "FLOOD", "DRIP"}
-
-// yes is how the reply begins that would let us go on.
-func (r row) yes() string {
-	code := map[string]string{"CONNECT": "220 ", "STARTTLS": "220 ", "AUTH": "235 ", "DATA": "354 ", "QUIT": "221 "}[r.stage]
-	if code == "" {
-		return "250 "
-	}
-	return code
-}
+var noReply = slices.Sorted(maps.Keys(smtptest.NoReply("")))
 
 // noAnswer is one of noReply; false where the row has a reply.
 func (r row) noAnswer() (smtptest.Answer, bool) {
-	yes := r.yes()
-	switch r.reply {
-	case "HANGUP":
-		return smtptest.Answer{HangUp: true}, true
-	case "RESET":
-		return smtptest.Answer{Reset: true}, true
-	case "SILENCE":
-		return smtptest.Answer{Stall: true}, true
-	case "GARBAGE":
-		return smtptest.Answer{Reply: "queued " + yes + "thank you", HangUp: r.stage == "BODY"}, true
-	case "HALF-HANGUP":
-		return smtptest.Answer{Raw: yes + "2.0.0 queu", HangUp: true}, true
-	case "HALF-SILENCE":
-		return smtptest.Answer{Raw: yes + "2.0.0 queu", Stall: true}, true
-	case "FLOOD":
-		more := strings.TrimSpace(yes) + "-2.0.0 and\r\n"
-		return smtptest.Answer{Raw: strings.Repeat(more, 5000), HangUp: r.stage == "BODY"}, true
-	case "DRIP":
-		return smtptest.Answer{Reply: yes + strings.Repeat("x", 1900), Drip: time.Second}, true
-	}
-	return smtptest.Answer{}, false
+	a, ok := smtptest.NoReply(smtptest.Yes(r.stage))[r.reply]
+	a.HangUp = a.HangUp || r.stage == "BODY" && !a.Stall
+	return a, ok
 }
 
 // slow reports a row that is about time. It runs in a bubble, where time is
@@ -113,7 +87,6 @@ func TestUnasked(t *testing.T) {
 	} {
 		t.Run(stage, func(t *testing.T) {
 			t.Parallel()
-			r := row{stage: stage, session: "fresh"}
 			b := newListening(t, credentials, smtptest.Auth("user", secret), smtptest.Extensions("plain"), smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
 				switch {
 				case st.Session > 1:
@@ -122,7 +95,7 @@ func TestUnasked(t *testing.T) {
 					return &smtptest.Answer{Reply: "550 nobody"}
 				case st.Verb == stage:
 					offer := map[string]string{"EHLO": "250-relay.test\r\n250-AUTH PLAIN\r\n"}[stage]
-					return &smtptest.Answer{Reply: offer + r.yes() + "ok\r\n250 2.0.0 Ok: queued as 1"}
+					return &smtptest.Answer{Reply: offer + smtptest.Yes(stage) + " ok\r\n250 2.0.0 Ok: queued as 1"}
 				}
 				return nil
 			}))

@@ -22,6 +22,8 @@ type Step struct {
 	From string
 	// Rcpt counts the RCPT commands of the transaction from 1.
 	Rcpt int
+	// Data came before the DOT, without dot-stuffing; valid until the answer is given.
+	Data []byte
 }
 
 // Answer is what the relay does about a step, in the order of the fields.

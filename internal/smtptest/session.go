@@ -216,7 +216,7 @@ func (c *session) dataAndDot(st Step) error {
 
 // dot answers the final dot and keeps what was accepted.
 func (c *session) dot() error {
-	st := Step{Verb: "DOT", From: c.message.From}
+	st := Step{Verb: "DOT", From: c.message.From, Data: c.data}
 	m := c.message
 	defer c.reset()
 	want := "250 2.0.0 Ok: queued as " + queueID(c.n, c.count)
