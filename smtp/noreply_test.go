@@ -129,7 +129,7 @@ func TestFloodMemory(t *testing.T) {
 		br := bufio.NewReaderSize(flood, 2*maxReplyLine)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		_, err := readReply(br)
+		_, err := readReply(br, nil)
 		runtime.ReadMemStats(&after)
 		allocated := after.TotalAlloc - before.TotalAlloc
 		t.Logf("%-11s %6d bytes read, %6d bytes allocated: %v", name, flood.read, allocated, err)

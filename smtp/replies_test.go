@@ -315,7 +315,7 @@ func TestEveryRuleHasItsRow(t *testing.T) {
 		}
 		a := answer{stage: r.recorded(), reused: r.session == "reused", first: r.stage == "RCPT", params: true}
 		// What cannot be read is no reply.
-		a.reply, _ = readReply(bufio.NewReader(strings.NewReader(strings.ReplaceAll(r.reply, ` \ `, "\r\n") + "\r\n")))
+		a.reply, _ = readReply(bufio.NewReader(strings.NewReader(strings.ReplaceAll(r.reply, ` \ `, "\r\n")+"\r\n")), nil)
 		reached[ruleFor(a)] = true
 	}
 	reached[ruleFor(answer{stage: schema.StageData, reply: reply{code: 354}})] = true // every other line

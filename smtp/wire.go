@@ -18,10 +18,12 @@ type wire struct {
 	r    *bufio.Reader
 	// out is where commands and the body are put together.
 	out []byte
+	// echoes is what no reply may be heard to say.
+	echoes echoes
 }
 
-func newWire(conn net.Conn) *wire {
-	w := &wire{}
+func newWire(conn net.Conn, e echoes) *wire {
+	w := &wire{echoes: e}
 	w.reset(conn)
 	return w
 }
@@ -55,7 +57,7 @@ func (w *wire) read(within time.Duration) (reply, error) {
 	if err := w.conn.SetReadDeadline(time.Now().Add(within)); err != nil {
 		return reply{}, err
 	}
-	return readReply(w.r)
+	return readReply(w.r, w.echoes)
 }
 
 // listen waits a little where nothing is to be heard yet. The error says that the
