@@ -127,7 +127,7 @@ func TestSecretsStaySecret(t *testing.T) {
 					b := newBundle(t, smtptest.New(t, smtptest.Auth("user", secret), smtptest.On(step, smtptest.Answer{Reply: saying(a, form)})), credentials)
 					tx, again := b.deliver(t, mail()), b.deliver(t, mail())
 					got := b.log.String() + fmt.Sprintf("%+v %+v %+v %#v", tx, again, b.cfg, b.cfg)
-					for _, part := range strings.Split(form, "\r\n") {
+					for part := range strings.SplitSeq(form, "\r\n") {
 						if strings.Contains(got, part) {
 							t.Errorf("%q got out:\n%s", part, got)
 						}
