@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/postrider/postrider/schema"
@@ -138,27 +137,14 @@ func conclude(rec *schema.Record) {
 			rec.Event = x.Reason.Event()
 			return
 		case schema.StateLater:
-			rec.Event = schema.EventDeferred
-			if lastClass(rec, x.Index) == schema.Uncertain {
-				rec.Event = schema.EventUncertain
+			if rec.Event != schema.EventUncertain {
+				rec.Event = rec.Waits(x.Index)
 			}
 		}
 	}
 	if rec.Whole == schema.StateDead {
 		rec.Event = rec.Reason.Event()
 	}
-}
-
-// lastClass is the class of the recipient's last outcome.
-func lastClass(rec *schema.Record, index int) (class schema.Class) {
-	for _, a := range rec.Attempts {
-		for _, o := range a.Outcomes {
-			if slices.Contains(o.Recipients, index) {
-				class = o.Class
-			}
-		}
-	}
-	return class
 }
 
 // settleCrashLoop goes on from a record, where a worker came so far before it

@@ -275,14 +275,29 @@ func (r *Record) LineOf() Line {
 	return Line{Lane: r.Lane, ID: r.ID, Origin: r.Origin, Rcpt: r.Line}
 }
 
-// Waits is why a recipient's mail that goes on is not gone yet. A record has one
-// event for all of them, and another's failure is not this one's.
-func (r *Record) Waits() Event {
+// Waits is why the mail of that recipient, which goes on, is not gone yet. A
+// record has one event for all of them, and another's fate is not this one's.
+func (r *Record) Waits(index int) Event {
 	switch r.Event {
-	case EventScheduled, EventDelayed, EventUncertain, EventReplayed:
+	case EventScheduled, EventDelayed, EventReplayed:
 		return r.Event
 	}
+	if r.lastClass(index) == Uncertain {
+		return EventUncertain
+	}
 	return EventDeferred
+}
+
+// lastClass is the class of the recipient's last outcome.
+func (r *Record) lastClass(index int) (class Class) {
+	for _, a := range r.Attempts {
+		for _, o := range a.Outcomes {
+			if slices.Contains(o.Recipients, index) {
+				class = o.Class
+			}
+		}
+	}
+	return class
 }
 
 // Uniform reports the one state and reason of all recipients; only then they

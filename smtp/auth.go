@@ -2,9 +2,7 @@ package smtp
 
 import (
 	"encoding/base64"
-	"errors"
 	"slices"
-	"strings"
 
 	"github.com/postrider/postrider/schema"
 )
@@ -40,10 +38,6 @@ func (w *wire) converse(c Config, mechanism, first string, rest ...string) *faul
 	}
 	for {
 		r, err := w.ask(line, c.Timeouts.Auth)
-		if errors.Is(err, errOutOfStep) {
-			// Its details quote the relay, which may echo what it was sent.
-			err = errOutOfStep
-		}
 		if err != nil {
 			return wireFault(schema.StageAuth, err, "AUTH")
 		}
@@ -55,7 +49,7 @@ func (w *wire) converse(c Config, mechanism, first string, rest ...string) *faul
 		if r.code == 235 {
 			return nil
 		}
-		return authFault(c, hideCredentials(r, c))
+		return authFault(c, r)
 	}
 }
 
@@ -72,20 +66,4 @@ func authFault(c Config, r reply) *fault {
 // is the trouble and not the message (RFC 4954 section 6).
 func wantsCredentials(code int) bool {
 	return code == 530 || code == 534 || code == 535 || code == 538
-}
-
-// hideCredentials takes out of a reply what a relay echoes of our own lines.
-func hideCredentials(r reply, c Config) reply {
-	password := string(c.Password)
-	var hide []string
-	for _, s := range []string{"\x00" + c.Username + "\x00" + password, password} {
-		hide = append(hide, base64.StdEncoding.EncodeToString([]byte(s)), "REDACTED", s, "REDACTED")
-	}
-	all := strings.NewReplacer(hide...)
-	lines := make([]string, len(r.lines))
-	for i, line := range r.lines {
-		lines[i] = all.Replace(line)
-	}
-	r.lines = lines
-	return r
 }

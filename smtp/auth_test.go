@@ -3,7 +3,9 @@ package smtp
 import (
 	"encoding/base64"
 	"fmt"
+	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -85,30 +87,54 @@ func TestAuthFaults(t *testing.T) {
 	}
 }
 
-// TestSecretsStaySecret: relays that echo what they were sent, in a reply or in
-// what is none.
-func TestSecretsStaySecret(t *testing.T) {
-	t.Parallel()
+// forms are those in which a relay may repeat what it was sent.
+func forms() map[string]string {
 	plain := base64.StdEncoding.EncodeToString([]byte("\x00user\x00" + secret))
 	login := base64.StdEncoding.EncodeToString([]byte(secret))
-	for name, a := range map[string]smtptest.Answer{
-		"echo":      {Reply: "535 5.7.8 cannot take " + plain},
-		"decoded":   {Reply: "535-5.7.8 wrong: " + secret + "\r\n535 5.7.8 " + secret + login},
-		"garbage":   {Reply: "AUTH PLAIN " + plain},
-		"temporary": {Reply: "454 4.7.0 no directory for " + secret},
+	return map[string]string{
+		"password": secret, "capitals": strings.ToUpper(secret), "quoted": strconv.Quote("\x00user\x00" + secret),
+		"PLAIN": plain, "LOGIN": login, "line": "AUTH PLAIN " + plain, "cut off": plain[:len(plain)*3/4], "URL": url.QueryEscape(secret + "/="),
+		"base64 for URLs": base64.RawURLEncoding.EncodeToString([]byte("user:" + secret)), "hex": fmt.Sprintf("%x", secret), "HEX": fmt.Sprintf("% X", secret),
+		"in two": login[:13] + "\r\n" + login[13:],
+	}
+}
+
+// saying is a reply that says form, in as many lines as that has.
+func saying(format, form string) string {
+	said := fmt.Sprintf(format, form)
+	first, rest, two := strings.Cut(said, "\r\n")
+	if !two || format[0] == '%' || format[0] == 'y' {
+		return said
+	}
+	return first[:3] + "-" + first[4:] + "\r\n" + first[:4] + rest
+}
+
+// TestSecretsStaySecret: relays that repeat what they were sent at AUTH, then or
+// later, in a reply or in what is none.
+func TestSecretsStaySecret(t *testing.T) {
+	t.Parallel()
+	for step, answers := range map[string][]string{
+		"AUTH": {"535 5.7.8 wrong: %s", "454 4.7.0 no directory for %s", "334 %s", "you said %s", "530 %s"},
+		"MAIL": {"550 5.7.1 not with %s", "452 4.3.1 %s", "535 5.7.8 %s", "%s"},
+		"RCPT": {"550 5.1.1 not with %s", "450 4.2.1 %s"},
+		"DATA": {"554 5.6.0 not with %s", "250 %s"},
+		"DOT":  {"250 2.0.0 Ok: queued as %s", "451 4.3.0 %s", "%s"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := newBundle(t, smtptest.New(t, smtptest.Auth("user", secret), smtptest.On("AUTH", a)), credentials)
-			tx := b.wantClasses(t, mail(), "delayed")
-			again := b.wantClasses(t, mail(), "delayed")
-			said := b.log.String() + fmt.Sprintf("%+v %+v %+v %#v", tx, again, b.cfg, b.cfg)
-			for _, s := range []string{secret, plain, login} {
-				if strings.Contains(said, s) {
-					t.Errorf("%q got out:\n%s", s, said)
-				}
+		for _, a := range answers {
+			for name, form := range forms() {
+				t.Run(step+" "+a+" "+name, func(t *testing.T) {
+					t.Parallel()
+					b := newBundle(t, smtptest.New(t, smtptest.Auth("user", secret), smtptest.On(step, smtptest.Answer{Reply: saying(a, form)})), credentials)
+					tx, again := b.deliver(t, mail()), b.deliver(t, mail())
+					got := b.log.String() + fmt.Sprintf("%+v %+v %+v %#v", tx, again, b.cfg, b.cfg)
+					for part := range strings.SplitSeq(form, "\r\n") {
+						if strings.Contains(got, part) {
+							t.Errorf("%q got out:\n%s", part, got)
+						}
+					}
+				})
 			}
-		})
+		}
 	}
 	c := testConfig("smtp://user:" + secret + "@relay.test")
 	c.Password = secret
@@ -116,6 +142,41 @@ func TestSecretsStaySecret(t *testing.T) {
 		if strings.Contains(err.Error(), secret) {
 			t.Errorf("Validate says %v", err)
 		}
+	}
+}
+
+// TestEchoes: whatever stands around the password, and wherever it is cut off
+// behind some of it, it is recognised; what relays usually say is not.
+func TestEchoes(t *testing.T) {
+	t.Parallel()
+	for _, password := range []string{"k7#q", `p/+"\ ~ß%41`, secret, strings.Repeat("wJalrXUtnFEMI/K7MDENG+", 3)} {
+		e := newEchoes(password)
+		for before := range 7 {
+			for behind := range 4 {
+				s := []byte(strings.Repeat("\x00", before) + password + strings.Repeat("~", behind))
+				for _, form := range []string{
+					base64.StdEncoding.EncodeToString(s), base64.RawURLEncoding.EncodeToString(s), fmt.Sprintf("%x", s), fmt.Sprintf("%+q", s[before:before+len(password)]),
+				} {
+					if strings.HasPrefix(form, `"`) && password[0] == 'p' {
+						continue // \u00df is none of the forms
+					}
+					if !e.in("5.7.8 no: " + form + ".") {
+						t.Errorf("%q is not recognised in %q", password, form)
+					}
+				}
+			}
+		}
+		for _, words := range []string{
+			"Ok: queued as 4Zx2Y31q9z", "OK id=1tQ0aB-000000001-abcd", "authentication failed: wrong user or password",
+			"Username and Password not accepted. For more information, go to https://relay.test/?p=BadCredentials a1b2c3d4e5f6 - gsmtp",
+		} {
+			if e.in(words) {
+				t.Errorf("%q is taken for an echo of %q", words, password)
+			}
+		}
+	}
+	if newEchoes("").in("anything") {
+		t.Error("there is an echo of no password")
 	}
 }
 

@@ -9,12 +9,20 @@ import (
 	"github.com/postrider/postrider/schema"
 )
 
-// lastWords is how long to wait for the reply of a relay that stops reading.
-const lastWords = 5 * time.Second
+const (
+	// lastWords is how long to wait for the reply of a relay that stops reading.
+	lastWords = 5 * time.Second
+	// listenFor is how long to listen before the end of a body of many blocks.
+	listenFor = time.Millisecond
+)
 
 // body sends the message and takes in what the relay makes of it. Everything up
 // to its last block can go out unasked; the last block, which ends in the final
 // dot, only once Permit has said yes.
+//
+// A relay that replies before the dot has made up its mind without the message:
+// that reply must not be taken for the one to the dot, which would then stand in
+// the way of the next message. A body that fits in one write leaves no time for it.
 func (t *transaction) body(begin time.Time) {
 	var lost error
 	w := dotWriter{buf: t.out[:0], flush: func(b []byte) error {
@@ -24,6 +32,9 @@ func (t *transaction) body(begin time.Time) {
 	_, err := io.Copy(&w, t.d.m.Open())
 	last := w.end()
 	t.out = last[:0]
+	if err == nil && w.n > blockSize {
+		lost = t.listen(listenFor)
+	}
 	switch {
 	case lost != nil:
 		t.cutOff(lost)

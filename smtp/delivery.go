@@ -96,7 +96,11 @@ func localOutcome(c schema.Class, enhanced string, err error) schema.Outcome {
 func replyOutcome(c schema.Class, stage schema.Stage, r reply, err error) schema.Outcome {
 	o := schema.Outcome{Class: c, Stage: stage, Code: r.code, Enhanced: r.enhanced, Reply: r.text()}
 	if err != nil {
-		o.Reply = schema.Sentence(lostWords(err), schema.MaxReply)
+		words := lostWords(err)
+		if c == schema.Uncertain {
+			words = "it may have taken the message: " + words
+		}
+		o.Reply = schema.Sentence(words, schema.MaxReply)
 	}
 	if c == schema.Delivered {
 		o.QueueID = schema.Cut(queueID(o.Reply), 128)

@@ -18,6 +18,7 @@ type dialer struct {
 	tls     *tls.Config
 	connect func(ctx context.Context, addr string) (net.Conn, error)
 	metrics *metrics
+	echoes  echoes
 }
 
 func newDialer(cfg Config) (*dialer, error) {
@@ -30,7 +31,7 @@ func newDialer(cfg Config) (*dialer, error) {
 		return nil, fmt.Errorf("read SMTP_CA_FILE: %w", err)
 	}
 	return &dialer{
-		cfg: cfg, target: t,
+		cfg: cfg, target: t, echoes: newEchoes(string(cfg.Password)),
 		// RFC 8996: nothing below TLS 1.2.
 		tls: &tls.Config{ServerName: t.host, RootCAs: roots, MinVersion: tls.VersionTLS12},
 		connect: func(ctx context.Context, addr string) (net.Conn, error) {
@@ -46,7 +47,7 @@ func (d *dialer) open(ctx context.Context) (*session, *fault) {
 	if f != nil {
 		return nil, f
 	}
-	w := newWire(conn)
+	w := newWire(conn, d.echoes)
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	x, f := d.prepare(ctx, w)
 	if !stop() && f == nil {
@@ -54,6 +55,7 @@ func (d *dialer) open(ctx context.Context) (*session, *fault) {
 	}
 	if f != nil {
 		conn.Close()
+		f.err = d.echoes.hideErr(f.err) // a certificate has words of its own
 		return nil, f
 	}
 	now := time.Now()

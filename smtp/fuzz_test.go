@@ -21,7 +21,7 @@ func FuzzReply(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		br := bufio.NewReaderSize(bytes.NewReader(in), 2*maxReplyLine)
-		r, err := readReply(br)
+		r, err := readReply(br, nil)
 		if err != nil {
 			if !errors.Is(err, errOutOfStep) && err != io.EOF {
 				t.Errorf("error %v", err)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/postrider/postrider/internal/smtptest"
@@ -41,10 +42,20 @@ func readRows(t *testing.T) []row {
 			sessions = []string{"fresh", "reused"}
 		}
 		for _, session := range sessions {
-			rows = append(rows, row{n, w[0], session, w[2], w[3], w[4], strings.Join(w[5:], " ")})
+			for _, reply := range replies(strings.Join(w[5:], " ")) {
+				rows = append(rows, row{n, w[0], session, w[2], w[3], w[4], reply})
+			}
 		}
 	}
 	return rows
+}
+
+// replies are what a row stands for: one reply, or each way of giving none.
+func replies(reply string) []string {
+	if reply == "NOREPLY" {
+		return noReply
+	}
+	return []string{reply}
 }
 
 // lastLine is the one that counts.
@@ -53,20 +64,20 @@ func (r row) lastLine() string {
 }
 
 func (r row) answer() smtptest.Answer {
-	last := strings.HasPrefix(r.lastLine(), "421") || r.stage == "BODY"
-	switch r.reply {
-	case "HANGUP":
-		return smtptest.Answer{HangUp: true}
-	case "SILENCE":
-		return smtptest.Answer{Until: make(chan struct{})}
+	if a, ok := r.noAnswer(); ok {
+		return a
 	}
-	return smtptest.Answer{Reply: strings.ReplaceAll(r.reply, ` \ `, "\r\n"), HangUp: last}
+	last := strings.HasPrefix(r.lastLine(), "421") && r.stage != "EARLY"
+	return smtptest.Answer{Reply: strings.ReplaceAll(r.reply, ` \ `, "\r\n"), HangUp: last || r.stage == "BODY"}
 }
 
 // script gives the answer once: in the first session, to the message under test.
 func (r row) script(given *atomic.Bool) smtptest.Script {
 	a := r.answer()
 	verb, nth := strings.CutSuffix(r.stage, "2")
+	if verb == "EARLY" {
+		verb = "BODY"
+	}
 	return func(st smtptest.Step) *smtptest.Answer {
 		if r.stage == "HELO" && st.Verb == "EHLO" {
 			return &smtptest.Answer{Reply: "502 5.5.1 no"}
@@ -85,40 +96,41 @@ func (r row) script(given *atomic.Bool) smtptest.Script {
 	}
 }
 
-// silent makes the timeout of the stage short where the relay says nothing.
-func (r row) silent(c *Config) {
-	if r.reply != "SILENCE" {
-		return
-	}
-	const short = 100 * time.Millisecond
-	t := &c.Timeouts
-	for stage, d := range map[string]*time.Duration{
-		"CONNECT": &t.Greeting, "EHLO": &t.EHLO, "STARTTLS": &t.TLS, "AUTH": &t.Auth, "MAIL": &t.Mail, "RCPT": &t.Rcpt,
-		"DATA": &t.Data, "BODY": &t.Block, "DOT": &t.Dot,
-	} {
-		if stage == r.stage {
-			*d = short
-		}
-	}
-	if r.stage == "BODY" {
-		t.Dot = short
-	}
-}
-
 func TestReplies(t *testing.T) {
 	t.Parallel()
 	for _, r := range readRows(t) {
+		if r.outcome == "never" {
+			continue
+		}
 		for _, ext := range []string{"PIPELINING", "plain"} {
-			t.Run("line "+strconv.Itoa(r.line)+" "+r.session+" "+ext, func(t *testing.T) {
+			t.Run("line "+strconv.Itoa(r.line)+" "+r.session+" "+ext+" "+r.reply, func(t *testing.T) {
 				t.Parallel()
-				r.check(t, ext)
+				if !r.slow() {
+					r.check(t, ext, newListening)
+					return
+				}
+				synctest.Test(t, func(t *testing.T) {
+					start := time.Now()
+					r.check(t, ext, newPiped)
+					if took := time.Since(start); took != r.deadline() {
+						t.Errorf("took %s, want %s", took, r.deadline())
+					}
+				})
 			})
 		}
 	}
 }
 
+// maker is newListening or newPiped.
+type maker func(t *testing.T, change func(*Config), opts ...smtptest.Option) *bundle
+
+func newListening(t *testing.T, change func(*Config), opts ...smtptest.Option) *bundle {
+	t.Helper()
+	return newBundle(t, smtptest.New(t, opts...), change)
+}
+
 // bundle is a relay for the row, its session fresh or used.
-func (r row) bundle(t *testing.T, ext string, given *atomic.Bool) *bundle {
+func (r row) bundle(t *testing.T, ext string, open maker, given *atomic.Bool) *bundle {
 	t.Helper()
 	opts := []smtptest.Option{smtptest.Extensions(ext, "SIZE"), smtptest.Scripted(r.script(given))}
 	file := ""
@@ -130,17 +142,18 @@ func (r row) bundle(t *testing.T, ext string, given *atomic.Bool) *bundle {
 		file = ca.File()
 		opts = append(opts, smtptest.TLS(ca.Certificate("127.0.0.1", time.Hour), false))
 	}
-	b := newBundle(t, smtptest.New(t, opts...), func(c *Config) {
-		r.silent(c)
+	b := open(t, func(c *Config) {
 		c.CAFile = file
 		switch r.stage {
 		case "AUTH":
 			c.Username, c.Password, c.AuthWithoutTLS = "user", "secret", true
+		case "STARTTLS":
+			urlOption("")(c)
 		case "QUIT":
 			// The place stays in use until the session has taken leave.
 			c.MaxSessions, c.MessagesPerSession = 1, map[string]int{"fresh": 1, "reused": 2}[r.session]
 		}
-	})
+	}, opts...)
 	switch {
 	case r.stage == "RSET":
 		b.wantClasses(t, mail(), "failed")
@@ -150,28 +163,36 @@ func (r row) bundle(t *testing.T, ext string, given *atomic.Bool) *bundle {
 	return b
 }
 
-func (r row) check(t *testing.T, ext string) {
+// long does not fit in what the network keeps.
+var long = strings.Repeat("0123456789abcde\r\n", 1<<20)
+
+func (r row) check(t *testing.T, ext string, open maker) {
+	t.Helper()
 	var given atomic.Bool
-	b := r.bundle(t, ext, &given)
+	b := r.bundle(t, ext, open, &given)
 	m := mail("a@x.test", "b@x.test")
-	if r.stage == "BODY" {
-		m = mailWith(strings.Repeat("0123456789abcde\r\n", 1<<20), "a@x.test", "b@x.test")
+	if r.stage == "BODY" || r.stage == "EARLY" {
+		m = mailWith(long, "a@x.test", "b@x.test")
 	}
+	before := strings.Count(b.server.Transcript(1), "C: .\r\n")
 	tx := b.deliver(t, m)
 	if r.stage != "QUIT" && !given.Load() {
 		t.Fatal("the relay never came to give its reply")
 	}
 	r.checkOutcomes(t, tx)
 	r.checkRelay(t, b)
+	if r.stage == "EARLY" && strings.Count(b.server.Transcript(1), "C: .\r\n") != before {
+		t.Error("the dot was sent although the relay had replied")
+	}
 	if r.after == "-" {
 		return
 	}
-	before := b.server.Sessions()
-	if fresh := before == 1; fresh == (r.after == "new") {
-		t.Errorf("%d sessions, want %s", before, r.after)
+	sessions := b.server.Sessions()
+	if fresh := sessions == 1; fresh == (r.after == "new") {
+		t.Errorf("%d sessions, want %s", sessions, r.after)
 	}
 	b.wantClasses(t, mail(), "delivered")
-	if fresh := b.server.Sessions() > before; fresh != (r.after == "closed") {
+	if fresh := b.server.Sessions() > sessions; fresh != (r.after == "closed") {
 		t.Errorf("the next message went through a new session: %v, want %s", fresh, r.after)
 	}
 	if !given.Load() {
@@ -217,13 +238,20 @@ func (r row) checkOutcomes(t *testing.T, tx schema.Transaction) {
 			t.Errorf("enhanced code %q, want %q", o.Enhanced, enhanced)
 		}
 	}
-	stage := map[string]schema.Stage{"CONNECT": "greeting", "RCPT2": "rcpt", "HELO": "ehlo", "STARTTLS": "tls"}[r.stage]
+	// What is reset at once may already be seen to be by who connects.
+	early := r.stage == "CONNECT" && r.reply == "RESET" && o.Stage == schema.StageConnect
+	if stage := r.recorded(); o.Stage != stage && !early {
+		t.Errorf("stage %q, want %q", o.Stage, stage)
+	}
+}
+
+// recorded is the stage as records have it.
+func (r row) recorded() schema.Stage {
+	stage := map[string]schema.Stage{"CONNECT": "greeting", "RCPT2": "rcpt", "HELO": "ehlo", "STARTTLS": "tls", "EARLY": "body"}[r.stage]
 	if stage == "" {
 		stage = schema.Stage(strings.ToLower(r.stage))
 	}
-	if o.Stage != stage {
-		t.Errorf("stage %q, want %q", o.Stage, stage)
-	}
+	return stage
 }
 
 func (r row) checkRelay(t *testing.T, b *bundle) {
@@ -282,13 +310,12 @@ func TestEveryRuleHasItsRow(t *testing.T) {
 	t.Parallel()
 	reached := map[*rule]bool{}
 	for _, r := range readRows(t) {
-		stage := map[string]schema.Stage{"CONNECT": "greeting", "HELO": "ehlo", "STARTTLS": "tls", "RCPT2": "rcpt"}[r.stage]
-		if stage == "" {
-			stage = schema.Stage(strings.ToLower(r.stage))
+		if r.outcome == "never" {
+			continue
 		}
-		a := answer{stage: stage, reused: r.session == "reused", first: r.stage == "RCPT", params: true}
+		a := answer{stage: r.recorded(), reused: r.session == "reused", first: r.stage == "RCPT", params: true}
 		// What cannot be read is no reply.
-		a.reply, _ = readReply(bufio.NewReader(strings.NewReader(strings.ReplaceAll(r.reply, ` \ `, "\r\n") + "\r\n")))
+		a.reply, _ = readReply(bufio.NewReader(strings.NewReader(strings.ReplaceAll(r.reply, ` \ `, "\r\n")+"\r\n")), nil)
 		reached[ruleFor(a)] = true
 	}
 	reached[ruleFor(answer{stage: schema.StageData, reply: reply{code: 354}})] = true // every other line

@@ -39,7 +39,8 @@ func (r reply) text() string {
 }
 
 // readReply reads one reply, of one line or many. The last line's code counts.
-func readReply(br *bufio.Reader) (reply, error) {
+// Words that repeat the password are heard by nobody.
+func readReply(br *bufio.Reader, e echoes) (reply, error) {
 	var r reply
 	total := 0
 	for range maxReplyLines {
@@ -52,13 +53,17 @@ func readReply(br *bufio.Reader) (reply, error) {
 		}
 		code, more, text, ok := splitReplyLine(line)
 		if !ok {
-			return reply{}, fmt.Errorf("%w: it sent %q, which is no reply", errOutOfStep, schema.Sentence(string(line), 80))
+			words := schema.Sentence(string(line), 80)
+			if e.in(string(line)) {
+				words = withheld
+			}
+			return reply{}, fmt.Errorf("%w: it sent %q, which is no reply", errOutOfStep, words)
 		}
 		r.code = code
 		r.enhanced, text = cutEnhanced(text)
 		r.lines = append(r.lines, text)
 		if !more {
-			return r, nil
+			return e.hide(r), nil
 		}
 	}
 	return reply{}, fmt.Errorf("%w: its reply has more than %d lines", errOutOfStep, maxReplyLines)

@@ -28,61 +28,6 @@ func newPiped(t *testing.T, change func(*Config), opts ...smtptest.Option) *bund
 	return b
 }
 
-// TestDeadlines: each step has its own, and a relay that sends a byte a second
-// gets no more time than one that sends nothing.
-func TestDeadlines(t *testing.T) {
-	t.Parallel()
-	var d = DefaultConfig().Timeouts
-	long := "250 " + strings.Repeat("x", 1900)
-	for verb, want := range map[string]struct {
-		after time.Duration
-		class string
-	}{
-		"CONNECT": {d.Greeting, "delayed"},
-		"EHLO":    {d.EHLO, "delayed"},
-		"MAIL":    {d.Mail, "delayed"},
-		"RCPT":    {d.Rcpt, "delayed"},
-		"DATA":    {d.Data, "deferred"},
-		"DOT":     {d.Dot, "uncertain"},
-	} {
-		for name, a := range map[string]smtptest.Answer{
-			"silence": {Until: make(chan struct{})},
-			"drip":    {Reply: long, Drip: time.Second},
-		} {
-			t.Run(verb+" "+name, func(t *testing.T) {
-				t.Parallel()
-				synctest.Test(t, func(t *testing.T) {
-					if a.Until != nil {
-						a.Until = make(chan struct{}) // of this bubble
-					}
-					b := newPiped(t, nil, smtptest.On(verb, a))
-					start := time.Now()
-					tx := b.wantClasses(t, mail(), want.class)
-					if took := time.Since(start); took != want.after {
-						t.Errorf("gave up after %s, want %s", took, want.after)
-					}
-					if !strings.Contains(tx.Outcomes[0].Reply, "in time") {
-						t.Errorf("the outcome says %q", tx.Outcomes[0].Reply)
-					}
-				})
-			})
-		}
-	}
-}
-
-// TestDeadlineBlock: a relay that stops reading the body.
-func TestDeadlineBlock(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := newPiped(t, nil, smtptest.On("BODY", smtptest.Answer{Until: make(chan struct{})}))
-		start := time.Now()
-		b.wantClasses(t, mailWith(strings.Repeat("0123456789abcde\r\n", 1<<14)), "deferred")
-		if took, want := time.Since(start), b.cfg.Timeouts.Block+lastWords; took != want {
-			t.Errorf("gave up after %s, want %s", took, want)
-		}
-	})
-}
-
 // TestDeadlinePipelined: each reply of a group has its own time.
 func TestDeadlinePipelined(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/postrider/postrider/internal/smtptest"
@@ -53,8 +54,16 @@ func TestTLS(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
+			if c.class == "delayed" {
+				// It offers AUTH from the beginning.
+				c.opts = append(c.opts, smtptest.Auth("user", secret))
+			}
 			b := newBundle(t, smtptest.New(t, c.opts...), func(cfg *Config) {
 				cfg.CAFile = file
+				if c.class == "delayed" {
+					cfg.Username, cfg.Password = "user", secret
+					urlOption("")(cfg)
+				}
 				if c.change != nil {
 					c.change(cfg)
 				}
@@ -67,8 +76,8 @@ func TestTLS(t *testing.T) {
 				if o := tx.Outcomes[0]; o.Stage != "tls" && o.Stage != "greeting" {
 					t.Errorf("stage %s", o.Stage)
 				}
-				if strings.Contains(b.server.Transcript(1), "MAIL") {
-					t.Error("MAIL was sent in clear text")
+				if said := b.server.Transcript(1); strings.Contains(said, "C: MAIL") || strings.Contains(said, "C: AUTH") {
+					t.Errorf("MAIL or AUTH was sent all the same:\n%s", said)
 				}
 				wantLog(t, b.log, c.says)
 			}
@@ -93,6 +102,73 @@ func TestTLSForgetsClearText(t *testing.T) {
 		}))
 	b := newBundle(t, server, func(c *Config) { c.CAFile = ca.File() })
 	b.wantClasses(t, mail(), "delivered")
+}
+
+// TestTLSWithdrawsAuth: an AUTH that was offered in the clear alone is not used.
+func TestTLSWithdrawsAuth(t *testing.T) {
+	t.Parallel()
+	ca := smtptest.NewAuthority(t)
+	hellos := 0
+	server := smtptest.New(t, smtptest.TLS(ca.Certificate("127.0.0.1", time.Hour), false), smtptest.Auth("user", secret),
+		smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+			if st.Verb != "EHLO" {
+				return nil
+			}
+			if hellos++; hellos == 2 {
+				return &smtptest.Answer{Reply: "250-relay.test\r\n250 STARTTLS"}
+			}
+			return nil
+		}))
+	b := newBundle(t, server, func(c *Config) { c.CAFile, c.Username, c.Password = ca.File(), "user", secret })
+	b.wantClasses(t, mail(), "delayed")
+	wantLog(t, b.log, "level=ERROR.*offers neither AUTH PLAIN nor AUTH LOGIN")
+	if strings.Contains(server.Transcript(1), "C: AUTH") {
+		t.Error("AUTH was sent all the same")
+	}
+}
+
+// TestHandshakeStalls: TLS has its time as a whole.
+func TestHandshakeStalls(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]smtptest.Option{
+		"smtp":  smtptest.On("STARTTLS", smtptest.Answer{Reply: "220 2.0.0 go ahead", Stall: true}),
+		"smtps": smtptest.On("CONNECT", smtptest.Answer{Stall: true}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ca := smtptest.NewAuthority(t)
+				b := newPiped(t, func(c *Config) {
+					c.CAFile = ca.File()
+					urlOption("")(c)
+					if name == "smtps" {
+						urlScheme("smtps")(c)
+					}
+				}, smtptest.TLS(ca.Certificate("relay.test", time.Hour), false), answer)
+				start := time.Now()
+				b.wantClasses(t, mail(), "delayed")
+				if took := time.Since(start); took != 30*time.Second {
+					t.Errorf("gave up after %s", took)
+				}
+				wantLog(t, b.log, "level=WARN.*TLS handshake")
+			})
+		})
+	}
+}
+
+// TestTLSLongBody: what listens before the dot leaves TLS intact.
+func TestTLSLongBody(t *testing.T) {
+	t.Parallel()
+	ca := smtptest.NewAuthority(t)
+	server := smtptest.New(t, smtptest.TLS(ca.Certificate("127.0.0.1", time.Hour), true))
+	b := newBundle(t, server, func(c *Config) { c.CAFile = ca.File() })
+	body := strings.Repeat("0123456789abcde\r\n", 1<<14)
+	for range 2 {
+		b.wantClasses(t, mailWith(body), "delivered")
+	}
+	if server.Sessions() != 1 || string(server.Messages()[1].Data) != body {
+		t.Errorf("%d sessions, %d bytes", server.Sessions(), len(server.Messages()[1].Data))
+	}
 }
 
 func TestCAFile(t *testing.T) {

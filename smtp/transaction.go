@@ -95,7 +95,8 @@ func (t *transaction) envelope() {
 		if t.over || pointless {
 			return
 		}
-		if err := t.write(t.lines(group), t.timeouts.Mail); errors.Is(err, os.ErrDeadlineExceeded) {
+		err := t.write(t.lines(group), t.timeouts.Mail)
+		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errUnasked) {
 			t.lost(group[0].stage, err)
 			return
 		}

@@ -182,7 +182,7 @@ func fateOf(r *schema.Record, x schema.RecipientRecord) (schema.Event, string) {
 	case x.State == schema.StateOpen:
 		return schema.EventDeferred, ": still to be sent to, in this message"
 	}
-	return r.Waits(), fmt.Sprintf("%s; next attempt at %s", said, clock(r.Due))
+	return r.Waits(x.Index), fmt.Sprintf("%s; next attempt at %s", said, clock(r.Due))
 }
 
 func orElse(s, other string) string {

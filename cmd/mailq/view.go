@@ -213,7 +213,7 @@ func (w *way) fate(to schema.Recipient, now time.Time, lane *queue.Lane) fate {
 		f.Is = "open: its turn comes in this message's next transaction; " + inQueue(m, now, lane)
 	case schema.StateLater:
 		f.Due = rec.Due
-		f.Is = string(rec.Waits()) + said + "; " + w.later(rec, to.Index, m, now, lane)
+		f.Is = string(rec.Waits(to.Index)) + said + "; " + w.later(rec, to.Index, m, now, lane)
 	}
 	return f
 }

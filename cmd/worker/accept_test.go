@@ -142,7 +142,7 @@ func (w *world) allIn(n int, book string, to ...string) func() bool {
 // adminOf is where a worker serves its metrics.
 func (w *world) adminOf(p *storm.Process) string {
 	w.t.Helper()
-	return w.await(p.Out, `Probes and metrics: (\S+)`, 20*time.Second)[1]
+	return "http://" + w.await(p.Out, `(?:Probes and metrics: http://|"admin":")([^"\s]+)`, 20*time.Second)[1]
 }
 
 // metric is a value of a worker's /metrics, summed over all labels; name may
@@ -156,7 +156,7 @@ func (w *world) metric(admin, name string) float64 {
 	defer r.Body.Close()
 	sum := 0.0
 	for s := bufio.NewScanner(r.Body); s.Scan(); {
-		if line := s.Text(); strings.HasPrefix(line, name+" ") || strings.HasPrefix(line, name+"{") || strings.HasPrefix(line, name+",") {
+		if line := s.Text(); strings.HasPrefix(line, name) && strings.ContainsAny(line[len(name):][:1], " {,}") {
 			f, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
 			if err != nil {
 				w.t.Fatal(err)

@@ -187,7 +187,7 @@ func (t *teller) recipient(b *strings.Builder, rec *schema.Record, x schema.Reci
 		if said != "" {
 			said = ": " + said
 		}
-		fmt.Fprintf(b, "%s %s to %s, next attempt at %s%s\n", t.word(string(rec.Waits()), yellow), rec.ID, x.Address, moment(rec.Due, rec.At), said)
+		fmt.Fprintf(b, "%s %s to %s, next attempt at %s%s\n", t.word(string(rec.Waits(x.Index)), yellow), rec.ID, x.Address, moment(rec.Due, rec.At), said)
 	case schema.StateDead:
 		fmt.Fprintf(b, "%s %s to %s, %s: %s\n", t.word("dead", red), rec.ID, x.Address, x.Reason, x.Words())
 		t.replayLine(b, rec)

@@ -3,6 +3,7 @@ package env
 import (
 	"encoding"
 	"fmt"
+	"net/url"
 	"reflect"
 	"strings"
 
@@ -83,18 +84,34 @@ func tidy(s string) string {
 	return strings.Join(parts, ",")
 }
 
-// withoutPassword hides what a URL holds before its host: NATS_URL may carry a
-// password or a token there, with commas or slashes in it where it is mistyped.
+// withoutPassword hides what a URL may hold that is secret: what stands before
+// its host, as NATS_URL may have it, with commas or slashes in it where it is
+// mistyped; options that no URL of ours has; all where it cannot be read.
 func withoutPassword(s string) string {
-	at := strings.LastIndexByte(s, '@')
-	if at < 0 {
+	scheme, rest, isURL := strings.Cut(s, "://")
+	if at := strings.LastIndexByte(s, '@'); at >= 0 {
+		if before, _, ok := strings.Cut(s[:at], "://"); ok {
+			return before + "://" + hidden + withoutOptions(s[at:])
+		}
+		return hidden + withoutOptions(s[at:])
+	}
+	if !isURL {
 		return s
 	}
-	scheme, _, ok := strings.Cut(s[:at], "://")
-	if !ok {
-		return hidden + s[at:]
+	for part := range strings.SplitSeq(s, ",") {
+		if _, err := url.Parse(part); err != nil {
+			return scheme + "://" + hidden
+		}
 	}
-	return scheme + "://" + hidden + s[at:]
+	return scheme + "://" + withoutOptions(rest)
+}
+
+func withoutOptions(s string) string {
+	host, options, _ := strings.Cut(s, "?")
+	if options == "" || strings.HasPrefix(options, "tls=") {
+		return s
+	}
+	return host + "?" + hidden
 }
 
 // hidden stands for a secret.

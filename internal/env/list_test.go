@@ -31,6 +31,8 @@ func TestWithoutPassword(t *testing.T) {
 	for in, want := range map[string]string{
 		"nats://h:4222": "nats://h:4222", "nats://token@h": "nats://REDACTED@h", "u:p@h": "REDACTED@h",
 		"nats://a:x@h1,nats://b:y@h2": "nats://REDACTED@h2", "nats://u:p/@,@h": "nats://REDACTED@h",
+		"smtp://h?password=p": "smtp://h?REDACTED", "smtp://u:p@h?tls=none": "smtp://REDACTED@h?tls=none", "smtp://u:p": "smtp://REDACTED",
+		"smtp://[::1]:25?tls=none": "smtp://[::1]:25?tls=none", "nats://h1:1,nats://h2:2": "nats://h1:1,nats://h2:2",
 	} {
 		if got := withoutPassword(in); got != want {
 			t.Errorf("%s: %s, want %s", in, got, want)

@@ -2,6 +2,8 @@ package smtptest
 
 import (
 	"bytes"
+	"crypto/tls"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -54,10 +56,31 @@ func (c *session) perform(a *Answer) error {
 	} else if err := c.send(out); err != nil {
 		return err
 	}
-	if a.HangUp {
+	switch {
+	case a.Stall:
+		if err := c.w.Flush(); err != nil {
+			return err
+		}
+		<-c.done
+		return errHangUp
+	case a.Reset:
+		c.breakOff()
+		return errHangUp
+	case a.HangUp:
 		return errHangUp
 	}
 	return nil
+}
+
+// breakOff has the connection end with a RST when it is closed.
+func (c *session) breakOff() {
+	conn := c.conn
+	if secured, ok := conn.(*tls.Conn); ok {
+		conn = secured.NetConn()
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
 }
 
 // stall waits until the channel is closed; false where the relay ends first.

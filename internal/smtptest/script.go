@@ -22,6 +22,8 @@ type Step struct {
 	From string
 	// Rcpt counts the RCPT commands of the transaction from 1.
 	Rcpt int
+	// Data came before the DOT, without dot-stuffing; valid until the answer is given.
+	Data []byte
 }
 
 // Answer is what the relay does about a step, in the order of the fields.
@@ -37,8 +39,11 @@ type Answer struct {
 	Raw string
 	// Drip sends it byte by byte with that pause.
 	Drip time.Duration
-	// HangUp closes the connection, after the reply if there is one.
-	HangUp bool
+	// Stall says nothing more after that, however long the client waits.
+	Stall bool
+	// HangUp closes the connection, after the reply if there is one; Reset
+	// breaks it off with a RST instead, which a pipe does not have.
+	HangUp, Reset bool
 }
 
 // Script answers a step; nil leaves it to the scripts behind it, and to the

@@ -33,6 +33,8 @@ type Server struct {
 	mu       sync.Mutex
 	conns    map[net.Conn]bool
 	sessions []*transcript
+	// talking counts the sessions at work, peak the most of them.
+	talking  int
 	peak     int
 	accepted int
 	messages []Message

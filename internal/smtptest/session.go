@@ -44,12 +44,17 @@ func (s *Server) serve(conn net.Conn) {
 	}
 	s.conns[conn] = true
 	s.sessions = append(s.sessions, c.log)
-	s.peak = max(s.peak, len(s.conns))
+	s.talking++
+	s.peak = max(s.peak, s.talking)
 	c.n = len(s.sessions)
 	s.mu.Unlock()
 
 	c.attach(conn)
 	c.talk()
+	// Whoever reads our last words may come again at once.
+	s.mu.Lock()
+	s.talking--
+	s.mu.Unlock()
 	c.w.Flush()
 	c.conn.Close()
 	s.mu.Lock()
@@ -211,7 +216,7 @@ func (c *session) dataAndDot(st Step) error {
 
 // dot answers the final dot and keeps what was accepted.
 func (c *session) dot() error {
-	st := Step{Verb: "DOT", From: c.message.From}
+	st := Step{Verb: "DOT", From: c.message.From, Data: c.data}
 	m := c.message
 	defer c.reset()
 	want := "250 2.0.0 Ok: queued as " + queueID(c.n, c.count)

@@ -1,0 +1,274 @@
+package consumer
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/postrider/postrider/internal/smtptest"
+	"github.com/postrider/postrider/journal"
+	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/smtp"
+)
+
+// moody is a relay that misbehaves once in every way at every step, and behaves
+// from then on. What it does in a transaction goes by the sender's address,
+// such as rcpt-silence@example.com; what it does to a session comes one after
+// the other.
+type moody struct {
+	mu sync.Mutex
+	// moods are those still to come, by step.
+	moods map[string][]string
+	// dots are the messages that came to their final dot, by sender.
+	dots map[string][][]byte
+}
+
+// ways are all in which it misbehaves: with a reply, or without.
+func ways() []string {
+	all := []string{"4YZ", "5YZ", "421"}
+	for way := range smtptest.NoReply("") {
+		all = append(all, way)
+	}
+	slices.Sort(all)
+	return all
+}
+
+var (
+	sessionSteps     = []string{"CONNECT", "EHLO", "STARTTLS", "AUTH", "RSET", "QUIT"}
+	transactionSteps = []string{"MAIL", "RCPT", "DATA", "BODY", "DOT"}
+)
+
+func newMoody() *moody {
+	m := &moody{moods: map[string][]string{}, dots: map[string][][]byte{}}
+	for _, step := range sessionSteps {
+		m.moods[step] = ways()
+	}
+	for _, step := range transactionSteps {
+		for _, way := range ways() {
+			m.moods[sender(step, way)] = []string{way}
+		}
+	}
+	return m
+}
+
+func sender(step, way string) string { return strings.ToLower(step+"-"+way) + "@example.com" }
+
+func (m *moody) script(st smtptest.Step) *smtptest.Answer {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if st.Verb == "DOT" {
+		m.dots[st.From] = append(m.dots[st.From], bytes.Clone(st.Data))
+	}
+	key := st.Verb
+	if slices.Contains(transactionSteps, st.Verb) {
+		key = st.From
+		if !strings.HasPrefix(key, strings.ToLower(st.Verb)+"-") {
+			return nil
+		}
+	}
+	if len(m.moods[key]) == 0 {
+		return nil
+	}
+	way := m.moods[key][0]
+	m.moods[key] = m.moods[key][1:]
+	a, ok := smtptest.NoReply(smtptest.Yes(st.Verb))[way]
+	if !ok {
+		a.Reply = map[string]string{"4YZ": "451 4.3.0 later", "5YZ": "554 5.3.0 never", "421": "421 4.3.2 closing"}[way]
+		a.HangUp = way == "421"
+	}
+	// Whoever speaks in the middle of our data hears no more of it.
+	a.HangUp = a.HangUp || st.Verb == "BODY" && !a.Stall
+	return &a
+}
+
+// left is what has not come about yet.
+func (m *moody) left() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var left strings.Builder
+	for step, ways := range m.moods {
+		if len(ways) > 0 {
+			fmt.Fprintln(&left, step, ways)
+		}
+	}
+	return left.String()
+}
+
+// moodyRelay is a relay of the worker's at m, with little patience.
+func moodyRelay(b *bench, m *moody) *smtp.Relay {
+	ca := smtptest.NewAuthority(b.t)
+	server := smtptest.New(b.t, smtptest.TLS(ca.Certificate("127.0.0.1", time.Hour), false), smtptest.Auth("user", "secret"), smtptest.Scripted(m.script))
+	cfg := smtp.DefaultConfig()
+	cfg.URL, cfg.CAFile, cfg.Username, cfg.Password = server.URL(), ca.File(), "user", "secret"
+	cfg.MaxSessions, cfg.MessagesPerSession = 8, 3
+	cfg.RelayPauseMin, cfg.RelayPauseMax = 10*time.Millisecond, 50*time.Millisecond
+	// Before DATA it costs nothing to give up on a relay that is only slow.
+	const short, long = 200 * time.Millisecond, 2 * time.Second
+	t := &cfg.Timeouts
+	t.TLS, t.Greeting, t.EHLO, t.Auth, t.Mail, t.Rcpt = short, short, short, short, short, short
+	t.Data, t.Block, t.Dot = long, long, long
+	relay, err := smtp.New(cfg, newDiscard(), nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { _ = relay.Close(b.t.Context()) })
+	return relay
+}
+
+// TestMisbehavesThenBehaves: whatever a relay did at whatever step, once it
+// behaves each mail is accepted once, or dead where it was refused for good.
+// Only what got no reply to its final dot comes to the relay twice, the same
+// both times, and is called uncertain by the record.
+func TestMisbehavesThenBehaves(t *testing.T) {
+	t.Parallel()
+	b := newBenchWith(t, 30*time.Second)
+	b.cfg.Slots = 8
+	m := newMoody()
+	parts, _ := b.parts(nil)
+	reg := prometheus.NewRegistry()
+	parts.Relay, parts.Metrics = moodyRelay(b, m), reg
+	b.run(parts, nil)
+	nc := b.broker.Producer(t)
+	send := func(id, from string) {
+		body := fmt.Sprintf(`{"id":%q,"from":%q,"to":["ann@example.net"],"text":"hi"}`, id, from)
+		b.produce(nc, nats.Header{}, []byte(body))
+	}
+	for _, step := range transactionSteps {
+		for _, way := range ways() {
+			send(step+"-"+way, sender(step, way))
+		}
+	}
+	n := 0
+	b.eventually("it has misbehaved in every way at every step", func() bool {
+		if b.queued() < uint64(b.cfg.Slots) {
+			// More sessions, and refusals that RSET follows.
+			m.mu.Lock()
+			m.moods[fmt.Sprintf("rcpt-more%d@example.com", n)] = []string{"4YZ"}
+			m.mu.Unlock()
+			send(fmt.Sprintf("more%d", n), fmt.Sprintf("rcpt-more%d@example.com", n))
+			n++
+		}
+		return m.left() == ""
+	})
+	b.settled()
+	dead := map[string]bool{}
+	for _, l := range b.dead() {
+		dead[l.Line.ID] = true
+	}
+	uncertain := 0
+	for _, step := range transactionSteps {
+		for _, way := range ways() {
+			if m.check(t, step, way, dead[step+"-"+way]) {
+				b.wantUncertain(step + "-" + way)
+				uncertain++
+			}
+		}
+	}
+	for i := range n {
+		if got := len(m.dots[fmt.Sprintf("rcpt-more%d@example.com", i)]); got != 1 {
+			t.Errorf("more%d came %d times to its dot", i, got)
+		}
+	}
+	if got := countedAs(t, reg, schema.Uncertain); got < uncertain {
+		t.Errorf("%d counted as uncertain, want %d", got, uncertain)
+	}
+}
+
+// check holds what came of a mail against the rule, and reports whether it was
+// bound to be uncertain.
+func (m *moody) check(t *testing.T, step, way string, dead bool) (uncertain bool) {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	dots := m.dots[sender(step, way)]
+	_, noReply := smtptest.NoReply("")[way]
+	want := 1 // the last one was answered
+	switch {
+	case step == "DOT" && way != "5YZ":
+		want = 2
+	case way == "5YZ" && step != "DOT":
+		want = 0
+	}
+	if len(dots) != want || dead != (way == "5YZ") {
+		t.Errorf("%s %s: the dot came %d times, want %d; dead %v", step, way, len(dots), want, dead)
+	}
+	for _, data := range dots {
+		if !bytes.Equal(data, dots[0]) || !bytes.Contains(data, []byte("\r\nMessage-ID: <")) {
+			t.Errorf("%s %s: sent as\n%s\nand as\n%s", step, way, dots[0], data)
+		}
+	}
+	return step == "DOT" && noReply
+}
+
+// wantUncertain wants the records to name the attempt that got no reply.
+func (b *bench) wantUncertain(id string) {
+	b.t.Helper()
+	records, err := journal.New(b.store).Records(b.t.Context(), id)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var events []schema.Event
+	for _, r := range records {
+		events = append(events, r.Event)
+	}
+	if !slices.Equal(events, []schema.Event{schema.EventUncertain, schema.EventDelivered}) {
+		b.t.Errorf("%s: the records are %v", id, events)
+	}
+}
+
+// countedAs is the metric of outcomes.
+func countedAs(t *testing.T, reg *prometheus.Registry, class schema.Class) (n int) {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, x := range f.GetMetric() {
+			if f.GetName() == "postrider_recipient_outcomes_total" && x.GetLabel()[0].GetValue() == string(class) {
+				n += int(x.GetCounter().GetValue())
+			}
+		}
+	}
+	return n
+}
+
+// TestUncertainBesideDeferred: a record is named by what may have doubled,
+// wherever that recipient stands, and tells each recipient's own fate.
+func TestUncertainBesideDeferred(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.work(nil)
+	for id, to := range map[string][]string{
+		"before": {"lost@example.net", "451x1@example.net"},
+		"behind": {"452x1@example.net", "lost@example.org"},
+	} {
+		b.publish(id, to...)
+	}
+	b.settled()
+	for id, want := range map[string][]schema.Event{
+		"before": {schema.EventUncertain, schema.EventDeferred},
+		"behind": {schema.EventDeferred, schema.EventUncertain},
+	} {
+		records, err := journal.New(b.store).Records(t.Context(), id)
+		if err != nil || len(records) == 0 {
+			t.Fatal(err)
+		}
+		first := records[0]
+		if first.Event != schema.EventUncertain {
+			t.Errorf("%s: the record is %s", id, first.Event)
+		}
+		for i, event := range want {
+			if got := first.Waits(i); got != event {
+				t.Errorf("%s: recipient %d is %s, want %s", id, i, got, event)
+			}
+		}
+	}
+}
