@@ -77,6 +77,10 @@ func readProducerHeaders(h map[string][]string) (producerHeaders, error) {
 	var types []string
 	for _, name := range slices.Sorted(maps.Keys(h)) {
 		switch {
+		case name == HeaderUnreadable:
+			return p, badField("headers", "the NATS headers cannot be read")
+		case !writable(name):
+			return p, badHeader(name, "its name holds a space or another character that stands in no header's name")
 		case HasPrefixFold(name, HeaderPrefix):
 			return p, badHeader(name, "headers that begin with %s are the queue's own", HeaderPrefix)
 		case HasPrefixFold(name, MailPrefix):
@@ -96,6 +100,14 @@ func readProducerHeaders(h map[string][]string) (producerHeaders, error) {
 		return p, p.options[0].besideJSON()
 	}
 	return p, nil
+}
+
+// writable reports a header's name that clients write: the broker takes others
+// too, and a copy could not carry them on.
+func writable(name string) bool {
+	return !strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r > '~' || strings.ContainsRune(`"()/,:;<=>?@[\]{}`, r)
+	})
 }
 
 func badHeader(name, format string, args ...any) *EnvelopeError {

@@ -27,11 +27,15 @@ type Letter struct {
 	Body     []byte
 }
 
-// Message is the letter as headers and body. Where the producer's headers are
-// too large to stand beside ours they begin the body, and [HeaderBody] says so.
+// Message is the letter as headers and body. Where the producer's headers
+// cannot stand beside ours, for their size or a name, they begin the body, and
+// [HeaderBody] says so.
 func (l *Letter) Message() (header map[string][]string, body []byte) {
 	producer, body := l.Producer, l.Body
 	inBody := headerSize(producer) > MaxProducerHeaders
+	for name := range producer {
+		inBody = inBody || !writable(name)
+	}
 	if inBody {
 		body = append(headerBlock(producer), body...)
 		producer = nil

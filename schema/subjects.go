@@ -42,9 +42,14 @@ const (
 	HeaderError   = "Postrider-Error"
 	HeaderMarker  = "Postrider-Marker"
 	// HeaderBody says, with the value [BodyWithHeaders], that a dead letter's
-	// body begins with the producer's headers because they were too large.
+	// body begins with the producer's headers because they could not stand
+	// beside ours.
 	HeaderBody = "Postrider-Body"
 )
+
+// HeaderUnreadable stands, on no wire, in place of NATS headers that cannot be
+// read. They are not taken for none: they may say not to send.
+const HeaderUnreadable = "Postrider-Unreadable"
 
 // BodyWithHeaders is the value of [HeaderBody].
 const BodyWithHeaders = "headers"
