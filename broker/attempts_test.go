@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -256,6 +257,9 @@ func (a *attacker) headers(t *testing.T, g *guarded) {
 	}
 }
 
+// reserved are the reply subjects that the broker takes from nobody.
+var reserved = regexp.MustCompile(`^(\$JS\.ACK|_R_|_GR_)\.`)
+
 // replies: the server writes its PubAck to the reply subject, in the producers'
 // own account, where nothing listens.
 func (a *attacker) replies(t *testing.T, g *guarded) {
@@ -267,6 +271,10 @@ func (a *attacker) replies(t *testing.T, g *guarded) {
 		}
 		if err != nil {
 			t.Fatal(err)
+		}
+		if reserved.MatchString(s) {
+			a.awaitRefusal(t, `Publish with Reply of "`+s+`"`)
+			continue
 		}
 		g.stored[normal]++
 	}
