@@ -69,7 +69,7 @@ func (g *guarded) unharmed() {
 	}
 	// Most was published without waiting for an answer.
 	after := counts(g.t, g.Conn)
-	for patience := within(g.t); patience.Err() == nil && (after[normal.SendStream()] < want[normal] || after[bulk.SendStream()] < want[bulk]); {
+	for patience := within(g.t); patience.Err() == nil && (after[normal.SendStream()] != want[normal] || after[bulk.SendStream()] != want[bulk]); {
 		after = counts(g.t, g.Conn)
 	}
 	for _, l := range g.Lanes {
