@@ -90,7 +90,7 @@ func (c *Consumer) decide(work, settling context.Context, h *hand) (*schema.Reco
 	stand := h.standing(now, h.own.Attempts+1, 0)
 	switch {
 	case h.bad != nil:
-		rec.Whole, rec.Reason, rec.Error = schema.StateDead, h.bad.Reason, h.bad.Error()
+		rec.Whole, rec.Reason, rec.Error = schema.StateDead, h.bad.Reason, schema.Sentence(h.bad.Error(), schema.MaxError)
 	case !rec.Has(schema.StateOpen):
 		// Everything was accepted while this copy waited.
 	case h.delivered == 0:
@@ -211,7 +211,7 @@ func (c *Consumer) buryUnread(ctx context.Context, lane schema.Lane, h *hand, wh
 			rec.Recipients[i].State, rec.Recipients[i].Reason = schema.StateDead, why
 		}
 	}
-	rec.Whole, rec.Reason, rec.Error, rec.Event = "", why, sentence, schema.EventFailed
+	rec.Whole, rec.Reason, rec.Error, rec.Event = "", why, schema.Sentence(sentence, schema.MaxError), schema.EventFailed
 	if len(rec.Recipients) == 0 {
 		rec.Whole = schema.StateDead
 	}

@@ -26,7 +26,8 @@ func (e *EnvelopeError) Error() string {
 }
 
 func badField(field, format string, args ...any) *EnvelopeError {
-	return &EnvelopeError{Field: field, Problem: fmt.Sprintf(format, args...), Reason: ReasonBadEnvelope}
+	// What it quotes may be as large as the message.
+	return &EnvelopeError{Field: field, Problem: Cut(fmt.Sprintf(format, args...), MaxError), Reason: ReasonBadEnvelope}
 }
 
 // Decode reads and validates what a producer published, in either form: its

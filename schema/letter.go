@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// maxError is what the sentence on a dead letter may take, in bytes.
-const maxError = 1024
+// MaxError is what the sentence on a dead letter and in a record may take, in bytes.
+const MaxError = 1024
 
 // Letter is a dead letter: a message that failed for good, whole, with why and
 // with the log of every attempt.
@@ -45,7 +45,7 @@ func (l *Letter) Message() (header map[string][]string, body []byte) {
 		header[HeaderBody] = []string{BodyWithHeaders}
 	}
 	header[HeaderReason] = []string{string(l.Reason)}
-	if e := Sentence(l.Error, maxError); e != "" {
+	if e := Sentence(l.Error, MaxError); e != "" {
 		header[HeaderError] = []string{e}
 	}
 	if l.Marker != "" {
