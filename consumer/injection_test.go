@@ -80,6 +80,12 @@ func fields() []field {
 	return all
 }
 
+// breaks are what some reader ends a line or a string at.
+const breaks = "\r\n\x00\u0085\u2028\u2029"
+
+// free reports a field that may have line breaks: it is the body, or goes nowhere.
+func (f field) free() bool { return f.name == "text" || f.name == "html" || f.name == "metadata" }
+
 // ours are the fields that a mail may have which the envelope did not name.
 var ours = []string{"Date", "From", "To", "Cc", "Reply-To", "Subject", "Message-ID", "MIME-Version", "Content-Type", "Content-Transfer-Encoding"}
 
@@ -107,6 +113,9 @@ func TestInjectionIntoJSON(t *testing.T) {
 				}
 				sent++
 				what := f.name + " " + v
+				if strings.ContainsAny(piece, breaks) && !f.free() {
+					t.Errorf("%q: a line break or a NUL is let through", what)
+				}
 				checkParts(t, what, h, w.one(what, h, tx))
 			}
 		}
