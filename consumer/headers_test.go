@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/postrider/postrider/internal/smtptest"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -68,6 +70,43 @@ func TestUnreadableHeaders(t *testing.T) {
 	}
 	if n := len(why); n != 2*len(unreadable)+1 {
 		t.Errorf("%d dead letters: %v", n, why)
+	}
+}
+
+// TestLineBreaksInHeaders: what no library writes, a bare CR or LF, ends no
+// header but the producer's own, here and in the copies made of it.
+func TestLineBreaksInHeaders(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	server := b.workWith(smtptest.ByAddress())
+	s := dialRaw(t, b.broker.Config.URL)
+	const form, deferred = "NATS/1.0\r\nContent-Type: message/rfc822\r\n", "Mail-To: 451x2@example.net\r\n"
+	for i, c := range []struct {
+		header string
+		to     []string // nil: refused
+	}{
+		{form + "Mail-To: ann@example.net\rMail-To: evil@x.test\r\n", nil},
+		{form + "Mail-From: ann@example.net\rRCPT TO:<evil@x.test>\r\n", nil},
+		{form + "Mail-Tag: a\rb\r\n", nil},
+		{form + "Nats-Msg-Id: a\rb\r\n", nil},
+		{form + deferred + "X-Own: a\nPostrider-Hop: 9\r\n", nil},
+		{form + deferred + "X-Own: a\nMail-Sendat: 9\r\n", nil},
+		{form + "Mail-To: bob@example.net\nMail-To: ann@example.net\r\n", []string{"bob@example.net", "ann@example.net"}},
+		{form + deferred + "X-Own: a\rPostrider-Hop: 9\rMail-To: evil@x.test\r\n", []string{"451x2@example.net"}},
+		{form + deferred + "X-Own: a\nNats-Schedule-Target: mail.dead.normal.a.1-1.all\r\n", []string{"451x2@example.net"}},
+		{form + deferred + "Mail-Meta-Key: a\rMail-Send-At: 2199-01-01T00:00:00Z\r\n", []string{"451x2@example.net"}},
+	} {
+		before := len(b.dead())
+		s.publish(t, c.header+"\r\n", fmt.Sprintf("From: s%d@example.com\r\nTo: to@example.net\r\n\r\nhi\r\n", i))
+		b.settled()
+		var to []string
+		for _, m := range server.Take() {
+			to = append(to, m.Rcpts...)
+		}
+		dead := len(b.dead()) - before
+		if !slices.Equal(to, c.to) || dead == 1 != (c.to == nil) {
+			t.Errorf("%q: sent to %v, %d dead; want %v", c.header, to, dead, c.to)
+		}
 	}
 }
 
