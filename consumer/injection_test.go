@@ -241,9 +241,10 @@ func TestInjectionIntoMail(t *testing.T) {
 			for _, v := range append(place(value, piece), value+" "+base64.StdEncoding.EncodeToString([]byte(piece))) {
 				var head strings.Builder
 				for _, other := range slices.Sorted(maps.Keys(whole)) {
-					if other == name {
+					switch other {
+					case name:
 						head.WriteString(name + ": " + v + "\r\n")
-					} else if other == "From" || other == "To" || other == "Bcc" {
+					case "From", "To", "Bcc":
 						head.WriteString(other + ": " + whole[other] + "\r\n")
 					}
 				}
