@@ -280,11 +280,17 @@ var running = make(chan struct{}, 3)
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
+	return newBenchWaiting(t, 2*time.Second)
+}
+
+// newBenchWaiting is one with that AckWait: for messages that take a while.
+func newBenchWaiting(t *testing.T, ackWait time.Duration) *bench {
+	t.Helper()
 	running <- struct{}{}
 	t.Cleanup(func() { <-running })
-	n := natstest.StartWith(t, natstest.Options{AckWait: 2 * time.Second}, lane)
+	n := natstest.StartWith(t, natstest.Options{AckWait: ackWait}, lane)
 	b := benchOn(t, n.Connect)
-	b.broker, b.conn = n, n.Conn
+	b.broker, b.conn, b.cfg.AckWait = n, n.Conn, ackWait
 	return b
 }
 
