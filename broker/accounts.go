@@ -19,6 +19,15 @@ const (
 	producerAccount = "PRODUCERS"
 )
 
+// What producers may have at once, so that the memory and the open files of a
+// process that workers live in too are not theirs to use up: connections of all
+// of them together, and subscriptions a connection, which waits for its answers
+// with one.
+const (
+	maxProducers     = 4000
+	maxSubscriptions = 1000
+)
+
 // configureAccounts adds both accounts and their users, by public keys. With
 // open set a client without credentials is a producer.
 //
@@ -41,11 +50,12 @@ accounts {
   }
   %s {
     imports: [%s]
+    limits {max_connections: %d, max_subscriptions: %d}
     users: [{nkey: %s, permissions: {publish: ["mail.send.*"], subscribe: ["_INBOX.>", "_INBOX_%s.>"]}}]
   }
 }
 `, mailAccount, strings.Join(exports, ", "), operator,
-		producerAccount, strings.Join(imports, ", "), producer, Publisher)
+		producerAccount, strings.Join(imports, ", "), maxProducers, maxSubscriptions, producer, Publisher)
 	if open {
 		text += "no_auth_user: " + producer + "\n"
 	}

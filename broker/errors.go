@@ -99,6 +99,9 @@ func lost(err error) error {
 	switch {
 	case errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+	case errors.Is(err, nats.ErrBadHeaderMsg), errors.Is(err, nats.ErrBadSubject):
+		// It was not sent, and never will be.
+		return fmt.Errorf("a header or the subject cannot be written: %w", err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w in time: %w", ErrAway, err)
 	}

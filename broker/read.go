@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/schema"
 )
 
 // answerTimeout is how long one request may wait. Elections take up to 8.7 s;
@@ -54,7 +56,8 @@ func decodeStored(b []byte) (*jetstream.RawStreamMsg, error) {
 	if len(r.Message.Header) > 0 {
 		h, err := nats.DecodeHeadersMsg(r.Message.Header)
 		if err != nil {
-			return nil, err
+			// Who reads on has to get past it.
+			h = nats.Header{schema.HeaderUnreadable: {err.Error()}}
 		}
 		m.Header = h
 	}

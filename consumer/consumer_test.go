@@ -283,6 +283,7 @@ func newBench(t *testing.T) *bench {
 	return newBenchWith(t, 2*time.Second)
 }
 
+// newBenchWith is one with that AckWait: for messages that take a while.
 func newBenchWith(t *testing.T, ackWait time.Duration) *bench {
 	t.Helper()
 	running <- struct{}{}

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -63,11 +64,18 @@ func (h *hand) fresh(l schema.Lane) bool { return h.subject == l.SendSubject() }
 
 func (h *hand) lapsed() bool { return h.lease != nil && h.lease.lapsed() }
 
-// identify finds whose message it is without reading its body.
+// identify finds whose message it is without reading its body. Of a copy both
+// headers and subject say it: what is settled by the one would be looked for by
+// the other.
 func (h *hand) identify(lane schema.Lane) error {
 	if !h.fresh(lane) {
-		var err error
-		h.own, err = schema.ParseCopy(lane, h.header)
+		own, err := schema.ParseCopy(lane, h.header)
+		if err == nil && own.Line.DueSubject() != h.subject {
+			err = fmt.Errorf("its headers name another subject, %s", own.Line.DueSubject())
+		}
+		if err == nil {
+			h.own = own
+		}
 		return err
 	}
 	h.own = schema.Copy{
@@ -119,6 +127,9 @@ func (h *hand) read(lane schema.Lane) error {
 	}
 	h.envelope = e
 	err = e.CheckRelay() // a worker's one relay has no name
+	if i, single := h.own.Line.Index(); err == nil && single && i >= len(e.Recipients()) {
+		err = fmt.Errorf("it is for recipient %d and has %d", i, len(e.Recipients()))
+	}
 	if err == nil {
 		h.letter, err = compose.Compose(e, h.own.Line.Origin, h.own.Enqueued)
 	}
@@ -162,7 +173,7 @@ func (h *hand) recipients() []schema.Recipient {
 		return nil
 	}
 	all := h.envelope.Recipients()
-	if i, ok := h.own.Line.Index(); ok && i < len(all) {
+	if i, ok := h.own.Line.Index(); ok {
 		return all[i : i+1]
 	}
 	return all

@@ -43,6 +43,42 @@ func TestStatusHeader(t *testing.T) {
 	b.accepted("neighbour", map[string]int{"ann@example.net": 1})
 }
 
+// TestFakeReplies: wherever a producer has its acknowledgements sent, its mail
+// goes out once.
+func TestFakeReplies(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	nc := b.broker.Producer(t)
+	l := schema.Line{Lane: lane, ID: "x", Origin: "1-1", Rcpt: schema.All}
+	replies := []string{
+		"", lane.SendSubject(), "mail.send.nolane", l.DueSubject(), l.RecordSubject(), l.DeadSubject(), "$JS.API.CONSUMER.MSG.NEXT." + lane.SendStream() + ".fresh",
+		"$JS.API.STREAM.PURGE." + lane.SendStream(), "_INBOX_worker.x", "_INBOX.>", "a..b", "*",
+	}
+	want := 0
+	for i, reply := range replies {
+		body := fmt.Appendf(nil, `{"id":"r%d","from":"a@example.com","to":["ann@example.net"],"text":"hi"}`, i)
+		if err := nc.PublishMsg(&nats.Msg{Subject: lane.SendSubject(), Reply: reply, Data: body}); err == nil {
+			want++
+		}
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("all are stored", func() bool { return b.queued() == uint64(want) })
+	b.work(nil)
+	b.settled()
+	b.books.mu.Lock()
+	defer b.books.mu.Unlock()
+	for key, n := range b.books.accepted {
+		if n != 1 {
+			t.Errorf("%s was sent %d times", key, n)
+		}
+	}
+	if n := len(b.books.accepted); n != want || want < len(replies)-3 {
+		t.Errorf("%d mails were sent, want %d of %d", n, want, len(replies))
+	}
+}
+
 // TestTwoMsgIDs: of two spellings of Nats-Msg-Id every reader takes the same, so
 // that a redelivery finds the record of the first.
 func TestTwoMsgIDs(t *testing.T) {

@@ -29,7 +29,7 @@ var (
 // It returns nil where the message is acked.
 func (c *Consumer) settle(work, settling context.Context, lane schema.Lane, h *hand) error {
 	if err := h.identify(lane); err != nil {
-		return c.buryUnread(settling, h, schema.ReasonBadEnvelope, err.Error())
+		return c.buryUnread(settling, lane, h, schema.ReasonBadEnvelope, err.Error())
 	}
 	if h.delivered >= crashLoop {
 		if settled, err := c.settleCrashLoop(settling, lane, h); settled || err != nil {
@@ -93,7 +93,7 @@ func (c *Consumer) decide(work, settling context.Context, h *hand) (*schema.Reco
 	stand := h.standing(now, h.own.Attempts+1, 0)
 	switch {
 	case h.bad != nil:
-		rec.Whole, rec.Reason, rec.Error = schema.StateDead, h.bad.Reason, h.bad.Error()
+		rec.Whole, rec.Reason, rec.Error = schema.StateDead, h.bad.Reason, schema.Sentence(h.bad.Error(), schema.MaxError)
 	case !rec.Has(schema.StateOpen):
 		// Everything was accepted while this copy waited.
 	case h.delivered == 0:
@@ -167,17 +167,19 @@ func (c *Consumer) settleCrashLoop(ctx context.Context, lane schema.Lane, h *han
 	if n < crashLoop {
 		return false, nil
 	}
-	return true, c.buryUnread(ctx, h, schema.ReasonCrashLoop,
+	return true, c.buryUnread(ctx, lane, h, schema.ReasonCrashLoop,
 		fmt.Sprintf("delivered %d times without a record: it may kill workers, so it was not read", n))
 }
 
 // buryUnread buries a message whose body nobody reads.
-func (c *Consumer) buryUnread(ctx context.Context, h *hand, why schema.Reason, sentence string) error {
+func (c *Consumer) buryUnread(ctx context.Context, lane schema.Lane, h *hand, why schema.Reason, sentence string) error {
 	if h.own.Line.Origin == "" {
-		// A copy of ours whose headers cannot be read; its subject names it.
+		// A copy whose headers cannot be believed; its subject names it. What
+		// is on no line of ours gets one of its own.
 		l, err := schema.ParseLine(h.subject)
 		if err != nil {
-			return err
+			own := schema.Origin(h.stored, h.seq)
+			l = schema.Line{Lane: lane, ID: own, Origin: own, Rcpt: schema.All}
 		}
 		h.own = schema.Copy{Line: l, Enqueued: h.stored}
 	}
@@ -199,7 +201,7 @@ func (c *Consumer) buryUnread(ctx context.Context, h *hand, why schema.Reason, s
 			rec.Recipients[i].State, rec.Recipients[i].Reason = schema.StateDead, why
 		}
 	}
-	rec.Whole, rec.Reason, rec.Error, rec.Event = "", why, sentence, schema.EventFailed
+	rec.Whole, rec.Reason, rec.Error, rec.Event = "", why, schema.Sentence(sentence, schema.MaxError), schema.EventFailed
 	if len(rec.Recipients) == 0 {
 		rec.Whole = schema.StateDead
 	}

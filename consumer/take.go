@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/schema"
@@ -164,7 +165,7 @@ func (c *Consumer) handle(ctx, work, settling context.Context, s *source, x take
 	s.busy.Store(meta.NumPending > 0)
 	h := &hand{
 		stream: meta.Stream, subject: x.msg.Subject, seq: meta.Sequence.Stream, stored: meta.Timestamp,
-		header: x.msg.Header, body: x.msg.Data, delivered: int(meta.NumDelivered), msg: x.lease.msg, lease: x.lease,
+		header: headersOf(x.msg), body: x.msg.Data, delivered: int(meta.NumDelivered), msg: x.lease.msg, lease: x.lease,
 	}
 	until := ctx
 	if h.handedBackOften() {
@@ -186,6 +187,15 @@ func (c *Consumer) handle(ctx, work, settling context.Context, s *source, x take
 		c.settleSafely(work, settling, s.lane, h)
 	}
 	return h.freed
+}
+
+// headersOf are a message's. The client passes over those that it cannot read,
+// but counts their size.
+func headersOf(m *nats.Msg) nats.Header {
+	if m.Header == nil && m.Size() > len(m.Subject)+len(m.Reply)+len(m.Data) {
+		return nats.Header{schema.HeaderUnreadable: {nats.ErrBadHeaderMsg.Error()}}
+	}
+	return m.Header
 }
 
 // settleSafely keeps a message that breaks our code from breaking its

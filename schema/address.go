@@ -31,13 +31,13 @@ func ParseAddress(s string) (Address, error) {
 		return Address{Email: s}, nil
 	}
 	if hasControl(s) {
-		return Address{}, fmt.Errorf("address %q holds a control character or a line break", s)
+		return Address{}, fmt.Errorf("address %q holds a control character or a line break", shown(s))
 	}
 	// The last "<" outside quotes begins the address: a name may hold others
 	// only where it is quoted, and a quoted local part may hold one too.
 	open := lastUnquoted(s, '<')
 	if open < 0 {
-		return Address{}, fmt.Errorf("address %q has a \">\" and no \"<\"", s)
+		return Address{}, fmt.Errorf("address %q has a \">\" and no \"<\"", shown(s))
 	}
 	name := strings.TrimSpace(s[:open])
 	if unq, ok := unquote(name); ok {
@@ -68,11 +68,11 @@ func ValidateAddrSpec(s string) error {
 	case !utf8.ValidString(s):
 		return errors.New("the address is not valid UTF-8")
 	case hasControl(s):
-		return fmt.Errorf("address %q holds a control character or a line break", s)
+		return fmt.Errorf("address %q holds a control character or a line break", shown(s))
 	case at < 0:
-		return fmt.Errorf("address %q has no @", s)
+		return fmt.Errorf("address %q has no @", shown(s))
 	case len(s) > maxAddress:
-		return fmt.Errorf("address %q has %d octets, at most %d are allowed", Cut(s, 80)+"…", len(s), maxAddress)
+		return fmt.Errorf("address %q has %d octets, at most %d are allowed", shown(s), len(s), maxAddress)
 	case at > maxLocalPart:
 		return fmt.Errorf("address %q: the part before the @ has %d octets, at most %d are allowed", s, at, maxLocalPart)
 	case !validLocal(s[:at]):
@@ -81,6 +81,14 @@ func ValidateAddrSpec(s string) error {
 		return fmt.Errorf("address %q: the part behind the @ is neither a domain nor an address literal", s)
 	}
 	return checkASCIIForm(s, at)
+}
+
+// shown is what an error quotes of an address.
+func shown(s string) string {
+	if len(s) > maxAddress {
+		return Cut(s, 80) + "…"
+	}
+	return s
 }
 
 // checkASCIIForm: SMTP says a domain beyond ASCII in ASCII, where it is longer.

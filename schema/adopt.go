@@ -63,7 +63,7 @@ func (h *Head) count(name string) (n int) {
 // (RFC 5322 section 3.6.6): of a mail that was resent, they say who and to whom
 // now. None where it was not.
 func (h *Head) resent() *Head {
-	block := new(Head)
+	block, seen := new(Head), make(map[string]bool)
 	for i := range h.Fields {
 		f := &h.Fields[i]
 		if !HasPrefixFold(f.Name, "Resent-") {
@@ -72,9 +72,11 @@ func (h *Head) resent() *Head {
 			}
 			continue
 		}
-		if block.find(f.Name) != nil {
+		low := strings.ToLower(f.Name)
+		if seen[low] {
 			break
 		}
+		seen[low] = true
 		block.Fields = append(block.Fields, *f)
 	}
 	if block.find("Resent-To") == nil && block.find("Resent-Cc") == nil && block.find("Resent-Bcc") == nil {

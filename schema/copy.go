@@ -2,6 +2,7 @@ package schema
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +14,9 @@ import (
 // with the producer's headers and ours it has to stay below the 64 KiB that
 // JetStream allows in all.
 const MaxLog = 44 << 10
+
+// maxCount bounds hops, attempts and replays, so that one more is always one more.
+const maxCount = math.MaxInt32
 
 // Copy is what a message of ours carries in its headers: whose it is and its
 // history. A fresh message has none; its Copy is made by [FirstHop].
@@ -76,7 +80,7 @@ func ProducerHeaders(h map[string][]string) map[string][]string {
 func ParseCopy(lane Lane, h map[string][]string) (Copy, error) {
 	r := headerReader{h: h}
 	c := Copy{
-		Line:     Line{Lane: lane, ID: r.text(HeaderID), Origin: r.text(HeaderOrigin), Rcpt: r.text(HeaderLine)},
+		Line:     r.line(lane),
 		Hop:      r.number(HeaderHop),
 		Attempts: r.number(HeaderAttempts),
 		Enqueued: r.time(HeaderEnqueued),
@@ -85,7 +89,7 @@ func ParseCopy(lane Lane, h map[string][]string) (Copy, error) {
 		r.read(HeaderLog, func(s string) error { return json.Unmarshal([]byte(s), &c.Log) })
 	}
 	if h[HeaderDeadSeq] != nil {
-		c.DeadSeq = uint64(r.number(HeaderDeadSeq))
+		r.read(HeaderDeadSeq, func(s string) (err error) { c.DeadSeq, err = strconv.ParseUint(s, 10, 64); return err })
 	}
 	if h[HeaderReplays] != nil {
 		c.Replays = r.number(HeaderReplays)
@@ -113,6 +117,15 @@ func (r *headerReader) read(name string, parse func(string) error) {
 	}
 }
 
+// line is what the copy is for.
+func (r *headerReader) line(lane Lane) Line {
+	l := Line{Lane: lane, ID: r.text(HeaderID), Origin: r.text(HeaderOrigin), Rcpt: r.text(HeaderLine)}
+	if r.err == nil {
+		r.err = l.validate()
+	}
+	return l
+}
+
 func (r *headerReader) text(name string) (s string) {
 	r.read(name, func(v string) error { s = v; return nil })
 	return s
@@ -121,8 +134,8 @@ func (r *headerReader) text(name string) (s string) {
 func (r *headerReader) number(name string) (n int) {
 	r.read(name, func(v string) (err error) {
 		n, err = strconv.Atoi(v)
-		if err == nil && n < 0 {
-			err = fmt.Errorf("%d is below zero", n)
+		if err == nil && (n < 0 || n > maxCount) {
+			err = fmt.Errorf("%d is not 0 to %d", n, maxCount)
 		}
 		return err
 	})

@@ -26,7 +26,8 @@ func (e *EnvelopeError) Error() string {
 }
 
 func badField(field, format string, args ...any) *EnvelopeError {
-	return &EnvelopeError{Field: field, Problem: fmt.Sprintf(format, args...), Reason: ReasonBadEnvelope}
+	// What it quotes may be as large as the message.
+	return &EnvelopeError{Field: field, Problem: Cut(fmt.Sprintf(format, args...), MaxError), Reason: ReasonBadEnvelope}
 }
 
 // Decode reads and validates what a producer published, in either form: its
@@ -77,6 +78,10 @@ func readProducerHeaders(h map[string][]string) (producerHeaders, error) {
 	var types []string
 	for _, name := range slices.Sorted(maps.Keys(h)) {
 		switch {
+		case name == HeaderUnreadable:
+			return p, badField("headers", "the NATS headers cannot be read")
+		case !writable(name):
+			return p, badHeader(name, "its name holds a space or another character that stands in no header's name")
 		case HasPrefixFold(name, HeaderPrefix):
 			return p, badHeader(name, "headers that begin with %s are the queue's own", HeaderPrefix)
 		case HasPrefixFold(name, MailPrefix):
@@ -96,6 +101,14 @@ func readProducerHeaders(h map[string][]string) (producerHeaders, error) {
 		return p, p.options[0].besideJSON()
 	}
 	return p, nil
+}
+
+// writable reports a header's name that clients write: the broker takes others
+// too, and a copy could not carry them on.
+func writable(name string) bool {
+	return !strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r > '~' || strings.ContainsRune(`"()/,:;<=>?@[\]{}`, r)
+	})
 }
 
 func badHeader(name, format string, args ...any) *EnvelopeError {

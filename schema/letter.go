@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// maxError is what the sentence on a dead letter may take, in bytes.
-const maxError = 1024
+// MaxError is what the sentence on a dead letter and in a record may take, in bytes.
+const MaxError = 1024
 
 // Letter is a dead letter: a message that failed for good, whole, with why and
 // with the log of every attempt.
@@ -27,11 +27,15 @@ type Letter struct {
 	Body     []byte
 }
 
-// Message is the letter as headers and body. Where the producer's headers are
-// too large to stand beside ours they begin the body, and [HeaderBody] says so.
+// Message is the letter as headers and body. Where the producer's headers
+// cannot stand beside ours, for their size or a name, they begin the body, and
+// [HeaderBody] says so.
 func (l *Letter) Message() (header map[string][]string, body []byte) {
 	producer, body := l.Producer, l.Body
 	inBody := headerSize(producer) > MaxProducerHeaders
+	for name := range producer {
+		inBody = inBody || !writable(name)
+	}
 	if inBody {
 		body = append(headerBlock(producer), body...)
 		producer = nil
@@ -41,7 +45,7 @@ func (l *Letter) Message() (header map[string][]string, body []byte) {
 		header[HeaderBody] = []string{BodyWithHeaders}
 	}
 	header[HeaderReason] = []string{string(l.Reason)}
-	if e := Sentence(l.Error, maxError); e != "" {
+	if e := Sentence(l.Error, MaxError); e != "" {
 		header[HeaderError] = []string{e}
 	}
 	if l.Marker != "" {

@@ -42,9 +42,14 @@ const (
 	HeaderError   = "Postrider-Error"
 	HeaderMarker  = "Postrider-Marker"
 	// HeaderBody says, with the value [BodyWithHeaders], that a dead letter's
-	// body begins with the producer's headers because they were too large.
+	// body begins with the producer's headers because they could not stand
+	// beside ours.
 	HeaderBody = "Postrider-Body"
 )
+
+// HeaderUnreadable stands, on no wire, in place of NATS headers that cannot be
+// read. They are not taken for none: they may say not to send.
+const HeaderUnreadable = "Postrider-Unreadable"
 
 // BodyWithHeaders is the value of [HeaderBody].
 const BodyWithHeaders = "headers"
@@ -150,6 +155,20 @@ func (l Line) Index() (int, bool) {
 	return i, err == nil && i >= 0
 }
 
+var originForm = regexp.MustCompile(`^[0-9]{1,20}-[0-9]{1,20}$`)
+
+// validate reports a line that no copy of ours is on: each part of it but the
+// id stands in subjects as it is.
+func (l Line) validate() error {
+	switch i, single := l.Index(); {
+	case !originForm.MatchString(l.Origin):
+		return fmt.Errorf("%q is no origin: <unix ns>-<sequence>", Cut(l.Origin, 64))
+	case l.Rcpt != All && (!single || strconv.Itoa(i) != l.Rcpt):
+		return fmt.Errorf("%q is neither %q nor the index of a recipient", Cut(l.Rcpt, 64), All)
+	}
+	return nil
+}
+
 func (l Line) tail() string {
 	return string(l.Lane) + "." + Token(l.ID) + "." + l.Origin + "." + l.Rcpt
 }
@@ -209,7 +228,11 @@ func ParseLine(subject string) (Line, error) {
 	if len(t) != 6 || t[0] != "mail" {
 		return Line{}, fmt.Errorf("subject %q is not mail.<kind>.<lane>.<id>.<origin>.<recipient>", subject)
 	}
-	return Line{Lane: Lane(t[2]), ID: t[3], Origin: t[4], Rcpt: t[5]}, nil
+	l := Line{Lane: Lane(t[2]), ID: t[3], Origin: t[4], Rcpt: t[5]}
+	if err := l.validate(); err != nil {
+		return Line{}, fmt.Errorf("subject %q: %w", subject, err)
+	}
+	return l, nil
 }
 
 // HasPrefixFold reports whether a header's name begins with prefix, whatever

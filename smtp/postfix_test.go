@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -46,6 +48,58 @@ func TestPostfix(t *testing.T) {
 			t.Errorf("a message came out different: %q", m.Data)
 		}
 	}
+}
+
+// TestPostfixEndOfData sends every string of up to three of what could end a
+// message to a Postfix that takes bare line ends for line ends, as all did
+// before CVE-2023-51764: it passes on one message for each, with the same text.
+func TestPostfixEndOfData(t *testing.T) {
+	if testing.Short() {
+		t.Skip("Postfix takes seconds to start")
+	}
+	const evil = "MAIL FROM:<evil@x.test>\r\nRCPT TO:<evil@x.test>\r\nDATA\r\nSubject: evil\r\n\r\nevil\r\n"
+	sink := smtptest.New(t)
+	r := newTestRelay(t, testConfig("smtp://"+startPostfix(t, sink.Addr())+"?tls=none"), &lines{})
+	want := map[string]string{}
+	for _, end := range ends(3) {
+		id := fmt.Sprintf("<%d@client.test>", len(want))
+		body := end + "one\r\n" + end + evil + end
+		want[id] = canonical([]byte(body))
+		if tx := r.Deliver(t.Context(), mailWith("Subject: x\r\nMessage-ID: "+id+"\r\n\r\n"+body)); classes(tx) != "delivered" {
+			t.Fatalf("%q: %+v", end, tx)
+		}
+	}
+	waitFor(t, "all messages at the end of the way", func() bool { return sink.Accepted() >= len(want) })
+	messageID := regexp.MustCompile(`Message-ID: (<\d+@client\.test>)\r\n`)
+	for _, m := range sink.Messages() {
+		id := messageID.FindStringSubmatch(string(m.Data))
+		_, body, _ := strings.Cut(string(m.Data), "\r\n\r\n")
+		if id == nil || m.From != "sender@x.test" || body != want[id[1]] {
+			t.Errorf("from %s: %q", m.From, m.Data)
+			continue
+		}
+		delete(want, id[1])
+	}
+	if len(want) > 0 || sink.Accepted() != len(sink.Messages()) {
+		t.Errorf("%d messages came out different or not at all", len(want))
+	}
+}
+
+// ends are all strings of up to n of CR, LF, CRLF, dot and x. (A NUL is refused
+// before it comes here.)
+func ends(n int) []string {
+	all, last := []string{""}, []string{""}
+	for range n {
+		var longer []string
+		for _, s := range last {
+			for _, token := range []string{"\r", "\n", "\r\n", ".", "x"} {
+				longer = append(longer, s+token)
+			}
+		}
+		all, last = append(all, longer...), longer
+	}
+	slices.Sort(all)
+	return slices.Compact(all) // CR and LF make a CRLF
 }
 
 // startPostfix runs a private Postfix that relays to next; it returns its address.
@@ -111,6 +165,7 @@ relayhost = NEXT
 smtp_tls_security_level = none
 smtp_dns_support_level = disabled
 smtpd_peername_lookup = no
+smtpd_forbid_bare_newline = no
 smtpd_recipient_restrictions = check_recipient_access inline:{refused.test=REJECT}, permit_mynetworks, reject
 `)), 0o644))
 	must(t, os.WriteFile(filepath.Join(dir, "etc", "master.cf"), []byte(listen+` inet n - n - - smtpd

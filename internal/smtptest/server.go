@@ -187,6 +187,15 @@ func (s *Server) Messages() []Message {
 	return slices.Clone(s.messages)
 }
 
+// Take gives the messages accepted since it was last asked, and forgets them.
+func (s *Server) Take() []Message {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.messages
+	s.messages = nil
+	return all
+}
+
 // Accepted is their number; it counts with [Forget] too.
 func (s *Server) Accepted() int {
 	s.mu.Lock()
