@@ -24,9 +24,9 @@ var rooms = map[string][]string{
 	"journal":                 {"schema"},
 	"deadletter":              {"schema"},
 	"queue":                   {"schema", "journal"},
-	"cmd/worker":              {"schema", "broker", "consumer", "smtp", "journal", "deadletter", "internal/devrelay", "internal/env"},
-	"cmd/publish":             {"schema", "compose", "broker", "internal/env"},
-	"cmd/mailq":               {"schema", "broker", "journal", "deadletter", "queue", "internal/env"},
+	"cmd/worker":              {"schema", "broker", "consumer", "smtp", "journal", "deadletter", "internal/devrelay", "internal/env", "internal/version"},
+	"cmd/publish":             {"schema", "compose", "broker", "internal/env", "internal/version"},
+	"cmd/mailq":               {"schema", "broker", "journal", "deadletter", "queue", "internal/env", "internal/version"},
 	"examples":                {},
 	"internal/env":            {"schema"},
 	"internal/natstest":       {"schema", "broker"},
@@ -34,6 +34,7 @@ var rooms = map[string][]string{
 	"internal/storm":          {"broker", "journal", "deadletter"},
 	"internal/smtptest/relay": {"internal/smtptest"},
 	"internal/devrelay":       {"schema"},
+	"internal/version":        {},
 }
 
 // guests says which packages may import what is not ours, by its prefix.
