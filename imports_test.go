@@ -24,7 +24,7 @@ var rooms = map[string][]string{
 	"journal":                 {"schema"},
 	"deadletter":              {"schema"},
 	"queue":                   {"schema", "journal"},
-	"cmd/worker":              {"schema", "broker", "consumer", "smtp", "journal", "deadletter", "internal/devrelay", "internal/env", "internal/version"},
+	"cmd/worker":              {"schema", "broker", "consumer", "smtp", "journal", "deadletter", "queue", "internal/devrelay", "internal/env", "internal/version"},
 	"cmd/publish":             {"schema", "compose", "broker", "internal/env", "internal/version"},
 	"cmd/mailq":               {"schema", "broker", "journal", "deadletter", "queue", "internal/env", "internal/version"},
 	"examples":                {},

@@ -113,6 +113,7 @@ func (c *Consumer) next(ctx context.Context, s *source, p *puller) (x parcel, pl
 // handle settles one message in a place of its own.
 func (c *Consumer) handle(ctx, work, settling context.Context, s *source, x parcel, placed bool) {
 	defer x.lease.release()
+	c.metrics.taken.WithLabelValues(string(s.lane)).Inc()
 	c.metrics.inHand.Inc()
 	defer c.metrics.inHand.Dec()
 	if placed {
@@ -154,11 +155,13 @@ func (c *Consumer) handle(ctx, work, settling context.Context, s *source, x parc
 func (c *Consumer) settleSafely(work, settling context.Context, lane schema.Lane, h *hand) {
 	defer func() {
 		if p := recover(); p != nil {
+			c.metrics.panics.Inc()
 			c.log.Error("a message broke the worker; it is tried again and in the end buried unread", "lane", lane, "stream_seq", h.seq, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	err := c.settle(work, settling, lane, h)
 	if err != nil && !errors.Is(err, errLeft) {
+		c.metrics.left.Inc()
 		c.log.Warn("message left in its stream; it is delivered again", "id", h.own.Line.ID, "lane", lane, "stream_seq", h.seq, "error", err)
 	}
 }
