@@ -40,6 +40,9 @@ test: ## run all tests
 race: ## run all tests with the race detector
 	go test -race ./...
 
+manifests: ## check the manifests, the NATS accounts, the alarms and the graphs
+	go -C deploy/k8s test ./...
+
 lint: ## run the linters (.golangci.yml says why some are off)
 	go tool -modfile=tools.mod golangci-lint run
 
@@ -59,4 +62,4 @@ soak: ## send mail for half an hour and weigh the processes (SOAK=10m: for that 
 clean: ## remove what was built
 	rm -rf bin
 
-.PHONY: help build context image reproducible test race lint fuzz accept storm soak clean
+.PHONY: help build context image reproducible test race manifests lint fuzz accept storm soak clean

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +22,48 @@ import (
 type cluster struct {
 	servers []*server.Server
 	url     string
+	log     violations
+}
+
+// violations is a log that keeps what was tried without leave: programs that
+// wait for an answer that never comes do not always say so.
+type violations struct {
+	mu  sync.Mutex
+	all []string
+}
+
+// Errorf implements [server.Logger], as do the others.
+func (v *violations) Errorf(format string, args ...any) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if line := fmt.Sprintf(format, args...); strings.Contains(line, "iolation") {
+		v.all = append(v.all, line)
+	}
+}
+
+// Noticef and the others pass over what is no violation.
+func (*violations) Noticef(string, ...any) {}
+
+// Warnf is as Noticef.
+func (*violations) Warnf(string, ...any) {}
+
+// Fatalf is as Noticef.
+func (*violations) Fatalf(string, ...any) {}
+
+// Debugf is as Noticef.
+func (*violations) Debugf(string, ...any) {}
+
+// Tracef is as Noticef.
+func (*violations) Tracef(string, ...any) {}
+
+// none: nothing was tried without leave so far.
+func (v *violations) none(t *testing.T) {
+	t.Helper()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, line := range v.all {
+		t.Error(line)
+	}
 }
 
 // startCluster starts it; edit may change the accounts first. It sets the
@@ -64,6 +107,7 @@ func startCluster(t *testing.T, s *system, edit func(accounts string) string) *c
 		if err != nil {
 			t.Fatal(err)
 		}
+		x.SetLoggerV2(&c.log, false, false, false)
 		x.Start()
 		c.servers = append(c.servers, x)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -48,9 +49,7 @@ func (s *system) environment(t *testing.T, d *apps.Deployment, root string, over
 	env := map[string]string{}
 	for _, from := range c.EnvFrom {
 		data, _ := s.configMap(from.ConfigMapRef.Name)
-		for name, value := range data {
-			env[name] = value
-		}
+		maps.Copy(env, data)
 	}
 	for _, e := range c.Env {
 		env[e.Name] = e.Value
@@ -66,9 +65,7 @@ func (s *system) environment(t *testing.T, d *apps.Deployment, root string, over
 			}
 		}
 	}
-	for name, value := range over {
-		env[name] = value
-	}
+	maps.Copy(env, over)
 	return env
 }
 

@@ -100,7 +100,7 @@ func TestAlerts(t *testing.T) {
 		t.Skip("SKIPPED: the alarms are not tested without promtool (Debian's package prometheus)")
 	}
 	dir := t.TempDir()
-	rules, err := yaml.Marshal(find[*monitoring.PrometheusRule](render(t, "dev" + withAll))[0].Spec)
+	rules, err := yaml.Marshal(find[*monitoring.PrometheusRule](render(t, "dev"+withAll))[0].Spec)
 	if err != nil {
 		t.Fatal(err)
 	}
