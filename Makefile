@@ -31,7 +31,7 @@ reproducible: ## build the static programs twice, in two places without a shared
 	for n in 1 2; do \
 		mkdir -p $$dir/$$n/source$$n && git ls-files -z | tar -c --null -T - | tar -x -C $$dir/$$n/source$$n; \
 		(cd $$dir/$$n/source$$n && GOCACHE=$$dir/$$n/cache $(STATIC) -o $$dir/$$n/ ./cmd/... && \
-			cd .. && sha256sum worker publish mailq >sums); \
+			cd .. && sha256sum worker publish mailq >sums && ./worker version | grep -F ' $(VERSION) '); \
 	done && cat $$dir/1/sums && cmp $$dir/1/sums $$dir/2/sums && echo "the same twice"
 
 test: ## run all tests
