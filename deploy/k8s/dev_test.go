@@ -70,13 +70,32 @@ func (l *live) publish(t *testing.T, id, to string) {
 	}
 }
 
+// publishFirst publishes what a newcomer's first mail is made by.
+func (l *live) publishFirst(t *testing.T) {
+	t.Helper()
+	c := firstMail(t).Spec.Template.Spec.Containers[0]
+	env := map[string]string{}
+	for _, e := range c.Env {
+		env[e.Name] = e.Value
+		if from := e.ValueFrom; from != nil {
+			data, _ := l.s.secret(from.SecretKeyRef.Name)
+			env[e.Name] = string(data[from.SecretKeyRef.Key])
+		}
+	}
+	env["NATS_URL"] = l.url
+	if out, stderr, status := run(t, env, c.Command[0], c.Args...); status != 0 {
+		t.Fatalf("publish: status %d: %s%s", status, out, stderr)
+	}
+}
+
 // send sends a mail for each fate, and waits for it.
 func (l *live) send(t *testing.T) {
 	t.Helper()
+	l.publishFirst(t)
 	l.publish(t, "kept", "ann@example.net")
 	l.publish(t, "later", "451@example.net")
 	l.publish(t, "dead", "550@example.net")
-	for _, line := range []string{`"delivered","id":"kept"`, `"deferred","id":"later"`, `"delivered","id":"later"`, `"failed","id":"dead"`} {
+	for _, line := range []string{`"delivered","id":"[0-9a-f-]{36}"`, `"delivered","id":"kept"`, `"deferred","id":"later"`, `"delivered","id":"later"`, `"failed","id":"dead"`} {
 		awaitLine(t, l.worker.Out, `"msg":`+line)
 	}
 }
@@ -88,7 +107,7 @@ func TestDev(t *testing.T) {
 	l := startDev(t, nil, nil)
 	l.startWorker(t)
 	l.send(t)
-	if mail, err := os.ReadDir(l.sent); err != nil || len(mail) != 2 {
+	if mail, err := os.ReadDir(l.sent); err != nil || len(mail) != 3 {
 		t.Errorf("the relay has %d mails, %v", len(mail), err)
 	}
 
