@@ -24,10 +24,10 @@ var rooms = map[string][]string{
 	"journal":                 {"schema"},
 	"deadletter":              {"schema"},
 	"queue":                   {"schema", "journal"},
-	"cmd/worker":              {"schema", "broker", "consumer", "smtp", "journal", "deadletter", "internal/devrelay", "internal/env"},
-	"cmd/publish":             {"schema", "compose", "broker", "internal/env"},
+	"cmd/worker":              {"schema", "broker", "consumer", "smtp", "journal", "deadletter", "queue", "internal/devrelay", "internal/env", "internal/version"},
+	"cmd/publish":             {"schema", "compose", "broker", "internal/env", "internal/version"},
 	"doctor":                  {"schema", "broker", "consumer", "smtp", "queue"},
-	"cmd/mailq":               {"schema", "broker", "consumer", "smtp", "journal", "deadletter", "queue", "doctor", "internal/env"},
+	"cmd/mailq":               {"schema", "broker", "consumer", "smtp", "journal", "deadletter", "queue", "doctor", "internal/env", "internal/version"},
 	"examples":                {},
 	"internal/env":            {"schema"},
 	"internal/natstest":       {"schema", "broker"},
@@ -35,6 +35,7 @@ var rooms = map[string][]string{
 	"internal/storm":          {"broker", "journal", "deadletter"},
 	"internal/smtptest/relay": {"internal/smtptest"},
 	"internal/devrelay":       {"schema"},
+	"internal/version":        {},
 }
 
 // guests says which packages may import what is not ours, by its prefix.

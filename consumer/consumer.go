@@ -103,7 +103,7 @@ func New(cfg Config, p Parts) *Consumer {
 		policy:  Policy{MaxAttempts: cfg.MaxAttempts, RetryAfter: cfg.RetryAfter, MaxAge: cfg.MaxAge},
 		slots:   newSlots(cfg.Slots, cfg.Lanes),
 		leases:  newLeases(p.NATS, p.Link, cfg.AckWait),
-		metrics: newMetrics(p.Metrics),
+		metrics: newMetrics(p.Metrics, cfg.Lanes.Names()),
 		hurry:   make(chan struct{}),
 	}
 	c.gate = &gate{relay: p.Relay, link: p.Link, room: p.Room}

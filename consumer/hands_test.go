@@ -675,6 +675,30 @@ func TestPanic(t *testing.T) {
 	if n := b.queued(); n != 1 {
 		t.Errorf("%d in the queue, want the poisoned one", n)
 	}
+	if n := counted(t, w.metrics.panics); n != 1 {
+		t.Errorf("%v counted, want 1", n)
+	}
+}
+
+// refusing is a journal whose broker answers, and says no.
+type refusing struct{ Journal }
+
+func (refusing) Set(context.Context, *schema.Record, uint64, bool) (uint64, error) {
+	return 0, errors.New("permissions violation")
+}
+
+// TestLeft: what the broker refuses to settle stays in its stream, and is counted.
+func TestLeft(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.idle()
+	w.Journal = refusing{w.Journal}
+	w.log = newDiscard()
+	b.publish("refused", "ann@example.net")
+	w.settleSafely(t.Context(), t.Context(), lane, b.pullFresh(w))
+	if n, queued := counted(t, w.metrics.left), b.queued(); n != 1 || queued != 1 {
+		t.Errorf("%v counted, %d in the queue, want one and one", n, queued)
+	}
 }
 
 // TestSweep finds a message that has run out of deliveries, and one that was

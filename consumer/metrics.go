@@ -8,7 +8,9 @@ import (
 )
 
 type metrics struct {
+	taken      *prometheus.CounterVec
 	events     *prometheus.CounterVec
+	dead       *prometheus.CounterVec
 	outcomes   *prometheus.CounterVec
 	inQueue    prometheus.Histogram
 	inHand     prometheus.Gauge
@@ -18,14 +20,23 @@ type metrics struct {
 	unrecorded prometheus.Counter
 	deleted    prometheus.Counter
 	stranded   prometheus.Counter
+	left       prometheus.Counter
+	panics     prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+// newMetrics registers what a worker of those lanes counts. What an alarm goes
+// by begins at 0: a counter that appears with its first event hides it from
+// increase().
+func newMetrics(reg prometheus.Registerer, lanes []schema.Lane) *metrics {
 	f := promauto.With(reg)
 	counter := func(name, help string) prometheus.Counter {
 		return f.NewCounter(prometheus.CounterOpts{Namespace: "postrider", Name: name, Help: help})
 	}
-	return &metrics{
+	m := &metrics{
+		taken: f.NewCounterVec(prometheus.CounterOpts{Namespace: "postrider", Name: "taken_total",
+			Help: "Messages that the broker handed to this worker."}, []string{"lane"}),
+		dead: f.NewCounterVec(prometheus.CounterOpts{Namespace: "postrider", Name: "dead_letters_total",
+			Help: "Recipients that went into a dead letter, by reason; a message that could not be read counts as one."}, []string{"lane", "reason"}),
 		events: f.NewCounterVec(prometheus.CounterOpts{Namespace: "postrider", Name: "settled_total",
 			Help: "Hops settled, by lane and by what happened."}, []string{"lane", "event"}),
 		outcomes: f.NewCounterVec(prometheus.CounterOpts{Namespace: "postrider", Name: "recipient_outcomes_total",
@@ -40,7 +51,19 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		unrecorded: counter("unrecorded_total", "Deliveries acknowledged without a record because there was no room."),
 		deleted:    counter("deleted_after_ack_total", "Settled messages deleted because their acknowledgement got no answer."),
 		stranded:   counter("stranded_total", "Messages found that no consumer would have handed out."),
+		left:       counter("left_total", "Messages left to another delivery because the broker did not take what settles them."),
+		panics:     counter("panics_total", "Messages that broke the worker's code; each is tried again, and in the end buried unread."),
 	}
+	for _, lane := range lanes {
+		m.taken.WithLabelValues(string(lane))
+		for _, e := range schema.Events {
+			m.events.WithLabelValues(string(lane), string(e))
+		}
+		for _, r := range schema.Reasons {
+			m.dead.WithLabelValues(string(lane), string(r))
+		}
+	}
+	return m
 }
 
 func (m *metrics) transaction(tx schema.Transaction) {
@@ -53,5 +76,13 @@ func (m *metrics) settled(rec *schema.Record) {
 	m.events.WithLabelValues(string(rec.Lane), string(rec.Event)).Inc()
 	if rec.Event == schema.EventDelivered && !rec.Enqueued.IsZero() {
 		m.inQueue.Observe(rec.At.Sub(rec.Enqueued).Seconds())
+	}
+	if len(rec.Recipients) == 0 && rec.Reason != "" {
+		m.dead.WithLabelValues(string(rec.Lane), string(rec.Reason)).Inc()
+	}
+	for _, x := range rec.Recipients {
+		if x.State == schema.StateDead {
+			m.dead.WithLabelValues(string(rec.Lane), string(x.Reason)).Inc()
+		}
 	}
 }

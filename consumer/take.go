@@ -152,6 +152,7 @@ func (c *Consumer) nextAlone(ctx context.Context, s *source, p *puller) (x taken
 // message is gone and has left room behind.
 func (c *Consumer) handle(ctx, work, settling context.Context, s *source, x taken) (freed bool) {
 	defer x.lease.release()
+	c.metrics.taken.WithLabelValues(string(s.lane)).Inc()
 	c.metrics.inHand.Inc()
 	defer c.metrics.inHand.Dec()
 	if x.placed {
@@ -203,11 +204,13 @@ func headersOf(m *nats.Msg) nats.Header {
 func (c *Consumer) settleSafely(work, settling context.Context, lane schema.Lane, h *hand) {
 	defer func() {
 		if p := recover(); p != nil {
+			c.metrics.panics.Inc()
 			c.log.Error("a message broke the worker; it is tried again and in the end buried unread", "lane", lane, "stream_seq", h.seq, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	err := c.settle(work, settling, lane, h)
 	if err != nil && !errors.Is(err, errLeft) {
+		c.metrics.left.Inc()
 		c.log.Warn("message left in its stream; it is delivered again", "id", h.own.Line.ID, "lane", lane, "stream_seq", h.seq, "error", err)
 	}
 }

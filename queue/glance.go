@@ -109,28 +109,46 @@ func (q *Queue) lanes(ctx context.Context) ([]Lane, error) {
 }
 
 func (q *Queue) count(ctx context.Context, l *Lane, now time.Time) error {
-	fresh, err := q.consumer(ctx, l.Lane.SendStream(), l.Lane.FreshConsumer())
+	due, err := q.ready(ctx, l)
 	if err != nil {
 		return err
 	}
-	due, err := q.consumer(ctx, l.Lane.LaterStream(), l.Lane.DueConsumer())
-	if err != nil {
-		return err
-	}
-	l.Waiting, l.Due = fresh.NumPending, due.NumPending
-	l.InHand = uint64(fresh.NumAckPending + due.NumAckPending)
-	l.Takers = fresh.NumWaiting + due.NumWaiting
 	if l.Scheduled, err = q.scheduled(ctx, l.Lane, due); err != nil {
 		return err
 	}
+	return q.rate(ctx, l, now)
+}
+
+// ready fills in what could be sent now, and since when; due is how many of
+// them are copies, in hand or not. Of fresh mail the oldest is known already.
+func (q *Queue) ready(ctx context.Context, l *Lane) (due uint64, err error) {
+	fresh, err := q.consumer(ctx, l.Lane.SendStream(), l.Lane.FreshConsumer())
+	if err != nil {
+		return 0, err
+	}
+	copies, err := q.consumer(ctx, l.Lane.LaterStream(), l.Lane.DueConsumer())
+	if err != nil {
+		return 0, err
+	}
+	l.Waiting, l.Due = fresh.NumPending, copies.NumPending
+	l.InHand = uint64(fresh.NumAckPending + copies.NumAckPending)
+	l.Takers = fresh.NumWaiting + copies.NumWaiting
 	first, err := q.store.Next(ctx, l.Lane.LaterStream(), l.Lane.DueFilter(), 1, time.Time{})
 	switch {
 	case err == nil && (l.Oldest.IsZero() || first.Time.Before(l.Oldest)):
 		l.Oldest = first.Time
 	case err != nil && !errors.Is(err, schema.ErrNotFound):
-		return err
+		return 0, err
 	}
-	return q.rate(ctx, l, now)
+	return copies.NumPending + uint64(copies.NumAckPending), nil
+}
+
+func (q *Queue) stream(ctx context.Context, name string) (*jetstream.StreamInfo, error) {
+	s, err := q.js.Stream(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("read stream %s: %w", name, err)
+	}
+	return s.CachedInfo(), nil
 }
 
 func (q *Queue) consumer(ctx context.Context, stream, name string) (*jetstream.ConsumerInfo, error) {
@@ -144,14 +162,14 @@ func (q *Queue) consumer(ctx context.Context, stream, name string) (*jetstream.C
 // scheduled counts the copies whose time is still to come. Many of them are
 // taken to be what is neither waiting nor in hand, which is one request and may
 // be out by what moves in that moment.
-func (q *Queue) scheduled(ctx context.Context, lane schema.Lane, due *jetstream.ConsumerInfo) (uint64, error) {
+func (q *Queue) scheduled(ctx context.Context, lane schema.Lane, due uint64) (uint64, error) {
 	s, err := q.js.Stream(ctx, lane.LaterStream())
 	if err != nil {
 		return 0, fmt.Errorf("read stream %s: %w", lane.LaterStream(), err)
 	}
 	state := s.CachedInfo().State
 	if state.NumSubjects > exactUpTo {
-		return state.Msgs - min(state.Msgs, due.NumPending+uint64(due.NumAckPending)), nil
+		return state.Msgs - min(state.Msgs, due), nil
 	}
 	info, err := s.Info(ctx, jetstream.WithSubjectFilter(lane.LaterFilter()))
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/env"
+	"github.com/postrider/postrider/internal/version"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/schema"
@@ -61,6 +62,7 @@ func run(ctx context.Context, args []string, lookup env.Lookup, stdin io.Reader,
 	root.SilenceUsage, root.SilenceErrors = true, true
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(a.show(), a.events(), a.dead(), a.doctor())
+	version.Add(root)
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postrider/postrider/internal/env"
+	"github.com/postrider/postrider/internal/version"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -70,6 +71,7 @@ func run(ctx context.Context, args []string, lookup env.Lookup, stdin io.Reader,
 	a := &app{lookup: lookup, stdin: stdin, stdout: stdout, stderr: stderr, now: time.Now}
 	root := a.mail()
 	root.AddCommand(a.eml(), a.schema())
+	version.Add(root)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(&cobra.Command{Hidden: true})
 	root.SetArgs(args)

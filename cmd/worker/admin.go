@@ -7,12 +7,16 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/postrider/postrider/internal/version"
 )
 
 // admin serves probes and metrics, and nothing that acts.
@@ -32,16 +36,14 @@ func startAdmin(addr string, reg *prometheus.Registry, log *slog.Logger) (*admin
 		return nil, fmt.Errorf("ADMIN_ADDR: %w", err)
 	}
 	a := &admin{addr: l.Addr().String()}
+	a.describe(reg)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	// Only that the process lives: an outage of the broker must not restart
 	// every worker.
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
 	mux.HandleFunc("GET /startupz", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.began.Load()) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		check := a.check.Load()
-		answer(w, check != nil && (*check)())
-	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.isReady()) })
 	a.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		if err := a.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -59,6 +61,28 @@ func (a *admin) ready(check func() bool) {
 	}
 	a.began.Store(true)
 	a.check.Store(&check)
+}
+
+func (a *admin) isReady() bool {
+	check := a.check.Load()
+	return check != nil && (*check)()
+}
+
+// describe registers what is known of the process as a whole.
+func (a *admin) describe(reg prometheus.Registerer) {
+	f := promauto.With(reg)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "postrider_ready", Help: "1 while /readyz says ok: connected to the broker, taking mail, and not told to stop.",
+	}, func() float64 {
+		if a.isReady() {
+			return 1
+		}
+		return 0
+	})
+	f.NewGauge(prometheus.GaugeOpts{
+		Name: "postrider_build_info", Help: "1, with the version of the worker.",
+		ConstLabels: prometheus.Labels{"version": version.String(), "goversion": runtime.Version()},
+	}).Set(1)
 }
 
 func (a *admin) close(ctx context.Context) error { return a.server.Shutdown(ctx) }

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postrider/postrider/internal/env"
+	"github.com/postrider/postrider/internal/version"
 )
 
 // Exit statuses, from sysexits.h.
@@ -85,7 +86,8 @@ the environment alone: worker config lists them.`,
 		},
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(configCommand(lookup, stdout), &cobra.Command{
+	version.Add(root)
+	root.AddCommand(configCommand(lookup, stdout), devrelayCommand(lookup, stdout, stderr), &cobra.Command{
 		Use:   "provision",
 		Short: "Make and upgrade the streams and consumers at NATS_URL, and end",
 		Long: `Make and upgrade the streams and consumers at NATS_URL, and end. What all

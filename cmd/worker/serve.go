@@ -18,6 +18,7 @@ import (
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/devrelay"
 	"github.com/postrider/postrider/journal"
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/schema"
 	"github.com/postrider/postrider/smtp"
 )
@@ -61,6 +62,7 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) (err erro
 	}
 	tell := &teller{w: w, out: stdout, text: text, colour: isTerminal(stdout) && s.colour}
 	c := consumer.New(s.consumer, w.parts(tell))
+	w.watchQueue(ctx)
 	w.admin.ready(w.conn.NC().IsConnected)
 	defer w.onStop(ctx, tell.goodbye, c.Hurry)()
 	tell.hello()
@@ -108,7 +110,7 @@ func (w *worker) startBroker(ctx context.Context) (err error) {
 		return &configError{err}
 	}
 	w.onClose("embedded broker", w.embedded.Shutdown)
-	w.watchStore(ctx)
+	w.watch(ctx, "watch over the store", w.embedded.Watch) // mended where its disk was full
 	if w.conn, err = w.embedded.Connect(ctx); err != nil {
 		return err
 	}
@@ -116,19 +118,27 @@ func (w *worker) startBroker(ctx context.Context) (err error) {
 	return nil
 }
 
-// watchStore has the embedded broker mended until the worker is told to stop.
-func (w *worker) watchStore(ctx context.Context) {
+// watch runs watch until the worker is told to stop, or has ended.
+func (w *worker) watch(ctx context.Context, name string, watch func(context.Context)) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		w.embedded.Watch(ctx)
+		watch(ctx)
 	}()
-	w.onClose("watch over the store", func(context.Context) error {
+	w.onClose(name, func(context.Context) error {
 		cancel()
 		<-done
 		return nil
 	})
+}
+
+// watchQueue shows in /metrics how the queue stands.
+func (w *worker) watchQueue(ctx context.Context) {
+	q := queue.New(w.conn.JS(), w.conn.Store(), w.conn.Now, w.conn.Room)
+	g := q.NewGauges(w.set.consumer.Lanes.Names(), w.log)
+	w.reg.MustRegister(g)
+	w.watch(ctx, "watch over the queue", g.Watch)
 }
 
 func (w *worker) closeConn(context.Context) error {

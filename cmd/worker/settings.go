@@ -31,6 +31,10 @@ type workerConfig struct {
 	LogMail   string `env:"LOG_MAIL" help:"all says what became of each mail; failures leaves out what was delivered or scheduled."`
 }
 
+func defaultWorkerConfig() workerConfig {
+	return workerConfig{AdminAddr: "127.0.0.1:8026", LogFormat: "auto", LogLevel: "info", LogMail: "all"}
+}
+
 // Validate reports everything that is wrong, each error naming its variable.
 func (c workerConfig) Validate() []error {
 	var errs []error
@@ -58,7 +62,7 @@ func (e *configError) Unwrap() error { return e.error }
 func readSettings(ctx context.Context, lookup env.Lookup) (*settings, []error) {
 	s := &settings{
 		broker: broker.DefaultConfig(), smtp: smtp.DefaultConfig(), consumer: consumer.DefaultConfig(),
-		worker: workerConfig{AdminAddr: "127.0.0.1:8026", LogFormat: "auto", LogLevel: "info", LogMail: "all"},
+		worker: defaultWorkerConfig(),
 	}
 	errs := env.Read(ctx, lookup, &s.broker, &s.smtp.Timeouts, &s.smtp, &s.consumer, &s.worker)
 	no, _ := lookup("NO_COLOR")

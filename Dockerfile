@@ -1,0 +1,27 @@
+# The image holds three static programs, the certificates that relays and
+# brokers are checked against, and an empty /data. It has no shell: its programs
+# are run by name, like "docker exec NAME mailq".
+#
+# It is built from the directory that "make context" fills, because nothing in it
+# needs a builder's image.
+FROM scratch
+ARG VERSION=devel
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Postrider" \
+      org.opencontainers.image.description="An outbound mail queue on NATS JetStream" \
+      org.opencontainers.image.source="https://github.com/postrider/postrider" \
+      org.opencontainers.image.documentation="https://github.com/postrider/postrider/blob/main/docs/operations.md" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
+COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY worker publish mailq /usr/bin/
+# Mail and credentials of an embedded broker. A named volume put here takes over
+# the owner.
+COPY --chown=65532:65532 data /data
+# Probes and metrics are asked for from outside the container.
+ENV PATH=/usr/bin DATA_DIR=/data ADMIN_ADDR=:8026
+EXPOSE 8026 4222
+WORKDIR /data
+USER 65532:65532
+ENTRYPOINT ["worker"]
