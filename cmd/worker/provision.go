@@ -18,7 +18,7 @@ func provisionOnce(ctx context.Context, s *settings, stdout, stderr io.Writer) e
 		return brokerError(err)
 	}
 	defer c.Close()
-	warnings, err := broker.Provision(ctx, c, s.consumer.Lanes.Names(), s.broker)
+	warnings, err := broker.ProvisionWhenFormed(ctx, c, s.consumer.Lanes.Names(), s.broker)
 	if err != nil {
 		return brokerError(err)
 	}

@@ -154,7 +154,7 @@ func (w *worker) refuseMailLeft(ctx context.Context) error {
 
 func (w *worker) provision(ctx context.Context) error {
 	lanes := w.set.consumer.Lanes.Names()
-	warnings, err := broker.Provision(ctx, w.conn, lanes, w.set.broker)
+	warnings, err := broker.ProvisionWhenFormed(ctx, w.conn, lanes, w.set.broker)
 	if err != nil {
 		return brokerError(err)
 	}
