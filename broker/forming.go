@@ -7,22 +7,20 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/postrider/postrider/schema"
 )
 
 // formFor is how long a cluster may take to choose a leader and find its
 // servers, once the first of them answers.
 const formFor = time.Minute
 
-// ProvisionWhenFormed is [Provision] at a start: where the cluster has no leader
-// yet, or fewer servers than REPLICAS, it waits a minute for them. It returns
-// the last error.
-func ProvisionWhenFormed(ctx context.Context, c *Conn, lanes []schema.Lane, cfg Config) (warnings []string, err error) {
+// WhenFormed does what a start needs of the broker. Where the cluster has no
+// leader yet for what is asked, or fewer servers than REPLICAS, it waits and does
+// it again, for a minute. It returns the last error.
+func (c *Conn) WhenFormed(ctx context.Context, do func() error) error {
 	for began, reported := time.Now(), false; ; {
-		warnings, err = Provision(ctx, c, lanes, cfg)
+		err := do()
 		if !forming(err) || time.Since(began) > formFor {
-			return warnings, err
+			return err
 		}
 		if !reported {
 			reported = true
@@ -30,7 +28,7 @@ func ProvisionWhenFormed(ctx context.Context, c *Conn, lanes []schema.Lane, cfg 
 		}
 		select {
 		case <-ctx.Done():
-			return nil, err
+			return err
 		case <-time.After(dialPause):
 		}
 	}

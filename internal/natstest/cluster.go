@@ -37,7 +37,10 @@ func StartCluster(t testing.TB, ackWait time.Duration, lanes ...schema.Lane) *Cl
 	conn := c.Connect(t, broker.Worker)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*timeout)
 	defer cancel()
-	if _, err := broker.ProvisionWhenFormed(ctx, conn, lanes, c.Config); err != nil {
+	if err := conn.WhenFormed(ctx, func() error {
+		_, err := broker.Provision(ctx, conn, lanes, c.Config)
+		return err
+	}); err != nil {
 		t.Fatalf("provision the cluster: %v", err)
 	}
 	return c
