@@ -59,7 +59,12 @@ storm: ## kill, starve and cut what can be, in full (about half an hour)
 soak: ## send mail for half an hour and weigh the processes (SOAK=10m: for that long)
 	go test -tags accept -timeout 120m -v -count 1 -run TestSoak ./internal/storm
 
+N ?= 1
+
+containers: ## break a cluster of containers in every way, in full, N times (make containers N=10)
+	POSTRIDER_REQUIRE_CONTAINERS=1 go test -tags accept -timeout 120m -v -count $(N) ./internal/fleet
+
 clean: ## remove what was built
 	rm -rf bin
 
-.PHONY: help build context image reproducible test race manifests lint fuzz accept storm soak clean
+.PHONY: help build context image reproducible test race manifests lint fuzz accept storm soak containers clean

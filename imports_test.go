@@ -33,6 +33,7 @@ var rooms = map[string][]string{
 	"internal/natstest":       {"schema", "broker"},
 	"internal/smtptest":       {"schema"},
 	"internal/storm":          {"broker", "journal", "deadletter"},
+	"internal/fleet":          {},
 	"internal/smtptest/relay": {"internal/smtptest"},
 	"internal/devrelay":       {"schema"},
 	"internal/version":        {},
@@ -47,6 +48,8 @@ var guests = []struct {
 	{"github.com/nats-io/", []string{"broker", "consumer", "journal", "deadletter", "queue", "doctor", "internal/natstest", "internal/storm", "examples"}},
 	{"github.com/emersion/go-smtp", []string{"smtp", "internal/smtptest", "internal/devrelay"}},
 	{"net/smtp", nil},
+	{"github.com/testcontainers/", nil},
+	{"github.com/moby/", nil},
 }
 
 // TestImports holds the arrows between the rooms.

@@ -70,7 +70,8 @@ func (c *Conn) options(ctx context.Context, role Role) []nats.Option {
 		// Credentials may come back: an operator who rotates them should not
 		// have to restart workers.
 		nats.IgnoreAuthErrorAbort(),
-		nats.PingInterval(10 * time.Second),
+		// A broker that is cut off says nothing: it is missed after 15 s.
+		nats.PingInterval(5 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.DrainTimeout(drainTimeout),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {

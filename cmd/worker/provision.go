@@ -18,7 +18,11 @@ func provisionOnce(ctx context.Context, s *settings, stdout, stderr io.Writer) e
 		return brokerError(err)
 	}
 	defer c.Close()
-	warnings, err := broker.Provision(ctx, c, s.consumer.Lanes.Names(), s.broker)
+	var warnings []string
+	err = c.WhenFormed(ctx, func() (err error) {
+		warnings, err = broker.Provision(ctx, c, s.consumer.Lanes.Names(), s.broker)
+		return err
+	})
 	if err != nil {
 		return brokerError(err)
 	}

@@ -163,17 +163,27 @@ func (w *worker) refuseMailLeft(ctx context.Context) error {
 }
 
 func (w *worker) provision(ctx context.Context) error {
-	lanes := w.set.consumer.Lanes.Names()
-	warnings, err := broker.Provision(ctx, w.conn, lanes, w.set.broker)
+	var warnings []string
+	err := w.conn.WhenFormed(ctx, func() (err error) {
+		if warnings, err = broker.Provision(ctx, w.conn, w.set.consumer.Lanes.Names(), w.set.broker); err != nil {
+			return err
+		}
+		return w.readAckWait(ctx)
+	})
 	if err != nil {
 		return brokerError(err)
 	}
 	for _, sentence := range warnings {
 		w.log.Warn(sentence)
 	}
-	// What stands at the broker counts: all workers share the consumers.
+	return nil
+}
+
+// readAckWait goes by what stands at the broker: all workers share the
+// consumers.
+func (w *worker) readAckWait(ctx context.Context) error {
 	w.set.consumer.AckWait = w.set.broker.AckWait
-	for _, l := range lanes {
+	for _, l := range w.set.consumer.Lanes.Names() {
 		for stream, name := range map[string]string{l.SendStream(): l.FreshConsumer(), l.LaterStream(): l.DueConsumer()} {
 			d, err := w.conn.AckWait(ctx, stream, name)
 			if err != nil {

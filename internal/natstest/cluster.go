@@ -30,6 +30,25 @@ type Cluster struct {
 // the test.
 func StartCluster(t testing.TB, ackWait time.Duration, lanes ...schema.Lane) *Cluster {
 	t.Helper()
+	c := NewCluster(t, ackWait)
+	for i := range c.servers {
+		c.Start(t, i)
+	}
+	conn := c.Connect(t, broker.Worker)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*timeout)
+	defer cancel()
+	if err := conn.WhenFormed(ctx, func() error {
+		_, err := broker.Provision(ctx, conn, lanes, c.Config)
+		return err
+	}); err != nil {
+		t.Fatalf("provision the cluster: %v", err)
+	}
+	return c
+}
+
+// NewCluster is three servers that are still to be started.
+func NewCluster(t testing.TB, ackWait time.Duration) *Cluster {
+	t.Helper()
 	c := &Cluster{Config: broker.DefaultConfig(), opts: clusterOptions(t, 3)}
 	c.Config.DataDir = t.TempDir() // holds nothing of the cluster's
 	c.Config.AckWait = ackWait
@@ -37,7 +56,6 @@ func StartCluster(t testing.TB, ackWait time.Duration, lanes ...schema.Lane) *Cl
 	c.servers = make([]*server.Server, len(c.opts))
 	for i, o := range c.opts {
 		urls[i] = "nats://" + net.JoinHostPort(o.Host, strconv.Itoa(o.Port))
-		c.Start(t, i)
 	}
 	c.Config.URL = strings.Join(urls, ",")
 	t.Cleanup(func() {
@@ -45,7 +63,6 @@ func StartCluster(t testing.TB, ackWait time.Duration, lanes ...schema.Lane) *Cl
 			c.Stop(i)
 		}
 	})
-	c.provision(t, lanes)
 	return c
 }
 
@@ -96,6 +113,9 @@ func (c *Cluster) Start(t testing.TB, i int) {
 
 // Stop stops server i.
 func (c *Cluster) Stop(i int) {
+	if c.servers[i] == nil {
+		return
+	}
 	c.servers[i].Shutdown()
 	c.servers[i].WaitForShutdown()
 }
@@ -103,30 +123,11 @@ func (c *Cluster) Stop(i int) {
 // Leader is the server that leads that stream; -1 while none does.
 func (c *Cluster) Leader(stream string) int {
 	for i, s := range c.servers {
-		if s.Running() && s.JetStreamIsStreamLeader("$G", stream) {
+		if s != nil && s.Running() && s.JetStreamIsStreamLeader("$G", stream) {
 			return i
 		}
 	}
 	return -1
-}
-
-// provision waits for the cluster's own leader and makes the streams.
-func (c *Cluster) provision(t testing.TB, lanes []schema.Lane) {
-	t.Helper()
-	conn := c.Connect(t, broker.Worker)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*timeout)
-	defer cancel()
-	for {
-		_, err := broker.Provision(ctx, conn, lanes, c.Config)
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("provision the cluster: %v", err)
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
 }
 
 // Connect opens a connection, closed at the end of the test.

@@ -25,7 +25,7 @@ func TestBrokerAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.kills++
-	pause(t.Context(), awayFor) // the broker is away
+	Pause(t.Context(), awayFor) // the broker is away
 	for _, w := range s.workers {
 		if w.ended() {
 			t.Fatal("a worker ended because its broker was away")
@@ -41,7 +41,7 @@ func TestBrokerAway(t *testing.T) {
 	}
 	f.To = time.Now().Add(settle)
 	s.faults = append(s.faults, f)
-	pause(t.Context(), 2*time.Second)
+	Pause(t.Context(), 2*time.Second)
 	enough()
 	<-published
 	r := s.settled(t, p)
@@ -62,7 +62,7 @@ func TestRelayGone(t *testing.T) {
 	if err := p.Publish(t.Context(), goneMails, OneMail); err != nil {
 		t.Fatal(err)
 	}
-	pause(t.Context(), relayGoneFor) // the relay is away
+	Pause(t.Context(), relayGoneFor) // the relay is away
 	weight := most([]burden{weigh(t, s.broker), weigh(t, s.workers[0])})
 	if s.broker.ended() || s.workers[0].ended() || weight.mib > 200 {
 		t.Errorf("a worker ended or grew because its relay was away: %v", weight)

@@ -232,11 +232,11 @@ func TestDiskFull(t *testing.T) {
 	defer enough()
 	published := make(chan error, 1)
 	go func() { published <- p.Publish(publishing, 1<<30, MixedMail) }()
-	pause(t.Context(), 2*time.Second)
+	Pause(t.Context(), 2*time.Second)
 	ballast := filepath.Join(room, "ballast")
 	full := Fault{From: time.Now()}
 	fill(t, ballast)
-	pause(t.Context(), diskFullFor) // the disk is full
+	Pause(t.Context(), diskFullFor) // the disk is full
 	atFull := len(p.Acknowledged())
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)

@@ -36,7 +36,7 @@ func TestNightOff(t *testing.T) {
 	logged := func() bool { return messages(t, c, schema.StreamEvent) >= held }
 	eventually(t, "all are recorded, and the log has it", time.Minute, logged)
 	// The broker writes down what it has handed out a moment after it did so.
-	pause(t.Context(), 2*time.Second)
+	Pause(t.Context(), 2*time.Second)
 	for _, w := range append(s.workers, s.broker) {
 		if err := w.End(syscall.SIGKILL); err != nil {
 			t.Fatal(err)

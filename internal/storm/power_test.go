@@ -42,7 +42,7 @@ func cutPower(t *testing.T, bin string, cuts int) *Report {
 	published := make(chan error, 1)
 	go func() { published <- p.Publish(publishing, 1<<30, MixedMail) }()
 	for range cuts {
-		pause(t.Context(), 4*time.Second) // mail of every kind is under way
+		Pause(t.Context(), 4*time.Second) // mail of every kind is under way
 		if err := s.broker.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
@@ -62,7 +62,7 @@ func cutPower(t *testing.T, bin string, cuts int) *Report {
 		f.To = time.Now().Add(settle)
 		s.faults = append(s.faults, f)
 	}
-	pause(t.Context(), 2*time.Second)
+	Pause(t.Context(), 2*time.Second)
 	enough()
 	<-published
 	return s.settled(t, p)

@@ -11,10 +11,11 @@ import (
 	"time"
 )
 
-// Build builds programs of the module, named from its root, into dir.
+// Build builds programs of the module, named from its root, into dir, static as
+// they are shipped.
 func Build(root, dir, tags string, programs ...string) error {
 	build := exec.Command("go", append([]string{"build", "-tags", tags, "-o", dir}, programs...)...)
-	build.Dir = root
+	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %v: %w\n%s", programs, err, out)
 	}

@@ -2,6 +2,7 @@ package storm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -49,8 +50,9 @@ func Dies(address string) bool { return strings.HasPrefix(address, "550@") }
 // Producer publishes as applications do: plain NATS clients without
 // credentials, each publish tried again under its id until it is acknowledged.
 type Producer struct {
+	// URL is the broker's, or several of a cluster's, separated by commas.
 	URL string
-	// Clients publish at once.
+	// Clients publish at once, each over a connection of its own.
 	Clients int
 	// Every is the pause of one client between two mails.
 	Every time.Duration
@@ -69,7 +71,18 @@ func (p *Producer) Acknowledged() []Mail {
 // Publish publishes mails 0 to n-1 and returns once all are acknowledged or ctx
 // ends.
 func (p *Producer) Publish(ctx context.Context, n int, mail func(int) Mail) error {
-	nc, err := nats.Connect(p.URL, nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond))
+	errs := make([]error, p.Clients)
+	var clients sync.WaitGroup
+	for i := range p.Clients {
+		clients.Go(func() { errs[i] = p.client(ctx, n, mail) })
+	}
+	clients.Wait()
+	return errors.Join(errors.Join(errs...), ctx.Err())
+}
+
+func (p *Producer) client(ctx context.Context, n int, mail func(int) Mail) error {
+	// A cluster tells of addresses that need not be reachable from here.
+	nc, err := nats.Connect(p.URL, nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond), nats.IgnoreDiscoveredServers())
 	if err != nil {
 		return err
 	}
@@ -78,16 +91,10 @@ func (p *Producer) Publish(ctx context.Context, n int, mail func(int) Mail) erro
 	if err != nil {
 		return err
 	}
-	var clients sync.WaitGroup
-	for range p.Clients {
-		clients.Go(func() {
-			for i := int(p.next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(p.next.Add(1)) - 1 {
-				p.one(ctx, js, mail(i))
-			}
-		})
+	for i := int(p.next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(p.next.Add(1)) - 1 {
+		p.one(ctx, js, mail(i))
 	}
-	clients.Wait()
-	return ctx.Err()
+	return nil
 }
 
 func (p *Producer) one(ctx context.Context, js jetstream.JetStream, m Mail) {
@@ -102,12 +109,13 @@ func (p *Producer) one(ctx context.Context, js jetstream.JetStream, m Mail) {
 			p.mu.Unlock()
 			break
 		}
-		pause(ctx, 50*time.Millisecond)
+		Pause(ctx, 50*time.Millisecond)
 	}
-	pause(ctx, p.Every)
+	Pause(ctx, p.Every)
 }
 
-func pause(ctx context.Context, d time.Duration) {
+// Pause waits for d or until ctx ends.
+func Pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -1,6 +1,9 @@
 package storm
 
-import "fmt"
+import (
+	"fmt"
+	"path/filepath"
+)
 
 // Report is what the three books say together, counted in recipients of
 // acknowledged mail.
@@ -20,6 +23,20 @@ type Report struct {
 func (r *Report) String() string {
 	return fmt.Sprintf("acknowledged=%d delivered=%d dead=%d lost=%d twice=%d kills=%d unexplained=%d both=%d",
 		r.Acknowledged, r.Delivered, r.Dead, len(r.Lost), len(r.Twice), r.Kills, len(r.Unexplained), len(r.Both))
+}
+
+// Verdict reads the relay's files book and open in dir and holds the three
+// books against each other.
+func Verdict(acknowledged []Mail, dir string, dead map[Key]bool, faults []Fault) (*Report, error) {
+	accepted, err := Accepted(filepath.Join(dir, "book"))
+	if err != nil {
+		return nil, err
+	}
+	open, err := Open(filepath.Join(dir, "open"), faults)
+	if err != nil {
+		return nil, err
+	}
+	return Check(acknowledged, accepted, dead, open), nil
 }
 
 // Check holds the three books against each other.

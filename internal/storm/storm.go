@@ -2,7 +2,6 @@ package storm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -13,8 +12,6 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/broker"
-	"github.com/postrider/postrider/deadletter"
-	"github.com/postrider/postrider/journal"
 )
 
 // Config is the size of a storm.
@@ -87,17 +84,11 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 }
 
 func (s *storm) report(acknowledged []Mail, dead map[Key]bool) (*Report, error) {
-	accepted, err := Accepted(filepath.Join(s.Dir, "book"))
-	if err != nil {
-		return nil, err
+	r, err := Verdict(acknowledged, s.Dir, dead, s.faults)
+	if err == nil {
+		r.Kills = s.kills
 	}
-	open, err := Open(filepath.Join(s.Dir, "open"), s.faults)
-	if err != nil {
-		return nil, err
-	}
-	r := Check(acknowledged, accepted, dead, open)
-	r.Kills = s.kills
-	return r, nil
+	return r, err
 }
 
 func (s *storm) get(name string) string {
@@ -182,7 +173,7 @@ func (s *storm) rage(ctx context.Context) error {
 	nextRelay = nextRelay.Add(-relayEvery / 2)
 	brokerKills, relayKills := 0, 0
 	for ctx.Err() == nil && time.Now().Before(end) {
-		pause(ctx, s.KillEvery)
+		Pause(ctx, s.KillEvery)
 		if err := s.killWorker(); err != nil {
 			return err
 		}
@@ -241,16 +232,7 @@ func (s *storm) drain(ctx context.Context) (map[Key]bool, error) {
 		return nil, err
 	}
 	defer c.Close()
-	for deadline := time.Now().Add(s.Drained); ; pause(ctx, 200*time.Millisecond) {
-		left, err := queued(ctx, c)
-		if err == nil && left == 0 {
-			break
-		}
-		if time.Now().After(deadline) || ctx.Err() != nil {
-			return nil, errors.Join(fmt.Errorf("%d messages are left in the queue after %s", left, s.Drained), err, ctx.Err())
-		}
-	}
-	return deadKeys(ctx, c)
+	return Drain(ctx, c, s.Drained)
 }
 
 // dial connects as an operator's `mailq` does.
@@ -258,31 +240,6 @@ func (s *storm) dial(ctx context.Context) (*broker.Conn, error) {
 	cfg := broker.DefaultConfig()
 	cfg.Listen, cfg.DataDir, cfg.Role = s.get("NATS_LISTEN"), s.get("DATA_DIR"), broker.Operator
 	return broker.Dial(ctx, cfg, slog.New(slog.DiscardHandler))
-}
-
-func queued(ctx context.Context, c *broker.Conn) (uint64, error) {
-	var n uint64
-	all := c.JS().ListStreams(ctx)
-	for i := range all.Info() {
-		if strings.HasPrefix(i.Config.Name, "MAIL_SEND_") || strings.HasPrefix(i.Config.Name, "MAIL_LATER_") {
-			n += i.State.Msgs
-		}
-	}
-	return n, all.Err()
-}
-
-func deadKeys(ctx context.Context, c *broker.Conn) (map[Key]bool, error) {
-	store := c.Store()
-	dead := make(map[Key]bool)
-	for l, err := range deadletter.New(store, journal.New(store), c.Now).All(ctx, deadletter.Filter{}) {
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range l.Recipients {
-			dead[Key{l.Line.ID, r.Address}] = true
-		}
-	}
-	return dead, nil
 }
 
 // end stops what still runs.

@@ -1,0 +1,45 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// formFor is how long a cluster may take to choose a leader and find its
+// servers, once the first of them answers.
+const formFor = time.Minute
+
+// WhenFormed does what a start needs of the broker. Where the cluster has no
+// leader yet for what is asked, or fewer servers than REPLICAS, it waits and does
+// it again, for a minute. It returns the last error.
+func (c *Conn) WhenFormed(ctx context.Context, do func() error) error {
+	for began, reported := time.Now(), false; ; {
+		err := do()
+		if !forming(err) || time.Since(began) > formFor {
+			return err
+		}
+		if !reported {
+			reported = true
+			c.log.Warn("waiting for the cluster", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(dialPause):
+		}
+	}
+}
+
+// forming reports what a cluster says that is not complete. One that never will
+// be says the same.
+func forming(err error) bool {
+	if errors.Is(err, ErrAway) || errors.Is(err, nats.ErrNoResponders) {
+		return true
+	}
+	refusal, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && int(refusal.ErrorCode) == codeNoPeers
+}

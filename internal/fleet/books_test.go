@@ -1,0 +1,117 @@
+package fleet
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/postrider/postrider/internal/storm"
+)
+
+// load is mail that is published until it is enough.
+type load struct {
+	producer *storm.Producer
+	enough   context.CancelFunc
+	done     chan struct{}
+}
+
+// publish begins to publish, some hundred recipients a second where nothing is
+// broken.
+func (f *fleet) publish() {
+	f.t.Helper()
+	f.publishUpTo(1 << 30)
+	f.load.more(f, 50)
+}
+
+// publishUpTo begins to publish that many mails.
+func (f *fleet) publishUpTo(n int) {
+	f.t.Helper()
+	ctx, cancel := context.WithCancel(f.t.Context())
+	l := &load{&storm.Producer{URL: f.url(), Clients: 4, Every: 40 * time.Millisecond}, cancel, make(chan struct{})}
+	go func() {
+		defer close(l.done)
+		_ = l.producer.Publish(ctx, n, storm.MixedMail)
+	}()
+	f.t.Cleanup(l.stop)
+	f.load = l
+}
+
+// more waits until that many more are acknowledged.
+func (l *load) more(f *fleet, n int) {
+	f.t.Helper()
+	before := len(l.producer.Acknowledged())
+	eventually(f.t, "producers are served", func() bool { return len(l.producer.Acknowledged()) >= before+n })
+}
+
+func (l *load) stop() {
+	l.enough()
+	<-l.done
+}
+
+// settle is how long after a return the doubles of an outage may still come.
+const settle = 2 * time.Second
+
+// broke says that something was broken in that time: what was open at the relay
+// meanwhile may have gone out twice.
+func (f *fleet) broke(from, to time.Time) {
+	f.faults = append(f.faults, storm.Fault{From: from, To: to})
+}
+
+// drained bounds the wait for the queue to be empty: what is left then is
+// stranded.
+const drained = 2 * time.Minute
+
+// verdict ends the load, waits until the queue is empty, and holds the promise.
+func (f *fleet) verdict(fault string) *storm.Report {
+	t := f.t
+	t.Helper()
+	f.load.stop()
+	c, err := f.dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	dead, err := storm.Drain(t.Context(), c, drained)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, book := range []string{"book", "open"} {
+		f.copyBook(book, filepath.Join(dir, book))
+	}
+	r, err := storm.Verdict(f.load.producer.Acknowledged(), dir, dead, f.faults)
+	if err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(f.began).Round(100 * time.Millisecond)
+	t.Logf("fault=%s %s took=%s", fault, r, took)
+	results.add(fault, r, took)
+	for what, keys := range map[string][]storm.Key{
+		"lost": r.Lost, "dead though delivered": r.Both, "sent twice and not open at a fault": r.Unexplained,
+	} {
+		if len(keys) > 0 {
+			t.Errorf("%d %s: %v", len(keys), what, keys[:min(len(keys), 20)])
+		}
+	}
+	return r
+}
+
+// copyBook takes one of the relay's files out of its container, also where that
+// is cut off.
+func (f *fleet) copyBook(name, to string) {
+	f.t.Helper()
+	r, err := f.relay.CopyFileFromContainer(f.t.Context(), "/"+name)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := os.WriteFile(to, b, 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+}

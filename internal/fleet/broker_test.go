@@ -1,0 +1,57 @@
+package fleet
+
+import (
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/internal/storm"
+)
+
+// TestLeaderKilled kills the broker that leads the lane (-9), again and again,
+// and starts it again.
+func TestLeaderKilled(t *testing.T) {
+	f := begin(t, 2)
+	f.publish()
+	for range leaderKills {
+		n, killed := f.leader(), time.Now()
+		f.kill(n)
+		storm.Pause(t.Context(), downFor)
+		f.start(n)
+		f.load.more(f, 50)
+		f.broke(killed, time.Now().Add(settle))
+		storm.Pause(t.Context(), time.Until(killed.Add(killEvery)))
+		f.whole()
+	}
+	f.verdict("leader-killed")
+}
+
+// TestLeaderCutOff cuts the broker that leads the lane off from its peers, and
+// leaves it its clients: those it has can do nothing, the others go on with the
+// leader that the peers choose.
+func TestLeaderCutOff(t *testing.T) {
+	f := begin(t, 2)
+	f.publish()
+	n, cut := f.leader(), time.Now()
+	f.cut(n.container, f.routes)
+	storm.Pause(t.Context(), leaderCut)
+	f.mend(n.container, f.routes, n.route())
+	f.load.more(f, 50)
+	f.broke(cut, cut.Add(ackWait))
+	f.whole()
+	f.verdict("leader-cut-off")
+}
+
+// TestNodeWiped takes a broker's store away, again and again another's: what is
+// acknowledged has to come back from its peers before the next one goes.
+func TestNodeWiped(t *testing.T) {
+	f := begin(t, 2)
+	f.publish()
+	for i := range wipes {
+		wiped := time.Now()
+		f.wipe(f.nodes[i])
+		f.load.more(f, 50)
+		f.whole()
+		f.broke(wiped, time.Now().Add(settle))
+	}
+	f.verdict("node-wiped")
+}

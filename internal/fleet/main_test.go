@@ -1,0 +1,63 @@
+package fleet
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"testing"
+
+	"github.com/testcontainers/testcontainers-go/log"
+)
+
+// docker is nil where there is none, for the reason in errNoEngine.
+var (
+	docker      *engine
+	errNoEngine error
+)
+
+func TestMain(m *testing.M) {
+	// They wait more than they work, and each needs four of the engine's thirty
+	// networks.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
+	flag.Parse()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	log.SetDefault(log.NewNoopLogger())
+	docker, errNoEngine = startEngine(ctx)
+	if errNoEngine != nil {
+		if os.Getenv("POSTRIDER_REQUIRE_CONTAINERS") != "" {
+			fmt.Fprintln(os.Stderr, "POSTRIDER_REQUIRE_CONTAINERS is set:", errNoEngine)
+			return 1
+		}
+		return m.Run()
+	}
+	// Also after a signal, which Go's tests do not outlive by themselves.
+	interrupted := context.AfterFunc(ctx, func() {
+		docker.remove()
+		os.Exit(130)
+	})
+	if err := docker.buildImages(ctx); err != nil {
+		docker.remove()
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	status := m.Run()
+	interrupted()
+	if err := docker.remove(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		status = max(status, 1)
+	}
+	if testing.Verbose() {
+		fmt.Fprint(os.Stdout, &results)
+	}
+	return status
+}

@@ -1,0 +1,104 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/testcontainers/testcontainers-go"
+	"github.com/testcontainers/testcontainers-go/network"
+)
+
+// worker is one of those that deliver.
+type worker struct {
+	container *testcontainers.DockerContainer
+	probes    string
+}
+
+// workerEnv is a production worker's, with minutes shortened to seconds.
+var workerEnv = map[string]string{
+	"NATS_URL": "nats://n1:4222,nats://n2:4222,nats://n3:4222", "REPLICAS": "3",
+	"SMTP_URL": "smtp://relay:25?tls=none", "LOG_LEVEL": "warn",
+	"ACK_WAIT": ackWait.String(), "RETRY_AFTER": "1s,2s", "RELAY_PAUSE_MIN": "100ms", "RELAY_PAUSE_MAX": "1s", "SWEEP_INTERVAL": "5s",
+	// A relay that is cut off does not answer; its replies take milliseconds.
+	"SMTP_TIMEOUT_CONNECT": "2s", "SMTP_TIMEOUT_GREETING": smtpTimeout.String(), "SMTP_TIMEOUT_EHLO": smtpTimeout.String(),
+	"SMTP_TIMEOUT_MAIL": smtpTimeout.String(), "SMTP_TIMEOUT_RCPT": smtpTimeout.String(), "SMTP_TIMEOUT_DATA": smtpTimeout.String(),
+	"SMTP_TIMEOUT_DOT": smtpTimeout.String(),
+}
+
+const smtpTimeout = 5 * time.Second
+
+func (f *fleet) startWorker(i image) *worker {
+	f.t.Helper()
+	port := freePort(f.t)
+	w := &worker{probes: "http://" + net.JoinHostPort(f.host, strconv.Itoa(port))}
+	var err error
+	w.container, err = f.run(fmt.Sprintf("worker %d, %s", len(f.workers)+1, i), i,
+		testcontainers.WithEnv(workerEnv),
+		publish("8026/tcp", port),
+		network.WithNetwork(nil, f.admin),
+		network.WithNetwork(nil, f.front),
+		network.WithNetwork(nil, f.out))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.workers = append(f.workers, w)
+	return w
+}
+
+// stop tells a worker to stop, waits until it has, and holds that it ended well.
+func (f *fleet) stop(w *worker) {
+	f.t.Helper()
+	patience := ready
+	if err := w.container.Stop(f.t.Context(), &patience); err != nil {
+		f.t.Fatal(err)
+	}
+	s, err := w.container.State(f.t.Context())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if s.ExitCode != 0 {
+		f.t.Errorf("a worker that was told to stop ended with %d", s.ExitCode)
+	}
+}
+
+// probeFor is what a probe may take. Kubernetes allows a second; this machine
+// has other work.
+const probeFor = 5 * time.Second
+
+// probe reports what a probe answers.
+func (w *worker) probe(ctx context.Context, path string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeFor)
+	defer cancel()
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, w.probes+path, http.NoBody)
+	if err != nil {
+		return false, err
+	}
+	r, err := http.DefaultClient.Do(q)
+	if err != nil {
+		return false, err
+	}
+	defer r.Body.Close()
+	return r.StatusCode == http.StatusOK, nil
+}
+
+// await waits for an answer.
+func (w *worker) await(t *testing.T, path string, want bool) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%s answers %t", path, want), func() bool {
+		got, err := w.probe(t.Context(), path)
+		return err == nil && got == want
+	})
+}
+
+// hold checks that a probe answers so now.
+func (w *worker) hold(t *testing.T, path string, want bool) {
+	t.Helper()
+	if got, err := w.probe(t.Context(), path); err != nil || got != want {
+		t.Errorf("%s answers %t, want %t: %v", path, got, want, err)
+	}
+}

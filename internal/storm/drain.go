@@ -1,0 +1,55 @@
+package storm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/journal"
+)
+
+// Drain waits until the queue at c is empty and gives the third book: who lies
+// dead. What is still queued after that time is an error: it is stranded.
+func Drain(ctx context.Context, c *broker.Conn, within time.Duration) (map[Key]bool, error) {
+	for deadline := time.Now().Add(within); ; Pause(ctx, 200*time.Millisecond) {
+		left, err := queued(ctx, c)
+		if err == nil && left == 0 {
+			break
+		}
+		if time.Now().After(deadline) || ctx.Err() != nil {
+			return nil, errors.Join(fmt.Errorf("%d messages are left in the queue after %s", left, within), err, ctx.Err())
+		}
+	}
+	return deadKeys(ctx, c)
+}
+
+// queued counts the lane that a [Producer] publishes to, each stream by its name:
+// a list of a cluster's streams leaves out those that have no leader just then.
+func queued(ctx context.Context, c *broker.Conn) (uint64, error) {
+	var n uint64
+	for _, name := range []string{"MAIL_SEND_NORMAL", "MAIL_LATER_NORMAL"} {
+		s, err := c.JS().Stream(ctx, name)
+		if err != nil {
+			return 0, fmt.Errorf("read stream %s: %w", name, err)
+		}
+		n += s.CachedInfo().State.Msgs
+	}
+	return n, nil
+}
+
+func deadKeys(ctx context.Context, c *broker.Conn) (map[Key]bool, error) {
+	store := c.Store()
+	dead := make(map[Key]bool)
+	for l, err := range deadletter.New(store, journal.New(store), c.Now).All(ctx, deadletter.Filter{}) {
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range l.Recipients {
+			dead[Key{l.Line.ID, r.Address}] = true
+		}
+	}
+	return dead, nil
+}
