@@ -17,8 +17,7 @@ type load struct {
 	done     chan struct{}
 }
 
-// publish begins to publish, some hundred recipients a second where nothing is
-// broken.
+// publish begins to publish, rate mails a second where nothing is broken.
 func (f *fleet) publish() {
 	f.t.Helper()
 	f.publishUpTo(1 << 30)
@@ -29,7 +28,8 @@ func (f *fleet) publish() {
 func (f *fleet) publishUpTo(n int) {
 	f.t.Helper()
 	ctx, cancel := context.WithCancel(f.t.Context())
-	l := &load{&storm.Producer{URL: f.url(), Clients: 4, Every: 40 * time.Millisecond}, cancel, make(chan struct{})}
+	// Enough clients for some to be connected to each broker.
+	l := &load{&storm.Producer{URL: f.url(), Clients: 8, Every: 8 * time.Second / rate}, cancel, make(chan struct{})}
 	go func() {
 		defer close(l.done)
 		_ = l.producer.Publish(ctx, n, storm.MixedMail)

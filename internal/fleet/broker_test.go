@@ -33,9 +33,11 @@ func TestLeaderCutOff(t *testing.T) {
 	f.publish()
 	n, cut := f.leader(), time.Now()
 	f.cut(n.container, f.routes)
-	storm.Pause(t.Context(), leaderCut)
+	f.load.more(f, 50)
+	storm.Pause(t.Context(), time.Until(cut.Add(leaderCut)))
 	f.mend(n.container, f.routes, n.route())
 	f.load.more(f, 50)
+	// After AckWait the others have what the workers it serves had in hand.
 	f.broke(cut, cut.Add(ackWait))
 	f.whole()
 	f.verdict("leader-cut-off")

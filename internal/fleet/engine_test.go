@@ -64,7 +64,7 @@ func (e *engine) findPorts(ctx context.Context) error {
 // image is one of those that are built for a run.
 type image string
 
-// The images. Those of the programs differ in the worker's build tags.
+// The images. The newer one has a worker of other build tags, alone.
 const (
 	brokerImage image = "broker"
 	relayImage  image = "relay"
@@ -72,11 +72,10 @@ const (
 	newerImage  image = "newer"
 )
 
-// programs is how the programs are put together where the module has no
-// Dockerfile; parts is how the others are.
+// programs is the image of Postrider's programs; parts that of one program.
 const (
 	programs = "FROM scratch\nCOPY worker publish mailq /usr/bin/\nCOPY --chown=65532:65532 data /data\n" +
-		"ENV PATH=/usr/bin DATA_DIR=/data ADMIN_ADDR=:8026\nEXPOSE 8026\nWORKDIR /data\nUSER 65532:65532\nENTRYPOINT [\"worker\"]\n"
+		"ENV PATH=/usr/bin\nWORKDIR /data\nUSER 65532:65532\nENTRYPOINT [\"worker\"]\n"
 	parts = "FROM scratch\nCOPY %[1]s /%[1]s\nENTRYPOINT [\"/%[1]s\"]\n"
 )
 
@@ -98,7 +97,7 @@ func (e *engine) buildImages(ctx context.Context) error {
 		{brokerImage, fmt.Sprintf(parts, "nats-server"), "", []string{"github.com/nats-io/nats-server/v2"}},
 		{relayImage, fmt.Sprintf(parts, "relay"), "", []string{"./internal/smtptest/relay"}},
 		{olderImage, programs, workerTags, worker},
-		{newerImage, programs, "newer", worker},
+		{newerImage, fmt.Sprintf(parts, "worker"), "newer", worker[:1]},
 	} {
 		context := filepath.Join(dir, string(b.image))
 		if err := os.MkdirAll(filepath.Join(context, "data"), 0o700); err != nil {

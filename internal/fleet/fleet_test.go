@@ -63,7 +63,7 @@ func begin(t *testing.T, workers int) *fleet {
 		*n.at = f.network(n.internal)
 	}
 	for i := range 3 {
-		f.nodes = append(f.nodes, &node{name: fmt.Sprintf("n%d", i+1), port: freePort(t)})
+		f.nodes = append(f.nodes, &node{name: fmt.Sprintf("n%d", i+1), port: freePort(t), monitor: freePort(t)})
 	}
 	var starting sync.WaitGroup
 	errs := make([]error, 1+len(f.nodes))

@@ -3,6 +3,8 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,10 +14,12 @@ import (
 	"github.com/testcontainers/testcontainers-go/network"
 )
 
-// node is one broker of the cluster. Its port stays when it is started again.
+// node is one broker of the cluster. Its ports, for clients and monitoring, stay
+// when it is started again.
 type node struct {
 	name      string
 	port      int
+	monitor   int
 	container *testcontainers.DockerContainer
 }
 
@@ -23,6 +27,7 @@ type node struct {
 const nodeConfig = `
 server_name: %[1]s
 listen: 0.0.0.0:4222
+http: 0.0.0.0:8222
 client_advertise: "%[1]s:4222"
 jetstream {
 	store_dir: /data
@@ -46,7 +51,7 @@ func (f *fleet) startNode(n *node) (err error) {
 		testcontainers.WithFiles(testcontainers.ContainerFile{
 			Reader: strings.NewReader(fmt.Sprintf(nodeConfig, n.name)), ContainerFilePath: "/nats.conf", FileMode: 0o644,
 		}),
-		publish("4222/tcp", n.port),
+		publish(map[string]int{"4222/tcp": n.port, "8222/tcp": n.monitor}),
 		network.WithNetwork(nil, f.admin),
 		network.WithNetwork([]string{n.name}, f.front),
 		network.WithNetwork([]string{n.route()}, f.routes))
@@ -117,22 +122,14 @@ func (f *fleet) leader() (leader *node) {
 	return leader
 }
 
-// whole waits until every copy of every stream that mail goes through is up to
-// date.
+// whole waits until every broker says of itself that it has caught up with all
+// of its streams and consumers.
 func (f *fleet) whole() {
 	f.t.Helper()
-	for _, name := range []string{lane, "MAIL_LATER_NORMAL", "MAIL_RECORD", "MAIL_EVENT", "MAIL_DEAD"} {
-		eventually(f.t, "stream "+name+" has three copies", func() bool {
-			i := f.stream(name)
-			if i == nil || i.Cluster == nil || i.Cluster.Leader == "" || len(i.Cluster.Replicas) != 2 {
-				return false
-			}
-			for _, r := range i.Cluster.Replicas {
-				if !r.Current || r.Offline {
-					return false
-				}
-			}
-			return true
+	for _, n := range f.nodes {
+		eventually(f.t, n.name+" has caught up", func() bool {
+			ok, err := probe(f.t.Context(), "http://"+net.JoinHostPort(f.host, strconv.Itoa(n.monitor))+"/healthz")
+			return err == nil && ok
 		})
 	}
 }

@@ -6,6 +6,7 @@ import "time"
 
 // Sizes in full.
 const (
+	rate        = 100
 	leaderKills = 3
 	killEvery   = 30 * time.Second
 	downFor     = 10 * time.Second

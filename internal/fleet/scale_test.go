@@ -6,6 +6,7 @@ import "time"
 
 // Sizes as they run everywhere; make containers runs them in full.
 const (
+	rate        = 40
 	leaderKills = 1
 	killEvery   = 5 * time.Second
 	downFor     = 2 * time.Second

@@ -1,10 +1,8 @@
 package fleet
 
 import (
-	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"strconv"
 	"testing"
 	"time"
@@ -23,6 +21,7 @@ type worker struct {
 var workerEnv = map[string]string{
 	"NATS_URL": "nats://n1:4222,nats://n2:4222,nats://n3:4222", "REPLICAS": "3",
 	"SMTP_URL": "smtp://relay:25?tls=none", "LOG_LEVEL": "warn",
+	"ADMIN_ADDR": ":8026", "DATA_DIR": "/data",
 	"ACK_WAIT": ackWait.String(), "RETRY_AFTER": "1s,2s", "RELAY_PAUSE_MIN": "100ms", "RELAY_PAUSE_MAX": "1s", "SWEEP_INTERVAL": "5s",
 	// A relay that is cut off does not answer; its replies take milliseconds.
 	"SMTP_TIMEOUT_CONNECT": "2s", "SMTP_TIMEOUT_GREETING": smtpTimeout.String(), "SMTP_TIMEOUT_EHLO": smtpTimeout.String(),
@@ -39,7 +38,7 @@ func (f *fleet) startWorker(i image) *worker {
 	var err error
 	w.container, err = f.run(fmt.Sprintf("worker %d, %s", len(f.workers)+1, i), i,
 		testcontainers.WithEnv(workerEnv),
-		publish("8026/tcp", port),
+		publish(map[string]int{"8026/tcp": port}),
 		network.WithNetwork(nil, f.admin),
 		network.WithNetwork(nil, f.front),
 		network.WithNetwork(nil, f.out))
@@ -66,31 +65,11 @@ func (f *fleet) stop(w *worker) {
 	}
 }
 
-// probeFor is what a probe may take. Kubernetes allows a second; this machine
-// has other work.
-const probeFor = 5 * time.Second
-
-// probe reports what a probe answers.
-func (w *worker) probe(ctx context.Context, path string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, probeFor)
-	defer cancel()
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, w.probes+path, http.NoBody)
-	if err != nil {
-		return false, err
-	}
-	r, err := http.DefaultClient.Do(q)
-	if err != nil {
-		return false, err
-	}
-	defer r.Body.Close()
-	return r.StatusCode == http.StatusOK, nil
-}
-
 // await waits for an answer.
 func (w *worker) await(t *testing.T, path string, want bool) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("%s answers %t", path, want), func() bool {
-		got, err := w.probe(t.Context(), path)
+		got, err := probe(t.Context(), w.probes+path)
 		return err == nil && got == want
 	})
 }
@@ -98,7 +77,7 @@ func (w *worker) await(t *testing.T, path string, want bool) {
 // hold checks that a probe answers so now.
 func (w *worker) hold(t *testing.T, path string, want bool) {
 	t.Helper()
-	if got, err := w.probe(t.Context(), path); err != nil || got != want {
+	if got, err := probe(t.Context(), w.probes+path); err != nil || got != want {
 		t.Errorf("%s answers %t, want %t: %v", path, got, want, err)
 	}
 }
