@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/postrider/postrider/schema"
 )
@@ -19,7 +20,7 @@ func (c *Consumer) add(ctx context.Context, h *hand, mine *schema.Record) error 
 			last, seq, err = c.Journal.Look(ctx, h.own.Line)
 			return err
 		})
-		if err != nil || last == nil {
+		if err != nil || last == nil || holdsOwn(last, mine) {
 			return err
 		}
 		if first {
@@ -53,6 +54,16 @@ func (c *Consumer) add(ctx context.Context, h *hand, mine *schema.Record) error 
 			return err
 		}
 	}
+}
+
+// holdsOwn reports that last is our own record, written by a try whose answer was
+// lost, or was made from it: it holds the transaction that mine ends with.
+func holdsOwn(last, mine *schema.Record) bool {
+	n := len(mine.Attempts)
+	return n > 0 && slices.ContainsFunc(last.Attempts, func(a schema.Attempt) bool {
+		own := mine.Attempts[n-1]
+		return own.Session != "" && a.Session == own.Session && a.Use == own.Use && a.At.Equal(own.At)
+	})
 }
 
 // ask is write for a hand that has nothing left to lose.

@@ -197,6 +197,44 @@ func TestLapsedHandWhoseMessageIsGone(t *testing.T) {
 	}
 }
 
+// unheard is a journal whose answer to a record is lost, with the hand's lease:
+// another hand finds the record and settles the message.
+type unheard struct {
+	Journal
+	lapse func()
+}
+
+func (u unheard) Set(ctx context.Context, r *schema.Record, expected uint64, brief bool) (uint64, error) {
+	if _, err := u.Journal.Set(ctx, r, expected, brief); err != nil {
+		return 0, err
+	}
+	u.lapse()
+	return 0, fmt.Errorf("%w: its answer was lost", schema.ErrAway)
+}
+
+// TestOwnRecordIsNoDouble: a hand that was stopped between its record and the
+// answer to it finds its own record, and has sent nothing twice.
+func TestOwnRecordIsNoDouble(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.idle()
+	b.publish("m", "ann@example.net")
+	h := b.pullFresh(w)
+	w.Journal = unheard{w.Journal, func() {
+		if err := w.Store.Delete(t.Context(), h.stream, h.seq); err != nil {
+			t.Error(err)
+		}
+		h.lease.renewed = time.Now().Add(-2 * time.Hour)
+	}}
+	if err := w.settle(t.Context(), t.Context(), lane, h); !errors.Is(err, errLeft) {
+		t.Errorf("got %v", err)
+	}
+	b.accepted("m", map[string]int{"ann@example.net": 1})
+	if n := counted(t, w.metrics.twice); n != 0 {
+		t.Errorf("%v counted as accepted twice", n)
+	}
+}
+
 // TestLapsedInTransaction: the lease lapses while the relay is slow. The dot is
 // not sent, nothing is handed back, and the message goes to another.
 func TestLapsedInTransaction(t *testing.T) {
