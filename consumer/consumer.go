@@ -174,8 +174,7 @@ func (c *Consumer) open(ctx context.Context) ([]*source, error) {
 			{lane: w.Lane, stream: w.Lane.SendStream(), name: w.Lane.FreshConsumer(), filter: w.Lane.SendSubject(), fresh: true},
 			{lane: w.Lane, stream: w.Lane.LaterStream(), name: w.Lane.DueConsumer(), filter: w.Lane.DueFilter()},
 		} {
-			var err error
-			if s.consumer, err = c.JetStream.Consumer(ctx, s.stream, s.name); err != nil {
+			if err := c.find(ctx, s); err != nil {
 				return nil, fmt.Errorf("find consumer %s of stream %s: %w", s.name, s.stream, err)
 			}
 			s.trickle = newTrickle()
@@ -184,6 +183,23 @@ func (c *Consumer) open(ctx context.Context) ([]*source, error) {
 		}
 	}
 	return all, nil
+}
+
+// find asks for a source's durable consumer until it is answered: one that has
+// no leader yet, in a cluster that still forms, says nothing.
+func (c *Consumer) find(ctx context.Context, s *source) error {
+	waiting := false
+	return c.ask(ctx, func(ctx context.Context) (err error) {
+		s.consumer, err = c.JetStream.Consumer(ctx, s.stream, s.name)
+		if err == nil || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrNoResponders) {
+			return err
+		}
+		if !waiting {
+			waiting = true
+			c.log.Warn("waiting for the broker: a consumer does not answer, perhaps because it has no leader yet", "stream", s.stream, "consumer", s.name)
+		}
+		return fmt.Errorf("%w: %w", schema.ErrAway, err)
+	})
 }
 
 // Delivery is how a message came into the hand that settled it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -690,6 +691,35 @@ func TestCrashLoopWithARecord(t *testing.T) {
 	}
 	if dead := b.dead(); len(dead) > 0 || b.queued() > 0 {
 		t.Errorf("dead letters: %+v, %d in the queue", dead, b.queued())
+	}
+}
+
+// forming is a cluster whose consumers have no leader yet: the first questions
+// about them are not answered.
+type forming struct {
+	jetstream.JetStream
+	unanswered *atomic.Int32
+}
+
+func (f forming) Consumer(ctx context.Context, stream, consumer string) (jetstream.Consumer, error) {
+	if f.unanswered.Add(-1) >= 0 {
+		return nil, context.DeadlineExceeded
+	}
+	return f.JetStream.Consumer(ctx, stream, consumer)
+}
+
+// TestConsumerWithoutALeader: a worker that starts before the cluster has formed
+// waits for it.
+func TestConsumerWithoutALeader(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.idle()
+	f := forming{w.JetStream, new(atomic.Int32)}
+	f.unanswered.Store(3)
+	w.JetStream = f
+	all, err := w.open(t.Context())
+	if err != nil || len(all) != 2 || f.unanswered.Load() >= 0 {
+		t.Errorf("%d consumers, %v", len(all), err)
 	}
 }
 
