@@ -177,7 +177,6 @@ func TestProvisionKeepsWhatIsAnOperators(t *testing.T) {
 	js := b.Conn.JS()
 	mine := stream(t, js, schema.StreamDead)
 	mine.Description = "ask the post room first"
-	mine.Compression = jetstream.S2Compression
 	mine.Metadata["team"] = "post room"
 	update(t, js, mine)
 	if _, err := broker.Provision(within(t), b.Conn, b.Lanes, b.Config); err != nil {
@@ -185,6 +184,27 @@ func TestProvisionKeepsWhatIsAnOperators(t *testing.T) {
 	}
 	if got := stream(t, js, schema.StreamDead); !reflect.DeepEqual(got, mine) {
 		t.Errorf("provisioning changed\n%+v\nto\n%+v", mine, got)
+	}
+}
+
+// TestNothingIsCompressed: not even where it was so before.
+func TestNothingIsCompressed(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	js := b.Conn.JS()
+	for _, name := range []string{schema.StreamEvent, schema.StreamDead, normal.SendStream()} {
+		before := stream(t, js, name)
+		if before.Compression != jetstream.NoCompression {
+			t.Errorf("%s is made with compression", name)
+		}
+		before.Compression = jetstream.S2Compression
+		update(t, js, before)
+		if _, err := broker.Provision(within(t), b.Conn, b.Lanes, b.Config); err != nil {
+			t.Fatal(err)
+		}
+		if stream(t, js, name).Compression != jetstream.NoCompression {
+			t.Errorf("%s stays compressed", name)
+		}
 	}
 }
 

@@ -110,7 +110,6 @@ func (l layout) event() jetstream.StreamConfig {
 				Destination: "mail.event.{{wildcard(1)}}.{{partition(4096,2)}}",
 			}},
 		}},
-		Compression: jetstream.S2Compression,
 	}
 }
 
@@ -127,7 +126,9 @@ func dead() jetstream.StreamConfig {
 }
 
 // over puts our settings over those of a stream that exists. What is an
-// operator's to choose stays: description, placement, compression and the like.
+// operator's to choose stays: description, placement and the like. Compression
+// is not: after a kill a compressed block may not be read again ("s2: corrupt
+// input"), and its stream takes nothing more.
 func over(have, want jetstream.StreamConfig) jetstream.StreamConfig {
 	c := want
 	c.Description, c.Placement = have.Description, have.Placement
@@ -139,9 +140,6 @@ func over(have, want jetstream.StreamConfig) jetstream.StreamConfig {
 	}
 	if c.Duplicates == 0 {
 		c.Duplicates = have.Duplicates
-	}
-	if c.Compression == jetstream.NoCompression {
-		c.Compression = have.Compression
 	}
 	if sized(want) {
 		c.MaxBytes = have.MaxBytes

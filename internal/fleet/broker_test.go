@@ -25,6 +25,10 @@ func TestLeaderKilled(t *testing.T) {
 	f.verdict("leader-killed")
 }
 
+// stepsDown is when a NATS leader without peers knows it at last: it looks every
+// ten seconds whether it has heard of most of them within ten.
+const stepsDown = 20 * time.Second
+
 // TestLeaderCutOff cuts the broker that leads the lane off from its peers, and
 // leaves it its clients: those it has can do nothing, the others go on with the
 // leader that the peers choose.
@@ -35,10 +39,12 @@ func TestLeaderCutOff(t *testing.T) {
 	f.cut(n.container, f.routes)
 	f.load.more(f, 50)
 	storm.Pause(t.Context(), time.Until(cut.Add(leaderCut)))
+	hands := time.Since(cut)
 	f.mend(n.container, f.routes, n.route())
 	f.load.more(f, 50)
-	// After AckWait the others have what the workers it serves had in hand.
-	f.broke(cut, cut.Add(ackWait))
+	// It hands out mail until it steps down, and after AckWait the others have
+	// what the workers it serves had in hand.
+	f.broke(cut, cut.Add(min(hands, stepsDown)+ackWait))
 	f.whole()
 	f.verdict("leader-cut-off")
 }
