@@ -106,12 +106,8 @@ func Examine(ctx context.Context, c *Conn, lanes []schema.Lane, cfg Config) (*Ex
 }
 
 func (c Config) usage(info *jetstream.AccountInfo, serverName string) Usage {
-	var u Usage
-	for _, t := range tiersOf(info) {
-		u.Stored += t.Store
-		u.Reserved += t.ReservedStore
-		u.Limit += uint64(max(t.Limits.MaxStore, 0))
-	}
+	t := fullest(info)
+	u := Usage{Stored: t.Store, Reserved: t.ReservedStore, Limit: limitOf(t)}
 	owner, _ := ownerOf(serverName)
 	if operator, err := publicKey(filepath.Join(c.DataDir, operatorFile)); err != nil || operator != owner {
 		return u

@@ -40,6 +40,31 @@ func TestCheckServer(t *testing.T) {
 	}
 }
 
+// TestFullest: an account with a limit for each number of replicas is as full as
+// the tier whose limit comes first; what has no limit fills nothing.
+func TestFullest(t *testing.T) {
+	t.Parallel()
+	tier := func(store uint64, limit int64) jetstream.Tier {
+		return jetstream.Tier{Store: store, Limits: jetstream.AccountLimits{MaxStore: limit}}
+	}
+	for _, tt := range []struct {
+		one         jetstream.Tier
+		tiers       map[string]jetstream.Tier
+		used, limit uint64
+	}{
+		{tier(7, 10), nil, 7, 10},
+		{tier(7, -1), nil, 7, 0},
+		{tier(97, 0), map[string]jetstream.Tier{"R1": tier(90, -1), "R3": tier(7, 10)}, 7, 10},
+		{tier(97, 0), map[string]jetstream.Tier{"R1": tier(1, 100), "R3": tier(9, 10)}, 9, 10},
+		{tier(97, 0), map[string]jetstream.Tier{"R1": tier(97, -1)}, 97, 0},
+	} {
+		got := fullest(&jetstream.AccountInfo{Tier: tt.one, Tiers: tt.tiers})
+		if got.Store != tt.used || limitOf(got) != tt.limit {
+			t.Errorf("%v %v: %d of %d, want %d of %d", tt.one, tt.tiers, got.Store, limitOf(got), tt.used, tt.limit)
+		}
+	}
+}
+
 func TestRoomSums(t *testing.T) {
 	t.Parallel()
 	const gib = 1 << 30

@@ -36,26 +36,25 @@ func (c *Conn) Room(ctx context.Context) (used, limit uint64, err error) {
 	if err != nil {
 		return 0, 0, fmt.Errorf("ask the broker for its room: %w", err)
 	}
-	for _, t := range tiersOf(info) {
-		used += t.Store
-		if t.Limits.MaxStore > 0 {
-			limit += uint64(t.Limits.MaxStore)
-		}
-	}
-	return used, limit, nil
+	t := fullest(info)
+	return t.Store, limitOf(t), nil
 }
 
-// tiersOf gives an account's usage: one tier, or one for each number of replicas.
-func tiersOf(info *jetstream.AccountInfo) []jetstream.Tier {
-	if len(info.Tiers) == 0 {
-		return []jetstream.Tier{info.Tier}
-	}
-	var tiers []jetstream.Tier
+// fullest is an account's usage: that of its one tier, or of the number of
+// replicas whose limit comes first.
+func fullest(info *jetstream.AccountInfo) jetstream.Tier {
+	worst := info.Tier
+	share := func(t jetstream.Tier) float64 { return float64(t.Store) / float64(max(limitOf(t), 1)) }
 	for _, t := range info.Tiers {
-		tiers = append(tiers, t)
+		if limitOf(t) > 0 && (limitOf(worst) == 0 || share(t) > share(worst)) {
+			worst = t
+		}
 	}
-	return tiers
+	return worst
 }
+
+// limitOf is how many bytes a tier may store; 0 where there is no limit.
+func limitOf(t jetstream.Tier) uint64 { return uint64(max(t.Limits.MaxStore, 0)) }
 
 func (c *Conn) account(ctx context.Context) (*jetstream.AccountInfo, error) {
 	b, err := c.api(ctx, "INFO", nil)

@@ -70,6 +70,7 @@ func (c *Consumer) further(ctx context.Context, h *hand, l schema.Line, hop int)
 }
 
 func (c *Consumer) carryLine(ctx context.Context, h *hand, rec *schema.Record, l schema.Line, x schema.RecipientRecord) error {
+	h.copied = h.copied || x.State != schema.StateDelivered
 	switch x.State {
 	case schema.StateLater:
 		err := c.later(ctx, h, rec, l)

@@ -38,6 +38,7 @@ type Journal interface {
 	LookByOrigin(ctx context.Context, l schema.Line) (*schema.Record, uint64, error)
 	Set(ctx context.Context, r *schema.Record, expected uint64, brief bool) (uint64, error)
 	Find(ctx context.Context, l schema.Line, hop int, enqueued time.Time) (*schema.Record, error)
+	FindByOrigin(ctx context.Context, l schema.Line, hop int, enqueued time.Time) (*schema.Record, error)
 }
 
 // Graveyard keeps what failed for good.
@@ -90,6 +91,7 @@ type Consumer struct {
 	slots   *slots
 	leases  *leases
 	gate    *gate
+	room    *room
 	log     *slog.Logger
 	metrics *metrics
 	hurry   chan struct{}
@@ -106,7 +108,8 @@ func New(cfg Config, p Parts) *Consumer {
 		metrics: newMetrics(p.Metrics, cfg.Lanes.Names()),
 		hurry:   make(chan struct{}),
 	}
-	c.gate = &gate{relay: p.Relay, link: p.Link, room: p.Room}
+	c.gate = &gate{relay: p.Relay, link: p.Link}
+	c.room = newRoom(p.Room)
 	return c
 }
 
@@ -127,6 +130,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.room.measure(ctx, c.log) // before the first message is taken
 	c.gate.stopping = ctx.Done()
 	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopWork(nil)
@@ -134,7 +138,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	defer stopSettling()
 	var background, takers sync.WaitGroup
 	background.Go(func() { c.leases.renew(settling) })
-	background.Go(func() { c.gate.watch(ctx, c.log) })
+	background.Go(func() { c.room.watch(ctx, c.log) })
 	for _, s := range c.sources {
 		background.Go(func() { c.sweep(ctx, settling, s) })
 		for range c.cfg.Slots {
@@ -177,7 +181,7 @@ func (c *Consumer) open(ctx context.Context) ([]*source, error) {
 			if err := c.find(ctx, s); err != nil {
 				return nil, fmt.Errorf("find consumer %s of stream %s: %w", s.name, s.stream, err)
 			}
-			s.trickle = newTrickle()
+			s.trickle = newTrickle(c.room, s.fresh)
 			s.ackWait.Store(int64(s.consumer.CachedInfo().Config.AckWait))
 			all = append(all, s)
 		}

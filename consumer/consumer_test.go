@@ -348,11 +348,16 @@ func (b *bench) workAt(r Relay) (stop func()) {
 
 func (b *bench) run(parts Parts, d *death) (stop func()) {
 	b.t.Helper()
+	return b.runThis(New(b.cfg, parts), d)
+}
+
+func (b *bench) runThis(c *Consumer, d *death) (stop func()) {
+	b.t.Helper()
 	ctx, cancel := context.WithCancel(b.t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := New(b.cfg, parts).Run(ctx); err != nil && d == nil {
+		if err := c.Run(ctx); err != nil && d == nil {
 			b.t.Errorf("run: %v", err)
 		}
 	}()

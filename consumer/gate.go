@@ -2,17 +2,8 @@ package consumer
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 	"time"
-)
-
-// RoomForFresh and RoomForDue are the shares of the room from which on messages
-// are taken one at a time: fresh mail first, for what is due and delivered makes
-// room.
-const (
-	RoomForFresh = 0.75
-	RoomForDue   = 0.90
 )
 
 // fullFor is how long nothing is taken after a write was refused for want of room.
@@ -24,14 +15,12 @@ type gate struct {
 		Wait(ctx context.Context) error
 	}
 	link Link
-	room func(ctx context.Context) (used, limit uint64, err error)
 
 	// stopping is closed when the worker is told to stop.
 	stopping <-chan struct{}
 
-	mu     sync.Mutex
-	stored float64
-	until  time.Time
+	mu    sync.Mutex
+	until time.Time
 }
 
 // full closes the gate for a while; false where it was closed already.
@@ -67,13 +56,6 @@ func (g *gate) closedFor() time.Duration {
 	return max(time.Until(g.until), g.settling())
 }
 
-// narrow reports that messages go one at a time, because so much is stored.
-func (g *gate) narrow(fresh bool) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.stored >= RoomForDue || fresh && g.stored >= RoomForFresh
-}
-
 // settling is the time left after a reconnect in which nothing is begun.
 func (g *gate) settling() time.Duration {
 	last := g.link.LastReconnect()
@@ -81,27 +63,4 @@ func (g *gate) settling() time.Duration {
 		return 0
 	}
 	return time.Until(last.Add(settleDown))
-}
-
-// watch keeps an eye on the room until ctx ends.
-func (g *gate) watch(ctx context.Context, log *slog.Logger) {
-	for warned := false; ; {
-		if used, limit, err := g.room(ctx); err == nil && limit > 0 {
-			stored := float64(used) / float64(limit)
-			g.mu.Lock()
-			g.stored = stored
-			g.mu.Unlock()
-			switch {
-			case stored >= RoomForFresh && !warned:
-				warned = true
-				log.Warn("the broker's store is filling up: fresh mail is taken one at a time until there is room, due mail goes on", "used_bytes", used, "limit_bytes", limit)
-			case stored < RoomForFresh && warned:
-				warned = false
-				log.Info("the broker's store has room again", "used_bytes", used, "limit_bytes", limit)
-			}
-		}
-		if sleep(ctx, 5*time.Second) != nil {
-			return
-		}
-	}
 }

@@ -49,8 +49,8 @@ type hand struct {
 	// seen is the last record of the line, of whatever hop, and its sequence.
 	seen    *schema.Record
 	seenSeq uint64
-	// freed: it is settled, and nothing of it goes on.
-	freed bool
+	// copied: something of it goes on, in a copy or a dead letter.
+	copied bool
 }
 
 // path is an address as it stands in MAIL or RCPT.

@@ -856,6 +856,32 @@ func TestGhostWithoutARecord(t *testing.T) {
 	}
 }
 
+// TestGhostThatIsNotRead: the same for one that was delivered so often that
+// nobody reads it, and so nobody knows its id.
+func TestGhostThatIsNotRead(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.idle()
+	b.publish("ghost", "bob@example.net")
+	h := b.pullFresh(w)
+	read := twin(h)
+	if err := w.identify(t, read); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Journal.Set(t.Context(), ghostRecord(read), 0, true); err != nil {
+		t.Fatal(err)
+	}
+	b.forgetRecords(read.own.Line)
+	h.delivered = crashLoop
+	if err := w.settle(t.Context(), t.Context(), lane, h); err != nil {
+		t.Fatal(err)
+	}
+	b.settled()
+	if dead := b.dead(); len(dead) > 0 {
+		t.Errorf("dead letters: %+v", dead[0].Letter)
+	}
+}
+
 // forgetRecords lets all records expire once the log has that line's.
 func (b *bench) forgetRecords(l schema.Line) {
 	b.t.Helper()
@@ -912,19 +938,6 @@ type linkStub struct{ last time.Time }
 
 func (linkStub) Epoch() int64               { return 0 }
 func (l linkStub) LastReconnect() time.Time { return l.last }
-
-func TestGateKeepsRoom(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		stored     float64
-		fresh, due bool
-	}{{0.5, false, false}, {0.75, true, false}, {0.9, true, true}} {
-		g := &gate{link: linkStub{}, stored: c.stored}
-		if fresh, due := g.narrow(true), g.narrow(false); fresh != c.fresh || due != c.due {
-			t.Errorf("%.2f stored: fresh mail one at a time %v, due mail %v", c.stored, fresh, due)
-		}
-	}
-}
 
 // TestLargestBodyToThree: deferred, buried and replayed, whole each time.
 func TestLargestBodyToThree(t *testing.T) {

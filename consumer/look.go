@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"time"
 
 	"github.com/postrider/postrider/schema"
 )
@@ -20,7 +21,7 @@ func (c *Consumer) look(ctx context.Context, h *hand) (*schema.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.known(ctx, h)
+	return c.known(ctx, h, c.Journal.Find)
 }
 
 // lookUnread looks for a message whose id may stand in a body that nobody
@@ -36,13 +37,19 @@ func (c *Consumer) lookUnread(ctx context.Context, lane schema.Lane, h *hand) (*
 	if err != nil {
 		return nil, err
 	}
-	if h.seen != nil {
-		h.own.Line.ID = h.seen.ID
+	done, err := c.known(ctx, h, c.Journal.FindByOrigin)
+	for _, r := range []*schema.Record{done, h.seen} {
+		if r != nil {
+			h.own.Line.ID = r.ID
+		}
 	}
-	return c.known(ctx, h)
+	return done, err
 }
 
-func (c *Consumer) known(ctx context.Context, h *hand) (*schema.Record, error) {
+// finder searches the log.
+type finder func(ctx context.Context, l schema.Line, hop int, enqueued time.Time) (*schema.Record, error)
+
+func (c *Consumer) known(ctx context.Context, h *hand, find finder) (*schema.Record, error) {
 	if h.seen != nil && h.seen.Hop >= h.own.Hop {
 		if h.seen.Hop == h.own.Hop && !h.seen.Has(schema.StateOpen) {
 			return h.seen, nil
@@ -54,7 +61,7 @@ func (c *Consumer) known(ctx context.Context, h *hand) (*schema.Record, error) {
 	}
 	// A worker may have died between record and ack so long ago that the
 	// record has expired; the log remembers.
-	found, err := c.Journal.Find(ctx, h.own.Line, h.own.Hop, h.own.Enqueued)
+	found, err := find(ctx, h.own.Line, h.own.Hop, h.own.Enqueued)
 	if err != nil || found == nil {
 		return nil, err
 	}

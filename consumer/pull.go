@@ -9,17 +9,20 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// These bound one pull request, as it waits at the broker for a message.
+// These bound a pull request, as it waits at the broker for a message.
 const (
-	pullExpires   = 30 * time.Second
 	pullHeartbeat = 5 * time.Second
+	// pullGrace is how much later than it should the broker may say that a
+	// pull is over.
+	pullGrace = time.Second
 	// silence is how long the broker may say nothing before the pull is asked
 	// for again; after as many silences as maxSilences the consumer may be gone.
 	silence     = 2*pullHeartbeat + time.Second
 	maxSilences = 2
 )
 
-// errNoMessage: none came in time; the pull still waits at the broker.
+// errNoMessage: none came in time. The pull is over: one that waited on at the
+// broker would bring a message when nobody is there to take it.
 var errNoMessage = errors.New("no message in time")
 
 // parcel is a message as it arrived, held from that moment on.
@@ -43,6 +46,8 @@ type puller struct {
 	// at that time.
 	asked bool
 	epoch int64
+	// silences are those since the broker last said anything.
+	silences int
 }
 
 func newPuller(nc *nats.Conn, leases *leases, stream, consumer string) (*puller, error) {
@@ -80,38 +85,34 @@ func (p *puller) arrive(m *nats.Msg) {
 	}
 }
 
-// next waits that long for a message, or with 0 until one comes or ctx ends.
+// next asks for a message and waits for it that long.
 func (p *puller) next(ctx context.Context, wait time.Duration) (parcel, error) {
-	var timeout <-chan time.Time
-	if wait > 0 {
-		t := time.NewTimer(wait)
-		defer t.Stop()
-		timeout = t.C
-	}
-	heard, silences := time.Now(), 0
+	late := time.NewTimer(wait + pullGrace)
+	defer late.Stop()
 	look := time.NewTicker(250 * time.Millisecond)
 	defer look.Stop()
+	heard := time.Now()
 	for {
-		if err := p.ask(); err != nil {
+		if err := p.ask(wait); err != nil {
 			return parcel{}, err
 		}
 		select {
 		case x := <-p.arrived:
-			p.asked = false
+			p.asked, p.silences = false, 0
 			return x, nil
 		case m := <-p.status:
-			heard = time.Now()
+			heard, p.silences = time.Now(), 0
 			if err := p.told(ctx, m); err != nil {
 				return parcel{}, err
 			}
 		case <-look.C:
 			if p.nc.IsConnected() && time.Since(heard) > silence {
 				p.asked, heard = false, time.Now()
-				if silences++; silences > maxSilences {
+				if p.silences++; p.silences > maxSilences {
 					return parcel{}, fmt.Errorf("%s does not answer", p.subject)
 				}
 			}
-		case <-timeout:
+		case <-late.C:
 			return parcel{}, errNoMessage
 		case <-ctx.Done():
 			return parcel{}, ctx.Err()
@@ -122,7 +123,7 @@ func (p *puller) next(ctx context.Context, wait time.Duration) (parcel, error) {
 // ask sends a pull where none waits: the broker forgets those of a connection
 // that was lost. While disconnected it sends nothing, for what lies in the
 // client's buffer would ask a second time.
-func (p *puller) ask() error {
+func (p *puller) ask(wait time.Duration) error {
 	if p.nc.IsClosed() {
 		return nats.ErrConnectionClosed
 	}
@@ -130,7 +131,11 @@ func (p *puller) ask() error {
 	if p.asked && p.epoch == epoch || !p.nc.IsConnected() {
 		return nil
 	}
-	body := fmt.Appendf(nil, `{"batch":1,"expires":%d,"idle_heartbeat":%d}`, pullExpires, pullHeartbeat)
+	heartbeat := pullHeartbeat
+	if wait < 2*heartbeat { // the broker takes no longer one
+		heartbeat = 0
+	}
+	body := fmt.Appendf(nil, `{"batch":1,"expires":%d,"idle_heartbeat":%d}`, wait, heartbeat)
 	if err := p.nc.PublishRequest(p.subject, p.sub.Subject, body); err != nil {
 		return fmt.Errorf("pull: %w", err)
 	}
@@ -147,7 +152,7 @@ func (p *puller) told(ctx context.Context, m *nats.Msg) error {
 		return fmt.Errorf("%s: %s", p.subject, words)
 	case code == "408" || code == "404": // it waited for as long as it was to
 		p.asked = false
-		return nil
+		return errNoMessage
 	case code == "400":
 		return fmt.Errorf("%s: %s", p.subject, words)
 	}

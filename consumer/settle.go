@@ -78,7 +78,6 @@ func (c *Consumer) finish(ctx context.Context, h *hand, rec *schema.Record, agai
 	if err := ack(); err != nil {
 		return err
 	}
-	h.freed = rec.Whole == schema.StateDelivered
 	if !again {
 		c.report(h, rec)
 	}

@@ -39,8 +39,16 @@ type taken struct {
 	alone bool
 }
 
-// pullFor is how long a place is kept for a message that another worker took.
-const pullFor = 100 * time.Millisecond
+// How long a pull waits for a message.
+const (
+	// pullPlaced: a place is kept for it, and another worker may have taken it.
+	pullPlaced = 100 * time.Millisecond
+	// pullIdle: then it is asked whether messages may still be taken.
+	pullIdle = 30 * time.Second
+	// pullAlone: then another taker has its turn. A silent broker is noticed
+	// before.
+	pullAlone = silence + 4*time.Second
+)
 
 // takeFrom takes messages one at a time until ctx ends.
 func (c *Consumer) takeFrom(ctx, work, settling context.Context, s *source) {
@@ -78,10 +86,7 @@ func (c *Consumer) takeMany(ctx, work, settling context.Context, s *source) erro
 		switch {
 		case err == nil:
 			since = time.Time{}
-			freed := c.handle(ctx, work, settling, s, x)
-			if x.alone {
-				s.leave(ctx, freed)
-			}
+			c.handleInTurn(ctx, work, settling, s, x)
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, errNoConsumer):
@@ -103,17 +108,20 @@ const goneAfter = 15 * time.Second
 
 // next waits for leave to take and for a message.
 func (c *Consumer) next(ctx context.Context, s *source, p *puller) (x taken, err error) {
+	switch alone, err := s.enter(ctx); {
+	case err != nil:
+		return taken{}, err
+	case alone:
+		return c.nextAlone(ctx, s, p)
+	}
 	if err := c.gate.wait(ctx); err != nil {
 		return taken{}, err
-	}
-	if c.gate.narrow(s.fresh) {
-		return c.nextAlone(ctx, s, p)
 	}
 	if s.busy.Load() {
 		if err := c.slots.acquire(ctx, s.lane); err != nil {
 			return taken{}, err
 		}
-		if x.parcel, err = p.next(ctx, pullFor); err == nil {
+		if x.parcel, err = p.next(ctx, pullPlaced); err == nil {
 			x.placed = true
 			return x, nil
 		}
@@ -123,34 +131,43 @@ func (c *Consumer) next(ctx context.Context, s *source, p *puller) (x taken, err
 		}
 		s.busy.Store(false)
 	}
-	x.parcel, err = p.next(ctx, 0)
+	x.parcel, err = p.next(ctx, pullIdle)
 	return x, err
 }
 
-// aloneFor is how long one waits for a message before the source's other takers
-// are asked whether there is room again; long enough to notice a silent broker.
-const aloneFor = silence + 4*time.Second
-
-// nextAlone waits for the source's trickle, and for a message.
+// nextAlone waits for a message with the source's trickle in hand, which it
+// keeps for the message.
 func (c *Consumer) nextAlone(ctx context.Context, s *source, p *puller) (x taken, err error) {
-	if err := s.enter(ctx); err != nil {
-		return taken{}, err
+	if err = c.gate.wait(ctx); err == nil {
+		x.parcel, err = p.next(ctx, pullAlone)
 	}
-	if !c.gate.narrow(s.fresh) {
-		s.pass()
-		return taken{}, errNoMessage
-	}
-	if x.parcel, err = p.next(ctx, aloneFor); err != nil {
-		s.pass()
+	if err != nil {
+		s.leave(ctx, false)
 		return taken{}, err
 	}
 	x.alone = true
 	return x, nil
 }
 
-// handle settles one message in a place of its own. It reports that the
-// message is gone and has left room behind.
-func (c *Consumer) handle(ctx, work, settling context.Context, s *source, x taken) (freed bool) {
+// handleInTurn settles one message, alone where there is little room: one that
+// came by a pull from before that waits for its turn here.
+func (c *Consumer) handleInTurn(ctx, work, settling context.Context, s *source, x taken) {
+	if !x.alone {
+		if narrow, _ := s.room.narrow(s.fresh); narrow && x.placed {
+			c.slots.release(s.lane)
+			x.placed = false
+		}
+		x.alone, _ = s.enter(ctx) // told to stop, it is handed back below
+	}
+	copied := c.handle(ctx, work, settling, s, x)
+	if x.alone {
+		s.leave(ctx, copied)
+	}
+}
+
+// handle settles one message in a place of its own. It reports that something
+// of it goes on, so that it has left no room behind.
+func (c *Consumer) handle(ctx, work, settling context.Context, s *source, x taken) (copied bool) {
 	defer x.lease.release()
 	c.metrics.taken.WithLabelValues(string(s.lane)).Inc()
 	c.metrics.inHand.Inc()
@@ -187,7 +204,7 @@ func (c *Consumer) handle(ctx, work, settling context.Context, s *source, x take
 	default:
 		c.settleSafely(work, settling, s.lane, h)
 	}
-	return h.freed
+	return h.copied
 }
 
 // headersOf are a message's. The client passes over those that it cannot read,

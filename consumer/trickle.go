@@ -10,39 +10,56 @@ import (
 // never closes for good, for what is to make room may be the very mail that
 // waits: dead letters, and mail for another day, stay for long.
 type trickle struct {
+	room  *room
+	fresh bool
 	token chan struct{}
-	// pause follows a message that made no room; its owner has the token.
-	pause time.Duration
 }
 
-func newTrickle() *trickle { return &trickle{token: make(chan struct{}, 1)} }
+func newTrickle(r *room, fresh bool) *trickle {
+	return &trickle{room: r, fresh: fresh, token: make(chan struct{}, 1)}
+}
 
-// These bound the pause, which doubles.
-const (
-	tricklePauseMin = time.Second
-	tricklePauseMax = time.Minute
-)
-
-// enter waits until no other message of the source is on its way.
-func (t *trickle) enter(ctx context.Context) error {
-	select {
-	case t.token <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// enter waits until no other message of the source is on its way. It reports
+// false where there is room for many at a time.
+func (t *trickle) enter(ctx context.Context) (alone bool, err error) {
+	for {
+		narrow, turned := t.room.narrow(t.fresh)
+		if !narrow {
+			return false, nil
+		}
+		select {
+		case t.token <- struct{}{}:
+			return true, nil
+		case <-turned:
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
 	}
 }
 
-// leave lets the next one in, after a pause where this one made no room.
-func (t *trickle) leave(ctx context.Context, freed bool) {
-	if freed {
-		t.pause = 0
-	} else {
-		t.pause = min(max(2*t.pause, tricklePauseMin), tricklePauseMax)
-		_ = sleep(ctx, t.pause)
+// leave lets the next one in; where this one went on as a copy, so that it made
+// no room, after a pause, unless there is room before.
+func (t *trickle) leave(ctx context.Context, copied bool) {
+	if copied {
+		t.rest(ctx)
 	}
 	<-t.token
 }
 
-// pass lets the next one in where nothing was taken.
-func (t *trickle) pass() { <-t.token }
+func (t *trickle) rest(ctx context.Context) {
+	over := time.NewTimer(t.room.pause())
+	defer over.Stop()
+	for {
+		narrow, turned := t.room.narrow(t.fresh)
+		if !narrow {
+			return
+		}
+		select {
+		case <-over.C:
+			return
+		case <-turned:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

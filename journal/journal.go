@@ -101,19 +101,29 @@ func (j *Journal) Set(ctx context.Context, r *schema.Record, expected uint64, br
 // when the record itself has expired; nil where the log has none. It reads the
 // entries of the line's bucket from its enqueue time on.
 func (j *Journal) Find(ctx context.Context, l schema.Line, hop int, enqueued time.Time) (*schema.Record, error) {
-	var found *schema.Record
-	var seq uint64
-	for {
-		m, err := j.store.Next(ctx, schema.StreamEvent, l.EventSubject(), seq, enqueued)
+	return j.search(ctx, l.EventSubject(), enqueued, func(r *schema.Record) bool { return r.LineOf() == l && r.Hop >= hop })
+}
+
+// FindByOrigin does the same whatever the line's id, for a message whose body
+// nobody dares to decode. It reads all entries of the lane from that time on.
+func (j *Journal) FindByOrigin(ctx context.Context, l schema.Line, hop int, enqueued time.Time) (*schema.Record, error) {
+	return j.search(ctx, l.EventFilter(), enqueued, func(r *schema.Record) bool {
+		return r.Origin == l.Origin && r.Line == l.Rcpt && r.Hop >= hop
+	})
+}
+
+// search gives the last record in the log that matches.
+func (j *Journal) search(ctx context.Context, subject string, since time.Time, match func(*schema.Record) bool) (found *schema.Record, err error) {
+	for seq := uint64(0); ; {
+		m, err := j.store.Next(ctx, schema.StreamEvent, subject, seq, since)
 		if errors.Is(err, schema.ErrNotFound) {
 			return found, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("search the log for %s: %w", l, err)
+			return nil, fmt.Errorf("search the log in %s: %w", subject, err)
 		}
 		seq = m.Sequence + 1
-		r, err := schema.DecodeRecord(m.Data)
-		if err == nil && r.LineOf() == l && r.Hop >= hop {
+		if r, err := schema.DecodeRecord(m.Data); err == nil && match(r) {
 			found = r
 		}
 	}

@@ -201,6 +201,9 @@ func (l Line) EventSubject() string {
 	return "mail.event." + string(l.Lane) + "." + strconv.FormatUint(uint64(h.Sum32()%EventBuckets), 10)
 }
 
+// EventFilter matches the log's entries of the whole lane.
+func (l Line) EventFilter() string { return "mail.event." + string(l.Lane) + ".*" }
+
 // String is the line as people see it in logs.
 func (l Line) String() string {
 	if l.IsAll() {
