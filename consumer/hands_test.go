@@ -215,26 +215,44 @@ func (u unheard) Set(ctx context.Context, r *schema.Record, expected uint64, bri
 	return 0, fmt.Errorf("%w: its answer was lost", schema.ErrAway)
 }
 
+// narrow is a journal with room for no attempts.
+type narrow struct{ Journal }
+
+func (n narrow) Set(ctx context.Context, r *schema.Record, expected uint64, brief bool) (uint64, error) {
+	if len(r.Attempts) > 0 {
+		return 0, schema.ErrTooLarge
+	}
+	return n.Journal.Set(ctx, r, expected, brief)
+}
+
 // TestOwnRecordIsNoDouble: a hand that was stopped between its record and the
-// answer to it finds its own record, and has sent nothing twice.
+// answer to it finds its own record, shortened or not, and has sent nothing twice.
 func TestOwnRecordIsNoDouble(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
-	w := b.idle()
-	b.publish("m", "ann@example.net")
-	h := b.pullFresh(w)
-	w.Journal = unheard{w.Journal, func() {
-		if err := w.Store.Delete(t.Context(), h.stream, h.seq); err != nil {
-			t.Error(err)
-		}
-		h.lease.renewed = time.Now().Add(-2 * time.Hour)
-	}}
-	if err := w.settle(t.Context(), t.Context(), lane, h); !errors.Is(err, errLeft) {
-		t.Errorf("got %v", err)
-	}
-	b.accepted("m", map[string]int{"ann@example.net": 1})
-	if n := counted(t, w.metrics.twice); n != 0 {
-		t.Errorf("%v counted as accepted twice", n)
+	for name, journal := range map[string]func(Journal) Journal{
+		"whole":     func(j Journal) Journal { return j },
+		"shortened": func(j Journal) Journal { return narrow{j} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			w := b.idle()
+			b.publish("m", "ann@example.net")
+			h := b.pullFresh(w)
+			w.Journal = journal(unheard{w.Journal, func() {
+				if err := w.Store.Delete(t.Context(), h.stream, h.seq); err != nil {
+					t.Error(err)
+				}
+				h.lease.renewed = time.Now().Add(-2 * time.Hour)
+			}})
+			if err := w.settle(t.Context(), t.Context(), lane, h); !errors.Is(err, errLeft) {
+				t.Errorf("got %v", err)
+			}
+			b.accepted("m", map[string]int{"ann@example.net": 1})
+			if n := counted(t, w.metrics.twice); n != 0 {
+				t.Errorf("%v counted as accepted twice", n)
+			}
+		})
 	}
 }
 
