@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/internal/natstest"
 )
 
@@ -128,7 +128,7 @@ func TestDialFailures(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
 	host := strings.TrimPrefix(b.Config.URL, "nats://")
-	nobody := unusedAddress(t)
+	nobody := freeport.Addr()
 	tests := map[string]struct {
 		change func(*broker.Config)
 		want   error // nil: no sentinel
@@ -175,22 +175,11 @@ func TestDialFailures(t *testing.T) {
 	}
 }
 
-// unusedAddress is a port that was free a moment ago.
-func unusedAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 func TestWorkerWaitsForItsBroker(t *testing.T) {
 	t.Parallel()
 	words := &log{}
 	cfg := embeddedConfig(t)
-	cfg.Listen = unusedAddress(t)
+	cfg.Listen = freeport.Addr()
 	remote := cfg
 	remote.URL = "nats://" + cfg.Listen
 	dialed := make(chan error)
@@ -211,7 +200,7 @@ func TestWorkerWaitsForItsBroker(t *testing.T) {
 	}
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	remote.URL = "nats://" + unusedAddress(t)
+	remote.URL = "nats://" + freeport.Addr()
 	if _, err := broker.Dial(canceled, remote, quiet); !errors.Is(err, broker.ErrAway) {
 		t.Errorf("Dial that was canceled = %v", err)
 	}

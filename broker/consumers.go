@@ -47,12 +47,22 @@ func laneConsumers(lane schema.Lane, ackWait time.Duration) []laneConsumer {
 	}
 }
 
+// Consumer finds a durable consumer. It fails with [ErrAway] where nobody
+// answers for it.
+func (c *Conn) Consumer(ctx context.Context, stream, name string) (jetstream.Consumer, error) {
+	q, err := c.js.Consumer(ctx, stream, name)
+	if err != nil {
+		return nil, fmt.Errorf("read consumer %s of %s: %w", name, stream, refused(err))
+	}
+	return q, nil
+}
+
 // AckWait is how long a message of the consumer belongs to whoever took it:
 // what stands at the broker, which all workers go by.
 func (c *Conn) AckWait(ctx context.Context, stream, consumer string) (time.Duration, error) {
-	q, err := c.js.Consumer(ctx, stream, consumer)
+	q, err := c.Consumer(ctx, stream, consumer)
 	if err != nil {
-		return 0, fmt.Errorf("read consumer %s of %s: %w", consumer, stream, refused(err))
+		return 0, err
 	}
 	return q.CachedInfo().Config.AckWait, nil
 }

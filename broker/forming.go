@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,7 +16,8 @@ const formFor = time.Minute
 
 // WhenFormed does what a start needs of the broker. Where the cluster has no
 // leader yet for what is asked, or fewer servers than REPLICAS, it waits and does
-// it again, for a minute. It returns the last error.
+// it again, for a minute. It returns the last error, and where ctx ended before
+// that with its cause.
 func (c *Conn) WhenFormed(ctx context.Context, do func() error) error {
 	for began, reported := time.Now(), false; ; {
 		err := do()
@@ -24,14 +26,22 @@ func (c *Conn) WhenFormed(ctx context.Context, do func() error) error {
 		}
 		if !reported {
 			reported = true
-			c.log.Warn("waiting for the cluster", "error", err)
+			c.log.Warn("waiting for the "+c.kind(), "error", err)
 		}
 		select {
 		case <-ctx.Done():
-			return err
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		case <-time.After(dialPause):
 		}
 	}
+}
+
+// kind is what is at the other end, in a word.
+func (c *Conn) kind() string {
+	if c.nc.ConnectedClusterName() != "" {
+		return "cluster"
+	}
+	return "broker"
 }
 
 // forming reports what a cluster says that is not complete. One that never will

@@ -3,11 +3,14 @@ package broker_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/natstest"
@@ -74,5 +77,43 @@ func TestClusterTooSmall(t *testing.T) {
 	})
 	if err == nil || !strings.Contains(err.Error(), "REPLICAS") || tries < 2 {
 		t.Errorf("after %d tries %v, want a sentence about REPLICAS", tries, err)
+	}
+}
+
+// TestSingleServerBusy: of a server that has no cluster none is told.
+func TestSingleServerBusy(t *testing.T) {
+	t.Parallel()
+	words := &log{}
+	cfg := broker.DefaultConfig()
+	cfg.DataDir, cfg.URL = t.TempDir(), natstest.StartServer(t, func(*server.Options) {})
+	c, err := broker.Dial(within(t), cfg, slog.New(slog.NewTextHandler(words, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	tries := 0
+	err = c.WhenFormed(within(t), func() error {
+		if tries++; tries == 1 {
+			return broker.ErrAway
+		}
+		return nil
+	})
+	if said := words.String(); err != nil || !strings.Contains(said, "waiting for the broker") || strings.Contains(said, "cluster") {
+		t.Errorf("%v; said:\n%s", err, said)
+	}
+}
+
+// TestWaitForClusterIsStopped: who is told to stop is told that, and what was
+// waited for.
+func TestWaitForClusterIsStopped(t *testing.T) {
+	t.Parallel()
+	c := natstest.Start(t).Conn
+	ctx, cancel := context.WithCancel(t.Context())
+	err := c.WhenFormed(ctx, func() error {
+		cancel()
+		return broker.ErrAway
+	})
+	if !errors.Is(err, context.Canceled) || !errors.Is(err, broker.ErrAway) {
+		t.Errorf("WhenFormed = %v", err)
 	}
 }

@@ -57,9 +57,14 @@ func (c *Consumer) add(ctx context.Context, h *hand, mine *schema.Record) error 
 }
 
 // holdsOwn reports that last is our own record, written by a try whose answer was
-// lost, or was made from it: it holds the transaction that mine ends with.
+// lost, or was made from it: it holds the transaction that mine ends with. One
+// that had to be shortened holds none, and is known by its time. A transaction
+// without a session needs no recognition: it delivered to nobody.
 func holdsOwn(last, mine *schema.Record) bool {
 	n := len(mine.Attempts)
+	if n == 0 && len(last.Attempts) == 0 {
+		return last.Hop == mine.Hop && last.At.Equal(mine.At)
+	}
 	return n > 0 && slices.ContainsFunc(last.Attempts, func(a schema.Attempt) bool {
 		own := mine.Attempts[n-1]
 		return own.Session != "" && a.Session == own.Session && a.Use == own.Use && a.At.Equal(own.At)

@@ -1,9 +1,15 @@
 package consumer
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/schema"
@@ -55,4 +61,52 @@ func TestLeaderStops(t *testing.T) {
 	if most := len(streams) * 2 * b.cfg.Slots * 2; twice > most {
 		t.Errorf("%d were sent twice, at most %d can have been in hand", twice, most)
 	}
+}
+
+// TestConsumerInALeaderlessCluster: two of three servers are away, and the third
+// says so, instead of saying nothing. A worker that starts then waits.
+func TestConsumerInALeaderlessCluster(t *testing.T) {
+	t.Parallel()
+	running <- struct{}{}
+	t.Cleanup(func() { <-running })
+	n := natstest.StartCluster(t, 5*time.Second, lane)
+	b := benchOn(t, n.Connect)
+	w := b.idle()
+	said := &heard{words: "temporarily unavailable", yes: make(chan struct{})}
+	w.log = slog.New(slog.NewTextHandler(said, nil))
+	n.Stop(0)
+	n.Stop(1)
+	b.eventually("the third says so", func() bool {
+		_, err := b.conn.JS().Consumer(t.Context(), lane.SendStream(), lane.FreshConsumer())
+		refusal, ok := errors.AsType[*jetstream.APIError](err)
+		return ok && refusal.ErrorCode == 10008
+	})
+	opened := make(chan error, 1)
+	go func() {
+		_, err := w.open(t.Context())
+		opened <- err
+	}()
+	select {
+	case err := <-opened:
+		t.Fatalf("it does not wait: %v", err)
+	case <-said.yes:
+	}
+	n.Start(t, 0)
+	if err := <-opened; err != nil {
+		t.Error(err)
+	}
+}
+
+// heard closes yes when a line with those words is logged.
+type heard struct {
+	words string
+	once  sync.Once
+	yes   chan struct{}
+}
+
+func (h *heard) Write(line []byte) (int, error) {
+	if strings.Contains(string(line), h.words) {
+		h.once.Do(func() { close(h.yes) })
+	}
+	return len(line), nil
 }

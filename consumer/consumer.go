@@ -10,7 +10,6 @@ package consumer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -61,9 +60,10 @@ type Store interface {
 
 // Parts are what a consumer is made of.
 type Parts struct {
-	NATS      *nats.Conn
-	JetStream jetstream.JetStream
-	Link      Link
+	NATS *nats.Conn
+	// Durable finds a durable consumer. Its errors are those of package schema.
+	Durable func(ctx context.Context, stream, name string) (jetstream.Consumer, error)
+	Link    Link
 	// Now is the broker's clock.
 	Now func() time.Time
 	// Room is how much is stored and how much may be, in bytes; a limit of 0
@@ -179,7 +179,7 @@ func (c *Consumer) open(ctx context.Context) ([]*source, error) {
 			{lane: w.Lane, stream: w.Lane.LaterStream(), name: w.Lane.DueConsumer(), filter: w.Lane.DueFilter()},
 		} {
 			if err := c.find(ctx, s); err != nil {
-				return nil, fmt.Errorf("find consumer %s of stream %s: %w", s.name, s.stream, err)
+				return nil, err
 			}
 			s.trickle = newTrickle(c.room, s.fresh)
 			s.ackWait.Store(int64(s.consumer.CachedInfo().Config.AckWait))
@@ -189,20 +189,20 @@ func (c *Consumer) open(ctx context.Context) ([]*source, error) {
 	return all, nil
 }
 
+// findReport is how often a worker says what it waits for before it can begin.
+const findReport = time.Minute
+
 // find asks for a source's durable consumer until it is answered: one that has
-// no leader yet, in a cluster that still forms, says nothing.
+// no leader, in a cluster that still forms or has lost servers, is away.
 func (c *Consumer) find(ctx context.Context, s *source) error {
-	waiting := false
+	var reported time.Time
 	return c.ask(ctx, func(ctx context.Context) (err error) {
-		s.consumer, err = c.JetStream.Consumer(ctx, s.stream, s.name)
-		if err == nil || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrNoResponders) {
-			return err
+		s.consumer, err = c.Durable(ctx, s.stream, s.name)
+		if errors.Is(err, schema.ErrAway) && time.Since(reported) >= findReport {
+			reported = time.Now()
+			c.log.Warn("waiting for the broker: a consumer does not answer, perhaps because it has no leader; see that most servers of the NATS cluster run and reach each other", "stream", s.stream, "consumer", s.name, "error", err)
 		}
-		if !waiting {
-			waiting = true
-			c.log.Warn("waiting for the broker: a consumer does not answer, perhaps because it has no leader yet", "stream", s.stream, "consumer", s.name)
-		}
-		return fmt.Errorf("%w: %w", schema.ErrAway, err)
+		return err
 	})
 }
 

@@ -325,7 +325,7 @@ func (b *bench) parts(d *death) (Parts, *broker.Conn) {
 		level = slog.LevelDebug
 	}
 	return Parts{
-		NATS: conn.NC(), JetStream: conn.JS(), Link: conn, Now: conn.Now, Room: conn.Room,
+		NATS: conn.NC(), Durable: conn.Consumer, Link: conn, Now: conn.Now, Room: conn.Room,
 		Store: m, Journal: m, Graveyard: m, Relay: m,
 		Log: slog.New(slog.NewTextHandler(b.t.Output(), &slog.HandlerOptions{Level: level})),
 	}, conn

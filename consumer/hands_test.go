@@ -1,12 +1,14 @@
 package consumer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
-	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -23,7 +25,7 @@ import (
 // pull takes the next message of a consumer.
 func (b *bench) pull(c *Consumer, stream, name string) *hand {
 	b.t.Helper()
-	q, err := c.JetStream.Consumer(b.t.Context(), stream, name)
+	q, err := c.Durable(b.t.Context(), stream, name)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -213,26 +215,44 @@ func (u unheard) Set(ctx context.Context, r *schema.Record, expected uint64, bri
 	return 0, fmt.Errorf("%w: its answer was lost", schema.ErrAway)
 }
 
+// narrow is a journal with room for no attempts.
+type narrow struct{ Journal }
+
+func (n narrow) Set(ctx context.Context, r *schema.Record, expected uint64, brief bool) (uint64, error) {
+	if len(r.Attempts) > 0 {
+		return 0, schema.ErrTooLarge
+	}
+	return n.Journal.Set(ctx, r, expected, brief)
+}
+
 // TestOwnRecordIsNoDouble: a hand that was stopped between its record and the
-// answer to it finds its own record, and has sent nothing twice.
+// answer to it finds its own record, shortened or not, and has sent nothing twice.
 func TestOwnRecordIsNoDouble(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
-	w := b.idle()
-	b.publish("m", "ann@example.net")
-	h := b.pullFresh(w)
-	w.Journal = unheard{w.Journal, func() {
-		if err := w.Store.Delete(t.Context(), h.stream, h.seq); err != nil {
-			t.Error(err)
-		}
-		h.lease.renewed = time.Now().Add(-2 * time.Hour)
-	}}
-	if err := w.settle(t.Context(), t.Context(), lane, h); !errors.Is(err, errLeft) {
-		t.Errorf("got %v", err)
-	}
-	b.accepted("m", map[string]int{"ann@example.net": 1})
-	if n := counted(t, w.metrics.twice); n != 0 {
-		t.Errorf("%v counted as accepted twice", n)
+	for name, journal := range map[string]func(Journal) Journal{
+		"whole":     func(j Journal) Journal { return j },
+		"shortened": func(j Journal) Journal { return narrow{j} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			w := b.idle()
+			b.publish("m", "ann@example.net")
+			h := b.pullFresh(w)
+			w.Journal = journal(unheard{w.Journal, func() {
+				if err := w.Store.Delete(t.Context(), h.stream, h.seq); err != nil {
+					t.Error(err)
+				}
+				h.lease.renewed = time.Now().Add(-2 * time.Hour)
+			}})
+			if err := w.settle(t.Context(), t.Context(), lane, h); !errors.Is(err, errLeft) {
+				t.Errorf("got %v", err)
+			}
+			b.accepted("m", map[string]int{"ann@example.net": 1})
+			if n := counted(t, w.metrics.twice); n != 0 {
+				t.Errorf("%v counted as accepted twice", n)
+			}
+		})
 	}
 }
 
@@ -694,33 +714,34 @@ func TestCrashLoopWithARecord(t *testing.T) {
 	}
 }
 
-// forming is a cluster whose consumers have no leader yet: the first questions
-// about them are not answered.
-type forming struct {
-	jetstream.JetStream
-	unanswered *atomic.Int32
-}
-
-func (f forming) Consumer(ctx context.Context, stream, consumer string) (jetstream.Consumer, error) {
-	if f.unanswered.Add(-1) >= 0 {
-		return nil, context.DeadlineExceeded
-	}
-	return f.JetStream.Consumer(ctx, stream, consumer)
-}
-
-// TestConsumerWithoutALeader: a worker that starts before the cluster has formed
-// waits for it.
+// TestConsumerWithoutALeader: a worker waits for a consumer that does not
+// answer, and says each minute what for.
 func TestConsumerWithoutALeader(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
-	w := b.idle()
-	f := forming{w.JetStream, new(atomic.Int32)}
-	f.unanswered.Store(3)
-	w.JetStream = f
-	all, err := w.open(t.Context())
-	if err != nil || len(all) != 2 || f.unanswered.Load() >= 0 {
-		t.Errorf("%d consumers, %v", len(all), err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		began, said := time.Now(), &bytes.Buffer{}
+		w := New(Config{}, Parts{
+			Log: slog.New(slog.NewTextHandler(said, nil)), Metrics: prometheus.NewRegistry(),
+			Durable: func(context.Context, string, string) (jetstream.Consumer, error) {
+				if time.Since(began) < 150*time.Second {
+					return nil, fmt.Errorf("%w: no leader", schema.ErrAway)
+				}
+				return nil, nil //nolint:nilnil // one that nobody asks for anything
+			},
+		})
+		if err := w.find(t.Context(), &source{stream: "MAIL_SEND_A", name: "fresh"}); err != nil {
+			t.Error(err)
+		}
+		if n := strings.Count(said.String(), "MAIL_SEND_A"); n != 3 {
+			t.Errorf("said %d times in 150 s, want 3:\n%s", n, said)
+		}
+		began = time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := w.find(ctx, &source{}); err == nil {
+			t.Error("no error when told to stop")
+		}
+	})
 }
 
 // TestPanicEndsAsCrashLoop: a message that breaks our code breaks nothing else.
@@ -816,7 +837,7 @@ func ghostRecord(h *hand) *schema.Record {
 func (b *bench) exhaust(c *Consumer) {
 	b.t.Helper()
 	for {
-		q, err := c.JetStream.Consumer(b.t.Context(), lane.SendStream(), lane.FreshConsumer())
+		q, err := c.Durable(b.t.Context(), lane.SendStream(), lane.FreshConsumer())
 		if err != nil {
 			b.t.Fatal(err)
 		}

@@ -73,6 +73,35 @@ func TestUnreadableHeaders(t *testing.T) {
 	}
 }
 
+// TestReplayUnwritableHeaders: a letter whose headers cannot be written again is
+// not replayed by half; it can be discarded.
+func TestReplayUnwritableHeaders(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	s := dialRaw(t, b.broker.Config.URL)
+	bad := []string{"NATS/1.0\r\nX y: z\r\n\r\n", "NATS/1.0\r\nX\x00: y\r\n\r\n"}
+	for i, h := range bad {
+		s.publish(t, h, fmt.Sprintf(`{"id":"m-%d","from":"a@example.com","to":["bob@example.net"],"text":"hi"}`, i))
+	}
+	b.work(nil)
+	b.settled()
+	dead := b.dead()
+	if len(dead) != len(bad) {
+		t.Fatalf("%d dead letters", len(dead))
+	}
+	for _, l := range dead {
+		if err := b.yard.Replay(t.Context(), l, 5); err == nil || !strings.Contains(err.Error(), `header "X`) {
+			t.Errorf("replay %s: %v", l.Body, err)
+		}
+		if err := b.yard.Discard(t.Context(), l); err != nil {
+			t.Errorf("discard %s: %v", l.Body, err)
+		}
+	}
+	if left := b.dead(); len(left) > 0 || len(b.books.accepted) > 0 {
+		t.Errorf("left %v, accepted %v", left, b.books.accepted)
+	}
+}
+
 // TestLineBreaksInHeaders: what no library writes, a bare CR or LF, ends no
 // header but the producer's own, here and in the copies made of it.
 func TestLineBreaksInHeaders(t *testing.T) {

@@ -21,7 +21,7 @@ func TestPullEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.stop()
-	source, err := c.JetStream.Consumer(t.Context(), lane.SendStream(), lane.FreshConsumer())
+	source, err := c.Durable(t.Context(), lane.SendStream(), lane.FreshConsumer())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,10 +32,8 @@ type Letter struct {
 // [HeaderBody] says so.
 func (l *Letter) Message() (header map[string][]string, body []byte) {
 	producer, body := l.Producer, l.Body
-	inBody := headerSize(producer) > MaxProducerHeaders
-	for name := range producer {
-		inBody = inBody || !writable(name)
-	}
+	_, bad := l.Unwritable()
+	inBody := bad || headerSize(producer) > MaxProducerHeaders
 	if inBody {
 		body = append(headerBlock(producer), body...)
 		producer = nil
@@ -53,6 +51,16 @@ func (l *Letter) Message() (header map[string][]string, body []byte) {
 		return header, nil
 	}
 	return header, body
+}
+
+// Unwritable is the name of a producer's header that no client can write again.
+func (l *Letter) Unwritable() (name string, bad bool) {
+	for name := range l.Producer {
+		if !writable(name) {
+			return name, true
+		}
+	}
+	return "", false
 }
 
 // ParseLetter reads a dead letter or a marker.

@@ -282,14 +282,15 @@ func (r *Record) Waits(index int) Event {
 	case EventScheduled, EventDelayed, EventReplayed:
 		return r.Event
 	}
-	if r.lastClass(index) == Uncertain {
+	if r.LastClass(index) == Uncertain {
 		return EventUncertain
 	}
 	return EventDeferred
 }
 
-// lastClass is the class of the recipient's last outcome.
-func (r *Record) lastClass(index int) (class Class) {
+// LastClass is the class of the recipient's last outcome, empty where the record
+// holds none.
+func (r *Record) LastClass(index int) (class Class) {
 	for _, a := range r.Attempts {
 		for _, o := range a.Outcomes {
 			if slices.Contains(o.Recipients, index) {

@@ -1,8 +1,12 @@
 package smtp
 
 import (
+	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"log/slog"
+	"net"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -96,6 +100,7 @@ func forms() map[string]string {
 		"PLAIN": plain, "LOGIN": login, "line": "AUTH PLAIN " + plain, "cut off": plain[:len(plain)*3/4], "URL": url.QueryEscape(secret + "/="),
 		"base64 for URLs": base64.RawURLEncoding.EncodeToString([]byte("user:" + secret)), "hex": fmt.Sprintf("%x", secret), "HEX": fmt.Sprintf("% X", secret),
 		"in two": login[:13] + "\r\n" + login[13:],
+		"begun":  secret[:9],
 	}
 }
 
@@ -177,6 +182,78 @@ func TestEchoes(t *testing.T) {
 	}
 	if newEchoes("").in("anything") {
 		t.Error("there is an echo of no password")
+	}
+}
+
+// TestEchoForms: a relay may write the password as a path, as a page, or not to
+// its end.
+func TestEchoForms(t *testing.T) {
+	t.Parallel()
+	const password = `pa ss&w<o>rd"and'more`
+	e := newEchoes(password)
+	for _, form := range []string{
+		"pa%20ss&w%3Co%3Erd%22and%27more", "pa+ss%26w%3co%3erd%22and%27more",
+		"pa ss&amp;w&lt;o&gt;rd&#34;and&#39;more", "pa ss&amp;w&lt;o&gt;rd&quot;and&apos;more",
+		"pa ss&w<o>", "pa ss&w<o>...", "pa%20ss&w%3Co", "PA SS&AMP;W&LT;O",
+	} {
+		if !e.in("5.7.8 wrong: " + form) {
+			t.Errorf("not recognised: %s", form)
+		}
+	}
+}
+
+// TestShortPassword: what is so short stands in every reply; it is not looked
+// for, and the worker says so.
+func TestShortPassword(t *testing.T) {
+	t.Parallel()
+	for _, password := range []string{"a", "ok", "k7#", `":%\`, "pass"} {
+		e := newEchoes(password)
+		for _, words := range []string{
+			"Ok: queued as 4Zx2Y31q9z", "authentication failed: look at https://relay.test/?p=BadCredentials a1b2c3d4e5f6 - gsmtp",
+			"Error: need RCPT command", "<ann@example.net>: Recipient address rejected: User unknown in virtual mailbox table",
+		} {
+			if e.in(words) {
+				t.Errorf("%q is taken for an echo of %q", words, password)
+			}
+		}
+	}
+	for password, warned := range map[string]bool{"k7#": true, `k7"#`: true, "k7#q": false} {
+		b := newBundle(t, smtptest.New(t), func(c *Config) { c.Username, c.Password, c.AuthWithoutTLS = "user", schema.Secret(password), true })
+		if got := strings.Contains(b.log.String(), "SMTP_PASSWORD"); got != warned || strings.Contains(b.log.String(), "k7") {
+			t.Errorf("password %s, warned: %v, want %v\n%s", password, got, warned, b.log)
+		}
+	}
+}
+
+// TestHiddenError: what an error is can still be told where its words cannot.
+func TestHiddenError(t *testing.T) {
+	t.Parallel()
+	e := newEchoes(secret)
+	said := errors.New("it said " + secret)
+	alert := &net.OpError{Op: "read", Err: context.DeadlineExceeded}
+	for _, err := range []error{
+		fmt.Errorf("%w: %w", said, alert), fmt.Errorf("it said %s: %w", secret, alert), errors.Join(said, context.DeadlineExceeded),
+	} {
+		hidden := e.hideErr(fmt.Errorf("connect: %w", err))
+		if !errors.Is(hidden, context.DeadlineExceeded) {
+			t.Errorf("what %T is cannot be told", err)
+		}
+		log := &lines{}
+		slog.New(slog.NewJSONHandler(log, nil)).Info("a", "error", hidden, "in", struct{ Err error }{hidden})
+		shown := fmt.Sprintf("%v %+v %#v %s %q %+v %#v", hidden, hidden, hidden, hidden, hidden, fault{err: hidden}, fault{err: hidden}) + log.String()
+		for inner := errors.Unwrap(hidden); inner != nil; inner = errors.Unwrap(inner) {
+			shown += inner.Error()
+		}
+		if strings.Contains(shown, secret) || !strings.Contains(shown, "withheld") {
+			t.Errorf("shown: %s", shown)
+		}
+	}
+	hidden := e.hideErr(fmt.Errorf("it said %s: %w", secret, alert))
+	if op, ok := errors.AsType[*net.OpError](hidden); !ok || op != alert {
+		t.Error("a cause that says nothing is not found")
+	}
+	if e.hideErr(nil) != nil || e.hideErr(alert) != error(alert) {
+		t.Error("what says nothing is hidden")
 	}
 }
 

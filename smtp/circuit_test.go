@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/internal/smtptest"
 )
 
@@ -265,12 +266,7 @@ func TestCircuitNews(t *testing.T) {
 // TestRefusedConnection: what an administrator reads when nothing listens.
 func TestRefusedConnection(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
+	addr := freeport.Addr()
 	log := &lines{}
 	c := testConfig("smtp://" + addr)
 	shortPauses(&c)

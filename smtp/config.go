@@ -15,7 +15,7 @@ import (
 type Config struct {
 	URL            string        `env:"SMTP_URL" help:"The relay: smtp://host:587 (STARTTLS required) or smtps://host:465; ?tls=none, opportunistic or required changes what smtp:// asks for."`
 	Username       string        `env:"SMTP_USERNAME" help:"User name at the relay; empty: no AUTH."`
-	Password       schema.Secret `env:"SMTP_PASSWORD" help:"Password of SMTP_USERNAME."`
+	Password       schema.Secret `env:"SMTP_PASSWORD" help:"Password of SMTP_USERNAME. Where a relay repeats one of fewer than 4 characters, that is not noticed."`
 	CAFile         string        `env:"SMTP_CA_FILE" help:"File of PEM certificates that the relay's certificate may be signed by, besides the system's."`
 	AuthWithoutTLS bool          `env:"SMTP_AUTH_WITHOUT_TLS" help:"Send the password in clear text where the session is not under TLS."`
 	EHLOName       string        `env:"EHLO_NAME" help:"Name to greet the relay with; empty: the host's name where it has a domain, else its address."`

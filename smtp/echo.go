@@ -4,7 +4,9 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"html"
 	"net/url"
+	"regexp"
 	"strings"
 	"unicode"
 )
@@ -14,17 +16,22 @@ import (
 // relays quote the command in their replies, and replies are logged and recorded.
 type echoes []string
 
-// echoPart is how much of the base64 is recognised, six bytes of the password:
-// a line may be cut off.
-const echoPart = 8
+const (
+	// echoPart is how much of a form is recognised, in base64 six bytes of the
+	// password: a line may be cut off.
+	echoPart = 8
+	// echoLeast is the shortest form that is looked for: what is shorter stands in
+	// replies that repeat nothing.
+	echoLeast = 4
+)
 
 const withheld = "(its words are withheld: they repeat the password)"
 
 func newEchoes(password string) echoes {
 	var e echoes
 	add := func(s string) {
-		if s = squeeze(s); s != "" {
-			e = append(e, s)
+		if s = squeeze(s); len(s) >= echoLeast {
+			e = append(e, s[:min(len(s), echoPart)])
 		}
 	}
 	add(password)
@@ -69,14 +76,29 @@ func (e echoes) in(words string) bool {
 	if len(e) == 0 {
 		return false
 	}
-	words = squeeze(words)
-	for _, form := range e {
-		if strings.Contains(words, form) {
-			return true
+	for _, words := range []string{words, html.UnescapeString(words), unescapeURL(words)} {
+		words = squeeze(words)
+		for _, form := range e {
+			if strings.Contains(words, form) {
+				return true
+			}
 		}
 	}
 	return false
 }
+
+var escaped = regexp.MustCompile("%[0-9A-Fa-f]{2}")
+
+// unescapeURL is url.PathUnescape for what need not be escaped throughout.
+func unescapeURL(words string) string {
+	return escaped.ReplaceAllStringFunc(words, func(s string) string {
+		b, _ := hex.DecodeString(s[1:])
+		return string(b)
+	})
+}
+
+// tooShort reports a password that cannot be told from what replies say anyway.
+func tooShort(password string) bool { return password != "" && len(squeeze(password)) < echoLeast }
 
 // hide withholds the words of a reply that does.
 func (e echoes) hide(r reply) reply {
@@ -89,7 +111,31 @@ func (e echoes) hide(r reply) reply {
 // hideErr does the same with an error that holds words of the relay's.
 func (e echoes) hideErr(err error) error {
 	if err != nil && e.in(err.Error()) {
-		return errors.New(withheld)
+		return &hiddenError{cause: err, echoes: e}
 	}
 	return err
+}
+
+// hiddenError is an error whose words are withheld. What it is can still be told.
+type hiddenError struct {
+	cause  error
+	echoes echoes
+}
+
+func (*hiddenError) Error() string { return withheld }
+
+// GoString is what %#v prints.
+func (*hiddenError) GoString() string { return withheld }
+
+// Is looks at the cause, and shows nothing of it.
+func (h *hiddenError) Is(target error) bool { return errors.Is(h.cause, target) }
+
+// Unwrap is the outermost cause whose words may be shown; nil where there is none.
+func (h *hiddenError) Unwrap() error {
+	for err := h.cause; err != nil; err = errors.Unwrap(err) {
+		if !h.echoes.in(err.Error()) {
+			return err
+		}
+	}
+	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/internal/smtptest"
 	"github.com/postrider/postrider/schema"
 )
@@ -128,7 +129,7 @@ func startPostfix(t *testing.T, next string) string {
 	uid, err := strconv.Atoi(owner.Uid)
 	must(t, err)
 	must(t, os.Chown(filepath.Join(dir, "data"), uid, -1))
-	addr := freeAddr(t)
+	addr := freeport.Addr()
 	host, port, err := net.SplitHostPort(next)
 	must(t, err)
 	writePostfix(t, dir, addr, "["+host+"]:"+port)
@@ -187,15 +188,6 @@ anvil     unix  - - n - 1 anvil
 scache    unix  - - n - 1 scache
 postlog   unix-dgram n - n - 1 postlogd
 `), 0o644))
-}
-
-// freeAddr is a port that nobody listens on for now.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func greets(addr string) bool {

@@ -44,6 +44,9 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Relay, error
 		return nil, err
 	}
 	r := &Relay{cfg: cfg, dialer: dialer, pool: newPool(cfg.MaxSessions)}
+	if tooShort(string(cfg.Password)) {
+		log.Warn(fmt.Sprintf("SMTP_PASSWORD has fewer than %d characters that count: where the relay repeats it, logs, records and dead letters will hold it; use a longer one", echoLeast))
+	}
 	r.circuit = newCircuit(r.Name(), log, cfg)
 	if r.metrics, r.unregister, err = newMetrics(r, reg); err != nil {
 		return nil, err

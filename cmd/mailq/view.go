@@ -234,19 +234,22 @@ func (w *way) death(rec *schema.Record, x *schema.RecipientRecord, now time.Time
 	if rec.Event == schema.EventDiscarded {
 		return "discarded by an operator at " + from(now, rec.At) + ": nobody will send it"
 	}
-	is := fmt.Sprintf("dead, %s%s", why(x.Reason), orElse(sentence(x.Words()), sentence(rec.Error)))
+	is := fmt.Sprintf("dead, %s%s", why(x.Reason, rec.LastClass(x.Index)), orElse(sentence(x.Words()), sentence(rec.Error)))
 	if w.letter(x.Index) == nil {
 		return is + "; its letter is not there: it is being buried, was delivered after all, or is older than 90 days"
 	}
 	return is + "; send it again: mailq dead replay " + quote(rec.ID)
 }
 
-// why is a reason in words.
-func why(r schema.Reason) string {
+// why is a reason in words, before those of the last outcome.
+func why(r schema.Reason, last schema.Class) string {
 	switch r {
 	case schema.ReasonFailed:
 		return "refused for good"
 	case schema.ReasonExhausted:
+		if last == schema.Uncertain {
+			return "exhausted: no attempt is left, and the last one is uncertain"
+		}
 		return "exhausted: every attempt it was allowed was deferred, the last one"
 	case schema.ReasonExpired:
 		return "expired: no attempt was left before its time was over"

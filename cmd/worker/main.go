@@ -25,6 +25,7 @@ const (
 	exitOK          = 0
 	exitUsage       = 64
 	exitUnavailable = 69
+	exitTempFail    = 75
 	exitConfig      = 78
 )
 
@@ -87,18 +88,7 @@ the environment alone: worker config lists them.`,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	version.Add(root)
-	root.AddCommand(configCommand(lookup, stdout), devrelayCommand(lookup, stdout, stderr), &cobra.Command{
-		Use:   "provision",
-		Short: "Make and upgrade the streams and consumers at NATS_URL, and end",
-		Long: `Make and upgrade the streams and consumers at NATS_URL, and end. What all
-workers share, such as ACK_WAIT, is changed for all of them.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withSettings(cmd.Context(), lookup, (*settings).checkBroker, func(s *settings) error {
-				return provisionOnce(cmd.Context(), s, stdout, stderr)
-			})
-		},
-	})
+	root.AddCommand(configCommand(lookup, stdout), devrelayCommand(lookup, stdout, stderr), provisionCommand(lookup, stdout, stderr))
 	return root
 }
 
@@ -115,6 +105,9 @@ func withSettings(ctx context.Context, lookup env.Lookup, check, do func(*settin
 	err := do(s)
 	if err == nil {
 		return nil
+	}
+	if _, ok := errors.AsType[*exitError](err); ok {
+		return err
 	}
 	if _, ok := errors.AsType[*configError](err); ok {
 		return &exitError{err, exitConfig}

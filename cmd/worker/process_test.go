@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/internal/storm"
 )
 
@@ -50,9 +51,6 @@ func free(addr string) bool {
 	return true
 }
 
-// anyPorts are settings that keep a worker off the ports of its neighbours.
-var anyPorts = []string{"NATS_LISTEN=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "LOG_FORMAT=text"}
-
 // world is a directory, its environment and the processes in it.
 type world struct {
 	t   *testing.T
@@ -62,8 +60,11 @@ type world struct {
 
 func newWorld(t *testing.T, env ...string) *world {
 	t.Helper()
-	base := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
-	return &world{t: t, dir: t.TempDir(), env: append(append(base, anyPorts...), env...)}
+	base := []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(),
+		"NATS_LISTEN=" + freeport.Addr(), "ADMIN_ADDR=127.0.0.1:0", "LOG_FORMAT=text",
+	}
+	return &world{t: t, dir: t.TempDir(), env: append(base, env...)}
 }
 
 func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
@@ -90,17 +91,14 @@ func (w *world) relay(name string, args ...string) (url string, p *storm.Process
 	return "smtp://" + m[1] + "?tls=none", p
 }
 
-// worker starts a worker and waits until it says that it is there. NATS_URL for
-// the other programs is set from what it says.
+// worker starts a worker and waits until it says that it is there.
 func (w *world) worker(name string) *storm.Process {
 	w.t.Helper()
 	p := w.start(name, "worker")
-	m, err := storm.Await(p.Out, `broker at (nats://[^\s,]+)`, 20*time.Second)
-	if err != nil {
+	if _, err := storm.Await(p.Out, `broker at nats://`, 20*time.Second); err != nil {
 		b, _ := os.ReadFile(p.Err)
 		w.t.Fatalf("%v\n%s", err, b)
 	}
-	w.set("NATS_LISTEN", strings.TrimPrefix(m[1], "nats://"))
 	return p
 }
 

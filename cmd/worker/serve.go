@@ -225,7 +225,7 @@ func (w *worker) parts(tell *teller) consumer.Parts {
 	store := w.conn.Store()
 	j := journal.New(store)
 	return consumer.Parts{
-		NATS: w.conn.NC(), JetStream: w.conn.JS(), Link: w.conn, Now: w.conn.Now, Room: w.conn.Room,
+		NATS: w.conn.NC(), Durable: w.conn.Consumer, Link: w.conn, Now: w.conn.Now, Room: w.conn.Room,
 		Store: store, Journal: j, Graveyard: deadletter.New(store, j, w.conn.Now), Relay: w.relay,
 		Repair: func(ctx context.Context) error {
 			_, err := broker.Provision(ctx, w.conn, w.set.consumer.Lanes.Names(), w.set.broker)

@@ -12,17 +12,22 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/internal/storm"
 )
 
 // TestStory tells what a newcomer and an operator go through, in
-// testdata/story/*.txtar, with the programs as built.
+// testdata/story/*.txtar, with the programs as built. $BROKER and $OTHER are
+// addresses to listen on, again and again; on $NOBODY nobody does.
 func TestStory(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "story"),
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("PATH", bin+string(os.PathListSeparator)+e.Getenv("PATH"))
+			for _, name := range []string{"BROKER", "OTHER", "NOBODY"} {
+				e.Setenv(name, freeport.Addr())
+			}
 			running := map[string]*storm.Process{}
 			e.Values["running"] = running
 			e.Defer(func() {
@@ -32,7 +37,7 @@ func TestStory(t *testing.T) {
 			})
 			if !free("127.0.0.1:4222") || !free("127.0.0.1:8026") {
 				t.Log("ports 4222 or 8026 are taken: the stories set NATS_LISTEN and ADMIN_ADDR")
-				e.Setenv("NATS_LISTEN", "127.0.0.1:42220")
+				e.Setenv("NATS_LISTEN", e.Getenv("BROKER"))
 				e.Setenv("ADMIN_ADDR", "127.0.0.1:0")
 			}
 			return nil

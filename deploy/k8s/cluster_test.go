@@ -15,6 +15,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	core "k8s.io/api/core/v1"
+
+	"github.com/postrider/postrider/internal/freeport"
 )
 
 // cluster is dev's NATS, started from its very files: three servers in one
@@ -90,9 +92,9 @@ func startCluster(t *testing.T, s *system, edit func(accounts string) string) *c
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.Host, o.Port, o.HTTPPort, o.NoSigs, o.NoLog = "127.0.0.1", freePort(t), 0, true, true
+		o.Host, o.Port, o.HTTPPort, o.NoSigs, o.NoLog = "127.0.0.1", freeport.Port(), 0, true, true
 		o.StoreDir = filepath.Join(t.TempDir(), "nats")
-		o.Cluster.Host, o.Cluster.Port = "127.0.0.1", freePort(t)
+		o.Cluster.Host, o.Cluster.Port = "127.0.0.1", freeport.Port()
 		if len(o.Routes) != 3 {
 			t.Fatalf("%d routes", len(o.Routes))
 		}
@@ -196,16 +198,6 @@ func rewrite(t *testing.T, file string, edit func(string) string) {
 		t.Fatal("the edit changes nothing")
 	}
 	write(t, file, text)
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // await waits until it is so.

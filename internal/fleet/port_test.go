@@ -3,8 +3,6 @@ package fleet
 import (
 	"context"
 	"maps"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -15,6 +13,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/testcontainers/testcontainers-go"
+
+	"github.com/postrider/postrider/internal/freeport"
 )
 
 // publish publishes a container's ports at ours. Over IPv4 alone: over both the
@@ -51,17 +51,8 @@ func probe(ctx context.Context, url string) (bool, error) {
 }
 
 // freePort is a port that nobody listens on, and that stays free until it is
-// published, again and again: it is below those that kernel and engine give
-// away by themselves.
+// published, again and again.
 func freePort(t *testing.T) int {
 	t.Helper()
-	for range 100 {
-		port := 20000 + rand.IntN(12000)
-		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
-			l.Close()
-			return port
-		}
-	}
-	t.Fatal("no port is free")
-	return 0
+	return freeport.Port()
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -73,9 +74,9 @@ func clusterOptions(t testing.TB, n int) []*server.Options {
 	opts := make([]*server.Options, n)
 	for i := range opts {
 		opts[i] = &server.Options{
-			ServerName: fmt.Sprintf("s%d", i), Host: "127.0.0.1", Port: freePort(t), NoSigs: true, NoLog: true,
+			ServerName: fmt.Sprintf("s%d", i), Host: "127.0.0.1", Port: freeport.Port(), NoSigs: true, NoLog: true,
 			JetStream: true, StoreDir: t.TempDir(), SyncAlways: true, JetStreamMaxStore: 4 << 30,
-			Cluster: server.ClusterOpts{Name: "postrider", Host: "127.0.0.1", Port: freePort(t)},
+			Cluster: server.ClusterOpts{Name: "postrider", Host: "127.0.0.1", Port: freeport.Port()},
 		}
 		routes = append(routes, &url.URL{Scheme: "nats", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(opts[i].Cluster.Port))})
 	}
@@ -83,18 +84,6 @@ func clusterOptions(t testing.TB, n int) []*server.Options {
 		o.Routes = routes
 	}
 	return opts
-}
-
-// freePort is a port that was free a moment ago: servers that name each other
-// have to know theirs before they start.
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // Start starts server i, again where it was stopped.

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -64,7 +65,7 @@ func StartWith(t testing.TB, o Options, lanes ...schema.Lane) *Broker {
 		b.log = discard
 	}
 	b.Config.DataDir = t.TempDir()
-	b.Config.Listen = "127.0.0.1:0"
+	b.Config.Listen = freeport.Addr()
 	b.Config.Unsynced = o.Unsynced
 	if o.AckWait > 0 {
 		b.Config.AckWait = o.AckWait
@@ -136,7 +137,7 @@ func (b *Broker) Kill(t testing.TB) {
 	b.awaitConn(t)
 }
 
-// start starts it; from the second time on at the same port.
+// start starts it, at the same port each time.
 func (b *Broker) start(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)

@@ -55,7 +55,7 @@ func cutPower(t *testing.T, bin string, cuts int) *Report {
 		}
 		s.kills++
 		data = mount(t, "-o", "loop,commit=600", disk)
-		s.env = append(s.env[:len(s.env)-1], "DATA_DIR="+filepath.Join(data, "data"), s.env[len(s.env)-1])
+		s.env = append(s.env, "DATA_DIR="+filepath.Join(data, "data"))
 		if err := s.startBroker(); err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/internal/freeport"
 )
 
 // Config is the size of a storm.
@@ -108,11 +109,11 @@ func (s *storm) run(name, program string, env []string, args ...string) (*Proces
 const ready = 30 * time.Second
 
 func (s *storm) start() error {
-	s.relayAddr = "127.0.0.1:0"
+	s.relayAddr = freeport.Addr()
 	if err := s.startRelay(); err != nil {
 		return err
 	}
-	s.env = append(s.env, "SMTP_URL=smtp://"+s.relayAddr+"?tls=none", "NATS_LISTEN=127.0.0.1:0")
+	s.env = append(s.env, "SMTP_URL=smtp://"+s.relayAddr+"?tls=none", "NATS_LISTEN="+freeport.Addr())
 	if err := s.startBroker(); err != nil {
 		return err
 	}
@@ -130,23 +131,16 @@ func (s *storm) startRelay() (err error) {
 	if err != nil {
 		return err
 	}
-	m, err := Await(s.relay.Out, `listening on (\S+)`, ready)
-	if err == nil {
-		s.relayAddr = m[1]
-	}
+	_, err = Await(s.relay.Out, `listening on `, ready)
 	return err
 }
 
-// startBroker starts the worker that runs the broker, from the second time on
-// at the port of the first.
+// startBroker starts the worker that runs the broker.
 func (s *storm) startBroker() (err error) {
 	if s.broker, err = s.run("broker", "worker", s.env); err != nil {
 		return err
 	}
-	m, err := Await(s.broker.Out, `broker at nats://([^\s,]+)`, ready)
-	if err == nil {
-		s.env[len(s.env)-1] = "NATS_LISTEN=" + m[1]
-	}
+	_, err = Await(s.broker.Out, `broker at nats://`, ready)
 	return err
 }
 
