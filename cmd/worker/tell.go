@@ -63,6 +63,8 @@ type teller struct {
 	w   *worker
 	mu  sync.Mutex
 	out io.Writer
+	// stopping is how the worker stood when it was told to stop.
+	stopping tally
 	// text is decided before the development relay has an address.
 	text bool
 	// colour: a terminal reads it, and NO_COLOR is not set.
@@ -113,18 +115,6 @@ Publish a mail, in another terminal:
 `, where, relay, lanes, t.w.admin.addr, next)
 }
 
-// goodbye says what a worker that is told to stop still does.
-func (t *teller) goodbye() {
-	drain := t.w.set.consumer.Drain
-	if !t.text {
-		t.w.log.Info("stopping: what is in hand ends", "within", drain)
-		return
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	fmt.Fprintf(t.out, "Stopping: what is in hand ends, within %s. A second signal hands it back at once.\n", drain)
-}
-
 // failure reports a record of which something is neither delivered nor waits
 // for its own send_at.
 func failure(rec *schema.Record) bool {
@@ -148,9 +138,7 @@ func (t *teller) settled(rec *schema.Record, d consumer.Delivery) {
 	for _, x := range rec.Recipients {
 		t.recipient(&b, rec, x)
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	_, _ = io.WriteString(t.out, b.String())
+	t.print(b.String())
 }
 
 // moment is a time for people, with its date where that is not today's.
