@@ -19,22 +19,22 @@ const (
 	Config      = 78
 )
 
-// Exit is an error with the status to exit with.
-type Exit struct {
+// ExitError is an error with the status to exit with.
+type ExitError struct {
 	error
 
 	Status int
 }
 
 // Unwrap gives the error.
-func (e *Exit) Unwrap() error { return e.error }
+func (e *ExitError) Unwrap() error { return e.error }
 
 // Fail gives an error its status. One whose text is empty has been said.
-func Fail(status int, err error) error { return &Exit{err, status} }
+func Fail(status int, err error) error { return &ExitError{err, status} }
 
 // Failf is [Fail] with words.
 func Failf(status int, format string, args ...any) error {
-	return &Exit{fmt.Errorf(format, args...), status}
+	return &ExitError{fmt.Errorf(format, args...), status}
 }
 
 // Wrongf says what is wrong with the way in which a command is called. How it
@@ -46,7 +46,7 @@ func Status(err error) int {
 	if err == nil {
 		return OK
 	}
-	if e, ok := errors.AsType[*Exit](err); ok {
+	if e, ok := errors.AsType[*ExitError](err); ok {
 		return e.Status
 	}
 	return InOut
