@@ -24,10 +24,10 @@ var rooms = map[string][]string{
 	"journal":                 {"schema"},
 	"deadletter":              {"schema"},
 	"queue":                   {"schema", "journal"},
-	"cmd/worker":              {"schema", "broker", "consumer", "smtp", "journal", "deadletter", "queue", "internal/devrelay", "internal/env", "internal/version"},
-	"cmd/publish":             {"schema", "compose", "broker", "internal/env", "internal/version"},
+	"cmd/worker":              {"schema", "broker", "consumer", "smtp", "journal", "deadletter", "queue", "internal/devrelay", "internal/command", "internal/env", "internal/version"},
+	"cmd/publish":             {"schema", "compose", "broker", "internal/command", "internal/env", "internal/version"},
 	"doctor":                  {"schema", "broker", "consumer", "smtp", "queue"},
-	"cmd/mailq":               {"schema", "broker", "consumer", "smtp", "journal", "deadletter", "queue", "doctor", "internal/env", "internal/version"},
+	"cmd/mailq":               {"schema", "broker", "consumer", "smtp", "journal", "deadletter", "queue", "doctor", "internal/command", "internal/env", "internal/version"},
 	"examples":                {},
 	"internal/env":            {"schema"},
 	"internal/freeport":       {},
@@ -37,7 +37,8 @@ var rooms = map[string][]string{
 	"internal/fleet":          {},
 	"internal/smtptest/relay": {"internal/smtptest"},
 	"internal/devrelay":       {"schema"},
-	"internal/version":        {},
+	"internal/version":        {"internal/command"},
+	"internal/command":        {"broker", "internal/env"},
 }
 
 // guests says which packages may import what is not ours, by its prefix.

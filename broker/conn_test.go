@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -129,25 +130,33 @@ func TestDialFailures(t *testing.T) {
 	b := natstest.Start(t)
 	host := strings.TrimPrefix(b.Config.URL, "nats://")
 	nobody := freeport.Addr()
+	other := natstest.Start(t)
+	empty := t.TempDir()
+	missing := filepath.Join(empty, "missing")
 	tests := map[string]struct {
 		change func(*broker.Config)
 		want   error // nil: no sentinel
 		says   []string
 	}{
-		"nothing there, NATS_URL empty": {func(c *broker.Config) { c.URL, c.Listen = "", nobody }, broker.ErrAway, []string{"start a worker", "NATS_URL", nobody}},
-		"nothing there":                 {func(c *broker.Config) { c.URL = nobody }, broker.ErrAway, []string{"NATS_URL", nobody}},
-		"no such host":                  {func(c *broker.Config) { c.URL = "nats://nowhere.invalid" }, broker.ErrAway, []string{"nowhere.invalid:4222"}},
-		"wrong password":                {func(c *broker.Config) { c.User, c.Password = "joe", "hunter2" }, nats.ErrAuthorization, []string{"refuses", "NATS_USER"}},
-		"wrong password in NATS_URL":    {func(c *broker.Config) { c.URL = "nats://joe:hunter2@" + host }, nats.ErrAuthorization, []string{"a user in NATS_URL"}},
-		"wrong token":                   {func(c *broker.Config) { c.Token = "hunter2" }, nats.ErrAuthorization, []string{"NATS_TOKEN"}},
-		"TLS asked of a server without": {func(c *broker.Config) { c.URL = "tls://" + host }, nil, []string{"TLS"}},
-		"password in an URL, nobody":    {func(c *broker.Config) { c.URL = "nats://joe:hunter2@" + nobody }, broker.ErrAway, []string{nobody}},
-		"an URL that is none":           {func(c *broker.Config) { c.URL = "nats://joe:hunter2@[::" }, nil, []string{"NATS_URL"}},
-		"no such creds":                 {func(c *broker.Config) { c.Creds = "/nowhere/c" }, nil, []string{"NATS_CREDS", "/nowhere/c"}},
-		"no such nkey":                  {func(c *broker.Config) { c.NKey = "/nowhere/n" }, nil, []string{"NATS_NKEY", "/nowhere/n"}},
-		"no such CA":                    {func(c *broker.Config) { c.CA = "/nowhere/ca" }, nil, []string{"NATS_CA", "/nowhere/ca"}},
-		"a CA that is none":             {func(c *broker.Config) { c.CA = b.Embedded.ProducerFile() }, nil, []string{"NATS_CA"}},
-		"no such certificate":           {func(c *broker.Config) { c.Cert, c.Key = "/nowhere/c", "/nowhere/k" }, nil, []string{"NATS_CERT", "/nowhere/c"}},
+		"nothing there, NATS_URL empty":  {func(c *broker.Config) { c.URL, c.Listen = "", nobody }, broker.ErrAway, []string{"start a worker", "NATS_URL", nobody}},
+		"nothing there, nor in DATA_DIR": {func(c *broker.Config) { c.URL, c.Listen, c.DataDir = "", nobody, missing }, broker.ErrAway, []string{"start a worker", "NATS_URL", nobody, missing}},
+		"no DATA_DIR":                    {func(c *broker.Config) { c.DataDir = missing }, nil, []string{host, "set DATA_DIR", missing + ", which does not exist", "NATS_URL"}},
+		"an empty DATA_DIR":              {func(c *broker.Config) { c.DataDir = empty }, nil, []string{"set DATA_DIR", empty + ", which has none"}},
+		"another broker's DATA_DIR":      {func(c *broker.Config) { c.DataDir = other.Config.DataDir }, nil, []string{"set DATA_DIR", other.Config.DataDir + ", which has another broker's"}},
+		"a DATA_DIR that cannot be read": {func(c *broker.Config) { c.DataDir = b.Embedded.ProducerFile() }, nil, []string{"set DATA_DIR", "not a directory"}},
+		"nothing there":                  {func(c *broker.Config) { c.URL = nobody }, broker.ErrAway, []string{"NATS_URL", nobody}},
+		"no such host":                   {func(c *broker.Config) { c.URL = "nats://nowhere.invalid" }, broker.ErrAway, []string{"nowhere.invalid:4222"}},
+		"wrong password":                 {func(c *broker.Config) { c.User, c.Password = "joe", "hunter2" }, nats.ErrAuthorization, []string{"refuses", "NATS_USER"}},
+		"wrong password in NATS_URL":     {func(c *broker.Config) { c.URL = "nats://joe:hunter2@" + host }, nats.ErrAuthorization, []string{"a user in NATS_URL"}},
+		"wrong token":                    {func(c *broker.Config) { c.Token = "hunter2" }, nats.ErrAuthorization, []string{"NATS_TOKEN"}},
+		"TLS asked of a server without":  {func(c *broker.Config) { c.URL = "tls://" + host }, nil, []string{"TLS"}},
+		"password in an URL, nobody":     {func(c *broker.Config) { c.URL = "nats://joe:hunter2@" + nobody }, broker.ErrAway, []string{nobody}},
+		"an URL that is none":            {func(c *broker.Config) { c.URL = "nats://joe:hunter2@[::" }, nil, []string{"NATS_URL"}},
+		"no such creds":                  {func(c *broker.Config) { c.Creds = "/nowhere/c" }, nil, []string{"NATS_CREDS", "/nowhere/c"}},
+		"no such nkey":                   {func(c *broker.Config) { c.NKey = "/nowhere/n" }, nil, []string{"NATS_NKEY", "/nowhere/n"}},
+		"no such CA":                     {func(c *broker.Config) { c.CA = "/nowhere/ca" }, nil, []string{"NATS_CA", "/nowhere/ca"}},
+		"a CA that is none":              {func(c *broker.Config) { c.CA = b.Embedded.ProducerFile() }, nil, []string{"NATS_CA"}},
+		"no such certificate":            {func(c *broker.Config) { c.Cert, c.Key = "/nowhere/c", "/nowhere/k" }, nil, []string{"NATS_CERT", "/nowhere/c"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -159,6 +168,9 @@ func TestDialFailures(t *testing.T) {
 			if err == nil {
 				c.Close()
 				t.Fatal("Dial succeeded")
+			}
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("Dial = %v, want one line", err)
 			}
 			if tt.want != nil && !errors.Is(err, tt.want) {
 				t.Errorf("Dial = %v, want %v", err, tt.want)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -89,7 +88,11 @@ func (c Config) credentials(ctx context.Context) ([]nats.Option, error) {
 	case c.Token != "":
 		opts = append(opts, nats.Token(string(c.Token)))
 	case !c.hasUserInfo():
-		if seed, ok := c.ownSeed(ctx); ok {
+		seed, err := c.ownSeed(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("connect to NATS at %s: %w", c.address(), err)
+		}
+		if seed != "" {
 			key, err := nats.NkeyOptionFromSeed(seed)
 			if err != nil {
 				return nil, fmt.Errorf("read the credential in DATA_DIR: %w", err)
@@ -116,25 +119,6 @@ func (c Config) credentials(ctx context.Context) ([]nats.Option, error) {
 	return opts, nil
 }
 
-// ownSeed finds the credential in DATA_DIR, where the broker to be dialed is
-// the one that wrote it. It asks the broker for its name first: to any other a
-// key it does not know would be an offence.
-func (c Config) ownSeed(ctx context.Context) (string, bool) {
-	operator, err := publicKey(filepath.Join(c.DataDir, operatorFile))
-	if err != nil {
-		return "", false // no file, or not ours to read
-	}
-	urls, _ := c.servers()
-	g, _ := probe(ctx, urls[0].Host)
-	if owner, ok := ownerOf(g.Name); !ok || owner != operator {
-		return "", false
-	}
-	if c.Role == Publisher {
-		return filepath.Join(c.DataDir, producerFile), true
-	}
-	return filepath.Join(c.DataDir, operatorFile), true
-}
-
 // explain says what a failed connection means and what to do. NATS's own
 // errors name hosts, never credentials.
 func (c Config) explain(err error) error {
@@ -155,7 +139,7 @@ func (c Config) explain(err error) error {
 	case errors.As(err, &notTLS), errors.As(err, &alert), errors.Is(err, nats.ErrSecureConnRequired), errors.Is(err, nats.ErrSecureConnWanted):
 		return fmt.Errorf("connect to NATS at %s: TLS fails; check NATS_URL, NATS_CA, NATS_CERT and NATS_KEY: %w", at, err)
 	case c.URL == "":
-		return fmt.Errorf("connect to NATS at %s: %w; start a worker, or set NATS_URL to a broker: %w", at, ErrAway, err)
+		return fmt.Errorf("connect to NATS at %s: %w: start a worker, which is its own broker%s, or set NATS_URL to one elsewhere", at, ErrAway, c.neverHere())
 	}
 	return fmt.Errorf("connect to NATS at %s: %w; check that it runs and that NATS_URL names it: %w", at, ErrAway, err)
 }

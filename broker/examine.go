@@ -21,6 +21,8 @@ type Examination struct {
 	Level                    int
 	// Old says that Postrider cannot use this server.
 	Old error
+	// Embedded: the broker is part of a worker.
+	Embedded bool
 	// Cluster is empty for a single server.
 	Cluster string
 	// Account is that of the streams; empty where the broker does not say.
@@ -85,6 +87,7 @@ func Examine(ctx context.Context, c *Conn, lanes []schema.Lane, cfg Config) (*Ex
 		Version: c.nc.ConnectedServerVersion(), Level: info.API.Level, Cluster: c.nc.ConnectedClusterName(),
 		Usage: cfg.usage(info, c.nc.ConnectedServerName()), Account: c.accountName(ctx),
 	}
+	_, x.Embedded = embeddedName(x.Server)
 	x.Old = checkServer(x.Version, x.Level)
 	x.Producers = producers(x.Account)
 	if x.Lanes, err = c.lanes(ctx, lanes); err != nil {

@@ -14,7 +14,7 @@ import (
 func judgeServer(x *broker.Examination) []Finding {
 	f := Finding{OK, "broker", x.Address, fmt.Sprintf("version %s, JetStream API level %d", x.Version, x.Level), ""}
 	if x.Old != nil {
-		f.Level, f.Found, f.Do = Problem, x.Old.Error(), "upgrade the NATS server"
+		f.Level, f.Found, f.Do = Problem, x.Old.Error(), upgrade
 	}
 	return []Finding{f}
 }
@@ -76,19 +76,18 @@ func judgeRoom(x *broker.Examination) []Finding {
 
 func judgeStore(u broker.Usage) Finding {
 	f := Finding{OK, "room", "store", fmt.Sprintf("%s of %s are stored", size(u.Stored), size(u.Limit)), ""}
-	const do = "make room on the broker's disk, or give its account more, and restart it"
 	switch {
 	case u.Limit == 0:
 		f.Level, f.Found = Note, size(u.Stored)+" are stored; the broker names no limit for the account, so that workers cannot take less before it is full"
 		f.Do = "limit the account's max_file in the broker's configuration"
 	case full(u) >= consumer.RoomForDue:
-		f.Level, f.Do = Problem, do
+		f.Level, f.Do = Problem, makeRoom
 		f.Found += fmt.Sprintf(", %s: workers take mail one at a time", percent(u.Stored, u.Limit))
 	case full(u) >= consumer.RoomForFresh:
-		f.Level, f.Do = Warning, do
+		f.Level, f.Do = Warning, makeRoom
 		f.Found += fmt.Sprintf(", %s: workers take fresh mail one at a time until there is room", percent(u.Stored, u.Limit))
 	case float64(u.Reserved) >= promised*float64(u.Limit):
-		f.Level, f.Do = Warning, do
+		f.Level, f.Do = Warning, makeRoom
 		f.Found += fmt.Sprintf(", but %s are promised to lanes and log: little is left for retries, records and dead letters", size(u.Reserved))
 	}
 	return f

@@ -98,7 +98,7 @@ func judgeConsumers(all []taken, used float64, wait time.Duration, now time.Time
 			found = append(found, f)
 		}
 		if have := c.Info.Config.AckWait; wait > 0 && have != wait {
-			found = append(found, Finding{Warning, "consumers", c.Name, fmt.Sprintf("ACK_WAIT is %s, but %s stands at the broker and all workers use it", wait, have), "change it for all: worker provision"})
+			found = append(found, Finding{Warning, "consumers", c.Name, fmt.Sprintf("ACK_WAIT is %s, but %s stands at the broker and all workers use it", wait, have), provisionWait})
 		}
 	}
 	if len(found) == 0 && len(all) > 0 {
@@ -122,7 +122,7 @@ func judgeTaken(c taken, used float64, now time.Time) Finding {
 		f.Level, f.Found, f.Do = Warning, "nobody asks for its mail at this moment: the store is filling up, and workers take it one at a time, with pauses", "make room, see the finding about it"
 	default:
 		f.Level, f.Found = Problem, "nobody asks for its mail: no worker of this lane runs, or its relay is at fault"
-		f.Do = "start a worker; where one runs, its log says what it waits for (relay …, waiting for the broker)"
+		f.Do = startWorker
 	}
 	return f
 }

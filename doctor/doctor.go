@@ -141,7 +141,7 @@ func (p *Patient) broker(ctx context.Context) ([]Finding, error) {
 		})
 	}
 	tasks.Wait()
-	return append(all, slices.Concat(found...)...), nil
+	return fit(append(all, slices.Concat(found...)...), x.Embedded), nil
 }
 
 func within[T any](ctx context.Context, f func(context.Context) (T, error)) (T, error) {
@@ -152,7 +152,7 @@ func within[T any](ctx context.Context, f func(context.Context) (T, error)) (T, 
 
 // unread is the finding of a check that could not look.
 func unread(check, at string, err error) Finding {
-	return Finding{Problem, check, at, "could not be read: " + queue.Explain(err).Error(), "run mailq doctor again; if it stays so, look at the broker's log"}
+	return Finding{Problem, check, at, "could not be read: " + queue.Explain(err).Error(), readAgain}
 }
 
 // counted is a number and its noun.

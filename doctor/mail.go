@@ -80,7 +80,7 @@ func judgeMail(lane schema.Lane, ready uint64, oldest time.Time, settled bool, n
 	case age > BehindAfter:
 		f.Level = Warning
 		f.Found = fmt.Sprintf("behind: %d ready, the oldest for %s", ready, age.Round(time.Second))
-		f.Do = "more workers or a higher MAX_SESSIONS help, if the relay allows them"
+		f.Do = moreWorkers
 	}
 	return f
 }

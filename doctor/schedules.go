@@ -60,7 +60,7 @@ func judgeSchedules(stream string, due []time.Time, now time.Time) Finding {
 			late++
 		}
 	}
-	f := Finding{Problem, "schedules", stream, "", "restart the broker, or in a cluster the server that leads " + stream}
+	f := Finding{Problem, "schedules", stream, "", wakeSchedules}
 	switch {
 	case never > 0:
 		f.Found = counted(never, "schedule") + " without a time, which will never be due"

@@ -14,9 +14,6 @@ import (
 	"github.com/postrider/postrider/schema"
 )
 
-// provision is what makes streams and consumers as they must be.
-const provision = "restart a worker, or for a broker at NATS_URL run: worker provision"
-
 // judgeState: is a stream or consumer there, ours, and as it must be?
 func judgeState(check string, s broker.State) (Finding, bool) {
 	f := Finding{Problem, check, s.Name, "", provision}
@@ -132,7 +129,7 @@ func (p *Patient) log(ctx context.Context, x *broker.Examination) []Finding {
 
 // judgeLog: does the log follow the records?
 func judgeLog(info *jetstream.StreamInfo, now time.Time) Finding {
-	f := Finding{Warning, "log", schema.StreamEvent, "", "see that " + schema.StreamRecord + " is there, and look at the broker's log; a restart of the server that leads " + schema.StreamEvent + " opens the source again"}
+	f := Finding{Warning, "log", schema.StreamEvent, "", openSource}
 	i := slices.IndexFunc(info.Sources, func(s *jetstream.StreamSourceInfo) bool { return s.Name == schema.StreamRecord })
 	if i < 0 {
 		f.Found = "does not source " + schema.StreamRecord + ": mailq events and show do not see what happens"

@@ -262,9 +262,10 @@ func (q *Queue) searchLane(ctx context.Context, lane schema.Lane, id string, rea
 func (q *Queue) readPart(ctx context.Context, s jetstream.Stream, lane schema.Lane, first, last uint64, see func(*jetstream.RawStreamMsg)) error {
 	for seq := first; seq <= last; {
 		// By its number a message is found at least cost; where it is gone, what
-		// comes next has to be looked for.
+		// comes next has to be looked for, and where the client cannot read its
+		// headers, the store can.
 		m, err := s.GetMsg(ctx, seq)
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
+		if err != nil {
 			m, err = q.store.Next(ctx, lane.SendStream(), lane.SendSubject(), seq, time.Time{})
 		}
 		if errors.Is(err, schema.ErrNotFound) || err == nil && m.Sequence > last {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/internal/command"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -83,9 +84,9 @@ func (a *app) act(ctx context.Context, x *act, c *choice) error {
 	case err != nil:
 		return err
 	case len(c.ids) == 0 && none:
-		return fmt.Errorf("name the letters to be %s, by id or by a flag; mailq dead list shows them", x.done)
+		return command.Wrongf("ID is missing, or a flag that says which letters are to be %s", x.done)
 	case len(c.ids) > 0 && !none:
-		return errors.New("name the letters by id or by flags, not both")
+		return command.Wrongf("name the letters by ID or by flags, not both")
 	}
 	p, err := a.connect(ctx)
 	if err != nil {
@@ -95,9 +96,9 @@ func (a *app) act(ctx context.Context, x *act, c *choice) error {
 	// Read once: ids may come from standard input.
 	ids, err := a.ids(c.ids)
 	if err != nil {
-		return &exitError{err, exitData}
+		return command.Fail(command.Data, err)
 	}
-	w := &worker{app: a, act: x, post: p, choice: c}
+	w := &worker{app: a, act: x, post: p, choice: c, missing: map[string]bool{}}
 	letters := func() iter.Seq2[*deadletter.Found, error] { return w.letters(ctx, f, ids) }
 	if err := w.prepare(letters()); err != nil {
 		return err
@@ -159,6 +160,7 @@ type worker struct {
 	bar     *progress
 	matched int
 	refused int
+	missing map[string]bool // ids without a letter, which has been said
 	err     error
 }
 
@@ -176,8 +178,9 @@ func (w *worker) letters(ctx context.Context, f deadletter.Filter, ids []string)
 					return
 				}
 			}
-			if !found && w.bar == nil {
-				fmt.Fprintf(w.stderr, "mailq: no dead letter %s\n", id)
+			if !found && !w.missing[id] { // the letters may be read twice
+				w.missing[id] = true
+				fmt.Fprintf(w.stderr, "mailq: no dead letter matches %s; mailq dead list shows them\n", quote(id))
 			}
 		}
 	}
@@ -265,6 +268,10 @@ func (w *worker) result() error {
 	switch {
 	case w.err != nil:
 		return failed(w.err)
+	case len(w.missing) > 0 && w.matched == 0:
+		return nothing("")
+	case len(w.choice.ids) > 0 && w.matched == 0:
+		return nothing("standard input names no letter")
 	case w.matched == 0:
 		return nothing("no dead letter matches")
 	case w.refused == w.matched:

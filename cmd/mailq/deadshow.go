@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/internal/command"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -24,14 +24,16 @@ func (a *app) deadShow() *cobra.Command {
 headers and the body as it was published. ID is an id or an origin. With --body
 only those bytes, as they are: a mended envelope can be published again.`,
 		Example: "  mailq dead show m1\n  mailq dead show m1 --body > envelope.json",
-		Args:    cobra.ExactArgs(1),
+		Args:    command.One("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := command.OneOf(cmd, "json", "body"); err != nil {
+				return err
+			}
 			return a.showDead(cmd.Context(), args[0], asJSON, body)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object a line")
 	cmd.Flags().BoolVar(&body, "body", false, "write the body alone, as it was published")
-	cmd.MarkFlagsMutuallyExclusive("json", "body")
 	return cmd
 }
 
@@ -50,7 +52,7 @@ func (a *app) showDead(ctx context.Context, id string, asJSON, body bool) error 
 	}
 	// The letters of one message have one body; those of two messages do not.
 	if body && len(all) > 0 && slices.ContainsFunc(all, func(l *deadletter.Found) bool { return l.Line.Origin != all[0].Line.Origin }) {
-		return errors.New("several messages have that id: name one by its origin, which mailq dead list --json shows")
+		return command.Failf(command.Data, "several messages have that id: name one by its origin, which mailq dead list --json shows")
 	}
 	for i, l := range all {
 		switch {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/postrider/postrider/internal/command"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/schema"
 )
@@ -31,7 +31,7 @@ where nothing matches.`,
 		Example: `  mailq events --since 1h --outcome failed
   mailq events --recipient @example.net --since 2030-01-02T15:04:05Z
   mailq events --follow --lane bulk`,
-		Args: cobra.NoArgs,
+		Args: command.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.printEvents(cmd.Context(), q) },
 	}
 	f := cmd.Flags()
@@ -58,20 +58,20 @@ func (q *question) filter(now time.Time) (f journal.Filter, err error) {
 	f = journal.Filter{Lane: schema.Lane(q.lane), ID: q.id, Recipient: q.recipient, Event: schema.Event(q.outcome)}
 	if q.lane != "" {
 		if err := f.Lane.Validate(); err != nil {
-			return f, fmt.Errorf("--lane: %w", err)
+			return f, command.Wrongf("--lane: %w", err)
 		}
 	}
 	if q.outcome != "" && !slices.Contains(schema.Events, f.Event) {
-		return f, fmt.Errorf("--outcome: %q is none of %s", q.outcome, eventNames())
+		return f, command.Wrongf("--outcome: %q is none of %s", q.outcome, eventNames())
 	}
 	if f.Since, err = moment(q.since, now); err != nil {
-		return f, fmt.Errorf("--since: %w", err)
+		return f, command.Wrongf("--since: %w", err)
 	}
 	if f.Until, err = moment(q.until, now); err != nil {
-		return f, fmt.Errorf("--until: %w", err)
+		return f, command.Wrongf("--until: %w", err)
 	}
 	if q.follow && q.until != "" {
-		return f, errors.New("--follow waits for what comes, --until ends before: give one of them")
+		return f, command.Wrongf("--follow waits for what comes, --until ends before: give one of them")
 	}
 	return f, nil
 }

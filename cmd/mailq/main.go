@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/internal/command"
 	"github.com/postrider/postrider/internal/env"
 	"github.com/postrider/postrider/internal/version"
 	"github.com/postrider/postrider/journal"
@@ -22,31 +22,15 @@ import (
 	"github.com/postrider/postrider/schema"
 )
 
-// Exit statuses: 1 where nothing matches, else from sysexits.h; the doctor has
-// its own.
-const (
-	exitOK          = 0
-	exitNothing     = 1
-	exitUsage       = 64
-	exitData        = 65
-	exitUnavailable = 69
-	exitTempFail    = 75
-	exitConfig      = 78
-)
+// exitNothing: nothing matches. The other statuses are [command]'s, and the
+// doctor has its own.
+const exitNothing = 1
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.LookupEnv, os.Stdin, os.Stdout, os.Stderr))
 }
-
-// exitError is an error with the status to exit with.
-type exitError struct {
-	error
-	status int
-}
-
-func (e *exitError) Unwrap() error { return e.error }
 
 // app is what the commands share.
 type app struct {
@@ -59,23 +43,9 @@ type app struct {
 func run(ctx context.Context, args []string, lookup env.Lookup, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{lookup, stdin, stdout, stderr}
 	root := a.glance()
-	root.SilenceUsage, root.SilenceErrors = true, true
-	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(a.show(), a.events(), a.dead(), a.doctor())
 	version.Add(root)
-	root.SetArgs(args)
-	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return exitOK
-	}
-	fmt.Fprintln(stderr, "mailq:", err)
-	if e, ok := errors.AsType[*exitError](err); ok {
-		return e.status
-	}
-	return exitUsage
+	return command.Run(ctx, root, args, stdin, stdout, stderr)
 }
 
 // connectFor bounds the wait for the broker.
@@ -93,17 +63,10 @@ type post struct {
 
 // connect connects to the broker; Close lets go of it.
 func (a *app) connect(ctx context.Context) (*post, error) {
-	cfg := broker.DefaultConfig()
-	cfg.Role = broker.Operator
 	op := operator{MaxReplays: 5}
-	if errs := env.Read(ctx, a.lookup, &cfg, &op); len(errs) > 0 {
-		return nil, &exitError{errors.Join(errs...), exitConfig}
-	}
-	ctx, cancel := context.WithTimeout(ctx, connectFor)
-	defer cancel()
-	c, err := broker.Dial(ctx, cfg, slog.New(slog.DiscardHandler))
+	c, err := command.Dial(ctx, a.lookup, broker.Operator, connectFor, &op)
 	if err != nil {
-		return nil, &exitError{err, exitTempFail}
+		return nil, err
 	}
 	store := c.Store()
 	j := journal.New(store)
@@ -118,14 +81,14 @@ func failed(err error) error {
 	err = queue.Explain(err)
 	if errors.Is(err, schema.ErrAway) {
 		// A request that is not permitted is not answered either.
-		return &exitError{fmt.Errorf("%w\nIt is there: it is busy, or does not let this user read the queue: set DATA_DIR to the directory of that broker, or NATS_CREDS, NATS_NKEY or NATS_USER", err), exitTempFail}
+		return command.Fail(command.TempFail, fmt.Errorf("%w\nIt is there: it is busy, or does not let this user read the queue: set DATA_DIR to the directory of that broker, or NATS_CREDS, NATS_NKEY or NATS_USER", err))
 	}
-	return &exitError{err, exitUnavailable}
+	return command.Fail(command.Unavailable, err)
 }
 
 // nothing is how a command ends that found nothing.
 func nothing(format string, args ...any) error {
-	return &exitError{fmt.Errorf(format, args...), exitNothing}
+	return command.Failf(exitNothing, format, args...)
 }
 
 // operator is what concerns an operator alone.

@@ -6,9 +6,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/schema"
 )
+
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 func TestWords(t *testing.T) {
 	t.Parallel()

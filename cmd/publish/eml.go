@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/internal/command"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -36,17 +37,14 @@ keep the others from being published; the exit status is the highest of all.`,
 		Example: `  publish eml mails/*.eml
   publish eml --from bounces@example.com --to ann@example.net letter.eml
   generate-invoice | publish eml --lane bulk --id invoice-17 -`,
-		Args:          cobra.MinimumNArgs(1),
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		RunE:          func(cmd *cobra.Command, files []string) error { return a.publishFiles(cmd, m, files) },
+		Args: command.Some("FILE"),
+		RunE: func(cmd *cobra.Command, files []string) error { return a.publishFiles(cmd, m, files) },
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&m.from, "from", "", "`ADDRESS` of the sender in the SMTP envelope; empty: the null path, for mails that want no bounces")
 	f.StringArrayVar(&m.to, "to", nil, "`ADDRESS` of a recipient in the SMTP envelope; may be given many times")
 	m.flags(cmd)
-	cmd.MarkFlagsMutuallyExclusive("at", "in")
 	return cmd
 }
 
@@ -56,7 +54,7 @@ func (a *app) publishFiles(cmd *cobra.Command, m *eml, files []string) error {
 		return err
 	}
 	if m.id != "" && len(files) > 1 {
-		return fail(exitUsage, "--id: it is for one mail, and there are %d files", len(files))
+		return command.Wrongf("--id: it is for one mail, and there are %d files", len(files))
 	}
 	header := asked.header()
 	if cmd.Flags().Changed("from") {
@@ -70,20 +68,20 @@ func (a *app) publishFiles(cmd *cobra.Command, m *eml, files []string) error {
 	}
 	p := &postman{app: a, eml: m, asked: asked, header: header}
 	defer p.close()
-	worst := exitOK
+	worst := command.OK
 	for _, file := range files {
 		if err := p.file(cmd.Context(), file); err != nil {
 			_, _ = fmt.Fprintf(a.stderr, "publish: %s: %v\n", file, err)
-			worst = max(worst, statusOf(err))
+			worst = max(worst, command.Status(err))
 		}
 		if len(files) > 1 {
 			asked.id = uuid.NewString()
 		}
 	}
-	if worst == exitOK {
+	if worst == command.OK {
 		return nil
 	}
-	return fail(worst, "") // it has been said, file by file
+	return command.Failf(worst, "") // it has been said, file by file
 }
 
 // carried refuses what a NATS header would not bring over as it is.
@@ -91,7 +89,7 @@ func carried(header map[string][]string, r *asked) error {
 	for name, values := range header {
 		for _, v := range values {
 			if !token.MatchString(name) || strings.TrimSpace(v) != v || strings.ContainsAny(v, "\r\n") {
-				return fail(exitData, "%s: %q: of a whole mail it goes in a header: a key is letters, digits, - and _, a value one line without spaces at its ends",
+				return command.Failf(command.Data, "%s: %q: of a whole mail it goes in a header: a key is letters, digits, - and _, a value one line without spaces at its ends",
 					flagOfHeader("header "+name, r), v)
 			}
 		}
@@ -123,7 +121,7 @@ func (p *postman) file(ctx context.Context, file string) error {
 		return err
 	}
 	if p.away != nil {
-		return fail(statusOf(p.away), "not published either")
+		return command.Failf(command.Status(p.away), "not published either")
 	}
 	if p.conn == nil {
 		if p.conn, p.away = p.connect(ctx); p.away != nil {
@@ -144,9 +142,9 @@ func (p *postman) read(file string) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(p.stdin, most+1))
 	switch {
 	case err != nil:
-		return nil, fail(exitNoInput, "read standard input: %w", err)
+		return nil, command.Failf(command.NoInput, "read standard input: %w", err)
 	case len(b) > most:
-		return nil, fail(exitData, "larger than %d bytes, which is more than any broker takes", most)
+		return nil, command.Failf(command.Data, "larger than %d bytes, which is more than any broker takes", most)
 	}
 	return b, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
 
+	"github.com/postrider/postrider/internal/command"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -40,10 +41,8 @@ them it publishes to the worker on this machine.`,
       --html '<img src="cid:logo.png"> Thank you' --text "Thank you" --inline logo.png --attach ticket.pdf
   publish --from you@example.com --to ann@example.net --text "Good morning" --in 8h --tag greetings
   publish eml mails/*.eml`,
-		Args:          cobra.NoArgs,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return a.publishMail(cmd, m) },
+		Args: command.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.publishMail(cmd, m) },
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
@@ -59,13 +58,16 @@ them it publishes to the worker on this machine.`,
 	f.StringArrayVar(&m.inline, "inline", nil, "`[ID=]FILE` that the HTML shows as cid:ID; the file's name is its ID where none is given")
 	f.StringArrayVar(&m.headers, "header", nil, "`"+`"Name: value"`+"` of a further header field; may be given many times")
 	m.flags(cmd)
-	cmd.MarkFlagsMutuallyExclusive("at", "in")
-	_ = cmd.MarkFlagRequired("from")
-	cmd.MarkFlagsOneRequired("to", "cc", "bcc")
 	return cmd
 }
 
 func (a *app) publishMail(cmd *cobra.Command, m *mail) error {
+	switch {
+	case !cmd.Flags().Changed("from"):
+		return command.Wrongf("--from is missing")
+	case len(m.to)+len(m.cc)+len(m.bcc) == 0:
+		return command.Wrongf("--to is missing (or --cc or --bcc)")
+	}
 	asked, err := m.read(cmd, a.now())
 	if err != nil {
 		return err
@@ -76,7 +78,7 @@ func (a *app) publishMail(cmd *cobra.Command, m *mail) error {
 	}
 	body, err := json.Marshal(e)
 	if err != nil {
-		return fail(exitData, "write the envelope: %w", err)
+		return command.Failf(command.Data, "write the envelope: %w", err)
 	}
 	if err := a.check(nil, body, func(field string) string { return m.flagOf(field, asked) }); err != nil {
 		return err
@@ -100,7 +102,7 @@ func (m *mail) envelope(a *app, cmd *cobra.Command, r *asked) (*schema.Envelope,
 	}
 	var err error
 	if e.From, err = schema.ParseAddress(m.from); err != nil {
-		return nil, fail(exitData, "--from: %w", err)
+		return nil, command.Failf(command.Data, "--from: %w", err)
 	}
 	for _, l := range []struct {
 		flag string
@@ -110,7 +112,7 @@ func (m *mail) envelope(a *app, cmd *cobra.Command, r *asked) (*schema.Envelope,
 		for _, s := range l.in {
 			address, err := schema.ParseAddress(s)
 			if err != nil {
-				return nil, fail(exitData, "%s: %w", l.flag, err)
+				return nil, command.Failf(command.Data, "%s: %w", l.flag, err)
 			}
 			*l.out = append(*l.out, address)
 		}
@@ -129,9 +131,9 @@ func (m *mail) texts(a *app, cmd *cobra.Command, e *schema.Envelope) error {
 	text, html := cmd.Flags().Changed("text"), cmd.Flags().Changed("html")
 	switch {
 	case m.text == "-" && m.html == "-":
-		return fail(exitUsage, "--text, --html: only one of them can come from standard input")
+		return command.Wrongf("--text, --html: only one of them can come from standard input")
 	case !text && !html && !a.piped():
-		return fail(exitUsage, "no text: give --text or --html, or pipe the text in")
+		return command.Wrongf("no text: give --text or --html, or pipe the text in")
 	}
 	if text || !html {
 		e.Text = &m.text
@@ -143,13 +145,13 @@ func (m *mail) texts(a *app, cmd *cobra.Command, e *schema.Envelope) error {
 		if s != nil && (*s == "-" || !text && !html) {
 			b, err := io.ReadAll(io.LimitReader(a.stdin, most+1))
 			if err != nil {
-				return fail(exitNoInput, "read the text from standard input: %w", err)
+				return command.Failf(command.NoInput, "read the text from standard input: %w", err)
 			}
 			if len(b) > most {
-				return fail(exitData, "the text on standard input is larger than %d bytes, which is more than any broker takes", most)
+				return command.Failf(command.Data, "the text on standard input is larger than %d bytes, which is more than any broker takes", most)
 			}
 			if !utf8.Valid(b) {
-				return fail(exitData, "the text on standard input is not UTF-8")
+				return command.Failf(command.Data, "the text on standard input is not UTF-8")
 			}
 			*s = string(b)
 		}
@@ -171,10 +173,10 @@ func (m *mail) fields(e *schema.Envelope) error {
 	for _, h := range m.headers {
 		name, value, ok := strings.Cut(h, ":")
 		if !ok {
-			return fail(exitData, "--header: %q is not \"Name: value\"", h)
+			return command.Wrongf("--header: %q is not \"Name: value\"", h)
 		}
 		if _, twice := e.Headers[name]; twice {
-			return fail(exitData, "--header: %s is given twice", name)
+			return command.Wrongf("--header: %s is given twice", name)
 		}
 		if e.Headers == nil {
 			e.Headers = make(map[string]string)
@@ -186,7 +188,7 @@ func (m *mail) fields(e *schema.Envelope) error {
 
 func (m *mail) attachments(e *schema.Envelope) error {
 	if len(m.inline) > 0 && e.HTML == nil {
-		return fail(exitUsage, "--inline: it is for what the HTML shows, and there is no --html")
+		return command.Wrongf("--inline: it is for what the HTML shows, and there is no --html")
 	}
 	for _, file := range m.attach {
 		if err := m.add(e, "--attach", file, ""); err != nil {
@@ -208,7 +210,7 @@ func (m *mail) attachments(e *schema.Envelope) error {
 func (m *mail) add(e *schema.Envelope, flag, file, id string) error {
 	b, err := readFile(file)
 	if err != nil {
-		return fail(statusOf(err), "%s: %w", flag, err)
+		return command.Failf(command.Status(err), "%s: %w", flag, err)
 	}
 	m.files = append(m.files, flag+" "+file)
 	e.Attachments = append(e.Attachments, schema.Attachment{Filename: filepath.Base(file), Content: b, ContentID: id})
@@ -221,15 +223,15 @@ const most = 64 << 20
 func readFile(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, fail(exitNoInput, "%w", err)
+		return nil, command.Failf(command.NoInput, "%w", err)
 	}
 	defer func() { _ = f.Close() }() // nothing was written
 	b, err := io.ReadAll(io.LimitReader(f, most+1))
 	switch {
 	case err != nil:
-		return nil, fail(exitNoInput, "%w", err)
+		return nil, command.Failf(command.NoInput, "%w", err)
 	case len(b) > most:
-		return nil, fail(exitData, "%s is larger than %d bytes, which is more than any broker takes", file, most)
+		return nil, command.Failf(command.Data, "%s is larger than %d bytes, which is more than any broker takes", file, most)
 	}
 	return b, nil
 }

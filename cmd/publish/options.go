@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/postrider/postrider/internal/command"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -46,13 +47,16 @@ type asked struct {
 
 // read checks what no envelope could say of an option.
 func (o *options) read(cmd *cobra.Command, now time.Time) (*asked, error) {
+	if err := command.OneOf(cmd, "at", "in"); err != nil {
+		return nil, err
+	}
 	f := cmd.Flags()
 	r := &asked{lane: schema.Lane(o.lane), id: o.id, maxAttempts: o.maxAttempts, tags: o.tags, sendFlag: "--at"}
 	if err := r.lane.Validate(); err != nil {
-		return nil, fail(exitUsage, "--lane: %w", err)
+		return nil, command.Wrongf("--lane: %w", err)
 	}
 	if f.Changed("max-attempts") && o.maxAttempts == 0 {
-		return nil, fail(exitData, "--max-attempts: 0 is not 1 to 100")
+		return nil, command.Wrongf("--max-attempts: 0 is not 1 to 100")
 	}
 	if f.Changed("in") {
 		r.sendFlag = "--in"
@@ -67,7 +71,7 @@ func (o *options) read(cmd *cobra.Command, now time.Time) (*asked, error) {
 	for _, m := range o.meta {
 		k, v, ok := strings.Cut(m, "=")
 		if _, twice := r.metadata[k]; !ok || twice {
-			return nil, fail(exitData, "--meta: %q: give key=value, each key once", m)
+			return nil, command.Wrongf("--meta: %q: give key=value, each key once", m)
 		}
 		if r.metadata == nil {
 			r.metadata = make(map[string]string)
@@ -75,7 +79,7 @@ func (o *options) read(cmd *cobra.Command, now time.Time) (*asked, error) {
 		r.metadata[k] = v
 	}
 	if f.Changed("id") && o.id == "" {
-		return nil, fail(exitData, "--id: it is empty: leave it out")
+		return nil, command.Wrongf("--id: it is empty: leave it out")
 	}
 	if r.id == "" {
 		r.id = uuid.NewString()
@@ -86,7 +90,7 @@ func (o *options) read(cmd *cobra.Command, now time.Time) (*asked, error) {
 func (o *options) sendAt(now time.Time) (time.Time, error) {
 	switch {
 	case o.in < 0:
-		return time.Time{}, fail(exitData, "--in: %s lies in the past", o.in)
+		return time.Time{}, command.Wrongf("--in: %s lies in the past", o.in)
 	case o.in > 0:
 		return now.Add(o.in).UTC(), nil
 	case o.at == "":
@@ -102,7 +106,7 @@ func (o *options) expiresAt(now time.Time) (time.Time, error) {
 	}
 	if d, err := time.ParseDuration(o.expires); err == nil {
 		if d <= 0 {
-			return time.Time{}, fail(exitData, "--expires: %s lies in the past", o.expires)
+			return time.Time{}, command.Wrongf("--expires: %s lies in the past", o.expires)
 		}
 		return now.Add(d).UTC(), nil
 	}
@@ -113,10 +117,10 @@ func (o *options) expiresAt(now time.Time) (time.Time, error) {
 func future(flag, s string, now time.Time, orElse string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		return t, fail(exitData, "%s: %q is not a time like 2030-01-02T15:04:05Z%s", flag, s, orElse)
+		return t, command.Wrongf("%s: %q is not a time like 2030-01-02T15:04:05Z%s", flag, s, orElse)
 	}
 	if t.Before(now) {
-		return t, fail(exitData, "%s: %s has passed", flag, s)
+		return t, command.Wrongf("%s: %s has passed", flag, s)
 	}
 	return t, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/postrider/postrider/internal/command"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/schema"
 )
@@ -147,10 +148,10 @@ func TestTextFromStandardInput(t *testing.T) {
 		status int
 		word   string
 	}{
-		{nil, nil, exitUsage, "--text or --html"},
-		{strings.NewReader("x"), []string{"--text", "-", "--html", "-"}, exitUsage, "only one"},
-		{strings.NewReader("\xff"), nil, exitData, "UTF-8"},
-		{strings.NewReader("a\x00b"), nil, exitData, "--text: a worker would refuse it: text: holds a NUL"},
+		{nil, nil, command.Usage, "--text or --html"},
+		{strings.NewReader("x"), []string{"--text", "-", "--html", "-"}, command.Usage, "only one"},
+		{strings.NewReader("\xff"), nil, command.Data, "UTF-8"},
+		{strings.NewReader("a\x00b"), nil, command.Data, "--text: a worker would refuse it: text: holds a NUL"},
 	} {
 		if status, _, stderr := d.run(c.stdin, append([]string{"--from", "a@b", "--to", "c@d"}, c.args...)...); status != c.status || !strings.Contains(stderr, c.word) {
 			t.Errorf("%v: %d %s", c.args, status, stderr)
@@ -167,24 +168,24 @@ func TestRefusesBeforeItPublishes(t *testing.T) {
 		status int
 		word   string
 	}{
-		{"--from x", exitData, "--from: a worker would refuse it: from: address"},
-		{"--to x", exitData, "--to: a worker would refuse it: to[0]: address"},
-		{"--to c@d --to x", exitData, "--to: a worker would refuse it: to[1]: address"},
-		{"--to >", exitData, `--to: address ">" has a`},
-		{"--cc x", exitData, "--cc: "}, {"--bcc x", exitData, "--bcc: "}, {"--reply-to x", exitData, "--reply-to: "},
-		{"--subject a\nb", exitData, "--subject: "}, {"--text a\x00b", exitData, "--text: "}, {"--html a\x00b", exitData, "--html: "},
-		{"--subject a\xff", exitData, "UTF-8"},
-		{"--header X", exitData, "--header: "}, {"--header To:_x", exitData, "--header: a worker would refuse it: headers.To: "}, {"--header X:a --header X:b", exitData, "--header: X is given twice"},
-		{"--lane UP", exitUsage, "--lane: "}, {"--at tomorrow", exitData, "--at: "}, {"--at 2001-01-01T00:00:00Z", exitData, "--at: 2001-01-01T00:00:00Z has passed"},
-		{"--at 2263-01-01T00:00:00Z", exitData, "--at: a worker would refuse it: send_at"}, {"--in -1s", exitData, "--in: "}, {"--in soon", exitUsage, "--in"},
-		{"--in 1h --at 2100-01-01T00:00:00Z", exitUsage, "at"}, {"--in 2h --expires 1h", exitData, "--expires: a worker would refuse it: expires_at"},
-		{"--expires -1h", exitData, "--expires: "}, {"--expires never", exitData, "--expires: "}, {"--expires 2001-01-01T00:00:00Z", exitData, "--expires: "},
-		{"--max-attempts 0", exitData, "--max-attempts: "}, {"--max-attempts 101", exitData, "--max-attempts: "}, {"--max-attempts x", exitUsage, "max-attempts"},
-		{"--id " + strings.Repeat("i", 257), exitData, "--id: "}, {"--id=_", exitData, "--id: "}, {"--tag a\nb", exitData, "--tag: "}, {"--meta k", exitData, "--meta: "}, {"--meta =v", exitData, "--meta: "}, {"--meta k=1 --meta k=2", exitData, "--meta: "},
-		{"--attach nowhere", exitNoInput, "--attach: open nowhere"}, {"--attach .", exitNoInput, "--attach: "}, {"--inline nowhere", exitUsage, "--html"},
-		{"--html x --inline a_b=" + d.file("x.png", ""), exitOK, ""},
-		{"--html x --inline <a>=" + d.file("x.png", ""), exitData, "--inline " + filepath.Join(d.dir, "x.png") + ": a worker would refuse it: attachments[0].content_id"},
-		{"--nonsense", exitUsage, "--nonsense"}, {"stray", exitUsage, "stray"},
+		{"--from x", command.Data, "--from: a worker would refuse it: from: address"},
+		{"--to x", command.Data, "--to: a worker would refuse it: to[0]: address"},
+		{"--to c@d --to x", command.Data, "--to: a worker would refuse it: to[1]: address"},
+		{"--to >", command.Data, `--to: address ">" has a`},
+		{"--cc x", command.Data, "--cc: "}, {"--bcc x", command.Data, "--bcc: "}, {"--reply-to x", command.Data, "--reply-to: "},
+		{"--subject a\nb", command.Data, "--subject: "}, {"--text a\x00b", command.Data, "--text: "}, {"--html a\x00b", command.Data, "--html: "},
+		{"--subject a\xff", command.Data, "UTF-8"},
+		{"--header X", command.Usage, "--header: "}, {"--header To:_x", command.Data, "--header: a worker would refuse it: headers.To: "}, {"--header X:a --header X:b", command.Usage, "--header: X is given twice"},
+		{"--lane UP", command.Usage, "--lane: "}, {"--at tomorrow", command.Usage, "--at: "}, {"--at 2001-01-01T00:00:00Z", command.Usage, "--at: 2001-01-01T00:00:00Z has passed"},
+		{"--at 2263-01-01T00:00:00Z", command.Data, "--at: a worker would refuse it: send_at"}, {"--in -1s", command.Usage, "--in: "}, {"--in soon", command.Usage, "--in"},
+		{"--in 1h --at 2100-01-01T00:00:00Z", command.Usage, "at"}, {"--in 2h --expires 1h", command.Data, "--expires: a worker would refuse it: expires_at"},
+		{"--expires -1h", command.Usage, "--expires: "}, {"--expires never", command.Usage, "--expires: "}, {"--expires 2001-01-01T00:00:00Z", command.Usage, "--expires: "},
+		{"--max-attempts 0", command.Usage, "--max-attempts: "}, {"--max-attempts 101", command.Data, "--max-attempts: "}, {"--max-attempts x", command.Usage, "max-attempts"},
+		{"--id " + strings.Repeat("i", 257), command.Data, "--id: "}, {"--id=_", command.Data, "--id: "}, {"--tag a\nb", command.Data, "--tag: "}, {"--meta k", command.Usage, "--meta: "}, {"--meta =v", command.Data, "--meta: "}, {"--meta k=1 --meta k=2", command.Usage, "--meta: "},
+		{"--attach nowhere", command.NoInput, "--attach: open nowhere"}, {"--attach .", command.NoInput, "--attach: "}, {"--inline nowhere", command.Usage, "--html"},
+		{"--html x --inline a_b=" + d.file("x.png", ""), command.OK, ""},
+		{"--html x --inline <a>=" + d.file("x.png", ""), command.Data, "--inline " + filepath.Join(d.dir, "x.png") + ": a worker would refuse it: attachments[0].content_id"},
+		{"--nonsense", command.Usage, "there is no flag --nonsense"}, {"stray", command.Usage, `"stray" is no command of publish`},
 	} {
 		args := []string{"--from", "a@b", "--to", "c@d", "--text", "x"}
 		for a := range strings.SplitSeq(c.args, " ") {
@@ -197,12 +198,19 @@ func TestRefusesBeforeItPublishes(t *testing.T) {
 			args = append(args[:2], args[4:]...)
 		}
 		status, stdout, stderr := d.run(nil, args...)
-		if status != c.status || !strings.Contains(stderr, c.word) || status != exitOK && stdout != "" {
+		called := strings.HasSuffix(stderr, "; usage: publish --from ADDRESS --to ADDRESS [flags]\n") && strings.Count(stderr, "\n") == 1
+		if status != c.status || !strings.Contains(stderr, c.word) || status != command.OK && stdout != "" || called != (status == command.Usage) {
 			t.Errorf("%q: status %d, want %d; %s%s, want %q", c.args, status, c.status, stdout, stderr, c.word)
 		}
 	}
-	if status, _, stderr := d.run(nil, "--from", "a@b", "--text", "x"); status != exitUsage || !strings.Contains(stderr, "bcc") {
-		t.Errorf("no recipient: %d %s", status, stderr)
+	for args, want := range map[string]string{
+		"--from a@b --text x": "--to is missing (or --cc or --bcc); usage: publish --from", "--to a@b": "--from is missing; usage: publish --from",
+		"schema x": `"x" is one too many; usage: publish schema`, "eml": "FILE is missing; usage: publish eml FILE... [flags]",
+		"help x": `"x" is no command of publish`,
+	} {
+		if status, _, stderr := d.run(nil, strings.Split(args, " ")...); status != command.Usage || !strings.HasPrefix(stderr, "publish: "+want) {
+			t.Errorf("%s: %d %s", args, status, stderr)
+		}
 	}
 	if n := len(d.stored()); n != 1 {
 		t.Errorf("%d messages were published, want the one good one", n)
@@ -214,7 +222,7 @@ func TestTooLargeSaysBothNumbers(t *testing.T) {
 	d := newDesk(t)
 	for _, size := range []int{6_300_000, 9_000_000} { // above the lane's limit in base64, and above the broker's
 		status, _, stderr := d.run(nil, "--from", "a@b", "--to", "c@d", "--text", "x", "--attach", d.file("big", strings.Repeat("x", size)))
-		if status != exitData || !strings.Contains(stderr, "8323072") || !strings.Contains(stderr, "bytes") {
+		if status != command.Data || !strings.Contains(stderr, "8323072") || !strings.Contains(stderr, "bytes") {
 			t.Errorf("%d: status %d, %s", size, status, stderr)
 		}
 	}
@@ -228,8 +236,23 @@ func TestNoBroker(t *testing.T) {
 	var out, errs bytes.Buffer
 	lookup := func(name string) (string, bool) { return "nats://127.0.0.1:9", name == "NATS_URL" }
 	status := run(t.Context(), []string{"--from", "a@b", "--to", "c@d", "--text", "x"}, lookup, nil, &out, &errs)
-	if status != exitTempFail || !strings.Contains(errs.String(), "Start one with: worker") || out.Len() > 0 {
+	if status != command.TempFail || !strings.Contains(errs.String(), "NATS_URL names it") || out.Len() > 0 {
 		t.Error(status, errs.String())
+	}
+}
+
+// TestNoWorker: publish says what mailq says.
+func TestNoWorker(t *testing.T) {
+	t.Parallel()
+	var out, errs bytes.Buffer
+	dir := t.TempDir()
+	lookup := func(name string) (string, bool) {
+		value, ok := map[string]string{"NATS_LISTEN": "127.0.0.1:9", "DATA_DIR": dir}[name]
+		return value, ok
+	}
+	status := run(t.Context(), []string{"--from", "a@b", "--to", "c@d", "--text", "x"}, lookup, nil, &out, &errs)
+	if said := errs.String(); status != command.TempFail || !strings.Contains(said, "start a worker") || !strings.Contains(said, dir) || strings.Count(said, "\n") != 1 {
+		t.Error(status, said)
 	}
 }
 
@@ -240,7 +263,7 @@ func TestEml(t *testing.T) {
 	good, bad := d.file("good.eml", mail), d.file("bad.eml", "From: a@example.com\n\nhi\n")
 	status, stdout, stderr := d.run(strings.NewReader(mail), "eml", bad, good, filepath.Join(d.dir, "missing.eml"), "-")
 	lines := strings.Split(strings.TrimSpace(stdout), "\n")
-	if status != exitNoInput || len(lines) != 2 || !strings.HasSuffix(lines[0], " normal/1 "+good) || !strings.HasSuffix(lines[1], " normal/2 -") ||
+	if status != command.NoInput || len(lines) != 2 || !strings.HasSuffix(lines[0], " normal/1 "+good) || !strings.HasSuffix(lines[1], " normal/2 -") ||
 		!strings.Contains(stderr, "bad.eml: a worker would refuse this mail: message: no recipient") || !strings.Contains(stderr, "missing.eml: open") {
 		t.Errorf("%d\n%s\n%s", status, stdout, stderr)
 	}
@@ -263,7 +286,7 @@ func TestEml(t *testing.T) {
 	}
 	for args, want := range map[string]string{
 		"eml --to x " + good: "--to: a worker would refuse it: header Mail-To: address", "eml --from x " + good: "--from: a worker",
-		"eml --id x " + good + " " + good: "--id: it is for one mail", "eml": "at least 1 arg", "eml --tag \x01 " + good: "--tag: a worker",
+		"eml --id x " + good + " " + good: "--id: it is for one mail", "eml --tag \x01 " + good: "--tag: a worker",
 		"eml --at 2263-01-01T00:00:00Z " + good: "--at: a worker", "eml --meta k:x=v " + good: "--meta: ", "eml --meta k=a\nb " + good: "--meta: ", "eml --meta k=v\t " + good: "--meta: ", "eml --tag \t " + good: "--tag: ",
 	} {
 		if status, _, stderr := d.run(nil, strings.Split(args, " ")...); status == 0 || !strings.Contains(stderr, want) {
@@ -282,7 +305,7 @@ func TestEmlWithoutBroker(t *testing.T) {
 	var out, errs bytes.Buffer
 	lookup := func(name string) (string, bool) { return "nats://127.0.0.1:9", name == "NATS_URL" }
 	status := run(context.Background(), []string{"eml", good, good}, lookup, nil, &out, &errs)
-	if status != exitTempFail || strings.Count(errs.String(), "Start one with") != 1 || strings.Count(errs.String(), "good.eml: ") != 2 {
+	if status != command.TempFail || strings.Count(errs.String(), "NATS_URL names it") != 1 || strings.Count(errs.String(), "good.eml: ") != 2 {
 		t.Error(status, errs.String())
 	}
 }

@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/go-json-experiment/json"
 
 	"github.com/postrider/postrider/broker"
-	"github.com/postrider/postrider/internal/env"
+	"github.com/postrider/postrider/internal/command"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -18,18 +17,7 @@ import (
 const publishFor = 30 * time.Second
 
 func (a *app) connect(ctx context.Context) (*broker.Conn, error) {
-	cfg := broker.DefaultConfig()
-	cfg.Role = broker.Publisher
-	if errs := env.Read(ctx, a.lookup, &cfg); len(errs) > 0 {
-		return nil, &exitError{errors.Join(errs...), exitConfig}
-	}
-	ctx, cancel := context.WithTimeout(ctx, publishFor)
-	defer cancel()
-	c, err := broker.Dial(ctx, cfg, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return nil, fail(exitTempFail, "%w\nIs a worker running? Start one with: worker\nA broker elsewhere is named by NATS_URL.", err)
-	}
-	return c, nil
+	return command.Dial(ctx, a.lookup, broker.Publisher, publishFor)
 }
 
 func (a *app) publish(ctx context.Context, c *broker.Conn, r *asked, header map[string][]string, body []byte) (broker.Ack, error) {
@@ -38,11 +26,11 @@ func (a *app) publish(ctx context.Context, c *broker.Conn, r *asked, header map[
 	ack, err := c.Publish(ctx, r.lane, r.id, header, body)
 	switch {
 	case errors.Is(err, schema.ErrTooLarge):
-		err = &exitError{err, exitData}
+		err = command.Fail(command.Data, err)
 	case errors.Is(err, broker.ErrNoLane):
-		err = &exitError{err, exitUsage}
+		err = command.Wrongf("--lane: no stream takes mail of lane %s: check the name against LANES of the workers, and that one has been started", r.lane)
 	case err != nil:
-		err = &exitError{err, exitTempFail}
+		err = command.Fail(command.TempFail, err)
 	}
 	return ack, err
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/postrider/postrider/internal/command"
 )
 
 // said runs the worker with those variables and gives what it printed.
@@ -21,7 +23,7 @@ func said(t *testing.T, vars map[string]string, args ...string) (stdout, stderr 
 func TestConfigurationPage(t *testing.T) {
 	t.Parallel()
 	got, stderr, status := said(t, map[string]string{"MAX_SESSIONS": "77"}, "config", "--format", "markdown")
-	if status != exitOK {
+	if status != command.OK {
 		t.Fatal(stderr)
 	}
 	want, err := os.ReadFile(filepath.Join("..", "..", "docs", "configuration.md"))
@@ -44,7 +46,7 @@ func TestConfigSources(t *testing.T) {
 		"SMTP_USERNAME": "app", "SMTP_PASSWORD_FILE": file, "RETRY_AFTER": "90s,2h", "MAX_SESSIONS": "",
 	}
 	out, stderr, status := said(t, vars, "config", "--format", "json")
-	if status != exitOK {
+	if status != command.OK {
 		t.Fatal(stderr)
 	}
 	got := map[string]string{}
@@ -79,15 +81,28 @@ func TestConfigSources(t *testing.T) {
 func TestConfigProblems(t *testing.T) {
 	t.Parallel()
 	out, stderr, status := said(t, map[string]string{"MAX_ATTEMPTS": "0", "LOG_MAIL": "some", "SMTP_URL": "smtp://u:hunter2@r"}, "config")
-	if status != exitConfig || !strings.Contains(stderr, "MAX_ATTEMPTS: is 0") || !strings.Contains(stderr, `LOG_MAIL: "some"`) {
+	if status != command.Config || !strings.Contains(stderr, "MAX_ATTEMPTS: is 0") || !strings.Contains(stderr, `LOG_MAIL: "some"`) {
 		t.Errorf("status %d: %s", status, stderr)
 	}
 	if !strings.Contains(out, "MAX_SESSIONS ") || strings.Contains(out+stderr, "hunter2") {
 		t.Errorf("%s%s", out, stderr)
 	}
-	for _, args := range [][]string{{"config", "--format", "yaml"}, {"confit"}, {"--nonsense"}} {
-		if _, stderr, status := said(t, nil, args...); status != exitUsage || stderr == "" {
-			t.Errorf("%v: status %d: %s", args, status, stderr)
+}
+
+// TestWrongUse: one line says what is wrong and how it is right.
+func TestWrongUse(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]string{
+		"confit": `"confit" is no command of worker; usage: worker [config | devrelay | provision | version] [flags]`,
+		"--odd":  "there is no flag --odd, --help lists them; usage: worker [config", "help confit": `"confit" is no command of worker; usage`,
+		"config --format yaml": `--format: "yaml" is not text, json or markdown; usage: worker config [flags]`,
+		"config odd":           `"odd" is one too many; usage: worker config [flags]`, "provision odd": `"odd" is one too many; usage: worker provision`,
+		"devrelay odd": `"odd" is one too many; usage: worker devrelay`, "devrelay --listen odd": `--listen: "odd" is not host:port; usage: worker devrelay`,
+		"devrelay --dir": "--dir: its value is missing; usage: worker devrelay", "version odd": `"odd" is one too many; usage: worker version`,
+	} {
+		stdout, stderr, status := said(t, nil, strings.Split(args, " ")...)
+		if status != command.Usage || stdout != "" || !strings.HasPrefix(stderr, "worker: "+want) || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%s: status %d: %s%s", args, status, stdout, stderr)
 		}
 	}
 }

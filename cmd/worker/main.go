@@ -8,25 +8,15 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/postrider/postrider/internal/command"
 	"github.com/postrider/postrider/internal/env"
 	"github.com/postrider/postrider/internal/version"
-)
-
-// Exit statuses, from sysexits.h.
-const (
-	exitOK          = 0
-	exitUsage       = 64
-	exitUnavailable = 69
-	exitTempFail    = 75
-	exitConfig      = 78
 )
 
 func main() {
@@ -36,35 +26,10 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, lookup env.Lookup, stdout, stderr io.Writer) int {
-	cmd := command(lookup, stdout, stderr)
-	cmd.SetArgs(args)
-	cmd.SetOut(stdout)
-	cmd.SetErr(stderr)
-	err := cmd.ExecuteContext(ctx)
-	if err == nil {
-		return exitOK
-	}
-	for _, line := range sentences(err) {
-		fmt.Fprintln(stderr, "worker:", line)
-	}
-	if e, ok := errors.AsType[*exitError](err); ok {
-		return e.status
-	}
-	return exitUsage
+	return command.Run(ctx, program(lookup, stdout, stderr), args, nil, stdout, stderr)
 }
 
-// exitError is an error with the status to exit with.
-type exitError struct {
-	error
-	status int
-}
-
-func (e *exitError) Unwrap() error { return e.error }
-
-// sentences are those of joined errors, one for each problem.
-func sentences(err error) []string { return strings.Split(err.Error(), "\n") }
-
-func command(lookup env.Lookup, stdout, stderr io.Writer) *cobra.Command {
+func program(lookup env.Lookup, stdout, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "worker",
 		Short: "Take mail from its lanes and hand it to a relay",
@@ -72,21 +37,13 @@ func command(lookup env.Lookup, stdout, stderr io.Writer) *cobra.Command {
 set it starts a broker and a development relay of its own. Settings come from
 the environment alone: worker config lists them.`,
 		Example: "  worker\n  SMTP_URL=smtp://relay.example.com:587 worker\n  worker config",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("%q is no command of worker; its settings come from the environment", args[0])
-			}
-			return nil
-		},
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Args:    command.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withSettings(cmd.Context(), lookup, (*settings).checkRelay, func(s *settings) error {
 				return serve(cmd.Context(), s, stdout, stderr)
 			})
 		},
 	}
-	root.CompletionOptions.DisableDefaultCmd = true
 	version.Add(root)
 	root.AddCommand(configCommand(lookup, stdout), devrelayCommand(lookup, stdout, stderr), provisionCommand(lookup, stdout, stderr))
 	return root
@@ -100,17 +57,17 @@ func withSettings(ctx context.Context, lookup env.Lookup, check, do func(*settin
 		errs = append(errs, err)
 	}
 	if len(errs) > 0 {
-		return &exitError{errors.Join(errs...), exitConfig}
+		return command.Fail(command.Config, errors.Join(errs...))
 	}
 	err := do(s)
 	if err == nil {
 		return nil
 	}
-	if _, ok := errors.AsType[*exitError](err); ok {
+	if _, ok := errors.AsType[*command.ExitError](err); ok {
 		return err
 	}
 	if _, ok := errors.AsType[*configError](err); ok {
-		return &exitError{err, exitConfig}
+		return command.Fail(command.Config, err)
 	}
-	return &exitError{err, exitUnavailable}
+	return command.Fail(command.Unavailable, err)
 }

@@ -64,9 +64,14 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) (err erro
 	c := consumer.New(s.consumer, w.parts(tell))
 	w.watchQueue(ctx)
 	w.admin.ready(w.conn.NC().IsConnected)
-	defer w.onStop(ctx, tell.goodbye, c.Hurry)()
+	end := w.onStop(ctx, tell.goodbye, c.Hurry)
 	tell.hello()
-	return c.Run(ctx)
+	err = c.Run(ctx)
+	end()
+	if err == nil {
+		tell.gone()
+	}
+	return err
 }
 
 func (w *worker) onClose(name string, f func(ctx context.Context) error) {

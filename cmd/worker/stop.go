@@ -18,11 +18,12 @@ func stopSignals() []os.Signal {
 }
 
 // onStop says what happens now when ctx ends, and calls hurry at a second
-// signal. Call what it returns at the end.
+// signal. Call what it returns at the end; it returns when all has been said.
 func (w *worker) onStop(ctx context.Context, say, hurry func()) (end func()) {
-	over := make(chan struct{})
+	over, said := make(chan struct{}), make(chan struct{})
 	again := make(chan os.Signal, 1)
-	stopped := context.AfterFunc(ctx, func() {
+	unused := context.AfterFunc(ctx, func() {
+		defer close(said)
 		signal.Notify(again, stopSignals()...)
 		defer signal.Stop(again)
 		w.admin.ready(nil)
@@ -34,7 +35,9 @@ func (w *worker) onStop(ctx context.Context, say, hurry func()) (end func()) {
 		}
 	})
 	return func() {
-		stopped()
 		close(over)
+		if !unused() {
+			<-said
+		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/postrider/postrider/consumer"
+	"github.com/postrider/postrider/internal/command"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -62,25 +63,12 @@ type teller struct {
 	w   *worker
 	mu  sync.Mutex
 	out io.Writer
+	// stopping is how the worker stood when it was told to stop.
+	stopping tally
 	// text is decided before the development relay has an address.
 	text bool
 	// colour: a terminal reads it, and NO_COLOR is not set.
 	colour bool
-}
-
-// typed is how a command of ours is started here: as this worker was, by its
-// own path or by "go run".
-func typed(name string) string {
-	self, err := os.Executable()
-	return typedAs(self, err, os.Args[0], name)
-}
-
-func typedAs(self string, err error, arg0, name string) string {
-	const sep = string(filepath.Separator)
-	if err != nil || strings.Contains(self, sep+"go-build") {
-		return "go run ./cmd/" + name
-	}
-	return arg0[:strings.LastIndex(arg0, sep)+1] + name // no directory: found by PATH
 }
 
 // at is what a command needs before its name to reach this worker's broker.
@@ -112,7 +100,7 @@ func (t *teller) hello() {
 		relay = fmt.Sprintf("the development relay: each mail is kept in %s and sent nowhere", filepath.Join(t.w.set.broker.DataDir, "sent"))
 	}
 	lanes, _ := t.w.set.consumer.Lanes.MarshalText()
-	next := t.at() + typed("publish") + ` --from you@example.com --to ann@example.net --subject Hello --text "My first mail"`
+	next := t.at() + command.Typed("publish") + ` --from you@example.com --to ann@example.net --subject Hello --text "My first mail"`
 	if !t.text {
 		t.w.log.Info("worker started", "broker", where, "relay", relay, "lanes", string(lanes), "admin", t.w.admin.addr, "publish", next)
 		return
@@ -125,18 +113,6 @@ Publish a mail, in another terminal:
   %s
 
 `, where, relay, lanes, t.w.admin.addr, next)
-}
-
-// goodbye says what a worker that is told to stop still does.
-func (t *teller) goodbye() {
-	drain := t.w.set.consumer.Drain
-	if !t.text {
-		t.w.log.Info("stopping: what is in hand ends", "within", drain)
-		return
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	fmt.Fprintf(t.out, "Stopping: what is in hand ends, within %s. A second signal hands it back at once.\n", drain)
 }
 
 // failure reports a record of which something is neither delivered nor waits
@@ -162,9 +138,7 @@ func (t *teller) settled(rec *schema.Record, d consumer.Delivery) {
 	for _, x := range rec.Recipients {
 		t.recipient(&b, rec, x)
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	_, _ = io.WriteString(t.out, b.String())
+	t.print(b.String())
 }
 
 // moment is a time for people, with its date where that is not today's.
@@ -210,7 +184,7 @@ func (t *teller) replayLine(b *strings.Builder, rec *schema.Record) {
 	if schema.Token(id) != id {
 		id = "'" + strings.ReplaceAll(id, "'", `'\''`) + "'" // as a shell takes it
 	}
-	fmt.Fprintf(b, "           send it again: %s%s dead replay %s\n", t.at(), typed("mailq"), id)
+	fmt.Fprintf(b, "           send it again: %s%s dead replay %s\n", t.at(), command.Typed("mailq"), id)
 }
 
 // kept is where the development relay keeps the mail, or the relay's name for it.

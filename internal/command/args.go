@@ -1,0 +1,74 @@
+package command
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// NoArgs is for a command that takes none: a word behind it is one too many, or
+// a command that there is not.
+func NoArgs(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return nil
+	case cmd.HasAvailableSubCommands():
+		return Wrongf("%q is no command of %s", args[0], cmd.CommandPath())
+	}
+	return Wrongf("%q is one too many", args[0])
+}
+
+// One is for a command that takes one argument of that name.
+func One(name string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0:
+			return Wrongf("%s is missing", name)
+		case len(args) > 1:
+			return Wrongf("%q is one too many", args[1])
+		case args[0] == "":
+			return Wrongf("%s is empty", name)
+		}
+		return nil
+	}
+}
+
+// Some is for a command that takes one or more arguments of that name.
+func Some(name string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return Wrongf("%s is missing", name)
+		}
+		return nil
+	}
+}
+
+// OneOf refuses flags that exclude each other.
+func OneOf(cmd *cobra.Command, a, b string) error {
+	if cmd.Flags().Changed(a) && cmd.Flags().Changed(b) {
+		return Wrongf("--%s, --%s: give one of them", a, b)
+	}
+	return nil
+}
+
+// kinds are what values a flag takes, by its type.
+var kinds = map[string]string{"bool": "true or false", "int": "a whole number", "duration": "a span like 10s or 2h"}
+
+// flagError says what is wrong with a flag in our words.
+func flagError(_ *cobra.Command, err error) error {
+	if e, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		dashes := "--"
+		if e.GetSpecifiedShortnames() != "" {
+			dashes = "-"
+		}
+		return Wrongf("there is no flag %s%s, --help lists them", dashes, e.GetSpecifiedName())
+	}
+	if e, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		return Wrongf("--%s: its value is missing", e.GetFlag().Name)
+	}
+	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok && kinds[e.GetFlag().Value.Type()] != "" {
+		return Wrongf("--%s: %q is not %s", e.GetFlag().Name, e.GetValue(), kinds[e.GetFlag().Value.Type()])
+	}
+	return Fail(Usage, err)
+}

@@ -1,0 +1,32 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/internal/env"
+)
+
+// Dial connects to the broker that the environment names, within patience. It
+// reads those settings too, structs as for [env.Read].
+func Dial(ctx context.Context, lookup env.Lookup, role broker.Role, patience time.Duration, settings ...any) (*broker.Conn, error) {
+	cfg := broker.DefaultConfig()
+	cfg.Role = role
+	if errs := env.Read(ctx, lookup, append([]any{&cfg}, settings...)...); len(errs) > 0 {
+		return nil, Fail(Config, errors.Join(errs...))
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	c, err := broker.Dial(ctx, cfg, slog.New(slog.DiscardHandler))
+	if err == nil {
+		return c, nil
+	}
+	if cfg.URL == "" && errors.Is(err, broker.ErrAway) {
+		err = fmt.Errorf("%w; a worker is started with: %s", err, Typed("worker"))
+	}
+	return nil, Fail(TempFail, err)
+}

@@ -1,0 +1,22 @@
+package command
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Typed is how a command of ours is started here: as this one was, by its own
+// path or by "go run".
+func Typed(name string) string {
+	self, err := os.Executable()
+	return typedAs(self, err, os.Args[0], name)
+}
+
+func typedAs(self string, err error, arg0, name string) string {
+	const sep = string(filepath.Separator)
+	if err != nil || strings.Contains(self, sep+"go-build") {
+		return "go run ./cmd/" + name
+	}
+	return arg0[:strings.LastIndex(arg0, sep)+1] + name // no directory: found by PATH
+}
