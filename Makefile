@@ -4,6 +4,7 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 IMAGE ?= postrider:$(VERSION)
+CONTEXT ?= bin/image
 CA ?= /etc/ssl/certs/ca-certificates.crt
 
 # The same source gives the same bytes, wherever and whenever it is built.
@@ -16,15 +17,15 @@ help: ## list what there is to run
 build: ## build worker, publish and mailq into bin/
 	go build -o bin/ ./cmd/...
 
-context: ## build the static programs and what else the image holds into bin/image/
+context: ## build the static programs and what else the image holds (CONTEXT=bin/image)
 	@test -s $(CA) || { echo "$(CA) is missing: install ca-certificates, or name another bundle with CA=FILE"; exit 1; }
-	mkdir -p bin/image/data
-	$(STATIC) -o bin/image/ ./cmd/...
-	install -m 644 $(CA) bin/image/ca-certificates.crt
-	install -m 644 Dockerfile bin/image/Dockerfile
+	mkdir -p $(CONTEXT)/data
+	$(STATIC) -o $(CONTEXT)/ ./cmd/...
+	install -m 644 $(CA) $(CONTEXT)/ca-certificates.crt
+	install -m 644 Dockerfile $(CONTEXT)/Dockerfile
 
 image: context ## build the container image (IMAGE=name:tag, VERSION=v1.2.3)
-	docker build --quiet --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --tag $(IMAGE) bin/image
+	docker build --quiet --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --tag $(IMAGE) $(CONTEXT)
 
 reproducible: ## build the static programs twice, in two places without a shared cache, and compare
 	@dir=$$(mktemp -d) && trap 'chmod -R u+w '$$dir' && rm -rf '$$dir EXIT && set -e && \

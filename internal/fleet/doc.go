@@ -11,6 +11,8 @@
 // Only admin leads out of the engine. On it nobody knows a name of anybody, so
 // that who is cut off from one of the others finds no other way.
 //
+// The workers' image is the one that ships: "make context" fills its directory.
+//
 // Without a container engine the tests are skipped, or fail where
 // POSTRIDER_REQUIRE_CONTAINERS is set.
 package fleet

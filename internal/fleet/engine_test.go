@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -64,7 +65,7 @@ func (e *engine) findPorts(ctx context.Context) error {
 // image is one of those that are built for a run.
 type image string
 
-// The images. The newer one has a worker of other build tags, alone.
+// The images. The newer one has programs of other build tags.
 const (
 	brokerImage image = "broker"
 	relayImage  image = "relay"
@@ -72,14 +73,9 @@ const (
 	newerImage  image = "newer"
 )
 
-// programs is the image of Postrider's programs; parts that of one program.
-const (
-	programs = "FROM scratch\nCOPY worker publish mailq /usr/bin/\nCOPY --chown=65532:65532 data /data\n" +
-		"ENV PATH=/usr/bin\nWORKDIR /data\nUSER 65532:65532\nENTRYPOINT [\"worker\"]\n"
-	parts = "FROM scratch\nCOPY %[1]s /%[1]s\nENTRYPOINT [\"/%[1]s\"]\n"
-)
-
 func (e *engine) name(i image) string { return "postrider-fleet/" + string(i) + ":" + e.run }
+
+var root = filepath.Join("..", "..")
 
 func (e *engine) buildImages(ctx context.Context) error {
 	dir, err := os.MkdirTemp("", "fleet")
@@ -87,36 +83,48 @@ func (e *engine) buildImages(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	worker := []string{"./cmd/worker", "./cmd/publish", "./cmd/mailq"}
-	for _, b := range []struct {
-		image      image
-		dockerfile string
-		tags       string
-		programs   []string
-	}{
-		{brokerImage, fmt.Sprintf(parts, "nats-server"), "", []string{"github.com/nats-io/nats-server/v2"}},
-		{relayImage, fmt.Sprintf(parts, "relay"), "", []string{"./internal/smtptest/relay"}},
-		{olderImage, programs, workerTags, worker},
-		{newerImage, fmt.Sprintf(parts, "worker"), "newer", worker[:1]},
+	for i, fill := range map[image]func(dir string) error{
+		brokerImage: single("nats-server", "github.com/nats-io/nats-server/v2"),
+		relayImage:  single("relay", "./internal/smtptest/relay"),
+		olderImage:  shipped(workerTags),
+		newerImage:  shipped("newer"),
 	} {
-		context := filepath.Join(dir, string(b.image))
-		if err := os.MkdirAll(filepath.Join(context, "data"), 0o700); err != nil {
+		dir := filepath.Join(dir, string(i))
+		if err := fill(dir); err != nil {
 			return err
 		}
-		if err := storm.Build(filepath.Join("..", ".."), context, b.tags, b.programs...); err != nil {
-			return err
-		}
-		if err := e.build(ctx, b.image, context, b.dockerfile); err != nil {
+		if err := e.build(ctx, i, dir); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (e *engine) build(ctx context.Context, i image, dir, dockerfile string) error {
-	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(dockerfile), 0o600); err != nil {
-		return err
+// shipped fills a directory with what the project's own image is built from.
+func shipped(tags string) func(dir string) error {
+	return func(dir string) error {
+		fill := exec.Command("make", "context", "CONTEXT="+dir)
+		fill.Dir = root
+		fill.Env = append(os.Environ(), "GOFLAGS="+os.Getenv("GOFLAGS")+" -tags="+tags)
+		if out, err := fill.CombinedOutput(); err != nil {
+			return fmt.Errorf("make context: %w\n%s", err, out)
+		}
+		return nil
 	}
+}
+
+// single fills a directory with what an image of one program is built from.
+func single(name, program string) func(dir string) error {
+	return func(dir string) error {
+		if err := storm.Build(root, dir+string(filepath.Separator), "", program); err != nil {
+			return err
+		}
+		text := fmt.Sprintf("FROM scratch\nCOPY %[1]s /%[1]s\nENTRYPOINT [\"/%[1]s\"]\n", name)
+		return os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(text), 0o600)
+	}
+}
+
+func (e *engine) build(ctx context.Context, i image, dir string) error {
 	_, err := e.provider.BuildImage(ctx, &testcontainers.ContainerRequest{FromDockerfile: testcontainers.FromDockerfile{
 		Context: dir, BuildLogWriter: io.Discard,
 		BuildOptionsModifier: func(o *client.ImageBuildOptions) {

@@ -21,7 +21,6 @@ type worker struct {
 var workerEnv = map[string]string{
 	"NATS_URL": "nats://n1:4222,nats://n2:4222,nats://n3:4222", "REPLICAS": "3",
 	"SMTP_URL": "smtp://relay:25?tls=none", "LOG_LEVEL": "warn",
-	"ADMIN_ADDR": ":8026", "DATA_DIR": "/data",
 	"ACK_WAIT": ackWait.String(), "RETRY_AFTER": "1s,2s", "RELAY_PAUSE_MIN": "100ms", "RELAY_PAUSE_MAX": "1s", "SWEEP_INTERVAL": "5s",
 	// A relay that is cut off does not answer; its replies take milliseconds.
 	"SMTP_TIMEOUT_CONNECT": "2s", "SMTP_TIMEOUT_GREETING": smtpTimeout.String(), "SMTP_TIMEOUT_EHLO": smtpTimeout.String(),
