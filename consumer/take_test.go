@@ -26,7 +26,7 @@ func TestPullEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, wait := range []time.Duration{50 * time.Millisecond, 2*pullHeartbeat + time.Millisecond} {
-		if _, err := p.next(t.Context(), wait); err != errNoMessage { //nolint:errorlint // this one itself
+		if _, err := p.next(t.Context(), wait); err != errNoMessage {
 			t.Fatalf("waited %s for a message: %v", wait, err)
 		}
 		b.publish(fmt.Sprint("m", wait), "ann@example.net")
