@@ -80,9 +80,9 @@ func wrongs(g *queue.Glance) []string {
 	if g.Limit > 0 {
 		switch full := float64(g.Used) / float64(g.Limit); {
 		case full >= consumer.RoomForDue:
-			say("the store is %.0f %% full: mail is taken one at a time until there is room. Make room on the broker's disk", 100*full)
+			say("the store is %.0f %% full: each worker takes mail one at a time from each lane until there is room. Make room on the broker's disk", 100*full)
 		case full >= consumer.RoomForFresh:
-			say("the store is %.0f %% full: fresh mail is taken one at a time until there is room. Make room on the broker's disk", 100*full)
+			say("the store is %.0f %% full: each worker takes fresh mail one at a time from each lane until there is room. Make room on the broker's disk", 100*full)
 		}
 	}
 	if g.Died > 0 {
