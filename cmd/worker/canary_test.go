@@ -276,7 +276,7 @@ func TestCanariesInSettings(t *testing.T) {
 		"SMTP_URL=smtp://127.0.0.1:9?password=" + canary, "SMTP_URL=smtp://app:" + canary, "SMTP_CA_FILE=" + file,
 		"SMTP_URL=smtp://127.0.0.1:9?tls=none SMTP_USERNAME=x SMTP_PASSWORD=" + canary,
 	} {
-		t.Run(strings.ReplaceAll(env, t.TempDir(), ""), func(t *testing.T) {
+		t.Run(strings.NewReplacer(t.TempDir(), "", canary, "SECRET").Replace(env), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, strings.Fields(env)...)
 			h := newHunt(w)
