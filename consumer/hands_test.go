@@ -798,14 +798,7 @@ func TestSweep(t *testing.T) {
 	w := b.idle()
 	b.publish("stranded", "ann@example.net")
 	b.exhaust(w)
-	b.publish("ghost", "bob@example.net")
-	h := b.pullFresh(w)
-	if err := w.identify(t, h); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Journal.Set(t.Context(), ghostRecord(h), 0, false); err != nil {
-		t.Fatal(err)
-	}
+	h, _ := b.ghost(w, false)
 	_ = h.msg.NakWithDelay(0)
 	b.exhaust(w)
 	b.work(nil)
@@ -824,6 +817,22 @@ func (c *Consumer) identify(t *testing.T, h *hand) error {
 		return err
 	}
 	return h.read(lane)
+}
+
+// ghost publishes a mail and records on its line that it was delivered. The hand
+// that it gives has read nothing of that.
+func (b *bench) ghost(w *Consumer, brief bool) (*hand, schema.Line) {
+	b.t.Helper()
+	b.publish("ghost", "bob@example.net")
+	h := b.pullFresh(w)
+	read := twin(h)
+	if err := w.identify(b.t, read); err != nil {
+		b.t.Fatal(err)
+	}
+	if _, err := w.Journal.Set(b.t.Context(), ghostRecord(read), 0, brief); err != nil {
+		b.t.Fatal(err)
+	}
+	return h, read.own.Line
 }
 
 func ghostRecord(h *hand) *schema.Record {
@@ -858,15 +867,8 @@ func TestGhostWithoutARecord(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	w := b.idle()
-	b.publish("ghost", "bob@example.net")
-	h := b.pullFresh(w)
-	if err := w.identify(t, h); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Journal.Set(t.Context(), ghostRecord(h), 0, true); err != nil {
-		t.Fatal(err)
-	}
-	b.forgetRecords(h.own.Line)
+	h, l := b.ghost(w, true)
+	b.forgetRecords(l)
 	_ = h.msg.NakWithDelay(0)
 	b.exhaust(w)
 	b.work(nil)
@@ -883,16 +885,8 @@ func TestGhostThatIsNotRead(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	w := b.idle()
-	b.publish("ghost", "bob@example.net")
-	h := b.pullFresh(w)
-	read := twin(h)
-	if err := w.identify(t, read); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Journal.Set(t.Context(), ghostRecord(read), 0, true); err != nil {
-		t.Fatal(err)
-	}
-	b.forgetRecords(read.own.Line)
+	h, l := b.ghost(w, true)
+	b.forgetRecords(l)
 	h.delivered = crashLoop
 	if err := w.settle(t.Context(), t.Context(), lane, h); err != nil {
 		t.Fatal(err)

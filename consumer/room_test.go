@@ -35,8 +35,7 @@ func TestRoomIsTold(t *testing.T) {
 		{95, 0, nil, false, false, "has room again"}, // the limit was taken away
 		{1, 0, nil, false, false, ""},
 	} {
-		_, turned := r.narrow(true)
-		freshBefore, _ := r.narrow(true)
+		freshBefore, turned := r.narrow(true)
 		dueBefore, _ := r.narrow(false)
 		var said bytes.Buffer
 		used, limit, away = c.used, c.limit, c.away

@@ -18,6 +18,7 @@ import (
 	"github.com/testcontainers/testcontainers-go/network"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/internal/storm"
 )
 
@@ -63,7 +64,7 @@ func begin(t *testing.T, workers int) *fleet {
 		*n.at = f.network(n.internal)
 	}
 	for i := range 3 {
-		f.nodes = append(f.nodes, &node{name: fmt.Sprintf("n%d", i+1), port: freePort(t), monitor: freePort(t)})
+		f.nodes = append(f.nodes, &node{name: fmt.Sprintf("n%d", i+1), port: freeport.Port(), monitor: freeport.Port()})
 	}
 	var starting sync.WaitGroup
 	errs := make([]error, 1+len(f.nodes))

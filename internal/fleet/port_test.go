@@ -7,14 +7,11 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"testing"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/testcontainers/testcontainers-go"
-
-	"github.com/postrider/postrider/internal/freeport"
 )
 
 // publish publishes a container's ports at ours. Over IPv4 alone: over both the
@@ -48,11 +45,4 @@ func probe(ctx context.Context, url string) (bool, error) {
 	}
 	defer r.Body.Close()
 	return r.StatusCode == http.StatusOK, nil
-}
-
-// freePort is a port that nobody listens on, and that stays free until it is
-// published, again and again.
-func freePort(t *testing.T) int {
-	t.Helper()
-	return freeport.Port()
 }

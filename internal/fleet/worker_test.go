@@ -9,6 +9,8 @@ import (
 
 	"github.com/testcontainers/testcontainers-go"
 	"github.com/testcontainers/testcontainers-go/network"
+
+	"github.com/postrider/postrider/internal/freeport"
 )
 
 // worker is one of those that deliver.
@@ -32,7 +34,7 @@ const smtpTimeout = 5 * time.Second
 
 func (f *fleet) startWorker(i image) *worker {
 	f.t.Helper()
-	port := freePort(f.t)
+	port := freeport.Port()
 	w := &worker{probes: "http://" + net.JoinHostPort(f.host, strconv.Itoa(port))}
 	var err error
 	w.container, err = f.run(fmt.Sprintf("worker %d, %s", len(f.workers)+1, i), i,
