@@ -92,8 +92,14 @@ func TestConsumerInALeaderlessCluster(t *testing.T) {
 	case <-said.yes:
 	}
 	n.Start(t, 0)
-	if err := <-opened; err != nil {
-		t.Error(err)
+	n.Start(t, 1)
+	select {
+	case err := <-opened:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(3 * time.Minute):
+		t.Fatal("the cluster is whole, and it still waits")
 	}
 }
 
