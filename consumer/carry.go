@@ -145,6 +145,7 @@ func (c *Consumer) letterOf(h *hand, rec *schema.Record, l schema.Line, x schema
 	return &schema.Letter{
 		Copy: copyOf(h, rec, l), Reason: x.Reason, Error: sentence,
 		Producer: schema.ProducerHeaders(h.header), Body: h.body,
+		HeadersLost: h.header[schema.HeaderUnreadable] != nil,
 	}
 }
 

@@ -25,9 +25,9 @@ func (g *Graveyard) Replay(ctx context.Context, f *Found, maxReplays int) error 
 	if f.Replays >= maxReplays {
 		return fmt.Errorf("replay %s: %w: %d times", f.Line, ErrTooOften, f.Replays)
 	}
-	if name, bad := f.Unwritable(); bad {
+	if err := f.Unwritable(); err != nil {
 		// Once the record says replayed the letter could not be discarded either.
-		return fmt.Errorf("replay %s: the mail has the header %q, which cannot be written again: publish it anew without that header, and discard the letter", f.Line, name)
+		return fmt.Errorf("replay %s: %w: publish the mail anew, and discard the letter", f.Line, err)
 	}
 	rec, err := g.decide(ctx, f, g.replayed)
 	if err != nil {

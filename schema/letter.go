@@ -24,23 +24,27 @@ type Letter struct {
 	Marker Event
 	// Producer holds the producer's own headers.
 	Producer map[string][]string
-	Body     []byte
+	// HeadersLost: the producer's headers could not be read, and Producer holds
+	// none of them.
+	HeadersLost bool
+	Body        []byte
 }
 
 // Message is the letter as headers and body. Where the producer's headers
 // cannot stand beside ours, for their size or a name, they begin the body, and
 // [HeaderBody] says so.
 func (l *Letter) Message() (header map[string][]string, body []byte) {
-	producer, body := l.Producer, l.Body
-	_, bad := l.Unwritable()
-	inBody := bad || headerSize(producer) > MaxProducerHeaders
-	if inBody {
+	producer, body, form := l.Producer, l.Body, ""
+	switch {
+	case l.HeadersLost:
+		form = BodyHeadersLost
+	case l.Unwritable() != nil:
 		body = append(headerBlock(producer), body...)
-		producer = nil
+		producer, form = nil, BodyWithHeaders
 	}
 	header = l.Headers(producer)
-	if inBody {
-		header[HeaderBody] = []string{BodyWithHeaders}
+	if form != "" {
+		header[HeaderBody] = []string{form}
 	}
 	header[HeaderReason] = []string{string(l.Reason)}
 	if e := Sentence(l.Error, MaxError); e != "" {
@@ -53,14 +57,20 @@ func (l *Letter) Message() (header map[string][]string, body []byte) {
 	return header, body
 }
 
-// Unwritable is the name of a producer's header that no client can write again.
-func (l *Letter) Unwritable() (name string, bad bool) {
-	for name := range l.Producer {
+// Unwritable is why no copy can carry the producer's headers on; nil where one can.
+func (l *Letter) Unwritable() error {
+	if l.HeadersLost {
+		return errors.New("its NATS headers could not be read, and they may say when to send it, or not to")
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.Producer)) {
 		if !writable(name) {
-			return name, true
+			return fmt.Errorf("the header %q cannot be written again", name)
 		}
 	}
-	return "", false
+	if size := headerSize(l.Producer); size > MaxProducerHeaders {
+		return fmt.Errorf("its NATS headers take %d bytes, at most %d can be written again", size, MaxProducerHeaders)
+	}
+	return nil
 }
 
 // ParseLetter reads a dead letter or a marker.
@@ -73,7 +83,13 @@ func ParseLetter(lane Lane, header map[string][]string, body []byte) (*Letter, e
 		Copy: c, Producer: ProducerHeaders(header), Body: body,
 		Reason: Reason(first(header[HeaderReason])), Error: first(header[HeaderError]), Marker: Event(first(header[HeaderMarker])),
 	}
-	if first(header[HeaderBody]) == BodyWithHeaders && l.Marker == "" {
+	if l.Marker != "" {
+		return l, nil
+	}
+	switch first(header[HeaderBody]) {
+	case BodyHeadersLost:
+		l.HeadersLost = true
+	case BodyWithHeaders:
 		if l.Producer, l.Body, err = splitHeaderBlock(body); err != nil {
 			return nil, fmt.Errorf("read dead letter of %s: %w", c.Line, err)
 		}

@@ -41,9 +41,8 @@ const (
 	HeaderReason  = "Postrider-Reason"
 	HeaderError   = "Postrider-Error"
 	HeaderMarker  = "Postrider-Marker"
-	// HeaderBody says, with the value [BodyWithHeaders], that a dead letter's
-	// body begins with the producer's headers because they could not stand
-	// beside ours.
+	// HeaderBody says where a dead letter's producer's headers are, if not
+	// beside ours: [BodyWithHeaders] or [BodyHeadersLost].
 	HeaderBody = "Postrider-Body"
 )
 
@@ -51,8 +50,13 @@ const (
 // read. They are not taken for none: they may say not to send.
 const HeaderUnreadable = "Postrider-Unreadable"
 
-// BodyWithHeaders is the value of [HeaderBody].
-const BodyWithHeaders = "headers"
+// The values of [HeaderBody].
+const (
+	// BodyWithHeaders: the body begins with the producer's headers.
+	BodyWithHeaders = "headers"
+	// BodyHeadersLost: they could not be read, and are nowhere.
+	BodyHeadersLost = "headers-lost"
+)
 
 // Headers a producer may set, besides its own.
 const (

@@ -66,6 +66,9 @@ func (a *app) printGlance(ctx context.Context, asJSON bool) error {
 func wrongs(g *queue.Glance) []string {
 	var all []string
 	say := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	if len(g.Lanes) == 0 {
+		say("the broker has no lanes: the first worker makes them when it starts, or NATS_URL names another broker")
+	}
 	for i := range g.Lanes {
 		l := &g.Lanes[i]
 		age := g.At.Sub(l.Oldest)

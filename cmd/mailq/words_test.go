@@ -106,6 +106,9 @@ func TestWriteGlance(t *testing.T) {
 	if err := writeGlance(&plain, paint{}, &queue.Glance{At: now, Lanes: []queue.Lane{{Lane: "normal"}}}, nil); err != nil || !strings.Contains(plain.String(), "Nothing is wrong.") {
 		t.Error(plain.String())
 	}
+	if wrong := wrongs(&queue.Glance{At: now}); len(wrong) != 1 || !strings.HasPrefix(wrong[0], "the broker has no lanes") {
+		t.Errorf("of a broker without streams: %q", wrong)
+	}
 }
 
 // TestDeliveredIsForGood: whatever a later record of the line says.
