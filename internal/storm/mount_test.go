@@ -1,7 +1,6 @@
 package storm
 
 import (
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,10 +25,10 @@ func mount(t *testing.T, args ...string) string {
 	return dir
 }
 
-// image makes a file with an empty file system in it.
-func image(t *testing.T, bytes int64) string {
+// image makes a file in dir with an empty file system of that kind in it.
+func image(t *testing.T, dir, kind string, bytes int64) string {
 	t.Helper()
-	name := filepath.Join(t.TempDir(), "disk.img")
+	name := filepath.Join(dir, kind+".img")
 	f, err := os.Create(name)
 	if err != nil {
 		t.Fatal(err)
@@ -38,25 +37,8 @@ func image(t *testing.T, bytes int64) string {
 	if err := f.Truncate(bytes); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(t.Context(), "mkfs.ext4", "-q", name).CombinedOutput(); err != nil {
-		t.Skipf("needs mkfs.ext4: %v: %s", err, out)
+	if out, err := exec.CommandContext(t.Context(), "mkfs."+kind, "-q", name).CombinedOutput(); err != nil {
+		t.Skipf("needs mkfs.%s: %v: %s", kind, err, out)
 	}
 	return name
-}
-
-func copyFile(t *testing.T, from, to string) {
-	t.Helper()
-	in, err := os.Open(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	out, err := os.Create(to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
-	if _, err := io.Copy(out, in); err != nil {
-		t.Fatal(err)
-	}
 }

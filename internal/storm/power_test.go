@@ -2,17 +2,21 @@ package storm
 
 import (
 	"context"
+	"fmt"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// TestPowerCut: the store lies on an image whose file is copied while
-// everything is at work, and is started elsewhere. What the page cache of the
-// file system held is not in the copy, as after a power cut. (The broker's
-// process stands still for the moment of copying, so that the copy is of one
-// moment; the file system does not commit by itself meanwhile.)
+// TestPowerCut: the store lies on an image that is copied while everything is at
+// work, and is started elsewhere. What the page cache of the store's file system
+// held is not in the copy, as after a power cut; that file system does not commit
+// by itself. The copy shares the image's blocks, so that it is of one moment,
+// also in the middle of a commit: read block by block, it would hold some from
+// before a commit and some from behind it. The broker's process stands still
+// from just before, so that it acknowledges nothing that is not in the copy.
 func TestPowerCut(t *testing.T) {
 	r := cutPower(t, build(t, ""), powerCuts)
 	none(t, "lost", r.Lost)
@@ -32,7 +36,8 @@ func TestPowerCutUnsynced(t *testing.T) {
 
 func cutPower(t *testing.T, bin string, cuts int) *Report {
 	t.Helper()
-	disk := image(t, 256<<20)
+	disks := mount(t, "-o", "loop", image(t, t.TempDir(), "xfs", 4<<30))
+	disk := image(t, disks, "ext4", 256<<20)
 	data := mount(t, "-o", "loop,commit=600", disk)
 	s := begin(t, Config{Bin: bin, Workers: 1, Drained: time.Minute, Env: []string{"LANES=normal=1", "DATA_DIR=" + filepath.Join(data, "data")}})
 	p := s.producer(8)
@@ -41,14 +46,16 @@ func cutPower(t *testing.T, bin string, cuts int) *Report {
 	defer enough()
 	published := make(chan error, 1)
 	go func() { published <- p.Publish(publishing, 1<<30, MixedMail) }()
-	for range cuts {
+	for i := range cuts {
 		Pause(t.Context(), 4*time.Second) // mail of every kind is under way
 		if err := s.broker.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
 		f := Fault{From: time.Now()}
-		next := filepath.Join(t.TempDir(), "disk.img")
-		copyFile(t, disk, next)
+		next := filepath.Join(disks, fmt.Sprint(i))
+		if out, err := exec.CommandContext(t.Context(), "cp", "--reflink=always", disk, next).CombinedOutput(); err != nil {
+			t.Fatalf("copy the image: %v: %s", err, out)
+		}
 		disk = next
 		if err := s.broker.End(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
