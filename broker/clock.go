@@ -17,17 +17,25 @@ const (
 	clockMaxTrip = time.Second
 )
 
-// clock is the local clock corrected by the broker's: enqueue times and
-// schedules are the broker's, and machines differ.
+// clock is the broker's: enqueue times and schedules are by it, and machines
+// differ. It goes on from the last answer by the time gone by since, so that it
+// does not jump with the local clock.
 type clock struct {
-	offset atomic.Int64 // nanoseconds by which the broker is ahead
+	last atomic.Pointer[reading]
 }
+
+// reading is what the broker's clock said at a local time.
+type reading struct{ broker, local time.Time }
 
 func (k *clock) now() time.Time {
-	return time.Now().Add(time.Duration(k.offset.Load()))
+	r := k.last.Load()
+	if r == nil {
+		return time.Now()
+	}
+	return r.broker.Add(time.Since(r.local))
 }
 
-// measure asks the broker once. Where the answer is no use the offset stays.
+// measure asks the broker once. Where the answer is no use the last one stands.
 func (k *clock) measure(ctx context.Context, ask func(context.Context) (time.Time, error)) error {
 	sent := time.Now()
 	broker, err := ask(ctx)
@@ -35,7 +43,7 @@ func (k *clock) measure(ctx context.Context, ask func(context.Context) (time.Tim
 		return err
 	}
 	if trip := time.Since(sent); trip <= clockMaxTrip {
-		k.offset.Store(int64(offset(sent, trip, broker)))
+		k.last.Store(&reading{broker, sent.Add(trip / 2)})
 	}
 	return nil
 }

@@ -24,8 +24,8 @@ type Conn struct {
 	log *slog.Logger
 
 	clock    clock
-	embedded bool         // this process's own broker is at the other end
-	back     atomic.Int64 // unix nanoseconds of the last reconnect, 0 before the first
+	embedded bool                      // this process's own broker is at the other end
+	back     atomic.Pointer[time.Time] // of the last reconnect, nil before the first
 
 	stop   context.CancelFunc // ends the clock
 	work   sync.WaitGroup
@@ -80,7 +80,8 @@ func (c *Conn) options(ctx context.Context, role Role) []nats.Option {
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
-			c.back.Store(time.Now().UnixNano())
+			now := time.Now()
+			c.back.Store(&now)
 			c.log.Info("connected to the broker again", "server", nc.ConnectedServerName())
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
@@ -126,18 +127,15 @@ func (c *Conn) Epoch() int64 {
 // LastReconnect is when the connection was last made again; the zero time if
 // it never was.
 func (c *Conn) LastReconnect() time.Time {
-	if ns := c.back.Load(); ns != 0 {
-		return time.Unix(0, ns)
+	if at := c.back.Load(); at != nil {
+		return *at
 	}
 	return time.Time{}
 }
 
-// Now is the broker's time: the local clock corrected by the broker's, which
-// is asked each minute. A [Publisher] has the local one.
+// Now is the broker's time: what it said when it was last asked, once a minute,
+// and the time gone by since. A [Publisher] has the local clock's.
 func (c *Conn) Now() time.Time { return c.clock.now() }
-
-// Offset is how far the broker's clock is ahead of the local one.
-func (c *Conn) Offset() time.Duration { return time.Duration(c.clock.offset.Load()) }
 
 // Close drains subscriptions, sends what is buffered and closes the
 // connection. It takes 5 s at most.

@@ -49,6 +49,8 @@ type hand struct {
 	// seen is the last record of the line, of whatever hop, and its sequence.
 	seen    *schema.Record
 	seenSeq uint64
+	// apart: each recipient goes on by itself, though the same is to happen to all.
+	apart bool
 	// copied: something of it goes on, in a copy or a dead letter.
 	copied bool
 }
@@ -127,8 +129,10 @@ func (h *hand) read(lane schema.Lane) error {
 	}
 	h.envelope = e
 	err = e.CheckRelay() // a worker's one relay has no name
-	if i, single := h.own.Line.Index(); err == nil && single && i >= len(e.Recipients()) {
-		err = fmt.Errorf("it is for recipient %d and has %d", i, len(e.Recipients()))
+	if i, single := h.own.Line.Index(); err == nil && single {
+		if _, ok := e.Recipient(i); !ok {
+			err = fmt.Errorf("it is for recipient %d, which it does not have", i)
+		}
 	}
 	if err == nil {
 		h.letter, err = compose.Compose(e, h.own.Line.Origin, h.own.Enqueued)
@@ -157,12 +161,16 @@ func (h *hand) address() (err error) {
 		return err
 	}
 	h.to = make(map[int]path)
-	for _, r := range h.recipients() {
+	one, single := h.own.Line.Index()
+	for i, address := range h.envelope.Named() {
+		if single && i != one {
+			continue
+		}
 		var p path
-		if p.address, p.utf8, err = compose.Path(r.Address); err != nil {
+		if p.address, p.utf8, err = compose.Path(address); err != nil {
 			return err
 		}
-		h.to[r.Index] = p
+		h.to[i] = p
 	}
 	return nil
 }
@@ -172,26 +180,21 @@ func (h *hand) recipients() []schema.Recipient {
 	if h.bad != nil || h.envelope == nil {
 		return nil
 	}
-	all := h.envelope.Recipients()
-	if i, ok := h.own.Line.Index(); ok {
-		return all[i : i+1]
-	}
-	return all
+	return h.envelope.Of(h.own.Line)
 }
 
 // standing is where the message stands with n attempts used up.
 func (h *hand) standing(now time.Time, n int, jitter float64) Standing {
 	s := Standing{Attempts: n, Now: now, Began: h.own.Enqueued, Jitter: jitter}
 	if h.envelope != nil {
-		s.MaxAttempts = h.envelope.MaxAttempts
-		s.Expires = h.envelope.ExpiresAt
-		if h.envelope.SendAt.After(s.Began) {
-			s.Began = h.envelope.SendAt
-		}
+		s.MaxAttempts, s.Expires = h.envelope.MaxAttempts, h.envelope.ExpiresAt
 	}
 	if h.own.Replays > 0 {
 		// An operator asked for another round, whatever the producer once set.
 		s.Began, s.Expires = h.own.Replayed, time.Time{}
+	}
+	if h.envelope != nil && h.envelope.SendAt.After(s.Began) {
+		s.Began = h.envelope.SendAt
 	}
 	return s
 }

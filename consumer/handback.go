@@ -21,13 +21,18 @@ const lastNak = 8
 // It always returns an error, or with a schedule nil, to be recorded as such.
 func (c *Consumer) handBack(ctx context.Context, h *hand, rec *schema.Record, why schema.Outcome, began int) error {
 	c.metrics.handedBack.Inc()
-	if h.handedBackOften() && !h.lapsed() {
+	// It may be one recipient that the relay hangs up at. The others are not to
+	// wait for as long as they are in its company; and mail that is handed back
+	// holds one of the places that its lane has.
+	blamed := why.Stage == schema.StageRcpt && (h.delivered > 1 || h.own.Hop > 0)
+	if (h.handedBackOften() || blamed) && !h.lapsed() {
 		due := c.Now().Add(c.pause(h.own.Hop + 1))
 		if end := c.policy.deadline(h.standing(due, 0, 0)); due.After(end) {
 			due = end
 		}
 		setOpen(rec, schema.StateLater, "")
 		rec.Event = schema.EventDelayed
+		h.apart = blamed && len(rec.Recipients) > 1
 		if rec.Due.Before(c.Now()) {
 			rec.Due = due
 		}

@@ -1044,3 +1044,46 @@ func TestHurry(t *testing.T) {
 	b.settled()
 	b.accepted("m", map[string]int{"ann@example.net": 1})
 }
+
+// TestGoneHandKeepsTheOthersDead: a second hand whose message is gone adds what
+// it had accepted to a whole letter of two. The other one has to lie dead, by
+// itself: nobody comes after this hand who would bury it.
+func TestGoneHandKeepsTheOthersDead(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.idle()
+	b.publish("m", "ann@example.net", "bob@example.net")
+	h := b.pullFresh(w)
+	second := twin(h)
+	for _, x := range []*hand{h, second} {
+		if err := w.identify(t, x); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.look(t.Context(), x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dead := h.draft(time.Now())
+	setOpen(dead, schema.StateDead, schema.ReasonFailed)
+	conclude(dead)
+	if err := w.record(t.Context(), h, dead); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.finish(t.Context(), h, dead, false); err != nil {
+		t.Fatal(err)
+	}
+	second.lease = w.leases.hold(second.msg)
+	t.Cleanup(second.lease.release)
+	second.lease.renewed = time.Now().Add(-2 * time.Hour)
+	mine := second.draft(time.Now())
+	mine.Recipients[0].State = schema.StateDelivered
+	mine.Recipients[1].State, mine.Recipients[1].Reason = schema.StateDead, schema.ReasonFailed
+	mine.Attempts = []schema.Attempt{{N: 1, Session: "two", At: time.Now()}}
+	conclude(mine)
+	if err := w.record(t.Context(), second, mine); err == nil {
+		t.Fatal("recorded, though its message is gone")
+	}
+	if dead := b.dead(); len(dead) != 1 || dead[0].Line.Rcpt != "1" {
+		t.Errorf("dead letters: %v", dead)
+	}
+}

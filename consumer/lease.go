@@ -129,9 +129,9 @@ func (s *leases) renewAll(ctx context.Context) {
 		return
 	}
 	for _, l := range all {
-		if !l.lapsed() {
-			_ = l.msg.InProgress() // a message that was acked meanwhile
-		}
+		// Also of one that has lapsed, which does not make it ours again: its hand
+		// may be waiting for a relay, and nobody else is to send it meanwhile.
+		_ = l.msg.InProgress() // fails for a message that was acked meanwhile
 	}
 	// Only what the broker has read counts as renewed.
 	ctx, cancel := context.WithTimeout(ctx, s.ackWait()/6)

@@ -95,22 +95,38 @@ func (c *Consumer) decide(work, settling context.Context, h *hand) (*schema.Reco
 		rec.Whole, rec.Reason, rec.Error = schema.StateDead, h.bad.Reason, schema.Sentence(h.bad.Error(), schema.MaxError)
 	case !rec.Has(schema.StateOpen):
 		// Everything was accepted while this copy waited.
+	case h.early(now) && !c.policy.Expired(stand):
+		setOpen(rec, schema.StateLater, "")
+		rec.Due, rec.Event = h.envelope.SendAt, schema.EventScheduled
 	case h.delivered == 0:
 		setOpen(rec, schema.StateDead, schema.ReasonStranded)
 		rec.Error = "no consumer would have handed the message out again"
 	case c.policy.Expired(stand):
 		setOpen(rec, schema.StateDead, schema.ReasonExpired)
-	case h.envelope.SendAt.After(now) && h.own.Hop == 0:
-		setOpen(rec, schema.StateLater, "")
-		rec.Due, rec.Event = h.envelope.SendAt, schema.EventScheduled
 	default:
 		if err := c.attempt(work, settling, h, rec); err != nil {
 			return nil, err
 		}
 	}
 	conclude(rec)
+	if h.apart {
+		rec.Whole = ""
+	}
 	return rec, c.record(settling, h, rec)
 }
+
+// early reports mail whose time has not come: fresh mail, or a replay of what
+// died unread or stranded. A copy that was scheduled for it may come a moment
+// before it, by our clock.
+func (h *hand) early(now time.Time) bool {
+	if h.own.Hop > 0 {
+		now = now.Add(clocksApart)
+	}
+	return h.envelope.SendAt.After(now)
+}
+
+// clocksApart is by how much our clock may be behind the broker's.
+const clocksApart = time.Second
 
 func setOpen(rec *schema.Record, s schema.State, why schema.Reason) {
 	for i := range rec.Recipients {

@@ -117,11 +117,7 @@ func recipients(l *schema.Letter) []schema.Recipient {
 	if err != nil {
 		return nil
 	}
-	all := e.Recipients()
-	if i, ok := l.Line.Index(); ok && i < len(all) {
-		return all[i : i+1]
-	}
-	return all
+	return e.Of(l.Line)
 }
 
 func (f Filter) match(l *Found) bool {

@@ -114,6 +114,8 @@ func (j *Journal) FindByOrigin(ctx context.Context, l schema.Line, hop int, enqu
 
 // search gives the last record in the log that matches.
 func (j *Journal) search(ctx context.Context, subject string, since time.Time, match func(*schema.Record) bool) (found *schema.Record, err error) {
+	// The log's server may have another clock than the one that took the mail in.
+	since = since.Add(-sourceLag)
 	for seq := uint64(0); ; {
 		m, err := j.store.Next(ctx, schema.StreamEvent, subject, seq, since)
 		if errors.Is(err, schema.ErrNotFound) {

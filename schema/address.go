@@ -212,6 +212,13 @@ func hasControl(s string) bool {
 	})
 }
 
+// mailbox is the same for all ways to write one: a domain's case means nothing,
+// a local part's may (RFC 5321 section 2.4).
+func mailbox(address string) string {
+	at := strings.LastIndexByte(address, '@') + 1
+	return address[:at] + strings.ToLower(address[at:])
+}
+
 // SameAddress reports whether addr is what an operator wrote: the address,
 // without case, or "@domain" for all of a domain.
 func SameAddress(addr, wanted string) bool {

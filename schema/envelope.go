@@ -1,6 +1,8 @@
 package schema
 
 import (
+	"iter"
+	"slices"
 	"time"
 )
 
@@ -107,19 +109,55 @@ func (e *Envelope) recipientCount() int {
 	return len(e.To) + len(e.Cc) + len(e.Bcc)
 }
 
-// Recipients are those of rcpt_to, or of to, cc and bcc in that order.
+// Recipients are those of rcpt_to, or of to, cc and bcc in that order, each
+// mailbox once. An index counts what is named again too.
 func (e *Envelope) Recipients() []Recipient {
 	r := make([]Recipient, 0, e.recipientCount())
-	if e.Envelope != nil && len(e.Envelope.RcptTo) > 0 {
-		for i, a := range e.Envelope.RcptTo {
-			r = append(r, Recipient{Index: i, Address: a})
-		}
-		return r
-	}
-	for _, list := range [][]Address{e.To, e.Cc, e.Bcc} {
-		for _, a := range list {
-			r = append(r, Recipient{Index: len(r), Address: a.Email})
+	known := make(map[string]bool, cap(r))
+	for i, address := range e.Named() {
+		if box := mailbox(address); !known[box] {
+			known[box] = true
+			r = append(r, Recipient{Index: i, Address: address})
 		}
 	}
 	return r
+}
+
+// Recipient is the one at that index.
+func (e *Envelope) Recipient(index int) (r Recipient, ok bool) {
+	for i, address := range e.Named() {
+		if i == index {
+			return Recipient{Index: i, Address: address}, true
+		}
+	}
+	return Recipient{}, false
+}
+
+// Of are the recipients that the line is for.
+func (e *Envelope) Of(l Line) []Recipient {
+	if i, single := l.Index(); single {
+		if r, ok := e.Recipient(i); ok {
+			return []Recipient{r}
+		}
+		return nil
+	}
+	return e.Recipients()
+}
+
+// Named yields each recipient's address as often as it is named, by its index.
+func (e *Envelope) Named() iter.Seq2[int, string] {
+	if e.Envelope != nil && len(e.Envelope.RcptTo) > 0 {
+		return slices.All(e.Envelope.RcptTo)
+	}
+	return func(yield func(int, string) bool) {
+		i := 0
+		for _, list := range [][]Address{e.To, e.Cc, e.Bcc} {
+			for _, a := range list {
+				if !yield(i, a.Email) {
+					return
+				}
+				i++
+			}
+		}
+	}
 }

@@ -91,6 +91,27 @@ func TestAuthFaults(t *testing.T) {
 	}
 }
 
+// TestTrusted: a relay that has taken the password wants no other one where it
+// says so to a sender, a recipient or a message: that one waits, counted, and the
+// relay stays up for its neighbours.
+func TestTrusted(t *testing.T) {
+	t.Parallel()
+	for _, step := range []string{"MAIL", "RCPT", "DATA", "DOT"} {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			b := newBundle(t, smtptest.New(t, smtptest.Auth("user", secret), smtptest.On(step, smtptest.Answer{Reply: "530 5.7.57 not you"})), credentials)
+			b.wantClasses(t, mail(), "deferred")
+			if b.log.count("level=ERROR") > 0 {
+				t.Error(b.log)
+			}
+			b.wantClasses(t, mail(), "deferred")
+			if n := b.server.Sessions(); n != 1 {
+				t.Errorf("%d sessions", n)
+			}
+		})
+	}
+}
+
 // forms are those in which a relay may repeat what it was sent.
 func forms() map[string]string {
 	plain := base64.StdEncoding.EncodeToString([]byte("\x00user\x00" + secret))

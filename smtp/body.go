@@ -83,9 +83,10 @@ func (t *transaction) final(begin time.Time) {
 		t.lost(schema.StageDot, err)
 		return
 	}
-	v := judge(answer{stage: schema.StageDot, reply: r})
+	v := judge(answer{stage: schema.StageDot, reply: r, trusted: t.trusted})
 	t.conclude(v, step{stage: schema.StageDot}, r, nil)
 	t.needsReset = v.class != schema.Delivered
+	t.trusted = t.trusted || v.class == schema.Delivered
 }
 
 // abandon ends the transaction by closing the session: there is no other way to
@@ -103,7 +104,7 @@ func (t *transaction) cutOff(lost error) {
 		t.lost(schema.StageBody, lost)
 		return
 	}
-	t.conclude(judge(answer{stage: schema.StageBody, reply: r}), step{stage: schema.StageBody}, r, nil)
+	t.conclude(judge(answer{stage: schema.StageBody, reply: r, trusted: t.trusted}), step{stage: schema.StageBody}, r, nil)
 }
 
 // loneDot ends a DATA that the relay took although it took no recipient

@@ -62,7 +62,7 @@ func (d *dialer) open(ctx context.Context) (*session, *fault) {
 	return &session{
 		wire: w, ext: x, timeouts: d.cfg.Timeouts, metrics: d.metrics,
 		id:     fmt.Sprintf("%08x", rand.Uint32()),
-		opened: now, idleSince: now, took: now.Sub(start),
+		opened: now, idleSince: now, took: now.Sub(start), trusted: d.cfg.Username != "",
 	}, nil
 }
 

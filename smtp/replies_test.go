@@ -277,8 +277,10 @@ func TestJudgeEverything(t *testing.T) {
 	all := append(opening, schema.StageMail, schema.StageRcpt, schema.StageData, schema.StageBody, schema.StageDot)
 	for _, stage := range all {
 		for code := range 600 {
-			for flags := range 8 {
-				a := answer{stage: stage, reply: reply{code: code}, reused: flags&1 > 0, first: flags&2 > 0, params: flags&4 > 0}
+			for flags := range 16 {
+				a := answer{
+					stage: stage, reply: reply{code: code}, reused: flags&1 > 0, first: flags&2 > 0, params: flags&4 > 0, trusted: flags&8 > 0,
+				}
 				v := judge(a)
 				if ruleFor(a).at == nil {
 					t.Errorf("%s %d: in no row of the table", stage, code)
@@ -289,6 +291,7 @@ func TestJudgeEverything(t *testing.T) {
 					}
 				}
 				is(v.class == schema.Delivered && (stage != schema.StageDot || code/100 != 2), "delivered without a 2yz to the dot")
+				is(v.class == schema.Delivered && (code == 220 || code == 221), "delivered by a greeting or a farewell")
 				is(v.class == schema.Uncertain && stage != schema.StageDot, "uncertain before the dot")
 				is(v.class == schema.Failed && code/100 != 5, "failed without a 5yz")
 				is(v.class == schema.Open && (stage != schema.StageRcpt || a.first), "open for ever")
@@ -296,7 +299,8 @@ func TestJudgeEverything(t *testing.T) {
 				is(v.again == onNewSession && (!a.reused || !before[stage]), "sent again at a cost")
 				is(v.again == withoutParams && !a.params, "sent again as it was")
 				is(v.trouble >= throttled && after[stage] && !wantsCredentials(code), "the relay's fault from DATA on")
-				is(stage != schema.StageAuth && wantsCredentials(code) != (v.trouble == alarming), "the account's trouble or not")
+				is(stage != schema.StageAuth && (wantsCredentials(code) && (!a.trusted || !before[stage] && !after[stage])) != (v.trouble == alarming), "the account's trouble or not")
+				is(wantsCredentials(code) && (v.class == schema.Failed || v.class == schema.Delivered), "dead or delivered for want of a password")
 				is(code == 421 && v.class != "" && !v.gone, "421 and goes on")
 				is(v.class == "" && v.gone, "goes on without a session")
 			}
@@ -313,7 +317,8 @@ func TestEveryRuleHasItsRow(t *testing.T) {
 		if r.outcome == "never" {
 			continue
 		}
-		a := answer{stage: r.recorded(), reused: r.session == "reused", first: r.stage == "RCPT", params: true}
+		used := r.session == "reused"
+		a := answer{stage: r.recorded(), reused: used, first: r.stage == "RCPT", params: true, trusted: used}
 		// What cannot be read is no reply.
 		a.reply, _ = readReply(bufio.NewReader(strings.NewReader(strings.ReplaceAll(r.reply, ` \ `, "\r\n")+"\r\n")), nil)
 		reached[ruleFor(a)] = true

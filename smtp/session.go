@@ -35,6 +35,8 @@ type session struct {
 	// pooled: it has been in the pool, so the relay may have closed it.
 	pooled    bool
 	idleSince time.Time
+	// trusted: the relay has taken our password, or a message.
+	trusted bool
 
 	// botched: the dialogue is in a state we do not know. Only closing is left.
 	botched bool

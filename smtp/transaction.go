@@ -173,7 +173,9 @@ func (t *transaction) hear(st step, r reply, err error) {
 		t.botched = t.botched || t.over
 		return
 	}
-	v := judge(answer{stage: st.stage, reply: r, reused: t.reused, first: len(t.d.to) > 0 && st.place == t.d.to[0], params: t.params})
+	v := judge(answer{
+		stage: st.stage, reply: r, reused: t.reused, first: len(t.d.to) > 0 && st.place == t.d.to[0], params: t.params, trusted: t.trusted,
+	})
 	if v.class != "" {
 		t.conclude(v, st, r, nil)
 		return

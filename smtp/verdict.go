@@ -17,6 +17,8 @@ type answer struct {
 	first bool
 	// params: the MAIL had optional parameters.
 	params bool
+	// trusted: the relay has taken our password in this session, or a message.
+	trusted bool
 }
 
 // verdict is what an answer means.
@@ -92,10 +94,9 @@ func rules() []rule {
 		body    = at(schema.StageBody)
 		dot     = at(schema.StageDot)
 
-		address  = slices.Concat(mail, rcpt)
-		content  = slices.Concat(data, body)
-		message  = slices.Concat(data, body, dot)
-		anywhere = slices.Concat(opening, address, message)
+		address = slices.Concat(mail, rcpt)
+		content = slices.Concat(data, body)
+		message = slices.Concat(data, body, dot)
 	)
 	var (
 		goOn      = verdict{}
@@ -118,15 +119,19 @@ func rules() []rule {
 		alarm         = verdict{class: schema.Delayed, gone: true, trouble: alarming}
 	)
 	return []rule{
-		// Whatever was asked, the relay wants other credentials.
-		{anywhere, code(530, 534, 535, 538), alarm}, // RFC 4954 sections 4 and 6
+		// Whatever was asked, the relay wants other credentials; or, where it was
+		// content with them, not this sender, recipient or message.
+		{opening, account, alarm}, // RFC 4954 sections 4 and 6
+		{slices.Concat(address, message), all(account, untrusted), alarm},
+		{slices.Concat(address, data, dot), account, deferred},
+		{body, account, deferredGone},
 
 		// To open a session. No message is to blame for what goes wrong there.
 		{auth, digit(5), alarm},            // RFC 4954 section 6
 		{opening, digit(4), fewerSessions}, // RFC 5321 section 3.8
 		{opening, anything, relayDown},     // RFC 5321 section 3.1; also no reply
 
-		// Out of step: a hang-up, silence, 503, or a reply that fits no command.
+		// Out of step: a hang-up, silence, 503, or a reply that does not fit the command.
 		{address, all(outOfStep, reused), freshSession}, // nothing was begun yet
 		{address, outOfStep, lostSession},               // RFC 5321 section 4.3.2
 		{content, outOfStep, deferredGone},              // the message itself may be why
@@ -170,6 +175,9 @@ func anything(answer) bool     { return true }
 func reused(a answer) bool     { return a.reused }
 func notFirst(a answer) bool   { return !a.first }
 func withParams(a answer) bool { return a.params }
+func untrusted(a answer) bool  { return !a.trusted }
+
+func account(a answer) bool { return wantsCredentials(a.reply.code) }
 
 func all(conditions ...func(answer) bool) func(answer) bool {
 	return func(a answer) bool {
@@ -204,7 +212,7 @@ func tooMany(a answer) bool {
 func outOfStep(a answer) bool {
 	first := a.reply.code / 100
 	switch {
-	case a.reply.code == 503:
+	case a.reply.code == 503 || ofAnother(a.reply.code):
 		return true
 	case a.stage == schema.StageData:
 		return a.reply.code != 354 && first != 4 && first != 5
@@ -212,6 +220,14 @@ func outOfStep(a answer) bool {
 		return first != 4 && first != 5
 	}
 	return first != 2 && first != 4 && first != 5
+}
+
+// ofAnother reports a positive reply that RFC 5321 section 4.2.3 and RFC 4954
+// give to commands that are not asked in a transaction: a greeting, a farewell, a
+// help, a password taken. Others are known by their first digit alone (RFC 5321
+// section 4.2.1).
+func ofAnother(code int) bool {
+	return slices.Contains([]int{211, 214, 220, 221, 235}, code)
 }
 
 // agreed is the enhanced code where it agrees with the reply's first digit.

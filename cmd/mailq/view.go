@@ -150,10 +150,8 @@ func (w *way) recipients() []schema.Recipient {
 		if m.Envelope == nil {
 			continue
 		}
-		for _, x := range m.Envelope.Recipients() {
-			if i, ok := m.Line.Index(); !ok || i == x.Index {
-				add(x.Index, x.Address)
-			}
+		for _, x := range m.Envelope.Of(m.Line) {
+			add(x.Index, x.Address)
 		}
 	}
 	slices.SortFunc(all, func(a, b schema.Recipient) int { return a.Index - b.Index })

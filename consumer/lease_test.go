@@ -1,0 +1,65 @@
+package consumer
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// slowDot is a relay that takes its time after the final dot, and then accepts.
+type slowDot struct {
+	mu       sync.Mutex
+	takes    time.Duration
+	dots     int
+	accepted int
+	dot      chan struct{}
+}
+
+func (s *slowDot) Up() bool                   { return true }
+func (s *slowDot) Wait(context.Context) error { return nil }
+
+func (s *slowDot) Deliver(_ context.Context, m schema.Message) schema.Transaction {
+	tx := schema.Transaction{At: time.Now(), Relay: "slow", Session: time.Now().String()}
+	if err := m.Permit(); err != nil {
+		for range m.Recipients {
+			tx.Outcomes = append(tx.Outcomes, schema.Outcome{Class: schema.Delayed, Stage: schema.StageLocal, Reply: err.Error()})
+		}
+		return tx
+	}
+	s.mu.Lock()
+	if s.dots++; s.dots == 1 {
+		close(s.dot)
+	}
+	s.mu.Unlock()
+	time.Sleep(s.takes)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for range m.Recipients {
+		s.accepted++
+		tx.Outcomes = append(tx.Outcomes, schema.Outcome{Class: schema.Delivered, Stage: schema.StageDot, Code: 250, Reply: "ok"})
+	}
+	return tx
+}
+
+// TestReconnectAtASlowDot: a broker that is restarted in good order while a relay
+// that is slower than AckWait has the dot makes nothing twice: the hand is alive,
+// and may go on renewing what it holds.
+func TestReconnectAtASlowDot(t *testing.T) {
+	t.Parallel()
+	b := newBenchWith(t, 4*time.Second)
+	r := &slowDot{takes: 12 * time.Second, dot: make(chan struct{})}
+	b.workAt(r)
+	b.workAt(r)
+	b.publish("slow", "ann@example.net")
+	<-r.dot
+	b.broker.Restart(t)
+	b.settled()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.dots != 1 {
+		t.Errorf("%d dots sent, want 1", r.dots)
+	}
+}
