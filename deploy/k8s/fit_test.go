@@ -222,6 +222,22 @@ func probes(c core.Container) []*core.Probe {
 	return slices.DeleteFunc([]*core.Probe{c.StartupProbe, c.ReadinessProbe, c.LivenessProbe}, func(p *core.Probe) bool { return p == nil })
 }
 
+// TestWaitingIsNoFault: a broker that is away restarts no worker, also none that
+// starts meanwhile. With a startup probe that waited for five minutes each was
+// restarted every five minutes, and in the end only after as long a pause.
+func TestWaitingIsNoFault(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *system) {
+		c := s.worker(t).Spec.Template.Spec.Containers[0]
+		if path := c.LivenessProbe.HTTPGet.Path; path != "/livez" {
+			t.Errorf("a worker that does not answer ok at %s is restarted", path)
+		}
+		if p := c.StartupProbe; p != nil && p.HTTPGet.Path != "/livez" {
+			t.Errorf("a worker that does not answer ok at %s within %d s is restarted", p.HTTPGet.Path, p.PeriodSeconds*p.FailureThreshold)
+		}
+	})
+}
+
 // TestReferences: what pods refer to is there, but for the one Secret that is
 // made apart.
 func TestReferences(t *testing.T) {
