@@ -314,6 +314,43 @@ func TestFirstMail(t *testing.T) {
 	}
 }
 
+// TestCommands: the files that docs/operations.md names to kubectl are there, what
+// it waits for by a label has that label, and it makes no namespace that a manifest
+// holds: "kubectl apply" would warn of it.
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	_, text, _ := strings.Cut(string(readFile(t, "../../docs/operations.md")), "### Kubernetes, to try")
+	namespace := "kubectl create namespace " + find[*core.Namespace](render(t, "base"))[0].Name
+	job := firstMail(t)
+	var seen []string
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "kubectl ") {
+			continue
+		}
+		if strings.TrimSpace(line) == namespace {
+			t.Errorf("%q: the namespace stands in base", namespace)
+		}
+		words := strings.Fields(strings.ReplaceAll(line, "--from-file=", "-f "))
+		for i, word := range words[1:] {
+			switch words[i] {
+			case "-f", "-k":
+				if _, err := os.Stat("../../" + word); err != nil {
+					t.Error(err)
+				}
+				seen = append(seen, word)
+			case "-l":
+				if k, v, _ := strings.Cut(word, "="); job.Labels[k] != v {
+					t.Errorf("%q selects no job of first-mail.yaml: %v", word, job.Labels)
+				}
+				seen = append(seen, word)
+			}
+		}
+	}
+	if len(seen) != 6 {
+		t.Errorf("the commands name %q", seen)
+	}
+}
+
 func readFile(t testing.TB, name string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(name)
