@@ -222,6 +222,22 @@ func probes(c core.Container) []*core.Probe {
 	return slices.DeleteFunc([]*core.Probe{c.StartupProbe, c.ReadinessProbe, c.LivenessProbe}, func(p *core.Probe) bool { return p == nil })
 }
 
+// TestWaitingIsNoFault: a broker that is away restarts no worker, also none that
+// starts meanwhile. With a startup probe that waited for five minutes each was
+// restarted every five minutes, and in the end only after as long a pause.
+func TestWaitingIsNoFault(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *system) {
+		c := s.worker(t).Spec.Template.Spec.Containers[0]
+		if path := c.LivenessProbe.HTTPGet.Path; path != "/livez" {
+			t.Errorf("a worker that does not answer ok at %s is restarted", path)
+		}
+		if p := c.StartupProbe; p != nil && p.HTTPGet.Path != "/livez" {
+			t.Errorf("a worker that does not answer ok at %s within %d s is restarted", p.HTTPGet.Path, p.PeriodSeconds*p.FailureThreshold)
+		}
+	})
+}
+
 // TestReferences: what pods refer to is there, but for the one Secret that is
 // made apart.
 func TestReferences(t *testing.T) {
@@ -295,6 +311,43 @@ func TestFirstMail(t *testing.T) {
 	s, c := render(t, "dev"), firstMail(t).Spec.Template.Spec.Containers[0]
 	if image := s.worker(t).Spec.Template.Spec.Containers[0].Image; c.Image != image {
 		t.Errorf("its image is %s, the workers' %s", c.Image, image)
+	}
+}
+
+// TestCommands: the files that docs/operations.md names to kubectl are there, what
+// it waits for by a label has that label, and it makes no namespace that a manifest
+// holds: "kubectl apply" would warn of it.
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	_, text, _ := strings.Cut(string(readFile(t, "../../docs/operations.md")), "### Kubernetes, to try")
+	namespace := "kubectl create namespace " + find[*core.Namespace](render(t, "base"))[0].Name
+	job := firstMail(t)
+	var seen []string
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "kubectl ") {
+			continue
+		}
+		if strings.TrimSpace(line) == namespace {
+			t.Errorf("%q: the namespace stands in base", namespace)
+		}
+		words := strings.Fields(strings.ReplaceAll(line, "--from-file=", "-f "))
+		for i, word := range words[1:] {
+			switch words[i] {
+			case "-f", "-k":
+				if _, err := os.Stat("../../" + word); err != nil {
+					t.Error(err)
+				}
+				seen = append(seen, word)
+			case "-l":
+				if k, v, _ := strings.Cut(word, "="); job.Labels[k] != v {
+					t.Errorf("%q selects no job of first-mail.yaml: %v", word, job.Labels)
+				}
+				seen = append(seen, word)
+			}
+		}
+	}
+	if len(seen) != 6 {
+		t.Errorf("the commands name %q", seen)
 	}
 }
 

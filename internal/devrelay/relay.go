@@ -99,7 +99,7 @@ func (r *Relay) newServer() *gosmtp.Server {
 	s.ReadTimeout = readTimeout
 	s.WriteTimeout = writeTimeout
 	s.EnableSMTPUTF8 = true
-	s.ErrorLog = slog.NewLogLogger(r.log.Handler(), slog.LevelWarn)
+	s.ErrorLog = complaints{r.log}
 	return s
 }
 

@@ -1,6 +1,7 @@
 package devrelay
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -337,6 +338,31 @@ func TestLostConnectionKeepsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantNames(t, dir, 0)
+}
+
+// TestProbeIsNoTrouble: whoever cuts the connection, as a probe does that looks
+// whether somebody listens, leaves no warning.
+func TestProbeIsNoTrouble(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	r := startLogging(t, t.TempDir(), time.Hour, slog.NewTextHandler(&log, nil))
+	conn, err := net.Dial("tcp", r.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); err != nil { // it is served
+		t.Fatal(err)
+	}
+	if err := conn.(*net.TCPConn).SetLinger(0); err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	if err := r.server.Shutdown(t.Context()); err != nil { // waits until it is dealt with
+		t.Fatal(err)
+	}
+	if log.Len() > 0 {
+		t.Errorf("it logs %s", log.String())
+	}
 }
 
 func TestStartSaysWhatIsWrong(t *testing.T) {
