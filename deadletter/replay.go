@@ -23,7 +23,7 @@ var ErrTooOften = errors.New("it has been replayed too often")
 // the record, the copy, the marker.
 func (g *Graveyard) Replay(ctx context.Context, f *Found, maxReplays int) error {
 	if f.Replays >= maxReplays {
-		return fmt.Errorf("replay %s: %w: %d times", f.Line, ErrTooOften, f.Replays)
+		return fmt.Errorf("replay %s: %w: %d times; a higher MAX_REPLAYS allows it", f.Line, ErrTooOften, f.Replays)
 	}
 	if err := f.Unwritable(); err != nil {
 		// Once the record says replayed the letter could not be discarded either.

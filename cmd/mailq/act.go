@@ -21,7 +21,8 @@ const (
 	// manyLetters is how many get a bar and a sum on a terminal, not a line each.
 	manyLetters = 20
 	whichOnes   = `Names letters by id or origin, by ids from standard input (-; lines of "dead
-list", with --json too, will do), or by flags. Exits with 1 where none matches.`
+list", with --json too, will do), or by flags. Exits with 1 where an ID names none,
+or no letter matches.`
 )
 
 func (a *app) deadReplay() *cobra.Command {
@@ -268,8 +269,8 @@ func (w *worker) result() error {
 	switch {
 	case w.err != nil:
 		return failed(w.err)
-	case len(w.missing) > 0 && w.matched == 0:
-		return nothing("")
+	case len(w.missing) > 0:
+		return nothing("") // which ones has been said
 	case len(w.choice.ids) > 0 && w.matched == 0:
 		return nothing("standard input names no letter")
 	case w.matched == 0:
