@@ -10,15 +10,21 @@ import (
 // the last a record. Where the relay or the worker was at fault the message is
 // handed back and the error says so.
 func (c *Consumer) attempt(work, settling context.Context, h *hand, rec *schema.Record) error {
+	began := len(rec.Attempts)
 	for {
 		batch := h.openOf(rec, c.cfg.RecipientsPerTransaction)
-		began := len(rec.Attempts)
 		tx := c.Relay.Deliver(work, c.message(h, batch))
 		open := c.apply(h, rec, batch, tx)
-		if open != nil {
-			return c.handBack(settling, h, rec, *open, began)
+		if open != nil && h.setAside(rec, batch, tx) {
+			continue
 		}
-		if !rec.Has(schema.StateOpen) {
+		if open == nil && len(h.openOf(rec, 1)) == 0 {
+			open = h.asideFor // nil where nobody is
+		}
+		switch {
+		case open != nil:
+			return c.handBack(settling, h, rec, *open, began)
+		case !rec.Has(schema.StateOpen):
 			return nil
 		}
 		rec.Event = schema.EventDeferred
@@ -26,7 +32,28 @@ func (c *Consumer) attempt(work, settling context.Context, h *hand, rec *schema.
 			return err
 		}
 		rec = c.reopen(h, rec)
+		began = len(rec.Attempts)
 	}
+}
+
+// mostAside is how many recipients are left out of the company of the others:
+// each costs a session, and a relay may hang up at all of them.
+const mostAside = 3
+
+// setAside leaves a recipient at whom the relay closed the session out of what
+// this hand tries from now on. It reports that there are others to try.
+func (h *hand) setAside(rec *schema.Record, batch []schema.Recipient, tx schema.Transaction) bool {
+	for i, o := range tx.Outcomes {
+		if o.Class != schema.Delayed || o.Stage != schema.StageRcpt || len(h.aside) == mostAside {
+			continue
+		}
+		if h.aside == nil {
+			h.aside = make(map[int]bool)
+		}
+		h.aside[batch[i].Index], h.asideFor = true, &tx.Outcomes[i]
+		return len(h.openOf(rec, 1)) > 0
+	}
+	return false
 }
 
 // reopen goes on with the draft after it was recorded with some still open.
@@ -42,7 +69,7 @@ func (h *hand) openOf(rec *schema.Record, most int) []schema.Recipient {
 	var batch []schema.Recipient
 	var utf8 bool
 	for _, x := range rec.Recipients {
-		if x.State != schema.StateOpen || len(batch) == most {
+		if x.State != schema.StateOpen || h.aside[x.Index] || len(batch) == most {
 			continue
 		}
 		p := h.to[x.Index]

@@ -49,6 +49,10 @@ type hand struct {
 	// seen is the last record of the line, of whatever hop, and its sequence.
 	seen    *schema.Record
 	seenSeq uint64
+	// aside are those who are not tried again in this hand, asideFor the outcome
+	// that the last of them is aside for.
+	aside    map[int]bool
+	asideFor *schema.Outcome
 	// apart: each recipient goes on by itself, though the same is to happen to all.
 	apart bool
 	// copied: something of it goes on, in a copy or a dead letter.

@@ -21,9 +21,8 @@ const lastNak = 8
 // It always returns an error, or with a schedule nil, to be recorded as such.
 func (c *Consumer) handBack(ctx context.Context, h *hand, rec *schema.Record, why schema.Outcome, began int) error {
 	c.metrics.handedBack.Inc()
-	// It may be one recipient that the relay hangs up at. The others are not to
-	// wait for as long as they are in its company; and mail that is handed back
-	// holds one of the places that its lane has.
+	// It may be a recipient that the relay hangs up at, again and again, and mail
+	// that is handed back holds one of the places that its lane has.
 	blamed := why.Stage == schema.StageRcpt && (h.delivered > 1 || h.own.Hop > 0)
 	if (h.handedBackOften() || blamed) && !h.lapsed() {
 		due := c.Now().Add(c.pause(h.own.Hop + 1))
@@ -32,7 +31,7 @@ func (c *Consumer) handBack(ctx context.Context, h *hand, rec *schema.Record, wh
 		}
 		setOpen(rec, schema.StateLater, "")
 		rec.Event = schema.EventDelayed
-		h.apart = blamed && len(rec.Recipients) > 1
+		h.apart = blamed && h.own.Hop >= apartFrom && len(rec.Recipients)*len(h.body) <= apartMost
 		if rec.Due.Before(c.Now()) {
 			rec.Due = due
 		}
@@ -48,6 +47,16 @@ func (c *Consumer) handBack(ctx context.Context, h *hand, rec *schema.Record, wh
 	c.log.Debug("message handed back", "id", h.own.Line.ID, "lane", h.own.Line.Lane, "reply", why.Reply)
 	return c.nak(h, c.pause(h.delivered))
 }
+
+// From the hop apartFrom on, some two minutes, the recipients of a mail go on each by
+// itself where the relay closes the session at some of them: at more than a hand
+// sets aside, and the others are not to wait for as long as they are in their
+// company. Their copies may take apartMost bytes: it may also be that the relay
+// wants to be left alone, and the store is not to fill up over it.
+const (
+	apartFrom = 6
+	apartMost = 64 << 20
+)
 
 // handedBackOften reports a message that is not handed back by a nak any more.
 func (h *hand) handedBackOften() bool { return h.delivered >= lastNak }

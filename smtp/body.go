@@ -80,7 +80,7 @@ func (t *transaction) final(begin time.Time) {
 	t.d.tx.Dot = time.Since(sent)
 	t.metrics.took(string(schema.StageDot), t.d.tx.Dot)
 	if err != nil {
-		t.lost(schema.StageDot, err)
+		t.lost(step{stage: schema.StageDot}, err)
 		return
 	}
 	v := judge(answer{stage: schema.StageDot, reply: r, trusted: t.trusted})
@@ -101,7 +101,7 @@ func (t *transaction) abandon(o schema.Outcome) {
 func (t *transaction) cutOff(lost error) {
 	r, err := t.read(min(lastWords, t.timeouts.Dot))
 	if err != nil {
-		t.lost(schema.StageBody, lost)
+		t.lost(step{stage: schema.StageBody}, lost)
 		return
 	}
 	t.conclude(judge(answer{stage: schema.StageBody, reply: r, trusted: t.trusted}), step{stage: schema.StageBody}, r, nil)

@@ -63,7 +63,7 @@ func (d *delivery) run(s *session) bool {
 		d.tx.Connect = s.took
 	}
 	if err := s.ready(); err != nil {
-		t.lost(schema.StageMail, err)
+		t.lost(step{stage: schema.StageMail}, err)
 		return t.again == onNewSession
 	}
 	begin := time.Now()
@@ -97,7 +97,7 @@ func (t *transaction) envelope() {
 		}
 		err := t.write(t.lines(group), t.timeouts.Mail)
 		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errUnasked) {
-			t.lost(group[0].stage, err)
+			t.lost(group[0], err)
 			return
 		}
 		// After another error the relay may have said why it closed: read on.
@@ -159,7 +159,7 @@ func (t *transaction) hear(st step, r reply, err error) {
 		t.botched, t.over = true, true
 		return
 	case err != nil:
-		t.lost(st.stage, err)
+		t.lost(st, err)
 		return
 	}
 	now := time.Now()
@@ -191,8 +191,8 @@ func (t *transaction) hear(st step, r reply, err error) {
 }
 
 // lost is for a step that got no reply, or none that makes sense.
-func (t *transaction) lost(stage schema.Stage, err error) {
-	if t.d.ctx.Err() != nil && stage != schema.StageDot {
+func (t *transaction) lost(st step, err error) {
+	if t.d.ctx.Err() != nil && st.stage != schema.StageDot {
 		t.botched, t.over = true, true
 		t.d.postpone(schema.StageLocal, fmt.Errorf("the transaction was broken off: %w", context.Cause(t.d.ctx)))
 		return
@@ -200,14 +200,15 @@ func (t *transaction) lost(stage schema.Stage, err error) {
 	if t.d.ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w", errLeft, context.Cause(t.d.ctx))
 	}
-	t.conclude(judge(answer{stage: stage, reused: t.reused}), step{stage: stage}, reply{}, err)
+	t.conclude(judge(answer{stage: st.stage, reused: t.reused}), st, reply{}, err)
 }
 
 // errLeft: it was we who did not wait for the reply.
 var errLeft = errors.New("the session was cut off before the relay replied")
 
 // conclude writes down what v means for the recipients concerned: at RCPT that
-// one, unless the session is gone; elsewhere all that are left.
+// one, and where the session is gone with it the others are open; elsewhere all
+// that are left.
 func (t *transaction) conclude(v verdict, st step, r reply, err error) {
 	t.again = v.again
 	if v.gone {
@@ -224,8 +225,16 @@ func (t *transaction) conclude(v verdict, st step, r reply, err error) {
 	switch {
 	case v.again == onNewSession:
 		// What the stale session said counts for nothing.
-	case st.stage == schema.StageRcpt && !v.gone:
+	case st.stage == schema.StageRcpt:
 		t.d.tx.Outcomes[st.place] = o
+		if !v.gone {
+			return
+		}
+		if v.trouble == fine {
+			o.Class = schema.Open
+		}
+		t.refused = true
+		t.d.settle(o)
 	default:
 		t.refused = true
 		t.d.settle(o)
