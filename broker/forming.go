@@ -10,22 +10,26 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// formFor is how long a cluster may take to choose a leader and find its
-// servers, once the first of them answers.
+// formFor is how long a cluster may take to find its servers, once it has a leader,
+// and a broker to answer what it leaves without an answer.
 const formFor = time.Minute
 
-// WhenFormed does what a start needs of the broker. Where the cluster has no
-// leader yet for what is asked, or fewer servers than REPLICAS, it waits and does
-// it again, for a minute. It returns the last error, and where ctx ended before
-// that with its cause.
+// WhenFormed does what a start needs of the broker. A cluster that says it has no
+// leader is waited for, as one that is away is. Where there is no answer, or there
+// are fewer servers than REPLICAS, it waits and does it again, for a minute. It
+// returns the last error, and where ctx ended before that with its cause.
 func (c *Conn) WhenFormed(ctx context.Context, do func() error) error {
-	for began, reported := time.Now(), false; ; {
+	began, reported := time.Now(), time.Time{}
+	for {
 		err := do()
+		if leaderless(err) {
+			began = time.Now()
+		}
 		if !forming(err) || time.Since(began) > formFor {
 			return err
 		}
-		if !reported {
-			reported = true
+		if time.Since(reported) >= dialReport {
+			reported = time.Now()
 			c.log.Warn("waiting for the "+c.kind(), "error", err)
 		}
 		select {
@@ -44,10 +48,20 @@ func (c *Conn) kind() string {
 	return "broker"
 }
 
+// leaderless reports the answer of a cluster too few of whose servers are there.
+// What its settings keep from ever working is answered otherwise.
+func leaderless(err error) bool {
+	if refusal, ok := errors.AsType[*apiError](err); ok {
+		return refusal.Code == codeUnavailable
+	}
+	refusal, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && int(refusal.ErrorCode) == codeUnavailable
+}
+
 // forming reports what a cluster says that is not complete. One that never will
 // be says the same.
 func forming(err error) bool {
-	if errors.Is(err, ErrAway) || errors.Is(err, nats.ErrNoResponders) {
+	if leaderless(err) || errors.Is(err, ErrAway) || errors.Is(err, nats.ErrNoResponders) {
 		return true
 	}
 	refusal, ok := errors.AsType[*jetstream.APIError](err)

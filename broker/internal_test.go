@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -355,4 +356,35 @@ func FuzzParseVersion(f *testing.F) {
 			t.Errorf("parseVersion(%q) = %v, %v", s, n, ok)
 		}
 	})
+}
+
+// TestLeaderlessIsWaitedFor: a cluster without a leader is waited for as long as it
+// takes, as a broker that is away is; what does not answer at all for a minute.
+func TestLeaderlessIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	for _, refusal := range []error{
+		noJetStream(&apiError{Code: codeUnavailable}), refused(&jetstream.APIError{ErrorCode: codeUnavailable}),
+	} {
+		for away, want := range map[time.Duration]error{0: nil, time.Hour: ErrAway} {
+			synctest.Test(t, func(t *testing.T) {
+				c := &Conn{nc: &nats.Conn{}, log: slog.New(slog.DiscardHandler)}
+				began := time.Now()
+				err := c.WhenFormed(t.Context(), func() error {
+					switch passed := time.Since(began); {
+					case passed < 10*time.Minute:
+						return refusal
+					case passed < 10*time.Minute+away:
+						return ErrAway
+					}
+					return nil
+				})
+				if passed := time.Since(began); !errors.Is(err, want) || passed < 10*time.Minute || passed > 12*time.Minute {
+					t.Errorf("after %s: %v, want %v", passed, err, want)
+				}
+			})
+		}
+	}
+	if s := noJetStream(&apiError{Code: codeUnavailable}).Error(); !strings.Contains(s, "has no leader") || strings.Contains(s, "leave") {
+		t.Error(s)
+	}
 }

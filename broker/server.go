@@ -60,6 +60,8 @@ func noJetStream(err error) error {
 		return fmt.Errorf("the NATS server has no JetStream: enable it there: %w", err)
 	case errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("nobody answers for JetStream: enable it on the NATS server, or wait until its cluster has a leader: %w", err)
+	case leaderless(err):
+		return fmt.Errorf("the NATS cluster has no leader: it wants more than half of its servers: %w", err)
 	}
 	return fmt.Errorf("ask JetStream about the account: %w; the user needs leave to publish to $JS.API.INFO", err)
 }

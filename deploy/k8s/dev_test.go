@@ -154,8 +154,11 @@ func (l *live) mailq(t *testing.T, env map[string]string) {
 			t.Errorf("mailq %v: status %d: %s%s", c.args, status, out, stderr)
 		}
 	}
-	if out, stderr, _ := run(t, env, "mailq", "doctor"); strings.Contains(out, "problem ") || !strings.Contains(out, "9 streams of 3 lanes: as they must be") {
-		t.Errorf("mailq doctor: %s%s", out, stderr)
+	out, stderr, _ := run(t, env, "mailq", "doctor")
+	for _, want := range []string{"9 streams of 3 lanes: as they must be", "of 9.0 GiB are stored"} {
+		if strings.Contains(out, "problem ") || !strings.Contains(out, want) {
+			t.Errorf("mailq doctor: %s%s; want %q", out, stderr, want)
+		}
 	}
 	// It dies again, for whoever looks next.
 	await(t, "the replayed mail does not die again", func() bool {

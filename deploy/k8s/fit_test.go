@@ -2,11 +2,13 @@ package k8s
 
 import (
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	policy "k8s.io/api/policy/v1"
@@ -302,6 +304,30 @@ func TestRollout(t *testing.T) {
 			t.Errorf("replicas is %v, and KEDA's is %v", d.Spec.Replicas, scaled)
 		}
 	})
+}
+
+// TestLameDuck: dev's NATS hands over what it leads before it ends, and has time to.
+// The official chart does so by itself.
+func TestLameDuck(t *testing.T) {
+	t.Parallel()
+	s := render(t, "dev")
+	c, _ := s.nats(t)
+	if l, want := c.Lifecycle, []string{"nats-server", "--signal", "ldm=1"}; l == nil || l.PreStop == nil || !slices.Equal(l.PreStop.Exec.Command, want) {
+		t.Errorf("before SIGTERM it is told nothing: %v", l)
+	}
+	m := regexp.MustCompile(`(?m)^lame_duck_duration: (\S+)$`).FindSubmatch(readFile(t, "dev/nats.conf"))
+	if m == nil {
+		t.Fatal("nats.conf has no lame_duck_duration")
+	}
+	takes, err := time.ParseDuration(string(m[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range find[*apps.StatefulSet](s) {
+		if grace := time.Duration(*d.Spec.Template.Spec.TerminationGracePeriodSeconds) * time.Second; grace < takes+20*time.Second {
+			t.Errorf("killed after %s, and takes its leave for %s", grace, takes)
+		}
+	}
 }
 
 // TestFirstMail: what sends a newcomer's first mail is of the same image; TestDev
