@@ -92,6 +92,7 @@ type Consumer struct {
 	leases  *leases
 	gate    *gate
 	room    *room
+	repairs *repairs
 	log     *slog.Logger
 	metrics *metrics
 	hurry   chan struct{}
@@ -110,6 +111,7 @@ func New(cfg Config, p Parts) *Consumer {
 	}
 	c.gate = &gate{relay: p.Relay, link: p.Link}
 	c.room = newRoom(p.Room)
+	c.repairs = &repairs{do: p.Repair}
 	return c
 }
 

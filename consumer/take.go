@@ -57,12 +57,7 @@ func (c *Consumer) takeFrom(ctx, work, settling context.Context, s *source) {
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		c.log.Warn("taking mail was interrupted", "lane", s.lane, "stream", s.stream, "error", err)
-		if c.Repair != nil {
-			if err := c.Repair(ctx); err != nil {
-				c.log.Warn("make streams and consumers again", "error", err)
-			}
-		}
+		c.repairs.after(ctx, c.log.With("lane", s.lane, "stream", s.stream), err)
 		if sleep(ctx, time.Second) != nil {
 			return
 		}
