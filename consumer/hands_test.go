@@ -530,6 +530,31 @@ func TestNoRoom(t *testing.T) {
 	}
 }
 
+// TestNoRoomForAReplay: a replay that was delivered waits for room for its
+// record. Without one the line would stay "replayed" for all who ask.
+func TestNoRoomForAReplay(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.idle()
+	w.log = newDiscard()
+	b.publish("m", "550x1@b.example")
+	if err := w.settle(t.Context(), t.Context(), lane, b.pullFresh(w)); err != nil {
+		t.Fatal(err)
+	}
+	l := b.dead()[0]
+	if err := b.yard.Replay(t.Context(), l, 5); err != nil {
+		t.Fatal(err)
+	}
+	b.refuse.set(times(1, "record", schema.ErrFull))
+	if err := w.settle(t.Context(), t.Context(), lane, b.pull(w, lane.LaterStream(), lane.DueConsumer())); err != nil {
+		t.Fatal(err)
+	}
+	if rec := b.record(l.Line); rec == nil || rec.Event != schema.EventDelivered || b.queued() > 0 {
+		t.Errorf("record %+v, %d in the queue", rec, b.queued())
+	}
+	b.accepted("m", map[string]int{"550x1@b.example": 1})
+}
+
 // TestNoRoomWhileStopping: a worker that is told to stop hands back what it has
 // no room for.
 func TestNoRoomWhileStopping(t *testing.T) {
