@@ -359,17 +359,27 @@ func TestRecordAfterEachTransaction(t *testing.T) {
 	b.accepted("m", want)
 }
 
-// TestBriefRecords: only what answers for nothing any more is forgotten early.
+// TestBriefRecords: only what answers for nothing any more is forgotten early. A
+// replay answers for its letter, also where it is the first of its line because
+// the earlier records have expired.
 func TestBriefRecords(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
+	stop := b.work(nil)
+	b.publish("replayed", "550x1@example.net")
+	b.eventually("the letter is dead", func() bool { return len(b.dead()) == 1 })
+	stop()
+	if err := b.yard.Replay(t.Context(), b.dead()[0], 5); err != nil {
+		t.Fatal(err)
+	}
+	b.forgetRecords(b.lineOf("replayed"))
 	b.work(nil)
 	b.publish("first", "ann@example.net")
 	b.publish("later", "451x1@example.net")
 	b.publish("mixed", "ann@example.net", "452x1@example.net")
 	b.publish("dead", "550@example.net")
 	b.settled()
-	for id, want := range map[string]bool{"first": true, "later": false, "mixed": false, "dead": false} {
+	for id, want := range map[string]bool{"first": true, "later": false, "mixed": false, "dead": false, "replayed": false} {
 		all := 0
 		for seq := uint64(1); ; all++ {
 			m, err := b.store.Next(t.Context(), schema.StreamRecord, "mail.record.*."+id+".*.*", seq, time.Time{})
@@ -477,24 +487,36 @@ func (b *bench) handBack(taking context.Context, w *Consumer) bool {
 }
 
 // TestNoRoom: what there is no room for stays in hand, so that those who have
-// the mail do not get it again; what was delivered is acked without a record.
+// the mail do not get it again; what was delivered is acked without a record,
+// however long there is no room, and counted.
 func TestNoRoom(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct{ name, what, to string }{
-		{"copy", "mail.later.", "450x1@b.example"},
-		{"record of what is to go on", "record", "450x1@b.example"},
-		{"record of what was delivered", "record", "bob@b.example"},
+	const forGood = -1
+	for _, c := range []struct {
+		name, what, to string
+		refusals       int
+		unrecorded     float64
+	}{
+		{"copy", "mail.later.", "450x1@b.example", 2, 0},
+		{"record of what is to go on", "record", "450x1@b.example", 2, 0},
+		{"record of what was delivered", "record", "bob@b.example", forGood, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
 			w := b.idle()
 			w.log = newDiscard()
-			b.refuse.set(times(2, c.what, fmt.Errorf("%w: 10077", schema.ErrFull)))
+			b.refuse.set(times(c.refusals, c.what, fmt.Errorf("%w: 10077", schema.ErrFull)))
 			b.publish("m", "ann@a.example", c.to)
-			if err := w.settle(t.Context(), t.Context(), lane, b.pullFresh(w)); err != nil {
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			if err := w.settle(ctx, ctx, lane, b.pullFresh(w)); err != nil {
 				t.Fatal(err)
 			}
+			if n := counted(t, w.metrics.unrecorded); n != c.unrecorded {
+				t.Errorf("%v counted as acked without a record, want %v", n, c.unrecorded)
+			}
+			b.refuse.set(nil)
 			if w.gate.closedFor() <= 0 {
 				t.Error("more is taken while there is no room")
 			}
@@ -506,6 +528,31 @@ func TestNoRoom(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestNoRoomForAReplay: a replay that was delivered waits for room for its
+// record. Without one the line would stay "replayed" for all who ask.
+func TestNoRoomForAReplay(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.idle()
+	w.log = newDiscard()
+	b.publish("m", "550x1@b.example")
+	if err := w.settle(t.Context(), t.Context(), lane, b.pullFresh(w)); err != nil {
+		t.Fatal(err)
+	}
+	l := b.dead()[0]
+	if err := b.yard.Replay(t.Context(), l, 5); err != nil {
+		t.Fatal(err)
+	}
+	b.refuse.set(times(1, "record", schema.ErrFull))
+	if err := w.settle(t.Context(), t.Context(), lane, b.pull(w, lane.LaterStream(), lane.DueConsumer())); err != nil {
+		t.Fatal(err)
+	}
+	if rec := b.record(l.Line); rec == nil || rec.Event != schema.EventDelivered || b.queued() > 0 {
+		t.Errorf("record %+v, %d in the queue", rec, b.queued())
+	}
+	b.accepted("m", map[string]int{"550x1@b.example": 1})
 }
 
 // TestNoRoomWhileStopping: a worker that is told to stop hands back what it has
@@ -711,6 +758,44 @@ func TestCrashLoopWithARecord(t *testing.T) {
 	}
 	if dead := b.dead(); len(dead) > 0 || b.queued() > 0 {
 		t.Errorf("dead letters: %+v, %d in the queue", dead, b.queued())
+	}
+}
+
+// TestEarlierHop: a message whose line has come further, in a copy or a letter,
+// was settled before and brought back. It is acked, however often it was
+// delivered: it is neither sent nor buried, and the record stays as it is.
+func TestEarlierHop(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.idle()
+	for _, state := range []schema.State{schema.StateLater, schema.StateDead} {
+		for _, delivered := range []int{1, 2, crashLoop} {
+			id := fmt.Sprintf("%s-%d", state, delivered)
+			b.publish(id, "ann@example.net")
+			h := b.pullFresh(w)
+			h.delivered = delivered
+			read := twin(h)
+			if err := w.identify(t, read); err != nil {
+				t.Fatal(err)
+			}
+			further := read.draft(time.Now())
+			further.Hop = 1
+			setOpen(further, state, "")
+			conclude(further)
+			if _, err := w.Journal.Set(t.Context(), further, 0, false); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.settle(t.Context(), t.Context(), lane, h); err != nil {
+				t.Errorf("%s: %v", id, err)
+			}
+			b.accepted(id, map[string]int{"ann@example.net": 0})
+			if rec, _, err := w.Journal.Look(t.Context(), read.own.Line); err != nil || rec.Hop != 1 || !rec.Has(state) {
+				t.Errorf("%s: its line's record has become %+v, %v", id, rec, err)
+			}
+		}
+	}
+	if n, dead := b.queued(), b.dead(); n > 0 || len(dead) > 0 {
+		t.Errorf("%d in the queue, %d dead letters", n, len(dead))
 	}
 }
 

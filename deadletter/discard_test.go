@@ -131,18 +131,24 @@ func (y *yard) stands(f *deadletter.Found) string {
 	case !errors.Is(err, schema.ErrNotFound):
 		y.t.Fatal(err)
 	}
-	m, err := y.store.Last(y.t.Context(), schema.StreamDead, f.Line.DeadSubject())
-	if err != nil {
-		y.t.Fatal(err)
-	}
-	l, err := schema.ParseLetter(f.Line.Lane, m.Header, m.Data)
-	if err != nil {
-		y.t.Fatal(err)
-	}
-	if l.Marker != "" {
+	if l := y.lies(f.Line); l.Marker != "" {
 		return is + ", marked " + string(l.Marker)
 	}
 	return is + ", letter"
+}
+
+// lies is the letter of that line, or its marker.
+func (y *yard) lies(l schema.Line) *schema.Letter {
+	y.t.Helper()
+	m, err := y.store.Last(y.t.Context(), schema.StreamDead, l.DeadSubject())
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	letter, err := schema.ParseLetter(l.Lane, m.Header, m.Data)
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	return letter
 }
 
 func (y *yard) want(f *deadletter.Found, want string) {

@@ -1,8 +1,12 @@
 package journal_test
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/journal"
@@ -39,5 +43,126 @@ func TestFindAcrossClocks(t *testing.T) {
 	found, err := j.Find(t.Context(), l, 0, at)
 	if err != nil || found == nil {
 		t.Errorf("find: %v, %v; the entry is in the log, and the mail would be sent again", found, err)
+	}
+}
+
+// lineAt is the line of all recipients of a mail that was taken in then.
+func lineAt(id string, at time.Time, seq uint64) schema.Line {
+	return schema.Line{Lane: "normal", ID: id, Origin: schema.Origin(at, seq), Rcpt: schema.All}
+}
+
+func recordAt(l schema.Line, hop int, at time.Time) *schema.Record {
+	return &schema.Record{V: schema.RecordVersion, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Line: l.Rcpt, Hop: hop, Event: schema.EventDeferred, At: at, Enqueued: at}
+}
+
+// TestFirstWriterWins: of two hands that record one line only the first has
+// decided, and the other one is told. A hand that does not know whether its own
+// record was written, because no answer came, and tries again, is the first: it
+// is not told of a conflict with itself.
+func TestFirstWriterWins(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	j, now := journal.New(b.Conn.Store()), b.Conn.Now()
+	for _, c := range []struct {
+		name string
+		// there are the records that stand there, each set on top of the one
+		// before; mine is set as the first of the line.
+		there []int
+		mine  int
+		want  error
+		// last is the hop that stands there in the end.
+		last int
+	}{
+		{"nobodys", nil, 1, nil, 1},
+		{"ones-own", []int{1}, 1, nil, 1},
+		{"anothers", []int{2}, 1, schema.ErrConflict, 2},
+		{"anothers-on-ones-own", []int{1, 2}, 1, schema.ErrConflict, 2},
+	} {
+		l := lineAt(c.name, now, 1)
+		var seq uint64
+		for _, hop := range c.there {
+			var err error
+			if seq, err = j.Set(t.Context(), recordAt(l, hop, now), seq, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := j.Set(t.Context(), recordAt(l, c.mine, now), 0, false)
+		if !errors.Is(err, c.want) || err == nil && len(c.there) > 0 && got != seq {
+			t.Errorf("%s: set gives %d, %v; want %d, %v", c.name, got, err, seq, c.want)
+		}
+		last, at, err := j.Look(t.Context(), l)
+		if err != nil || last == nil || last.Hop != c.last || len(c.there) > 0 && at != seq {
+			t.Errorf("%s: there stands %+v at %d, %v; want hop %d", c.name, last, at, err, c.last)
+		}
+	}
+}
+
+// TestBriefRecordsExpire, and no others do: a record that still answers for
+// something must not be forgotten before its line is settled, and one that does
+// not must not lie about for days.
+func TestBriefRecordsExpire(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	j, now := journal.New(b.Conn.Store()), b.Conn.Now()
+	for ttl, brief := range map[string]bool{journal.BriefTTL.String(): true, "": false} {
+		l := lineAt("m", now, uint64(len(ttl)))
+		if _, err := j.Set(t.Context(), recordAt(l, 0, now), 0, brief); err != nil {
+			t.Fatal(err)
+		}
+		m, err := b.Conn.Last(t.Context(), schema.StreamRecord, l.RecordSubject())
+		if err != nil || m.Header.Get(jetstream.MsgTTLHeader) != ttl {
+			t.Errorf("brief %v: the record is %+v, %v; want it to live %q", brief, m, err, ttl)
+		}
+	}
+}
+
+// TestFind: what the log says of a line is said of that line alone, and not of
+// an earlier hop: a copy that is still to be sent would be taken for settled, or
+// what was settled be sent again. It is the same where the id is not known.
+func TestFind(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	j, now := journal.New(b.Conn.Store()), b.Conn.Now()
+	l, other := lineAt("m", now, 1), lineAt("m", now, 2)
+	for _, r := range []*schema.Record{
+		recordAt(l, 0, now), recordAt(l, 2, now), recordAt(l.Single(0), 5, now), recordAt(other, 7, now),
+	} {
+		_, seq, err := j.Look(t.Context(), r.LineOf())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := j.Set(t.Context(), r, seq, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log := journal.NewLog(b.Conn.JS())
+	for deadline := time.Now().Add(20 * time.Second); names(t, journal.Filter{}, log) != "0257"; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the log holds %s", names(t, journal.Filter{}, log))
+		}
+	}
+	unread := func(ctx context.Context, l schema.Line, hop int, enqueued time.Time) (*schema.Record, error) {
+		l.ID = l.Origin
+		return j.FindByOrigin(ctx, l, hop, enqueued)
+	}
+	const none = -1
+	for _, c := range []struct {
+		line      schema.Line
+		hop, want int
+	}{
+		{l, 0, 2}, {l, 2, 2}, {l, 3, none},
+		{l.Single(0), 0, 5}, {l.Single(0), 6, none}, {l.Single(1), 0, none},
+		{other, 0, 7}, {lineAt("m", now, 3), 0, none},
+	} {
+		for name, find := range map[string]func(context.Context, schema.Line, int, time.Time) (*schema.Record, error){"by line": j.Find, "by origin": unread} {
+			found, err := find(t.Context(), c.line, c.hop, now)
+			got := none
+			if found != nil {
+				got = found.Hop
+			}
+			if err != nil || got != c.want {
+				t.Errorf("%s: %+v from hop %d on: hop %d, %v; want %d", name, c.line, c.hop, got, err, c.want)
+			}
+		}
 	}
 }

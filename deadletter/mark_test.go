@@ -1,0 +1,111 @@
+package deadletter_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/journal"
+	"github.com/postrider/postrider/schema"
+)
+
+// raced is a store to which somebody else writes just before its first Set.
+type raced struct {
+	broker.Store
+	first *func()
+}
+
+func (r raced) Set(ctx context.Context, m *nats.Msg, filter string, expected uint64) (uint64, error) {
+	if first := *r.first; first != nil {
+		*r.first = nil
+		first()
+	}
+	return r.Store.Set(ctx, m, filter, expected)
+}
+
+// letterAt is a letter of that line at that hop.
+func letterAt(c schema.Copy, hop int) *schema.Letter {
+	c.Hop = hop
+	return &schema.Letter{Copy: c, Reason: schema.ReasonFailed, Body: []byte(`{"from":"a@example.com","to":["b@example.net"],"text":"hi"}`)}
+}
+
+// TestMark: a marker says of a letter, up to its own hop, that it is dead no
+// longer, also where the letter is only under way. A newer letter is all there is
+// of its mail, and is never marked for an older one's sake.
+func TestMark(t *testing.T) {
+	t.Parallel()
+	y := newYard(t)
+	const none = -1
+	for i, c := range []struct {
+		name string
+		// before, between and after the reading and the writing of the marker at
+		// hop 3 a letter of that hop is buried; none: none.
+		before, between, after int
+		want                   string
+	}{
+		{"its own letter", 3, none, none, "marker at 3"},
+		{"an older letter", 1, none, none, "marker at 3"},
+		{"a newer letter", 5, none, none, "letter at 5"},
+		{"a newer letter comes between", 3, 5, none, "letter at 5"},
+		{"its own letter comes between", none, 3, none, "marker at 3"},
+		{"its own letter comes late", none, none, 3, "marker at 3"},
+		{"a newer letter comes late", 3, none, 5, "letter at 5"},
+	} {
+		at := y.now()
+		line := schema.Line{Lane: "normal", ID: "m", Origin: schema.Origin(at, uint64(i)), Rcpt: schema.All}
+		mark := schema.Copy{Line: line, Hop: 3, Enqueued: at}
+		bury := func(hop int) {
+			if hop == none {
+				return
+			}
+			if _, err := y.Bury(t.Context(), letterAt(mark, hop)); err != nil {
+				t.Errorf("%s: %v", c.name, err)
+			}
+		}
+		bury(c.before)
+		between := func() { bury(c.between) }
+		s := raced{y.store, &between}
+		if err := deadletter.New(s, journal.New(s), y.now).Mark(t.Context(), mark, schema.EventReplayed); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		bury(c.after)
+		l, kind := y.lies(line), "letter"
+		if l.Marker != "" {
+			kind = "marker"
+		}
+		if got := fmt.Sprintf("%s at %d", kind, l.Hop); got != c.want || (kind == "letter") != (len(l.Body) > 0) {
+			t.Errorf("%s: there lies a %s with %d bytes, want a %s", c.name, got, len(l.Body), c.want)
+		}
+	}
+}
+
+// TestReadingEnds: what is buried while letters are read does not come up, be it
+// another's or the same mail again: a replay of all that fails at once would have
+// no end.
+func TestReadingEnds(t *testing.T) {
+	t.Parallel()
+	y := newYard(t)
+	y.bury("one")
+	y.bury("two")
+	var got []string
+	for l, err := range y.All(t.Context(), deadletter.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, l.Line.ID)
+		if len(got) > 6 {
+			break
+		}
+		if _, err := y.Bury(t.Context(), letterAt(l.Copy, l.Hop+2)); err != nil {
+			t.Fatal(err)
+		}
+		y.bury(fmt.Sprintf("more%d", len(got)))
+	}
+	if fmt.Sprint(got) != "[one two]" {
+		t.Errorf("read %v", got)
+	}
+}

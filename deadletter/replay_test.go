@@ -1,0 +1,160 @@
+package deadletter_test
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/journal"
+	"github.com/postrider/postrider/schema"
+)
+
+// failed is a letter to two recipients that used up its budget and was
+// replayed four times before, and the record of it.
+func (y *yard) failed(id string) (*schema.Letter, *schema.Record) {
+	at := y.now()
+	l := schema.Line{Lane: "normal", ID: id, Origin: schema.Origin(at, 7), Rcpt: schema.All}
+	log := []schema.Attempt{{N: 24, Counted: true, At: at}, {N: 25, Counted: true, At: at}}
+	letter := &schema.Letter{
+		Copy:   schema.Copy{Line: l, Hop: 3, Attempts: 25, Enqueued: at, Log: log, Replays: 4, Replayed: at},
+		Reason: schema.ReasonExhausted, Producer: map[string][]string{"X-Own": {"kept"}},
+		Body: []byte(`{"from":"a@example.com","to":["ann@example.net","bob@example.net"],"text":"hi"}`),
+	}
+	rec := &schema.Record{
+		V: schema.RecordVersion, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Line: l.Rcpt, Hop: 2, Event: schema.EventExhausted, Reason: letter.Reason,
+		At: at, Enqueued: at, Attempts: log, Counted: 25, Whole: schema.StateDead, Replays: 4, Replayed: at,
+	}
+	for i, a := range []string{"ann@example.net", "bob@example.net"} {
+		rec.Recipients = append(rec.Recipients, schema.RecipientRecord{Address: a, Index: i, State: schema.StateDead, Reason: letter.Reason})
+	}
+	return letter, rec
+}
+
+// lay writes the record, nil for none, and buries the letter.
+func (y *yard) lay(l *schema.Letter, rec *schema.Record) *deadletter.Found {
+	y.t.Helper()
+	if rec != nil {
+		if _, err := journal.New(y.store).Set(y.t.Context(), rec, 0, false); err != nil {
+			y.t.Fatal(err)
+		}
+	}
+	if _, err := y.Bury(y.t.Context(), l); err != nil {
+		y.t.Fatal(err)
+	}
+	return y.only(l.Line.ID)
+}
+
+// copyOf is the line's one copy, scheduled or due.
+func (y *yard) copyOf(l schema.Line) (schema.Copy, map[string][]string, []byte) {
+	y.t.Helper()
+	m, err := y.store.Last(y.t.Context(), l.Lane.LaterStream(), l.CopyFilter())
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	c, err := schema.ParseCopy(l.Lane, m.Header)
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	return c, schema.ProducerHeaders(m.Header), m.Data
+}
+
+// TestReplay: the letter goes out whole, with a fresh budget of attempts and age
+// and with its history, to those of its recipients who are dead: who was found to
+// have it does not get it again. It does so as often as is allowed.
+func TestReplay(t *testing.T) {
+	t.Parallel()
+	y := newYard(t)
+	const dead, later, delivered = schema.StateDead, schema.StateLater, schema.StateDelivered
+	for _, c := range []struct {
+		name string
+		// was and is are the states of the recipients in the line's record, was
+		// nil where that is gone.
+		was, is []schema.State
+	}{
+		{"dead", []schema.State{dead, dead}, []schema.State{later, later}},
+		{"one-has-it", []schema.State{delivered, dead}, []schema.State{delivered, later}},
+		{"no-record", nil, []schema.State{later, later}},
+	} {
+		l, was := y.failed(c.name)
+		for i, s := range c.was {
+			was.Recipients[i].State = s
+		}
+		if c.was == nil {
+			was = nil
+		}
+		f := y.lay(l, was)
+		began := y.now()
+		y.check(y.Replay(t.Context(), f, 5), nil)
+		y.want(f, "replayed, copy, marked replayed")
+		rec, _, err := journal.New(y.store).Look(t.Context(), l.Line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var is []schema.State
+		for _, x := range rec.Recipients {
+			is = append(is, x.State)
+			if x.State == later && x.Reason != "" {
+				t.Errorf("%s: %s waits because of %q", c.name, x.Address, x.Reason)
+			}
+		}
+		if !reflect.DeepEqual(is, c.is) {
+			t.Errorf("%s: recipients %v, want %v", c.name, is, c.is)
+		}
+		if rec.Hop != l.Hop || rec.Counted != 0 || rec.Replays != 5 || rec.Replayed.Before(began) || len(rec.Attempts) != len(l.Log) {
+			t.Errorf("%s: record %+v", c.name, rec)
+		}
+		again, producer, body := y.copyOf(l.Line)
+		if again.Hop != l.Hop+1 || again.Attempts != 0 || again.Replays != 5 || !again.Replayed.Equal(rec.Replayed) || again.DeadSeq != f.Seq {
+			t.Errorf("%s: copy %+v", c.name, again)
+		}
+		if len(again.Log) != len(l.Log) || !again.Enqueued.Equal(l.Enqueued) || !reflect.DeepEqual(producer, l.Producer) || !bytes.Equal(body, l.Body) {
+			t.Errorf("%s: copy %+v with %v and %s", c.name, again, producer, body)
+		}
+	}
+}
+
+// TestNoReplay: what may not be replayed, or need not be, gets no copy. A letter
+// that stays one can be given up afterwards.
+func TestNoReplay(t *testing.T) {
+	t.Parallel()
+	y := newYard(t)
+	for _, c := range []struct {
+		name   string
+		change func(l *schema.Letter, r *schema.Record)
+		want   string // in the error
+		stands string
+	}{
+		{"as-often-as-allowed", func(l *schema.Letter, _ *schema.Record) { l.Replays = 5 }, deadletter.ErrTooOften.Error(), "exhausted, letter"},
+		{"more-often", func(l *schema.Letter, _ *schema.Record) { l.Replays = 6 }, deadletter.ErrTooOften.Error(), "exhausted, letter"},
+		{"headers-lost", func(l *schema.Letter, _ *schema.Record) { l.HeadersLost = true }, "publish the mail anew", "exhausted, letter"},
+		{"header-unwritable", func(l *schema.Letter, _ *schema.Record) {
+			l.Producer = map[string][]string{"X Own": {"x"}}
+		}, "publish the mail anew", "exhausted, letter"},
+		{"headers-too-large", func(l *schema.Letter, _ *schema.Record) {
+			l.Producer = map[string][]string{"X-Own": {strings.Repeat("x", schema.MaxProducerHeaders)}}
+		}, "publish the mail anew", "exhausted, letter"},
+		{"found-delivered", func(_ *schema.Letter, r *schema.Record) {
+			for i := range r.Recipients {
+				r.Recipients[i].State = schema.StateDelivered
+			}
+			r.Event = schema.EventDelivered
+		}, deadletter.ErrSettled.Error(), "delivered, marked replayed"},
+		{"gone-on", func(l *schema.Letter, r *schema.Record) {
+			r.Hop, r.Event = l.Hop+1, schema.EventDelivered
+		}, deadletter.ErrSettled.Error(), "delivered, marked replayed"},
+	} {
+		l, rec := y.failed(c.name)
+		c.change(l, rec)
+		f := y.lay(l, rec)
+		if err := y.Replay(t.Context(), f, 5); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want %q", c.name, err, c.want)
+		}
+		y.want(f, c.stands)
+		if errors.Is(y.Discard(t.Context(), f), deadletter.ErrSettled) != (c.want == deadletter.ErrSettled.Error()) {
+			t.Errorf("%s: whether it can be discarded", c.name)
+		}
+	}
+}
