@@ -54,7 +54,7 @@ fuzz: ## run each fuzz target for half a minute
 accept: ## run the tests that kill, load and wait, in full (about ten minutes)
 	go test -tags accept -timeout 60m -v -count 1 -run 'Load|First|Killed|Stopped|Away|Schedule|Later|Stop' ./cmd/worker
 
-storm: ## kill, starve and cut what can be, in full (about half an hour)
+storm: ## kill, starve and cut what can be, in full (ten minutes or more)
 	go test -tags accept -timeout 60m -v -count 1 -skip TestSoak ./internal/storm
 
 soak: ## send mail for half an hour and weigh the processes (SOAK=10m: for that long)
