@@ -31,7 +31,7 @@ func (c *Consumer) handBack(ctx context.Context, h *hand, rec *schema.Record, wh
 		}
 		setOpen(rec, schema.StateLater, "")
 		rec.Event = schema.EventDelayed
-		h.apart = blamed && h.own.Hop >= apartFrom && len(rec.Recipients)*len(h.body) <= apartMost
+		h.apart = blamed && h.own.Hop >= apartFrom && len(rec.Recipients) > 1 && len(rec.Recipients)*len(h.body) <= apartMost
 		if rec.Due.Before(c.Now()) {
 			rec.Due = due
 		}
