@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"slices"
 
 	"github.com/postrider/postrider/schema"
 )
@@ -15,7 +16,7 @@ func (c *Consumer) attempt(work, settling context.Context, h *hand, rec *schema.
 		batch := h.openOf(rec, c.cfg.RecipientsPerTransaction)
 		tx := c.Relay.Deliver(work, c.message(h, batch))
 		open := c.apply(h, rec, batch, tx)
-		if open != nil && h.setAside(rec, batch, tx) {
+		if open != nil && c.Relay.Up() && h.setAside(rec, batch, tx) {
 			continue
 		}
 		if open == nil && len(h.openOf(rec, 1)) == 0 {
@@ -43,17 +44,17 @@ const mostAside = 3
 // setAside leaves a recipient at whom the relay closed the session out of what
 // this hand tries from now on. It reports that there are others to try.
 func (h *hand) setAside(rec *schema.Record, batch []schema.Recipient, tx schema.Transaction) bool {
-	for i, o := range tx.Outcomes {
-		if o.Class != schema.Delayed || o.Stage != schema.StageRcpt || len(h.aside) == mostAside {
-			continue
-		}
-		if h.aside == nil {
-			h.aside = make(map[int]bool)
-		}
-		h.aside[batch[i].Index], h.asideFor = true, &tx.Outcomes[i]
-		return len(h.openOf(rec, 1)) > 0
+	i := slices.IndexFunc(tx.Outcomes, func(o schema.Outcome) bool {
+		return o.Class == schema.Delayed && o.Stage == schema.StageRcpt
+	})
+	if i < 0 || len(h.aside) == mostAside {
+		return false
 	}
-	return false
+	if h.aside == nil {
+		h.aside = make(map[int]bool)
+	}
+	h.aside[batch[i].Index], h.asideFor = true, &tx.Outcomes[i]
+	return len(h.openOf(rec, 1)) > 0
 }
 
 // reopen goes on with the draft after it was recorded with some still open.

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -61,6 +62,21 @@ func TestBadCompany(t *testing.T) {
 			return slices.ContainsFunc(r.Attempts, func(a schema.Attempt) bool { return strings.Contains(fmt.Sprint(a), "not this one") })
 		})
 	})
+}
+
+// TestRelayAloneIsToBlame: where the relay is down from what it says to a
+// recipient, none is set aside and the others are not tried.
+func TestRelayAloneIsToBlame(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	server := smtptest.New(t, smtptest.On("RCPT", smtptest.Answer{Reply: "530 5.7.0 authenticate"}))
+	w := b.idle()
+	w.Relay = b.relayAt(server)
+	b.publish("m", "ann@example.net", "bob@example.net")
+	h := b.pullFresh(w)
+	if err := w.settle(t.Context(), t.Context(), lane, h); !errors.Is(err, errLeft) || len(h.aside) > 0 {
+		t.Errorf("%v, set aside %v", err, h.aside)
+	}
 }
 
 // TestBlamedHoldNoPlaces: mail at whose recipient the relay closes the session

@@ -23,6 +23,13 @@ import (
 func (b *bench) workWith(opts ...smtptest.Option) *smtptest.Server {
 	b.t.Helper()
 	server := smtptest.New(b.t, opts...)
+	b.workAt(b.relayAt(server))
+	return server
+}
+
+// relayAt sends to that server.
+func (b *bench) relayAt(server *smtptest.Server) Relay {
+	b.t.Helper()
 	cfg := smtp.DefaultConfig()
 	cfg.URL = server.URL()
 	relay, err := smtp.New(cfg, newDiscard(), nil)
@@ -30,8 +37,7 @@ func (b *bench) workWith(opts ...smtptest.Option) *smtptest.Server {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() { _ = relay.Close(b.t.Context()) })
-	b.workAt(relay)
-	return server
+	return relay
 }
 
 // produce publishes as a plain NATS client does, and waits for the PubAck.
