@@ -191,8 +191,8 @@ func (c *Consumer) open(ctx context.Context) ([]*source, error) {
 	return all, nil
 }
 
-// findReport is how often a worker says what it waits for before it can begin.
-const findReport = time.Minute
+// reportEvery is how often the log says again what keeps a worker from taking mail.
+const reportEvery = time.Minute
 
 // find asks for a source's durable consumer until it is answered: one that has
 // no leader, in a cluster that still forms or has lost servers, is away.
@@ -200,7 +200,7 @@ func (c *Consumer) find(ctx context.Context, s *source) error {
 	var reported time.Time
 	return c.ask(ctx, func(ctx context.Context) (err error) {
 		s.consumer, err = c.Durable(ctx, s.stream, s.name)
-		if errors.Is(err, schema.ErrAway) && time.Since(reported) >= findReport {
+		if errors.Is(err, schema.ErrAway) && time.Since(reported) >= reportEvery {
 			reported = time.Now()
 			c.log.Warn("waiting for the broker: a consumer does not answer, perhaps because it has no leader; see that most servers of the NATS cluster run and reach each other", "stream", s.stream, "consumer", s.name, "error", err)
 		}

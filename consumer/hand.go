@@ -133,10 +133,8 @@ func (h *hand) read(lane schema.Lane) error {
 	}
 	h.envelope = e
 	err = e.CheckRelay() // a worker's one relay has no name
-	if i, single := h.own.Line.Index(); err == nil && single {
-		if _, ok := e.Recipient(i); !ok {
-			err = fmt.Errorf("it is for recipient %d, which it does not have", i)
-		}
+	if err == nil && len(e.Of(h.own.Line)) == 0 {
+		err = fmt.Errorf("it is for recipient %s, which it does not have", h.own.Line.Rcpt)
 	}
 	if err == nil {
 		h.letter, err = compose.Compose(e, h.own.Line.Origin, h.own.Enqueued)
@@ -159,7 +157,8 @@ func faultOf(err error) *schema.EnvelopeError {
 	return &schema.EnvelopeError{Problem: err.Error(), Reason: schema.ReasonBadEnvelope}
 }
 
-// address writes the addresses as SMTP says them.
+// address writes the addresses as SMTP says them, also those that are named again:
+// an older worker's record may have one open.
 func (h *hand) address() (err error) {
 	if h.from.address, h.from.utf8, err = compose.Path(h.envelope.ReversePath()); err != nil {
 		return err

@@ -18,20 +18,16 @@ type repairs struct {
 	said time.Time // when the log last said so
 }
 
-const (
-	repairEvery = 5 * time.Second
-	// repairSaid is how often the log says that taking is still interrupted.
-	repairSaid = time.Minute
-)
+const repairEvery = 5 * time.Second
 
 // after repairs what interrupted a taker, unless that has just been tried.
 func (r *repairs) after(ctx context.Context, log *slog.Logger, interruption error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.done.IsZero() && time.Since(r.done) < repairEvery {
+	if time.Since(r.done) < repairEvery {
 		return
 	}
-	say := r.said.IsZero() || time.Since(r.said) >= repairSaid
+	say := time.Since(r.said) >= reportEvery
 	if say {
 		r.said = time.Now()
 		log.Warn("taking mail was interrupted", "error", interruption)

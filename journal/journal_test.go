@@ -21,25 +21,11 @@ func TestFindAcrossClocks(t *testing.T) {
 	b := natstest.Start(t)
 	j := journal.New(b.Conn.Store())
 	at := time.Now().Add(time.Second) // the lane's leader is ahead
-	l := schema.Line{Lane: "normal", ID: "m", Origin: schema.Origin(at, 1), Rcpt: schema.All}
-	rec := &schema.Record{V: 1, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Line: l.Rcpt, Event: schema.EventDelivered, At: at, Enqueued: at,
-		Recipients: []schema.RecipientRecord{{Address: "a@example.net", State: schema.StateDelivered}}}
-	if _, err := j.Set(t.Context(), rec, 0, true); err != nil {
+	l := lineAt("m", at, 1)
+	if _, err := j.Set(t.Context(), recordAt(l, 0, at), 0, true); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		// By a start that lies before, the entry is there.
-		found, err := j.Find(t.Context(), l, 0, at.Add(-time.Minute))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if found != nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("no entry in the log")
-		}
-	}
+	awaitEntries(t, b, "0")
 	found, err := j.Find(t.Context(), l, 0, at)
 	if err != nil || found == nil {
 		t.Errorf("find: %v, %v; the entry is in the log, and the mail would be sent again", found, err)
@@ -53,6 +39,17 @@ func lineAt(id string, at time.Time, seq uint64) schema.Line {
 
 func recordAt(l schema.Line, hop int, at time.Time) *schema.Record {
 	return &schema.Record{V: schema.RecordVersion, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Line: l.Rcpt, Hop: hop, Event: schema.EventDeferred, At: at, Enqueued: at}
+}
+
+// awaitEntries waits until the log holds the records with those hops.
+func awaitEntries(t *testing.T, b *natstest.Broker, hops string) {
+	t.Helper()
+	log := journal.NewLog(b.Conn.JS())
+	for deadline := time.Now().Add(20 * time.Second); names(t, journal.Filter{}, log) != hops; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the log holds %s, want %s", names(t, journal.Filter{}, log), hops)
+		}
+	}
 }
 
 // TestFirstWriterWins: of two hands that record one line only the first has
@@ -135,12 +132,7 @@ func TestFind(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	log := journal.NewLog(b.Conn.JS())
-	for deadline := time.Now().Add(20 * time.Second); names(t, journal.Filter{}, log) != "0257"; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("the log holds %s", names(t, journal.Filter{}, log))
-		}
-	}
+	awaitEntries(t, b, "0257")
 	unread := func(ctx context.Context, l schema.Line, hop int, enqueued time.Time) (*schema.Record, error) {
 		l.ID = l.Origin
 		return j.FindByOrigin(ctx, l, hop, enqueued)

@@ -123,25 +123,18 @@ func (e *Envelope) Recipients() []Recipient {
 	return r
 }
 
-// Recipient is the one at that index.
-func (e *Envelope) Recipient(index int) (r Recipient, ok bool) {
+// Of are the recipients that the line is for; none where it has no such one.
+func (e *Envelope) Of(l Line) []Recipient {
+	index, single := l.Index()
+	if !single {
+		return e.Recipients()
+	}
 	for i, address := range e.Named() {
 		if i == index {
-			return Recipient{Index: i, Address: address}, true
+			return []Recipient{{Index: i, Address: address}}
 		}
 	}
-	return Recipient{}, false
-}
-
-// Of are the recipients that the line is for.
-func (e *Envelope) Of(l Line) []Recipient {
-	if i, single := l.Index(); single {
-		if r, ok := e.Recipient(i); ok {
-			return []Recipient{r}
-		}
-		return nil
-	}
-	return e.Recipients()
+	return nil
 }
 
 // Named yields each recipient's address as often as it is named, by its index.
