@@ -6,7 +6,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // The embedded broker's accounts. Streams and workers live in one, producers
@@ -35,7 +35,7 @@ const (
 // one can see the acknowledgements of another, which hold a stream's name and
 // a sequence, and by a reply subject can have one for a mail of its own sent
 // there. Producers that do not trust each other need accounts of their own.
-func configureAccounts(opts *server.Options, lanes []schema.Lane, operator, producer string, open bool) error {
+func configureAccounts(opts *server.Options, lanes []wire.Lane, operator, producer string, open bool) error {
 	var exports, imports []string
 	for _, l := range lanes {
 		exports = append(exports, fmt.Sprintf("{service: %q, accounts: [%s]}", l.SendSubject(), producerAccount))

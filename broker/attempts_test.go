@@ -13,13 +13,13 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/postrider/postrider/internal/natstest"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // What somebody tries who may publish mail and nothing else, with a library and
 // a good credential; strangers_test.go has who comes without either.
 
-var canary = schema.Line{Lane: normal, ID: "canary", Origin: "1-1", Rcpt: schema.All}
+var canary = wire.Key{Lane: normal, ID: "canary", Origin: "1-1", Recipient: wire.All}
 
 // guarded is a broker with something in every stream, and how it all stood.
 type guarded struct {
@@ -27,19 +27,19 @@ type guarded struct {
 	t      *testing.T
 	before map[string]string
 	// stored is the mail of each lane, with what attackers were allowed to publish.
-	stored map[schema.Lane]int
+	stored map[wire.Lane]int
 }
 
 func guard(t *testing.T) *guarded {
 	t.Helper()
-	g := &guarded{Broker: natstest.Start(t, normal, bulk), t: t, stored: map[schema.Lane]int{bulk: 1}}
-	for _, s := range []string{canary.DeadSubject(), canary.DueSubject(), canary.LaterSubject(), canary.RecordSubject(), bulk.SendSubject()} {
+	g := &guarded{Broker: natstest.Start(t, normal, bulk), t: t, stored: map[wire.Lane]int{bulk: 1}}
+	for _, s := range []string{canary.DeadSubject(), canary.CopySubject(wire.CopyDue), canary.CopySubject(wire.CopyLater), canary.RecordSubject(), bulk.SendSubject()} {
 		if _, err := g.Conn.JS().Publish(within(t), s, []byte("ours")); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// The entry of the record is sourced a little later; wait for it.
-	awaitLast(t, g.Conn, schema.StreamEvent, canary.EventSubject())
+	awaitLast(t, g.Conn, wire.StreamEvent, canary.EventSubject())
 	g.before = counts(t, g.Conn)
 	return g
 }
@@ -62,7 +62,7 @@ func (g *guarded) attacker(opts ...nats.Option) *attacker {
 // all else is as it was.
 func (g *guarded) unharmed() {
 	g.t.Helper()
-	want := map[schema.Lane]string{}
+	want := map[wire.Lane]string{}
 	for _, l := range g.Lanes {
 		n := g.stored[l]
 		want[l] = fmt.Sprint(n, n, min(n, 1))
@@ -84,8 +84,8 @@ func (g *guarded) unharmed() {
 		g.t.Errorf("%d streams, want %d", len(after), len(g.before))
 	}
 	for stream, subject := range map[string]string{
-		schema.StreamDead: canary.DeadSubject(), schema.StreamRecord: canary.RecordSubject(),
-		normal.LaterStream(): canary.DueSubject(), bulk.SendStream(): bulk.SendSubject(),
+		wire.StreamDead: canary.DeadSubject(), wire.StreamRecord: canary.RecordSubject(),
+		normal.LaterStream(): canary.CopySubject(wire.CopyDue), bulk.SendStream(): bulk.SendSubject(),
 	} {
 		m, err := g.Conn.Next(within(g.t), stream, subject, 1, time.Time{})
 		if err != nil || string(m.Data) != "ours" {
@@ -97,7 +97,7 @@ func (g *guarded) unharmed() {
 // forbiddenSubjects are those that a producer may not publish to.
 func forbiddenSubjects() []string {
 	all := []string{
-		canary.DueSubject(), canary.LaterSubject(), canary.RecordSubject(), canary.DeadSubject(), canary.EventSubject(), "mail.held.normal.a.1-1.all",
+		canary.CopySubject(wire.CopyDue), canary.CopySubject(wire.CopyLater), canary.RecordSubject(), canary.DeadSubject(), canary.EventSubject(), "mail.held.normal.a.1-1.all",
 		"mail.send", "mail.send.normal.x", "mail.send.normal.", "mail.SEND.normal", "mail.>", "mail.*.normal", "MAIL_SEND_NORMAL",
 		"$JS.ACK.MAIL_SEND_NORMAL.fresh.1.1.1.1.0", "$JS.ACK.MAIL_LATER_NORMAL.due.1.1.1.1.0", "$JS.FC.MAIL_SEND_NORMAL.fresh.x",
 		"$SYS.REQ.USER.INFO", "$SYS.REQ.SERVER.PING", "$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.ACCOUNT.MAIL.CONNZ", "$SYS.REQ.ACCOUNT.PING.STATZ",
@@ -111,7 +111,7 @@ func forbiddenSubjects() []string {
 	} {
 		all = append(all, api+s)
 	}
-	for _, stream := range []string{schema.StreamDead, normal.SendStream()} {
+	for _, stream := range []string{wire.StreamDead, normal.SendStream()} {
 		for _, s := range []string{
 			"STREAM.UPDATE", "STREAM.INFO", "STREAM.DELETE", "STREAM.PURGE", "STREAM.MSG.GET", "STREAM.MSG.DELETE", "DIRECT.GET", "STREAM.SNAPSHOT",
 			"STREAM.RESTORE", "STREAM.PEER.REMOVE", "STREAM.LEADER.STEPDOWN", "CONSUMER.CREATE", "CONSUMER.NAMES", "CONSUMER.LIST",
@@ -150,8 +150,8 @@ func headerAttempts() []headerAttempt {
 		{one("nats-rollup", "all"), 0},
 		{one("Nats-TTL", "1s"), 10166},
 		{one("Nats-Schedule", "@at 2030-01-01T00:00:00Z"), 10188},
-		{nats.Header{"Nats-Schedule": {"@at 2000-01-01T00:00:00Z"}, "Nats-Schedule-Target": {canary.DueSubject()}}, 10188},
-		{nats.Header{"Nats-Scheduler": {canary.LaterSubject()}, "Nats-Schedule-Next": {"purge"}}, 10188},
+		{nats.Header{"Nats-Schedule": {"@at 2000-01-01T00:00:00Z"}, "Nats-Schedule-Target": {canary.CopySubject(wire.CopyDue)}}, 10188},
+		{nats.Header{"Nats-Scheduler": {canary.CopySubject(wire.CopyLater)}, "Nats-Schedule-Next": {"purge"}}, 10188},
 		{one("Nats-Expected-Stream", "MAIL_DEAD"), 10060},
 		{one("Nats-Expected-Last-Sequence", "99"), 10071},
 		{one("Nats-Expected-Last-Subject-Sequence", "99"), 10071},

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 const (
@@ -83,7 +83,7 @@ func (c *Conn) Skew(ctx context.Context) (skew, margin time.Duration, err error)
 
 // brokerTime is the `ts` of a stream info.
 func (c *Conn) brokerTime(ctx context.Context) (time.Time, error) {
-	b, err := c.api(ctx, "STREAM.INFO."+schema.StreamRecord, nil)
+	b, err := c.api(ctx, "STREAM.INFO."+wire.StreamRecord, nil)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("ask the broker for its time: %w", err)
 	}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // Role is what a connection is for. It names the connection and its inboxes,
@@ -33,15 +33,15 @@ const (
 
 // Config says which broker to use and how. A Config is validated before use.
 type Config struct {
-	URL      string        `env:"NATS_URL" help:"NATS servers to use, separated by commas; empty: the worker starts its own broker, publish and mailq use the one at NATS_LISTEN."`
-	Creds    string        `env:"NATS_CREDS" help:"File with a NATS user's JWT and seed."`
-	NKey     string        `env:"NATS_NKEY" help:"File with the seed of a NATS nkey."`
-	User     string        `env:"NATS_USER" help:"User name at the NATS server."`
-	Password schema.Secret `env:"NATS_PASSWORD" help:"Password of NATS_USER."`
-	Token    schema.Secret `env:"NATS_TOKEN" help:"Token for the NATS server."`
-	CA       string        `env:"NATS_CA" help:"File of PEM certificates that the NATS server's certificate is checked against."`
-	Cert     string        `env:"NATS_CERT" help:"File with the PEM certificate shown to the NATS server."`
-	Key      string        `env:"NATS_KEY" help:"File with the PEM key of NATS_CERT."`
+	URL      string      `env:"NATS_URL" help:"NATS servers to use, separated by commas; empty: the worker starts its own broker, publish and mailq use the one at NATS_LISTEN."`
+	Creds    string      `env:"NATS_CREDS" help:"File with a NATS user's JWT and seed."`
+	NKey     string      `env:"NATS_NKEY" help:"File with the seed of a NATS nkey."`
+	User     string      `env:"NATS_USER" help:"User name at the NATS server."`
+	Password mail.Secret `env:"NATS_PASSWORD" help:"Password of NATS_USER."`
+	Token    mail.Secret `env:"NATS_TOKEN" help:"Token for the NATS server."`
+	CA       string      `env:"NATS_CA" help:"File of PEM certificates that the NATS server's certificate is checked against."`
+	Cert     string      `env:"NATS_CERT" help:"File with the PEM certificate shown to the NATS server."`
+	Key      string      `env:"NATS_KEY" help:"File with the PEM key of NATS_CERT."`
 
 	Listen  string `env:"NATS_LISTEN" help:"Address of the embedded broker; on a loopback address clients may publish without credentials."`
 	DataDir string `env:"DATA_DIR" help:"Directory of the embedded broker's mail and credentials."`

@@ -81,13 +81,13 @@ func TestRoom(t *testing.T) {
 	}
 	var sum uint64
 	for _, l := range b.Lanes {
-		part := uint64(stream(t, b.Conn.JS(), l.SendStream()).MaxBytes)
+		part := uint64(configOf(t, b.Conn.JS(), l.SendStream()).MaxBytes)
 		if want := limit * 3 / 10; part > want || part < want-1000 {
 			t.Errorf("lane %s has %d of %d", l, part, limit)
 		}
 		sum += part
 	}
-	event := uint64(stream(t, b.Conn.JS(), "MAIL_EVENT").MaxBytes)
+	event := uint64(configOf(t, b.Conn.JS(), "MAIL_EVENT").MaxBytes)
 	if want := limit / 10; event > want || event < want-1000 {
 		t.Errorf("MAIL_EVENT has %d of %d", event, limit)
 	}
@@ -97,7 +97,7 @@ func TestRoom(t *testing.T) {
 	if _, err := broker.Provision(within(t), b.Conn, b.Lanes, b.Config); err != nil {
 		t.Fatal(err)
 	}
-	sum += event + uint64(stream(t, b.Conn.JS(), "MAIL_SEND_URGENT").MaxBytes)
+	sum += event + uint64(configOf(t, b.Conn.JS(), "MAIL_SEND_URGENT").MaxBytes)
 	if _, limit, err = b.Conn.Room(within(t)); err != nil || sum > limit/100*90+1000 {
 		t.Errorf("with a third lane %d of %d are promised, %v", sum, limit, err)
 	}

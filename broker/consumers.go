@@ -8,7 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 const (
@@ -19,32 +19,23 @@ const (
 	maxWaiting    = 4096
 )
 
-// laneConsumer is a durable pull consumer and the stream it takes from.
-type laneConsumer struct {
-	stream string
-	config jetstream.ConsumerConfig
-}
-
-// laneConsumers are a lane's two: fresh mail and due copies. Schedules are not
+// consumerConfig is the durable pull consumer of a source. Waiting copies are not
 // matched: they fire into what is.
-func laneConsumers(lane schema.Lane, ackWait time.Duration) []laneConsumer {
-	durable := func(stream, name, filter string) laneConsumer {
-		return laneConsumer{stream, jetstream.ConsumerConfig{
-			Name:          name,
-			Durable:       name,
-			FilterSubject: filter,
-			DeliverPolicy: jetstream.DeliverAllPolicy,
-			AckPolicy:     jetstream.AckExplicitPolicy,
-			AckWait:       ackWait,
-			MaxDeliver:    maxDeliver,
-			MaxAckPending: maxAckPending,
-			MaxWaiting:    maxWaiting,
-		}}
+func consumerConfig(s wire.Source, ackWait time.Duration) jetstream.ConsumerConfig {
+	c := jetstream.ConsumerConfig{
+		Name:          s.Consumer,
+		Durable:       s.Consumer,
+		DeliverPolicy: jetstream.DeliverAllPolicy,
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       ackWait,
+		MaxDeliver:    maxDeliver,
+		MaxAckPending: maxAckPending,
+		MaxWaiting:    maxWaiting,
 	}
-	return []laneConsumer{
-		durable(lane.SendStream(), lane.FreshConsumer(), lane.SendSubject()),
-		durable(lane.LaterStream(), lane.DueConsumer(), lane.DueFilter()),
+	if len(s.Subjects) > 0 {
+		c.FilterSubject = s.Subjects[0]
 	}
+	return c
 }
 
 // Consumer finds a durable consumer. It fails with [ErrAway] where nobody

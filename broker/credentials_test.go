@@ -18,7 +18,7 @@ import (
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/internal/smtptest"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // TestCredentials connects in each way that an operator may protect a broker,
@@ -88,7 +88,7 @@ func TestCredentials(t *testing.T) {
 			if told := conn.URL(); told != without.URL {
 				t.Errorf("the server's URL is %s, want %s", told, without.URL)
 			}
-			if _, err := broker.Provision(within(t), conn, []schema.Lane{normal}, cfg); err != nil {
+			if _, err := broker.Provision(within(t), conn, []wire.Lane{normal}, cfg); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := conn.Publish(within(t), normal, "", nil, []byte("x")); err != nil {

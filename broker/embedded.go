@@ -16,7 +16,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 const (
@@ -42,11 +42,11 @@ type Embedded struct {
 // answers. Producers reach those lanes and nothing else; on a loopback address
 // they need no credentials. It fails with [ErrDirInUse] or [ErrPortTaken], and
 // with the file system's errors.
-func StartEmbedded(ctx context.Context, cfg Config, lanes []schema.Lane, log *slog.Logger) (*Embedded, error) {
+func StartEmbedded(ctx context.Context, cfg Config, lanes []wire.Lane, log *slog.Logger) (*Embedded, error) {
 	return start(ctx, cfg, lanes, log, true)
 }
 
-func start(ctx context.Context, cfg Config, lanes []schema.Lane, log *slog.Logger, listen bool) (_ *Embedded, err error) {
+func start(ctx context.Context, cfg Config, lanes []wire.Lane, log *slog.Logger, listen bool) (_ *Embedded, err error) {
 	patience := lockPatience
 	if !listen {
 		patience = 0 // who holds it sends the mail
@@ -89,7 +89,7 @@ func start(ctx context.Context, cfg Config, lanes []schema.Lane, log *slog.Logge
 }
 
 // options are the server's.
-func (e *Embedded) options(lanes []schema.Lane) (*server.Options, error) {
+func (e *Embedded) options(lanes []wire.Lane) (*server.Options, error) {
 	host, port, err := net.SplitHostPort(e.cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("NATS_LISTEN: %q is not host:port", e.cfg.Listen)

@@ -13,13 +13,13 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/natstest"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 func TestRestartKeepsMailAndCredentials(t *testing.T) {
 	t.Parallel()
 	cfg := embeddedConfig(t)
-	lanes := []schema.Lane{normal}
+	lanes := []wire.Lane{normal}
 	e, c := startEmbedded(t, cfg, lanes...)
 	if _, err := broker.Provision(within(t), c, lanes, cfg); err != nil {
 		t.Fatal(err)
@@ -169,7 +169,7 @@ func TestCredentialsInDataDir(t *testing.T) {
 	// Not on loopback alone: then nobody gets in without a credential.
 	cfg := embeddedConfig(t)
 	cfg.Listen = "0.0.0.0:0"
-	lanes := []schema.Lane{normal}
+	lanes := []wire.Lane{normal}
 	e, c := startEmbedded(t, cfg, lanes...)
 	if _, err := broker.Provision(within(t), c, lanes, cfg); err != nil {
 		t.Fatal(err)
@@ -229,8 +229,8 @@ func TestMailLeft(t *testing.T) {
 		t.Errorf("looking made %v", entries)
 	}
 	b := natstest.Start(t)
-	line := schema.Line{Lane: normal, ID: "a", Origin: "1-1", Rcpt: schema.All}
-	for _, s := range []string{normal.SendSubject(), line.DueSubject(), line.RecordSubject()} {
+	key := wire.Key{Lane: normal, ID: "a", Origin: "1-1", Recipient: wire.All}
+	for _, s := range []string{normal.SendSubject(), key.CopySubject(wire.CopyDue), key.RecordSubject()} {
 		if _, err := b.Conn.JS().Publish(within(t), s, nil); err != nil {
 			t.Fatal(err)
 		}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/stream"
 )
 
 // What a write or a read at the broker can fail by. Test with errors.Is; the
@@ -15,16 +15,16 @@ import (
 var (
 	// ErrFull: the stream, the account or the disk has no room. Trying again
 	// helps once there is some.
-	ErrFull = schema.ErrFull
+	ErrFull = stream.ErrFull
 	// ErrTooLarge: the message or its headers exceed a limit. Trying the same
 	// message again never helps.
-	ErrTooLarge = schema.ErrTooLarge
+	ErrTooLarge = stream.ErrTooLarge
 	// ErrAway: no answer came, so whether the write was done is not known.
-	ErrAway = schema.ErrAway
+	ErrAway = stream.ErrAway
 	// ErrNoLane: no stream takes messages of the lane.
 	ErrNoLane = errors.New("no such lane")
 	// ErrNotFound: no message matches.
-	ErrNotFound = schema.ErrNotFound
+	ErrNotFound = stream.ErrNotFound
 )
 
 // What stands in the way of starting. None of them passes by itself.
@@ -42,7 +42,7 @@ var (
 )
 
 // errSequence: the expected sequence was not the last one.
-var errSequence = schema.ErrConflict
+var errSequence = stream.ErrConflict
 
 // Error codes of JetStream's API (nats-server, server/errors.json).
 const (

@@ -10,7 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // Examination is what stands at the broker, beside what should.
@@ -31,7 +31,7 @@ type Examination struct {
 	Writes, Producers *Weakness
 	Usage             Usage
 	// Lanes are those that have a stream, and those that were asked for.
-	Lanes     []schema.Lane
+	Lanes     []wire.Lane
 	Streams   []StreamState
 	Consumers []ConsumerState
 }
@@ -69,7 +69,7 @@ type StreamState struct {
 // be read.
 type ConsumerState struct {
 	State
-	Lane schema.Lane
+	wire.Source
 	Info *jetstream.ConsumerInfo
 }
 
@@ -77,7 +77,7 @@ type ConsumerState struct {
 // of it, for those lanes and all that are there, and changes nothing. What
 // cannot be read stands in the states. It fails where the account or its list
 // of streams cannot be read.
-func Examine(ctx context.Context, c *Conn, lanes []schema.Lane, cfg Config) (*Examination, error) {
+func Examine(ctx context.Context, c *Conn, lanes []wire.Lane, cfg Config) (*Examination, error) {
 	info, err := c.account(ctx)
 	if err != nil {
 		return nil, noJetStream(err)
@@ -101,8 +101,8 @@ func Examine(ctx context.Context, c *Conn, lanes []schema.Lane, cfg Config) (*Ex
 	}
 	x.Writes = c.writes(single)
 	for _, lane := range x.Lanes {
-		for _, q := range laneConsumers(lane, 0) {
-			x.Consumers = append(x.Consumers, c.consumerState(ctx, lane, q))
+		for _, s := range lane.Sources() {
+			x.Consumers = append(x.Consumers, c.consumerState(ctx, s))
 		}
 	}
 	return x, nil
@@ -122,11 +122,11 @@ func (c Config) usage(info *jetstream.AccountInfo, serverName string) Usage {
 }
 
 // lanes are those of which a stream is there, and those asked for, by name.
-func (c *Conn) lanes(ctx context.Context, asked []schema.Lane) ([]schema.Lane, error) {
+func (c *Conn) lanes(ctx context.Context, asked []wire.Lane) ([]wire.Lane, error) {
 	lanes := slices.Clone(asked)
 	all := c.js.StreamNames(ctx)
 	for name := range all.Name() {
-		if lane := schema.Lane(strings.ToLower(laneOfStream(name))); isLaneStream(name) && lane.Validate() == nil {
+		if lane := wire.Lane(strings.ToLower(laneOfStream(name))); isLaneStream(name) && lane.Validate() == nil {
 			lanes = append(lanes, lane)
 		}
 	}
@@ -164,9 +164,9 @@ func (c *Conn) missing(ctx context.Context, subjects []string) error {
 	return ErrMissing
 }
 
-func (c *Conn) consumerState(ctx context.Context, lane schema.Lane, want laneConsumer) ConsumerState {
-	x := ConsumerState{State: State{Name: want.stream + "/" + want.config.Name}, Lane: lane}
-	q, err := c.js.Consumer(ctx, want.stream, want.config.Name)
+func (c *Conn) consumerState(ctx context.Context, s wire.Source) ConsumerState {
+	x := ConsumerState{State: State{Name: s.Stream + "/" + s.Consumer}, Source: s}
+	q, err := c.js.Consumer(ctx, s.Stream, s.Consumer)
 	switch {
 	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
 		x.Err = ErrMissing
@@ -177,7 +177,6 @@ func (c *Conn) consumerState(ctx context.Context, lane schema.Lane, want laneCon
 	}
 	x.Info = q.CachedInfo()
 	// What stands counts: all workers go by it.
-	want.config.AckWait = x.Info.Config.AckWait
-	_, x.Drift, x.Newer, x.Err = consumerDrift(x.Info.Config, want.config)
+	_, x.Drift, x.Newer, x.Err = consumerDrift(x.Info.Config, consumerConfig(s, x.Info.Config.AckWait))
 	return x
 }

@@ -11,12 +11,12 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/natstest"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // examine gives what Examine found, and the state of each stream and consumer
 // that is not as it must be.
-func examine(t *testing.T, b *natstest.Broker, lanes ...schema.Lane) (*broker.Examination, map[string]broker.State) {
+func examine(t *testing.T, b *natstest.Broker, lanes ...wire.Lane) (*broker.Examination, map[string]broker.State) {
 	t.Helper()
 	x, err := broker.Examine(within(t), b.Conn, lanes, b.Config)
 	if err != nil {
@@ -48,7 +48,7 @@ func TestExamineWhatProvisionMade(t *testing.T) {
 	if x.Old != nil || x.Writes != nil || x.Producers != nil || x.Account != "MAIL" || x.Level < 2 {
 		t.Errorf("%+v", x)
 	}
-	if !slices.Equal(x.Lanes, []schema.Lane{bulk, normal}) || len(x.Streams) != 7 || len(x.Consumers) != 4 {
+	if !slices.Equal(x.Lanes, []wire.Lane{bulk, normal}) || len(x.Streams) != 7 || len(x.Consumers) != 4 {
 		t.Errorf("lanes %v, %d streams, %d consumers", x.Lanes, len(x.Streams), len(x.Consumers))
 	}
 	if u := x.Usage; u.Limit == 0 || u.Reserved == 0 || u.Reserved > u.Limit || u.Dir != b.Config.DataDir || u.Free == 0 {
@@ -68,20 +68,20 @@ func TestExamineNamesWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
 	js := b.Conn.JS()
-	changed := stream(t, js, schema.StreamRecord)
+	changed := configOf(t, js, wire.StreamRecord)
 	changed.MaxAge /= 2
 	update(t, js, changed)
-	newer := stream(t, js, schema.StreamDead)
+	newer := configOf(t, js, wire.StreamDead)
 	newer.MaxAge /= 2
 	newer.Metadata["postrider-version"] = "99"
 	update(t, js, newer)
-	foreign := stream(t, js, normal.SendStream())
+	foreign := configOf(t, js, normal.SendStream())
 	foreign.Subjects = append(foreign.Subjects, "orders.*")
 	update(t, js, foreign)
 	if err := js.DeleteStream(within(t), normal.LaterStream()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.CreateStream(within(t), jetstream.StreamConfig{Name: "GREEDY", Subjects: []string{"mail.due.>"}}); err != nil {
+	if _, err := js.CreateStream(within(t), jetstream.StreamConfig{Name: "GREEDY", Subjects: []string{"mail.copy.>"}}); err != nil {
 		t.Fatal(err)
 	}
 	q := setup(t, js)["MAIL_SEND_NORMAL/fresh"].(jetstream.ConsumerConfig)
@@ -90,10 +90,10 @@ func TestExamineNamesWhatIsWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, odd := examine(t, b, normal, "slow")
-	if got := strings.Join(odd[schema.StreamRecord].Drift, "; "); got != "max_age is 168h0m0s, must be 336h0m0s" {
+	if got := strings.Join(odd[wire.StreamRecord].Drift, "; "); got != "max_age is 168h0m0s, must be 336h0m0s" {
 		t.Errorf("a changed stream: %q", got)
 	}
-	if s := odd[schema.StreamDead]; !s.Newer || s.Drift != nil {
+	if s := odd[wire.StreamDead]; !s.Newer || s.Drift != nil {
 		t.Errorf("a newer stream: %+v", s)
 	}
 	if s := odd[normal.SendStream()]; !errors.Is(s.Err, broker.ErrForeign) {

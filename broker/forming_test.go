@@ -14,7 +14,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/natstest"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // heard closes itself when a line with those words is logged.
@@ -47,7 +47,7 @@ func TestClusterStillForming(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		done <- c.WhenFormed(within(t), func() error {
-			_, err := broker.Provision(within(t), c, []schema.Lane{normal}, n.Config)
+			_, err := broker.Provision(within(t), c, []wire.Lane{normal}, n.Config)
 			return err
 		})
 	}()
@@ -72,7 +72,7 @@ func TestClusterTooSmall(t *testing.T) {
 	c, tries := n.Connect(t, broker.Worker), 0
 	err := c.WhenFormed(ctx, func() error {
 		tries++
-		_, err := broker.Provision(ctx, c, []schema.Lane{normal, bulk}, n.Config)
+		_, err := broker.Provision(ctx, c, []wire.Lane{normal, bulk}, n.Config)
 		return err
 	})
 	if err == nil || !strings.Contains(err.Error(), "REPLICAS") || tries < 2 {

@@ -15,7 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 func TestCheckServer(t *testing.T) {
@@ -220,7 +220,7 @@ func TestRefusedProvisioning(t *testing.T) {
 
 func TestEchoed(t *testing.T) {
 	t.Parallel()
-	for _, want := range (layout{lanes: []schema.Lane{"a"}}).streams() {
+	for _, want := range (layout{lanes: []wire.Lane{"a"}}).streams() {
 		if err := echoed(want, want); err != nil {
 			t.Errorf("%s as asked for: %v", want.Name, err)
 		}
@@ -236,10 +236,10 @@ func TestEchoed(t *testing.T) {
 
 func TestStreamOf(t *testing.T) {
 	t.Parallel()
-	l := schema.Line{Lane: "a-b", ID: "id", Origin: "1-1", Rcpt: "all"}
+	l := wire.Key{Lane: "a-b", ID: "id", Origin: "1-1", Recipient: "all"}
 	tests := map[string]string{
-		l.Lane.SendSubject(): l.Lane.SendStream(), l.LaterSubject(): l.Lane.LaterStream(), l.DueSubject(): l.Lane.LaterStream(),
-		l.RecordSubject(): schema.StreamRecord, l.EventSubject(): schema.StreamEvent, l.DeadSubject(): schema.StreamDead,
+		l.Lane.SendSubject(): l.Lane.SendStream(), l.CopySubject(wire.CopyLater): l.Lane.LaterStream(), l.CopySubject(wire.CopyDue): l.Lane.LaterStream(),
+		l.RecordSubject(): wire.StreamRecord, l.EventSubject(): wire.StreamEvent, l.DeadSubject(): wire.StreamDead,
 		"": "", "mail": "", "mail.send": "", "mail.held.a.b.c.d": "", "post.send.a": "",
 	}
 	for subject, want := range tests {

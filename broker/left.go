@@ -12,7 +12,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // MailLeft counts the messages of lanes that lie in cfg.DataDir: not yet sent,
@@ -51,13 +51,13 @@ func MailLeft(ctx context.Context, cfg Config, log *slog.Logger) (n uint64, err 
 
 // laneOfStream is the lane of a stream of undelivered mail, in capitals.
 func laneOfStream(name string) string {
-	var none schema.Lane
+	var none wire.Lane
 	name = strings.TrimPrefix(name, none.SendStream())
 	return strings.TrimPrefix(name, none.LaterStream())
 }
 
 // isLaneStream tells streams of undelivered mail from records and logs.
 func isLaneStream(name string) bool {
-	var none schema.Lane
+	var none wire.Lane
 	return strings.HasPrefix(name, none.SendStream()) || strings.HasPrefix(name, none.LaterStream())
 }

@@ -8,14 +8,14 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/natstest"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 const (
-	normal = schema.Lane("normal")
-	bulk   = schema.Lane("bulk")
+	normal = wire.Lane("normal")
+	bulk   = wire.Lane("bulk")
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -39,7 +39,7 @@ func embeddedConfig(t testing.TB) broker.Config {
 
 // startEmbedded starts a broker and connects to it in the process. The caller
 // may shut it down itself.
-func startEmbedded(t testing.TB, cfg broker.Config, lanes ...schema.Lane) (*broker.Embedded, *broker.Conn) {
+func startEmbedded(t testing.TB, cfg broker.Config, lanes ...wire.Lane) (*broker.Embedded, *broker.Conn) {
 	t.Helper()
 	e, err := broker.StartEmbedded(within(t), cfg, lanes, quiet)
 	if err != nil {

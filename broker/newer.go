@@ -3,6 +3,6 @@
 package broker
 
 const (
-	settingsVersion = 2
+	settingsVersion = 3
 	deadFor         = 91 * day
 )

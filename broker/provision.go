@@ -11,7 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // Provision makes or upgrades all streams and consumers for those lanes, or
@@ -22,7 +22,7 @@ import (
 // The warnings are sentences for the log. It fails with [ErrOldServer],
 // [ErrForeign], [ErrFull] (no room to reserve), [ErrAway], or in verify with
 // all that differs.
-func Provision(ctx context.Context, c *Conn, lanes []schema.Lane, cfg Config) (warnings []string, err error) {
+func Provision(ctx context.Context, c *Conn, lanes []wire.Lane, cfg Config) (warnings []string, err error) {
 	info, err := c.account(ctx)
 	if err != nil {
 		return nil, noJetStream(err)
@@ -35,8 +35,8 @@ func Provision(ctx context.Context, c *Conn, lanes []schema.Lane, cfg Config) (w
 		return nil, err
 	}
 	for _, lane := range lanes {
-		for _, q := range laneConsumers(lane, cfg.AckWait) {
-			if err := p.consumer(ctx, q.stream, q.config); err != nil {
+		for _, s := range lane.Sources() {
+			if err := p.consumer(ctx, s.Stream, consumerConfig(s, cfg.AckWait)); err != nil {
 				return nil, err
 			}
 		}
@@ -73,7 +73,7 @@ func (p *provisioner) verify() bool { return p.cfg.Provision == Verify }
 
 // streams reads all streams first, so that the room is shared out among those
 // that are missing, and then makes or changes them one by one.
-func (p *provisioner) streams(ctx context.Context, lanes []schema.Lane, info *jetstream.AccountInfo) error {
+func (p *provisioner) streams(ctx context.Context, lanes []wire.Lane, info *jetstream.AccountInfo) error {
 	l := layout{lanes: lanes, replicas: p.cfg.Replicas, maxPayload: p.c.nc.MaxPayload()}
 	var reserved uint64
 	for _, want := range l.streams() {
@@ -101,13 +101,15 @@ func (p *provisioner) streams(ctx context.Context, lanes []schema.Lane, info *je
 
 // forgotten warns of mail in lanes that are not among ours: nobody with these
 // LANES sends it. Whoever only verifies may not list streams.
-func (p *provisioner) forgotten(ctx context.Context, lanes []schema.Lane) error {
+func (p *provisioner) forgotten(ctx context.Context, lanes []wire.Lane) error {
 	if p.verify() {
 		return nil
 	}
 	ours := make(map[string]bool)
 	for _, l := range lanes {
-		ours[l.SendStream()], ours[l.LaterStream()] = true, true
+		for _, s := range l.Sources() {
+			ours[s.Stream] = true
+		}
 	}
 	left := make(map[string]uint64)
 	all := p.c.js.ListStreams(ctx)
@@ -133,7 +135,7 @@ func (p *provisioner) shareRoom(l *layout, info *jetstream.AccountInfo, reserved
 		return nil
 	}
 	l.eventBytes = eventPart(limit)
-	if _, ok := p.made[schema.StreamEvent]; !ok {
+	if _, ok := p.made[wire.StreamEvent]; !ok {
 		reserved += uint64(l.eventBytes)
 	}
 	missing := 0

@@ -13,7 +13,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/natstest"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // setup is every stream and consumer as it stands, by name.
@@ -42,7 +42,7 @@ func setup(t *testing.T, js jetstream.JetStream) map[string]any {
 	return all
 }
 
-func stream(t *testing.T, js jetstream.JetStream, name string) jetstream.StreamConfig {
+func configOf(t *testing.T, js jetstream.JetStream, name string) jetstream.StreamConfig {
 	t.Helper()
 	s, err := js.Stream(within(t), name)
 	if err != nil {
@@ -74,7 +74,7 @@ func TestProvisionMakesTheTable(t *testing.T) {
 	if len(got) != len(names) {
 		t.Errorf("made %d streams and consumers, want %d", len(got), len(names))
 	}
-	send, later := stream(t, b.Conn.JS(), "MAIL_SEND_BULK"), stream(t, b.Conn.JS(), "MAIL_LATER_BULK")
+	send, later := configOf(t, b.Conn.JS(), "MAIL_SEND_BULK"), configOf(t, b.Conn.JS(), "MAIL_LATER_BULK")
 	if send.AllowRollup || send.AllowMsgTTL || send.AllowMsgSchedules || send.Discard != jetstream.DiscardNew || send.Duplicates != 10*time.Minute {
 		t.Errorf("a producer can do more than add to %+v", send)
 	}
@@ -115,7 +115,7 @@ func TestProvisionByManyWorkersAtOnce(t *testing.T) {
 		go func() {
 			cfg := cfg
 			cfg.AckWait += time.Duration(i) * time.Second
-			_, err := broker.Provision(within(t), c, []schema.Lane{normal}, cfg)
+			_, err := broker.Provision(within(t), c, []wire.Lane{normal}, cfg)
 			errs <- err
 		}()
 	}
@@ -131,9 +131,9 @@ func TestProvisionUpgradesAnOlderVersion(t *testing.T) {
 	b := natstest.Start(t)
 	js := b.Conn.JS()
 	want := setup(t, js)
-	old := stream(t, js, schema.StreamRecord)
+	old := configOf(t, js, wire.StreamRecord)
 	old.MaxAge = time.Hour
-	old.Metadata["postrider-version"] = "0"
+	old.Metadata["postrider-version"] = "2"
 	update(t, js, old)
 	q := want["MAIL_SEND_NORMAL/fresh"].(jetstream.ConsumerConfig)
 	q.MaxAckPending = 7
@@ -152,13 +152,13 @@ func TestProvisionLeavesANewerVersionAlone(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
 	js := b.Conn.JS()
-	newer := stream(t, js, schema.StreamDead)
+	newer := configOf(t, js, wire.StreamDead)
 	newer.MaxAge = time.Hour
-	newer.Metadata["postrider-version"] = "2"
+	newer.Metadata["postrider-version"] = "3"
 	update(t, js, newer)
 	q := setup(t, js)["MAIL_LATER_NORMAL/due"].(jetstream.ConsumerConfig)
 	q.MaxAckPending = 7
-	q.Metadata["postrider-version"] = "2"
+	q.Metadata["postrider-version"] = "3"
 	if _, err := js.UpdateConsumer(within(t), "MAIL_LATER_NORMAL", q); err != nil {
 		t.Fatal(err)
 	}
@@ -175,14 +175,14 @@ func TestProvisionKeepsWhatIsAnOperators(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
 	js := b.Conn.JS()
-	mine := stream(t, js, schema.StreamDead)
+	mine := configOf(t, js, wire.StreamDead)
 	mine.Description = "ask the post room first"
 	mine.Metadata["team"] = "post room"
 	update(t, js, mine)
 	if _, err := broker.Provision(within(t), b.Conn, b.Lanes, b.Config); err != nil {
 		t.Fatal(err)
 	}
-	if got := stream(t, js, schema.StreamDead); !reflect.DeepEqual(got, mine) {
+	if got := configOf(t, js, wire.StreamDead); !reflect.DeepEqual(got, mine) {
 		t.Errorf("provisioning changed\n%+v\nto\n%+v", mine, got)
 	}
 }
@@ -192,8 +192,8 @@ func TestNothingIsCompressed(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
 	js := b.Conn.JS()
-	for _, name := range []string{schema.StreamEvent, schema.StreamDead, normal.SendStream()} {
-		before := stream(t, js, name)
+	for _, name := range []string{wire.StreamEvent, wire.StreamDead, normal.SendStream()} {
+		before := configOf(t, js, name)
 		if before.Compression != jetstream.NoCompression {
 			t.Errorf("%s is made with compression", name)
 		}
@@ -202,7 +202,7 @@ func TestNothingIsCompressed(t *testing.T) {
 		if _, err := broker.Provision(within(t), b.Conn, b.Lanes, b.Config); err != nil {
 			t.Fatal(err)
 		}
-		if stream(t, js, name).Compression != jetstream.NoCompression {
+		if configOf(t, js, name).Compression != jetstream.NoCompression {
 			t.Errorf("%s stays compressed", name)
 		}
 	}
@@ -210,7 +210,7 @@ func TestNothingIsCompressed(t *testing.T) {
 
 func TestProvisionRefusesForeignStreams(t *testing.T) {
 	t.Parallel()
-	version := map[string]string{"postrider-version": "1"}
+	version := map[string]string{"postrider-version": "2"}
 	tests := map[string]struct {
 		cfg  jetstream.StreamConfig
 		says string
@@ -218,6 +218,8 @@ func TestProvisionRefusesForeignStreams(t *testing.T) {
 		"no metadata": {jetstream.StreamConfig{Name: "MAIL_DEAD", Subjects: []string{"mail.dead.*.*.*.*"}}, "postrider-version"},
 		"odd version": {jetstream.StreamConfig{Name: "MAIL_DEAD", Subjects: []string{"mail.dead.*.*.*.*"},
 			Metadata: map[string]string{"postrider-version": "one"}}, "postrider-version"},
+		"a development build": {jetstream.StreamConfig{Name: "MAIL_DEAD", Subjects: []string{"mail.dead.*.*.*.*"},
+			Metadata: map[string]string{"postrider-version": "1"}}, "development build"},
 		"subjects":  {jetstream.StreamConfig{Name: "MAIL_DEAD", Subjects: []string{"orders.*"}, Metadata: version}, "orders.*"},
 		"retention": {jetstream.StreamConfig{Name: "MAIL_DEAD", Retention: jetstream.InterestPolicy, Metadata: version}, "retention"},
 		"storage":   {jetstream.StreamConfig{Name: "MAIL_DEAD", Storage: jetstream.MemoryStorage, Metadata: version}, "storage"},
@@ -231,7 +233,7 @@ func TestProvisionRefusesForeignStreams(t *testing.T) {
 			if _, err := c.JS().CreateStream(within(t), tt.cfg); err != nil {
 				t.Fatal(err)
 			}
-			_, err := broker.Provision(within(t), c, []schema.Lane{normal}, cfg)
+			_, err := broker.Provision(within(t), c, []wire.Lane{normal}, cfg)
 			if !errors.Is(err, broker.ErrForeign) || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("Provision = %v, want ErrForeign about %s", err, tt.says)
 			}
@@ -243,7 +245,7 @@ func TestVerifyCreatesNothingAndNamesWhatDiffers(t *testing.T) {
 	t.Parallel()
 	cfg := embeddedConfig(t)
 	_, c := startEmbedded(t, cfg, normal)
-	lanes := []schema.Lane{normal}
+	lanes := []wire.Lane{normal}
 	verify := cfg
 	verify.Provision = broker.Verify
 	_, err := broker.Provision(within(t), c, lanes, verify)
@@ -258,14 +260,14 @@ func TestVerifyCreatesNothingAndNamesWhatDiffers(t *testing.T) {
 	if _, err := broker.Provision(within(t), c, lanes, cfg); err != nil {
 		t.Fatal(err)
 	}
-	shorter := stream(t, c.JS(), schema.StreamRecord)
+	shorter := configOf(t, c.JS(), wire.StreamRecord)
 	shorter.MaxAge = time.Hour
 	update(t, c.JS(), shorter)
 	_, err = broker.Provision(within(t), c, lanes, verify)
 	if want := "stream MAIL_RECORD: max_age is 1h0m0s, must be 336h0m0s"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("Provision = %v, want it to say %q", err, want)
 	}
-	if got := stream(t, c.JS(), schema.StreamRecord); got.MaxAge != time.Hour {
+	if got := configOf(t, c.JS(), wire.StreamRecord); got.MaxAge != time.Hour {
 		t.Error("verify changed a stream")
 	}
 }
@@ -290,7 +292,7 @@ func TestAckWaitStands(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, q := range [][2]string{{normal.SendStream(), normal.FreshConsumer()}, {normal.LaterStream(), normal.DueConsumer()}} {
+		for _, q := range [][2]string{{normal.SendStream(), wire.ConsumerFresh}, {normal.LaterStream(), wire.ConsumerDue}} {
 			got, err := b.Conn.AckWait(within(t), q[0], q[1])
 			if err != nil || got != tt.want {
 				t.Errorf("%s: AckWait of %v = %v, %v; want %v", tt.name, q, got, err, tt.want)
@@ -311,7 +313,7 @@ func TestAckWaitStands(t *testing.T) {
 	if _, err := broker.Provision(within(t), own, b.Lanes, cfg); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := own.AckWait(within(t), normal.SendStream(), normal.FreshConsumer()); err != nil || got != cfg.AckWait {
+	if got, err := own.AckWait(within(t), normal.SendStream(), wire.ConsumerFresh); err != nil || got != cfg.AckWait {
 		t.Errorf("AckWait = %v, %v; want %v", got, err, cfg.AckWait)
 	}
 	if _, err := own.AckWait(within(t), normal.SendStream(), "nobody"); err == nil {
@@ -357,7 +359,7 @@ func TestReplicasNeedServers(t *testing.T) {
 	cfg := embeddedConfig(t)
 	_, c := startEmbedded(t, cfg, normal)
 	cfg.Replicas = 3
-	_, err := broker.Provision(within(t), c, []schema.Lane{normal}, cfg)
+	_, err := broker.Provision(within(t), c, []wire.Lane{normal}, cfg)
 	if err == nil || !strings.Contains(err.Error(), "REPLICAS") {
 		t.Errorf("Provision = %v, want a sentence about REPLICAS", err)
 	}
@@ -367,7 +369,7 @@ func TestThreeReplicas(t *testing.T) {
 	t.Parallel()
 	n := natstest.StartCluster(t, time.Minute, normal)
 	c := n.Connect(t, broker.Worker)
-	for _, name := range []string{normal.SendStream(), normal.LaterStream(), schema.StreamRecord, schema.StreamEvent, schema.StreamDead} {
+	for _, name := range []string{normal.SendStream(), normal.LaterStream(), wire.StreamRecord, wire.StreamEvent, wire.StreamDead} {
 		s, err := c.JS().Stream(within(t), name)
 		if err != nil {
 			t.Fatal(err)
@@ -379,9 +381,9 @@ func TestThreeReplicas(t *testing.T) {
 	// Again, with one server away: nothing to do, and no warning of single writes.
 	leader := n.Leader(normal.SendStream())
 	n.Stop(max(leader, 0))
-	warnings, err := broker.Provision(within(t), c, []schema.Lane{normal}, n.Config)
+	warnings, err := broker.Provision(within(t), c, []wire.Lane{normal}, n.Config)
 	for deadline := time.Now().Add(20 * time.Second); errors.Is(err, broker.ErrAway) && time.Now().Before(deadline); {
-		warnings, err = broker.Provision(within(t), c, []schema.Lane{normal}, n.Config)
+		warnings, err = broker.Provision(within(t), c, []wire.Lane{normal}, n.Config)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -399,7 +401,7 @@ func TestMailInALaneThatWasTakenOut(t *testing.T) {
 	if _, err := b.Conn.Publish(within(t), bulk, "", nil, []byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	warnings, err := broker.Provision(within(t), b.Conn, []schema.Lane{normal}, b.Config)
+	warnings, err := broker.Provision(within(t), b.Conn, []wire.Lane{normal}, b.Config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 const (
@@ -42,7 +43,7 @@ type Ack struct {
 // an empty id that may store the message twice. It fails with [ErrFull],
 // [ErrTooLarge] or, where ctx ended first, [ErrAway]. Where nobody took the
 // subject up to the end, or for ten seconds, that error is [ErrNoLane] too.
-func (c *Conn) Publish(ctx context.Context, lane schema.Lane, id string, header nats.Header, body []byte) (Ack, error) {
+func (c *Conn) Publish(ctx context.Context, lane wire.Lane, id string, header nats.Header, body []byte) (Ack, error) {
 	m := &nats.Msg{Subject: lane.SendSubject(), Header: nats.Header{}, Data: body}
 	maps.Copy(m.Header, header)
 	if id != "" {

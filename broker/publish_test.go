@@ -13,7 +13,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/natstest"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 func TestPublish(t *testing.T) {
@@ -45,11 +45,11 @@ func TestPublishFailures(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t, normal, bulk)
 	js := b.Conn.JS()
-	small := stream(t, js, bulk.SendStream())
+	small := configOf(t, js, bulk.SendStream())
 	small.MaxBytes = 1000
 	update(t, js, small)
 	tests := map[string]struct {
-		lane   schema.Lane
+		lane   wire.Lane
 		header nats.Header
 		body   []byte
 		want   error
@@ -141,8 +141,8 @@ func TestPublishToSomethingThatIsNoStream(t *testing.T) {
 func TestLast(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
-	line := schema.Line{Lane: normal, ID: "a", Origin: "1-1", Rcpt: "3"}
-	if _, err := b.Conn.Last(within(t), schema.StreamRecord, line.RecordSubject()); !errors.Is(err, broker.ErrNotFound) {
+	key := wire.Key{Lane: normal, ID: "a", Origin: "1-1", Recipient: "3"}
+	if _, err := b.Conn.Last(within(t), wire.StreamRecord, key.RecordSubject()); !errors.Is(err, broker.ErrNotFound) {
 		t.Errorf("Last of nothing = %v, want ErrNotFound", err)
 	}
 	if _, err := b.Conn.Last(within(t), "NOTHING", "x"); err == nil || errors.Is(err, broker.ErrNotFound) {
@@ -150,19 +150,19 @@ func TestLast(t *testing.T) {
 	}
 	body := bytes.Repeat([]byte{0, 0xff, '\n'}, 1<<20)
 	for _, m := range []*nats.Msg{
-		{Subject: line.RecordSubject(), Data: []byte("first")},
-		{Subject: line.RecordSubject(), Header: nats.Header{"Postrider-Hop": {"2"}, "Mail-To": {"a@b", "c@d"}}, Data: body},
+		{Subject: key.RecordSubject(), Data: []byte("first")},
+		{Subject: key.RecordSubject(), Header: nats.Header{"Postrider-Hop": {"2"}, "Mail-To": {"a@b", "c@d"}}, Data: body},
 	} {
 		if _, err := b.Conn.JS().PublishMsg(within(t), m); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, subject := range []string{line.RecordSubject(), line.RecordFilter()} {
-		m, err := b.Conn.Last(within(t), schema.StreamRecord, subject)
+	for _, subject := range []string{key.RecordSubject(), key.RecordFilter()} {
+		m, err := b.Conn.Last(within(t), wire.StreamRecord, subject)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if m.Sequence != 2 || m.Subject != line.RecordSubject() || !bytes.Equal(m.Data, body) || m.Header.Get("Postrider-Hop") != "2" ||
+		if m.Sequence != 2 || m.Subject != key.RecordSubject() || !bytes.Equal(m.Data, body) || m.Header.Get("Postrider-Hop") != "2" ||
 			len(m.Header.Values("Mail-To")) != 2 || time.Since(m.Time).Abs() > time.Minute {
 			t.Errorf("Last(%s) = %d on %s at %v with %v", subject, m.Sequence, m.Subject, m.Time, m.Header)
 		}
@@ -173,12 +173,12 @@ func TestRecordIsSourcedIntoItsBucket(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
 	for _, id := range []string{"order-1", "Ünïcode and spaces", strings.Repeat("x", 300), "_", "a"} {
-		line := schema.Line{Lane: normal, ID: id, Origin: schema.Origin(time.Now(), 7), Rcpt: schema.All}
-		if _, err := b.Conn.JS().Publish(within(t), line.RecordSubject(), []byte(id)); err != nil {
+		key := wire.Key{Lane: normal, ID: id, Origin: wire.Origin(time.Now(), 7), Recipient: wire.All}
+		if _, err := b.Conn.JS().Publish(within(t), key.RecordSubject(), []byte(id)); err != nil {
 			t.Fatal(err)
 		}
-		if m := awaitLast(t, b.Conn, schema.StreamEvent, line.EventSubject()); string(m.Data) != id {
-			t.Errorf("%s holds %q, want %q", line.EventSubject(), m.Data, id)
+		if m := awaitLast(t, b.Conn, wire.StreamEvent, key.EventSubject()); string(m.Data) != id {
+			t.Errorf("%s holds %q, want %q", key.EventSubject(), m.Data, id)
 		}
 	}
 	// Operators' acts on a whole lane go there directly.
@@ -193,16 +193,16 @@ func TestRecordIsSourcedIntoItsBucket(t *testing.T) {
 func TestEveryRecordIsInTheLog(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
-	line := schema.Line{Lane: normal, ID: "a", Origin: "1-1", Rcpt: schema.All}
+	key := wire.Key{Lane: normal, ID: "a", Origin: "1-1", Recipient: wire.All}
 	const n = 500
 	for range n {
-		if _, err := b.Conn.JS().PublishAsync(line.RecordSubject(), []byte("x")); err != nil {
+		if _, err := b.Conn.JS().PublishAsync(key.RecordSubject(), []byte("x")); err != nil {
 			t.Fatal(err)
 		}
 	}
 	ctx := within(t)
 	for {
-		s, err := b.Conn.JS().Stream(ctx, schema.StreamEvent)
+		s, err := b.Conn.JS().Stream(ctx, wire.StreamEvent)
 		if err != nil {
 			t.Fatalf("%d records are not all in the log: %v", n, err)
 		}
@@ -216,14 +216,14 @@ func TestEveryRecordIsInTheLog(t *testing.T) {
 func TestRecordExpiresAndItsEntryStays(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
-	line := schema.Line{Lane: normal, ID: "a", Origin: "1-1", Rcpt: schema.All}
-	if _, err := b.Conn.JS().Publish(within(t), line.RecordSubject(), []byte("x"), jetstream.WithMsgTTL(time.Second)); err != nil {
+	key := wire.Key{Lane: normal, ID: "a", Origin: "1-1", Recipient: wire.All}
+	if _, err := b.Conn.JS().Publish(within(t), key.RecordSubject(), []byte("x"), jetstream.WithMsgTTL(time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	awaitLast(t, b.Conn, schema.StreamEvent, line.EventSubject())
+	awaitLast(t, b.Conn, wire.StreamEvent, key.EventSubject())
 	ctx := within(t)
 	for {
-		_, err := b.Conn.Last(ctx, schema.StreamRecord, line.RecordSubject())
+		_, err := b.Conn.Last(ctx, wire.StreamRecord, key.RecordSubject())
 		if errors.Is(err, broker.ErrNotFound) {
 			break
 		}
@@ -232,7 +232,7 @@ func TestRecordExpiresAndItsEntryStays(t *testing.T) {
 		}
 		awaitTick(ctx, t)
 	}
-	if _, err := b.Conn.Last(ctx, schema.StreamEvent, line.EventSubject()); err != nil {
+	if _, err := b.Conn.Last(ctx, wire.StreamEvent, key.EventSubject()); err != nil {
 		t.Errorf("the entry of an expired record: %v", err)
 	}
 }
@@ -250,18 +250,18 @@ func awaitTick(ctx context.Context, t *testing.T) {
 func TestScheduleFiresIntoDue(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
-	line := schema.Line{Lane: normal, ID: "a", Origin: "1-1", Rcpt: schema.All}
-	m := &nats.Msg{Subject: line.LaterSubject(), Data: []byte("body"), Header: nats.Header{
+	key := wire.Key{Lane: normal, ID: "a", Origin: "1-1", Recipient: wire.All}
+	m := &nats.Msg{Subject: key.CopySubject(wire.CopyLater), Data: []byte("body"), Header: nats.Header{
 		jetstream.ScheduleHeader:       {"@at " + time.Now().Add(300*time.Millisecond).UTC().Format(time.RFC3339Nano)},
-		jetstream.ScheduleTargetHeader: {line.DueSubject()},
-		schema.HeaderHop:               {"1"},
+		jetstream.ScheduleTargetHeader: {key.CopySubject(wire.CopyDue)},
+		wire.HeaderGeneration:          {"1"},
 		"Mail-To":                      {"a@example.org", "b@example.org"},
 	}}
-	seq, already, err := b.Conn.Putter(nil).Put(within(t), m, line.CopyFilter(), 0, 1)
+	seq, already, err := b.Conn.Putter(nil).Put(within(t), m, key.CopySubject(wire.CopyAny), 0, 1)
 	if err != nil || already {
 		t.Fatalf("Put = %d, %v, %v", seq, already, err)
 	}
-	q, err := b.Conn.JS().Consumer(within(t), normal.LaterStream(), normal.DueConsumer())
+	q, err := b.Conn.JS().Consumer(within(t), normal.LaterStream(), wire.ConsumerDue)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,11 +270,11 @@ func TestScheduleFiresIntoDue(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := due.Headers()
-	if due.Subject() != line.DueSubject() || string(due.Data()) != "body" || h.Get(schema.HeaderHop) != "1" || len(h.Values("Mail-To")) != 2 {
+	if due.Subject() != key.CopySubject(wire.CopyDue) || string(due.Data()) != "body" || h.Get(wire.HeaderGeneration) != "1" || len(h.Values("Mail-To")) != 2 {
 		t.Errorf("fired %s with %v", due.Subject(), h)
 	}
 	// It is still the line's one copy: the filter covers both.
-	if got, already, err := b.Conn.Putter(nil).Put(within(t), m, line.CopyFilter(), 0, 1); err != nil || !already || got <= seq {
+	if got, already, err := b.Conn.Putter(nil).Put(within(t), m, key.CopySubject(wire.CopyAny), 0, 1); err != nil || !already || got <= seq {
 		t.Errorf("Put again = %d, %v, %v; want the fired copy", got, already, err)
 	}
 }

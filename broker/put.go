@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 const (
@@ -52,7 +52,7 @@ func (c *Conn) Putter(permit func(context.Context) error) *Putter {
 // a message of the hop or a higher one is the work done already, and its
 // sequence is returned with already set; one of a lower hop is replaced. m is
 // not changed. Errors are [ErrFull], [ErrTooLarge], [ErrAway] or permit's.
-func (p *Putter) Put(ctx context.Context, m *nats.Msg, filter string, expected uint64, hop int) (seq uint64, already bool, err error) {
+func (p *Putter) Put(ctx context.Context, m *nats.Msg, filter string, expected uint64, generation int) (seq uint64, already bool, err error) {
 	stream, err := streamOf(m.Subject)
 	if err != nil {
 		return 0, false, fmt.Errorf("put %s: %w", m.Subject, err)
@@ -87,7 +87,7 @@ func (p *Putter) Put(ctx context.Context, m *nats.Msg, filter string, expected u
 			silences++
 		case err != nil:
 			return 0, false, fmt.Errorf("put %s: %w", m.Subject, err)
-		case hopOf(last.Header) >= hop:
+		case generationOf(last.Header) >= generation:
 			return last.Sequence, true, nil
 		default:
 			expected = last.Sequence
@@ -108,8 +108,8 @@ func expecting(m *nats.Msg, filter string, expected uint64) *nats.Msg {
 }
 
 // hopOf is the hop a stored message is at; -1 where it says none.
-func hopOf(h nats.Header) int {
-	n, err := strconv.Atoi(h.Get(schema.HeaderHop))
+func generationOf(h nats.Header) int {
+	n, err := strconv.Atoi(h.Get(wire.HeaderGeneration))
 	if err != nil {
 		return -1
 	}
@@ -120,17 +120,17 @@ func hopOf(h nats.Header) int {
 func streamOf(subject string) (string, error) {
 	t := strings.SplitN(subject, ".", 4)
 	if len(t) >= 3 && t[0] == "mail" {
-		switch lane := schema.Lane(t[2]); t[1] {
+		switch lane := wire.Lane(t[2]); t[1] {
 		case "send":
 			return lane.SendStream(), nil
-		case "later", "due":
+		case "copy":
 			return lane.LaterStream(), nil
 		case "record":
-			return schema.StreamRecord, nil
+			return wire.StreamRecord, nil
 		case "event":
-			return schema.StreamEvent, nil
+			return wire.StreamEvent, nil
 		case "dead":
-			return schema.StreamDead, nil
+			return wire.StreamDead, nil
 		}
 	}
 	return "", fmt.Errorf("%q is no subject of Postrider's", subject)

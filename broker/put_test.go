@@ -12,13 +12,13 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/natstest"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
-var letter = schema.Line{Lane: normal, ID: "a", Origin: "1-1", Rcpt: schema.All}
+var letter = wire.Key{Lane: normal, ID: "a", Origin: "1-1", Recipient: wire.All}
 
-func atHop(subject string, hop int) *nats.Msg {
-	return &nats.Msg{Subject: subject, Header: nats.Header{schema.HeaderHop: {strconv.Itoa(hop)}}, Data: []byte("hop " + strconv.Itoa(hop))}
+func atHop(subject string, generation int) *nats.Msg {
+	return &nats.Msg{Subject: subject, Header: nats.Header{wire.HeaderGeneration: {strconv.Itoa(generation)}}, Data: []byte("hop " + strconv.Itoa(generation))}
 }
 
 func TestPut(t *testing.T) {
@@ -44,8 +44,8 @@ func TestPut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := natstest.Start(t)
-			for _, hop := range tt.there {
-				if _, err := b.Conn.JS().PublishMsg(within(t), atHop(letter.DeadSubject(), hop)); err != nil {
+			for _, generation := range tt.there {
+				if _, err := b.Conn.JS().PublishMsg(within(t), atHop(letter.DeadSubject(), generation)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -57,7 +57,7 @@ func TestPut(t *testing.T) {
 			if len(m.Header) != 1 {
 				t.Errorf("Put changed the message's header to %v", m.Header)
 			}
-			last, err := b.Conn.Last(within(t), schema.StreamDead, letter.DeadSubject())
+			last, err := b.Conn.Last(within(t), wire.StreamDead, letter.DeadSubject())
 			if err != nil || last.Sequence != tt.seq {
 				t.Errorf("the letter is %v, %v; want sequence %d", last, err, tt.seq)
 			}
@@ -75,17 +75,17 @@ func TestPutRaced(t *testing.T) {
 		err     error
 	}
 	for _, same := range []bool{true, false} {
-		line := letter.Single(len(strconv.FormatBool(same)))
+		key := letter.For(len(strconv.FormatBool(same)))
 		results := make([]result, hands)
 		var wg sync.WaitGroup
 		for i := range hands {
 			wg.Go(func() {
-				hop := 1
+				generation := 1
 				if !same {
-					hop += i
+					generation += i
 				}
 				r := &results[i]
-				r.seq, r.already, r.err = b.Conn.Putter(nil).Put(within(t), atHop(line.DeadSubject(), hop), "", 0, hop)
+				r.seq, r.already, r.err = b.Conn.Putter(nil).Put(within(t), atHop(key.DeadSubject(), generation), "", 0, generation)
 			})
 		}
 		wg.Wait()
@@ -108,7 +108,7 @@ func TestPutRaced(t *testing.T) {
 		if !same {
 			want = "hop " + strconv.Itoa(hands)
 		}
-		last, err := b.Conn.Last(within(t), schema.StreamDead, line.DeadSubject())
+		last, err := b.Conn.Last(within(t), wire.StreamDead, key.DeadSubject())
 		if err != nil || string(last.Data) != want {
 			t.Errorf("same hop %v: the letter is %v, %v; want %s", same, last, err, want)
 		}
@@ -130,7 +130,7 @@ func TestPutAsksBeforeEveryTry(t *testing.T) {
 	if _, _, err := p.Put(within(t), atHop(letter.DeadSubject(), 1), "", 7, 1); !errors.Is(err, gone) || asked != 2 {
 		t.Errorf("Put = %v after asking %d times, want %v after 2", err, asked, gone)
 	}
-	if _, err := b.Conn.Last(within(t), schema.StreamDead, letter.DeadSubject()); !errors.Is(err, broker.ErrNotFound) {
+	if _, err := b.Conn.Last(within(t), wire.StreamDead, letter.DeadSubject()); !errors.Is(err, broker.ErrNotFound) {
 		t.Errorf("a hand that lapsed put a letter: %v", err)
 	}
 }
@@ -141,7 +141,7 @@ func TestPutRefused(t *testing.T) {
 	js := b.Conn.JS()
 	p := b.Conn.Putter(nil)
 	large := atHop(letter.DeadSubject(), 1)
-	large.Header.Set(schema.HeaderLog, strings.Repeat("x", 70<<10))
+	large.Header.Set(wire.HeaderLog, strings.Repeat("x", 70<<10))
 	if _, _, err := p.Put(within(t), large, "", 0, 1); !errors.Is(err, broker.ErrTooLarge) {
 		t.Errorf("headers over 64 KiB: %v, want ErrTooLarge", err)
 	}
@@ -150,7 +150,7 @@ func TestPutRefused(t *testing.T) {
 	if _, _, err := p.Put(within(t), large, "", 0, 1); !errors.Is(err, broker.ErrTooLarge) {
 		t.Errorf("body over max_payload: %v, want ErrTooLarge", err)
 	}
-	small := stream(t, js, schema.StreamDead)
+	small := configOf(t, js, wire.StreamDead)
 	small.MaxMsgSize = 100
 	update(t, js, small)
 	large.Data = make([]byte, 200)
@@ -195,7 +195,7 @@ func TestNothingIsSentAfterItWasGivenUp(t *testing.T) {
 	}
 	// A client's buffer would be sent on at once.
 	b.Restart(t)
-	if m, err := b.Conn.Last(within(t), schema.StreamDead, letter.DeadSubject()); !errors.Is(err, broker.ErrNotFound) {
+	if m, err := b.Conn.Last(within(t), wire.StreamDead, letter.DeadSubject()); !errors.Is(err, broker.ErrNotFound) {
 		t.Errorf("after the reconnect there is %v, %v", m, err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/postrider/postrider/broker"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // What somebody says to the broker's port without a library: other protocols,
@@ -157,7 +157,7 @@ func TestBeyondThisMachine(t *testing.T) {
 			cfg := embeddedConfig(t)
 			cfg.Listen = listen
 			e, c := startEmbedded(t, cfg, normal)
-			if _, err := broker.Provision(within(t), c, []schema.Lane{normal}, cfg); err != nil {
+			if _, err := broker.Provision(within(t), c, []wire.Lane{normal}, cfg); err != nil {
 				t.Fatal(err)
 			}
 			u, err := url.Parse(e.URL())

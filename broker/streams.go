@@ -7,19 +7,23 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 const (
 	// versionKey is the metadata that says so. What lacks it is not ours.
 	versionKey = "postrider-version"
 
+	// firstVersion is the settings version of the first release. Streams of the
+	// development builds before it are refused.
+	firstVersion = 2
+
 	day = 24 * time.Hour
 )
 
 // layout is what the settings depend on.
 type layout struct {
-	lanes      []schema.Lane
+	lanes      []wire.Lane
 	replicas   int   // 0: as it stands
 	maxPayload int64 // bytes, the server's
 	laneBytes  int64 // MaxBytes of a new lane, -1 unlimited
@@ -53,10 +57,10 @@ func (l layout) streams() []jetstream.StreamConfig {
 
 // send takes what producers publish. A producer can do nothing here but add:
 // no rollup, no TTL, no schedules. A full lane refuses instead of dropping.
-func (l layout) send(lane schema.Lane) jetstream.StreamConfig {
+func (l layout) send(lane wire.Lane) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:       lane.SendStream(),
-		Subjects:   []string{lane.SendSubject()},
+		Subjects:   []string{lane.SendSubject(), lane.TenantSubjects()},
 		Retention:  jetstream.WorkQueuePolicy,
 		Discard:    jetstream.DiscardNew,
 		MaxBytes:   l.laneBytes,
@@ -68,10 +72,10 @@ func (l layout) send(lane schema.Lane) jetstream.StreamConfig {
 // later keeps scheduled copies and the due ones they fire into. Schedules
 // exclude discard new and force AllowRollup, and every limit would drop them
 // in silence: so there is none, and producers have no way here.
-func later(lane schema.Lane) jetstream.StreamConfig {
+func later(lane wire.Lane) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              lane.LaterStream(),
-		Subjects:          []string{lane.LaterFilter(), lane.DueFilter()},
+		Subjects:          []string{lane.CopySubjects(wire.CopyAny)},
 		Retention:         jetstream.WorkQueuePolicy,
 		Discard:           jetstream.DiscardOld,
 		AllowMsgSchedules: true,
@@ -83,7 +87,7 @@ func later(lane schema.Lane) jetstream.StreamConfig {
 // was sourced would be missing in MAIL_EVENT.
 func record() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:        schema.StreamRecord,
+		Name:        wire.StreamRecord,
 		Subjects:    []string{"mail.record.*.*.*.*"},
 		Retention:   jetstream.LimitsPolicy,
 		Discard:     jetstream.DiscardOld,
@@ -96,14 +100,14 @@ func record() jetstream.StreamConfig {
 // subjects, and operators' acts on a whole lane. When it is full it gives way.
 func (l layout) event() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:      schema.StreamEvent,
+		Name:      wire.StreamEvent,
 		Subjects:  []string{"mail.event.*.*"},
 		Retention: jetstream.LimitsPolicy,
 		Discard:   jetstream.DiscardOld,
 		MaxAge:    30 * day,
 		MaxBytes:  l.eventBytes,
 		Sources: []*jetstream.StreamSource{{
-			Name: schema.StreamRecord,
+			Name: wire.StreamRecord,
 			SubjectTransforms: []jetstream.SubjectTransformConfig{{
 				Source: "mail.record.*.*.*.*",
 				// schema.Line.EventSubject and schema.EventBuckets say the same.
@@ -116,7 +120,7 @@ func (l layout) event() jetstream.StreamConfig {
 // dead keeps one letter a line.
 func dead() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:              schema.StreamDead,
+		Name:              wire.StreamDead,
 		Subjects:          []string{"mail.dead.*.*.*.*"},
 		Retention:         jetstream.LimitsPolicy,
 		Discard:           jetstream.DiscardOld,
@@ -151,7 +155,7 @@ func over(have, want jetstream.StreamConfig) jetstream.StreamConfig {
 // sized streams have a part of the room. JetStream reserves it, so it is fixed
 // when the stream is made.
 func sized(s jetstream.StreamConfig) bool {
-	return s.Discard == jetstream.DiscardNew || s.Name == schema.StreamEvent
+	return s.Discard == jetstream.DiscardNew || s.Name == wire.StreamEvent
 }
 
 // stamp adds the settings version to metadata.

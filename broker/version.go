@@ -6,7 +6,7 @@ package broker
 // upgrade alone.
 const (
 	// settingsVersion is raised with every change to the streams' settings.
-	settingsVersion = 1
+	settingsVersion = 2
 	// deadFor is how long a dead letter is kept.
 	deadFor = 90 * day
 )

@@ -5,12 +5,12 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // addresses writes a list of mailboxes (RFC 5322 section 3.4); none, no field.
 // field is what the envelope calls it.
-func (h *header) addresses(name, field string, list []schema.Address) {
+func (h *header) addresses(name, field string, list []mail.Address) {
 	if len(list) == 0 {
 		return
 	}
@@ -24,7 +24,7 @@ func (h *header) addresses(name, field string, list []schema.Address) {
 	}
 }
 
-func (h *header) mailbox(field string, a schema.Address, more bool) {
+func (h *header) mailbox(field string, a mail.Address, more bool) {
 	local := a.Email[:strings.LastIndexByte(a.Email, '@')]
 	// RFC 6532 section 3.2: there is no other way to write such a local part.
 	h.utf8 = h.utf8 || !isASCII(local)
@@ -42,7 +42,7 @@ func (h *header) mailbox(field string, a schema.Address, more bool) {
 // domain is the address's domain in ASCII.
 func (h *header) domain(field, address string) string {
 	d := address[strings.LastIndexByte(address, '@')+1:]
-	a, err := schema.ASCIIDomain(d)
+	a, err := mail.ASCIIDomain(d)
 	if err != nil {
 		h.fail(field, "the domain %q cannot be written in ASCII: %v", d, err)
 	}

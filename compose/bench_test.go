@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -35,8 +36,8 @@ func BenchmarkComposeRaw(b *testing.B) {
 func benchmark(b *testing.B, e *schema.Envelope) {
 	b.Helper()
 	e.ID = "order-17"
-	e.From = schema.Address{Name: "Shop", Email: "shop@example.com"}
-	e.To = []schema.Address{{Name: "Ann", Email: "ann@example.net"}}
+	e.From = mail.Address{Name: "Shop", Email: "shop@example.com"}
+	e.To = []mail.Address{{Name: "Ann", Email: "ann@example.net"}}
 	e.Subject = "Your order has been sent"
 	l, _ := compose(b, e)
 	b.SetBytes(l.Size)

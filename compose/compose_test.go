@@ -5,7 +5,7 @@ import (
 	"errors"
 	"flag"
 	"io"
-	"net/mail"
+	netmail "net/mail"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -51,7 +52,7 @@ func names(t *testing.T) []string {
 	return files
 }
 
-func compose(t testing.TB, e *schema.Envelope) (*Letter, []byte) {
+func compose(t testing.TB, e *schema.Envelope) (*Message, []byte) {
 	t.Helper()
 	l, err := Compose(e, origin, enqueued)
 	if err != nil {
@@ -84,7 +85,7 @@ func TestGolden(t *testing.T) {
 			if !bytes.Equal(got, want) {
 				t.Errorf("got:\n%s\nwant:\n%s", got, want)
 			}
-			checkLetter(t, e, l, got)
+			checkMessage(t, e, l, got)
 		})
 	}
 }
@@ -113,7 +114,7 @@ func TestMessageIDAndDate(t *testing.T) {
 		"long":            "mine@example.com",
 	} {
 		l, b := compose(t, envelope(t, name))
-		m, err := mail.ReadMessage(bytes.NewReader(b))
+		m, err := netmail.ReadMessage(bytes.NewReader(b))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -168,16 +169,16 @@ func TestRefuses(t *testing.T) {
 		"headers.X":          func(e *schema.Envelope) { e.Headers = map[string]string{"X": "a\r\nBcc: b"} },
 		"headers.X: a":       func(e *schema.Envelope) { e.Headers = map[string]string{"X: a": "b"} },
 		"subject":            func(e *schema.Envelope) { e.Subject = "a\nBcc: b@example.com" },
-		"cc[0]":              func(e *schema.Envelope) { e.Cc = []schema.Address{{Name: "a\r\nb", Email: "b@example.com"}} },
-		"bcc[0]":             func(e *schema.Envelope) { e.Bcc = []schema.Address{{Email: "b@example.com>\r\nX: y"}} },
-		"reply_to[0]":        func(e *schema.Envelope) { e.ReplyTo = []schema.Address{{Email: "nobody"}} },
+		"cc[0]":              func(e *schema.Envelope) { e.Cc = []mail.Address{{Name: "a\r\nb", Email: "b@example.com"}} },
+		"bcc[0]":             func(e *schema.Envelope) { e.Bcc = []mail.Address{{Email: "b@example.com>\r\nX: y"}} },
+		"reply_to[0]":        func(e *schema.Envelope) { e.ReplyTo = []mail.Address{{Email: "nobody"}} },
 		"text":               func(e *schema.Envelope) { e.Text = nil },
 	} {
-		e := &schema.Envelope{From: schema.Address{Email: "a@example.com"}, To: []schema.Address{{Email: "b@example.com"}}, Text: &text}
+		e := &schema.Envelope{From: mail.Address{Email: "a@example.com"}, To: []mail.Address{{Email: "b@example.com"}}, Text: &text}
 		change(e)
 		l, err := Compose(e, origin, enqueued)
 		bad, ok := errors.AsType[*schema.EnvelopeError](err)
-		if !ok || bad.Field != field || bad.Reason != schema.ReasonBadEnvelope || l != nil {
+		if !ok || bad.Field != field || bad.Reason != mail.ReasonBadEnvelope || l != nil {
 			t.Errorf("%s: %v, want an error of that field", field, err)
 		}
 	}

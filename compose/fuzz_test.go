@@ -10,6 +10,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -66,9 +67,9 @@ func TestAnyEnvelope(t *testing.T) {
 // not decode or may be refused.
 func checkEnvelope(t *testing.T, name, address, subject, text, key, value string) bool {
 	t.Helper()
-	a := schema.Address{Name: name, Email: address}
+	a := mail.Address{Name: name, Email: address}
 	body, err := json.Marshal(&schema.Envelope{
-		ID: key, From: a, To: []schema.Address{a, {Email: address}, a}, ReplyTo: []schema.Address{a},
+		ID: key, From: a, To: []mail.Address{a, {Email: address}, a}, ReplyTo: []mail.Address{a},
 		Subject: subject, Text: &text, Headers: map[string]string{key: value, "X-Other": subject},
 	})
 	if err != nil {
@@ -86,7 +87,7 @@ func checkEnvelope(t *testing.T, name, address, subject, text, key, value string
 		return false
 	}
 	l, b := compose(t, e)
-	checkLetter(t, e, l, b)
+	checkMessage(t, e, l, b)
 	return true
 }
 
@@ -111,7 +112,7 @@ func FuzzFile(f *testing.F) {
 			content = []byte{}
 		}
 		e := &schema.Envelope{
-			From: schema.Address{Email: "a@b"}, To: []schema.Address{{Email: "c@d"}}, HTML: &html,
+			From: mail.Address{Email: "a@b"}, To: []mail.Address{{Email: "c@d"}}, HTML: &html,
 			Attachments: []schema.Attachment{{Filename: name, ContentType: typ, ContentID: id, Content: content}},
 		}
 		if e.Validate() != nil || !utf8.ValidString(html) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -41,7 +42,7 @@ func (h *header) bytes() []byte {
 // fail keeps the first fault.
 func (h *header) fail(field, format string, args ...any) {
 	if h.err == nil {
-		h.err = &schema.EnvelopeError{Field: field, Problem: fmt.Sprintf(format, args...), Reason: schema.ReasonBadEnvelope}
+		h.err = &schema.EnvelopeError{Field: field, Problem: fmt.Sprintf(format, args...), Reason: mail.ReasonBadEnvelope}
 	}
 }
 

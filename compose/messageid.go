@@ -3,6 +3,7 @@ package compose
 import (
 	"strings"
 
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -13,9 +14,9 @@ func (h *header) messageID(e *schema.Envelope, origin string) string {
 	const name = "Message-ID"
 	id := given(e.Headers, name)
 	if id == "" {
-		left := schema.Token(origin)
+		left := mail.Token(origin)
 		if e.ID != "" {
-			left += "." + schema.Token(e.ID)
+			left += "." + mail.Token(e.ID)
 		}
 		id = "<" + left + "@" + h.domain("from", e.From.Email) + ">"
 	}

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // Path is an address as MAIL and RCPT say it: its domain in ASCII (RFC 5891
@@ -16,7 +16,7 @@ func Path(address string) (path string, utf8 bool, err error) {
 		return address, false, nil
 	}
 	local, domain := address[:at], address[at+1:]
-	if domain, err = schema.ASCIIDomain(domain); err != nil {
+	if domain, err = mail.ASCIIDomain(domain); err != nil {
 		return "", false, fmt.Errorf("the domain of %q cannot be written in ASCII: %w", address, err)
 	}
 	return local + "@" + domain, !isASCII(local), nil

@@ -6,29 +6,30 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
 )
 
 // composeRaw is a mail that came whole, as it is sent: without Bcc and
 // Resent-Bcc (RFC 5322 section 3.6.3), each line ended by CRLF, and untouched
 // otherwise. A signature over it stays good.
-func composeRaw(mail []byte) (*Letter, error) {
-	h, err := schema.ReadHead(mail)
+func composeRaw(raw []byte) (*Message, error) {
+	h, err := mail.ReadHead(raw)
 	if err != nil {
-		return nil, &schema.EnvelopeError{Field: "message", Problem: err.Error(), Reason: schema.ReasonBadEnvelope}
+		return nil, &schema.EnvelopeError{Field: "message", Problem: err.Error(), Reason: mail.ReasonBadEnvelope}
 	}
-	l := &Letter{MessageID: rawMessageID(h)}
-	visible := slices.DeleteFunc(slices.Clone(h.Fields), func(f schema.HeadField) bool { return f.Is("Bcc") || f.Is("Resent-Bcc") })
+	l := &Message{MessageID: rawMessageID(h)}
+	visible := slices.DeleteFunc(slices.Clone(h.Fields), func(f mail.HeadField) bool { return f.Is("Bcc") || f.Is("Resent-Bcc") })
 	head := h.Size
-	if len(visible) == len(h.Fields) && endsInCRLF(mail) {
-		l.bytes = mail
+	if len(visible) == len(h.Fields) && endsInCRLF(raw) {
+		l.bytes = raw
 	} else {
-		out := make([]byte, 0, len(mail)+len(mail)/32+2)
+		out := make([]byte, 0, len(raw)+len(raw)/32+2)
 		for _, f := range visible {
 			out = appendCRLF(out, f.Bytes)
 		}
 		head = len(out)
-		l.bytes = appendCRLF(out, mail[h.Size:])
+		l.bytes = appendCRLF(out, raw[h.Size:])
 	}
 	l.Size = int64(len(l.bytes))
 	l.EightBit = !isASCIIBytes(l.bytes)
@@ -38,10 +39,10 @@ func composeRaw(mail []byte) (*Letter, error) {
 	return l, nil
 }
 
-func rawMessageID(h *schema.Head) string {
+func rawMessageID(h *mail.Head) string {
 	for i := range h.Fields {
 		if f := &h.Fields[i]; f.Is("Message-ID") {
-			return strings.Trim(schema.Sentence(string(f.Value()), longestWord), "<>")
+			return strings.Trim(mail.Sentence(string(f.Value()), longestWord), "<>")
 		}
 	}
 	return ""

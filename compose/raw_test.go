@@ -8,12 +8,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
 )
 
-func raw(t testing.TB, mail []byte) *schema.Envelope {
+func raw(t testing.TB, b []byte) *schema.Envelope {
 	t.Helper()
-	e, err := schema.Decode(map[string][]string{"Content-Type": {schema.TypeMessage}, "Mail-To": {"ann@example.net"}, "Mail-From": {""}}, mail)
+	e, err := schema.Decode(map[string][]string{"Content-Type": {schema.TypeMessage}, "Mail-To": {"ann@example.net"}, "Mail-From": {""}}, b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +32,7 @@ func TestRawMails(t *testing.T) {
 	eight := map[string]bool{"thunderbird": true, "mutt": true, "utf8-address": true, "latin1": true}
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".eml")
-		mail, err := os.ReadFile(file)
+		b, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,15 +40,15 @@ func TestRawMails(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		before := bytes.Clone(mail)
-		l, got := compose(t, raw(t, mail))
+		before := bytes.Clone(b)
+		l, got := compose(t, raw(t, b))
 		if !bytes.Equal(got, want) {
 			t.Errorf("%s: got\n%q, want\n%q", name, got, want)
 		}
 		if l.Size != int64(len(got)) || l.EightBit != eight[name] || l.UTF8 != (name == "utf8-address") {
 			t.Errorf("%s: size %d, EightBit %v, UTF8 %v", name, l.Size, l.EightBit, l.UTF8)
 		}
-		if !bytes.Equal(mail, before) {
+		if !bytes.Equal(b, before) {
 			t.Errorf("%s: the producer's bytes were changed", name)
 		}
 	}
@@ -68,9 +69,9 @@ func TestRawHides(t *testing.T) {
 // TestRawIsNotCopied where nothing has to be changed.
 func TestRawIsNotCopied(t *testing.T) {
 	t.Parallel()
-	mail := []byte("From: a@b\r\n\r\nhi\r\n")
-	l, _ := compose(t, raw(t, mail))
-	if &l.bytes[0] != &mail[0] {
+	b := []byte("From: a@b\r\n\r\nhi\r\n")
+	l, _ := compose(t, raw(t, b))
+	if &l.bytes[0] != &b[0] {
 		t.Error("it was copied")
 	}
 }
@@ -81,8 +82,8 @@ func FuzzRaw(f *testing.F) {
 	f.Add([]byte("From: a@b\r\nBcc: c@d,\r\n e@f\r\nTo: g@h\r\n\r\n.\r\n"))
 	f.Add([]byte("Bcc: a\nX: y\n\n\r\n\r\r\n."))
 	f.Add([]byte("X: y"))
-	f.Fuzz(func(t *testing.T, mail []byte) {
-		e, err := schema.Decode(map[string][]string{"Content-Type": {schema.TypeMessage}, "Mail-To": {"a@b"}, "Mail-From": {""}}, mail)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, err := schema.Decode(map[string][]string{"Content-Type": {schema.TypeMessage}, "Mail-To": {"a@b"}, "Mail-From": {""}}, b)
 		if err != nil {
 			return
 		}
@@ -93,14 +94,14 @@ func FuzzRaw(f *testing.F) {
 		if rest := strings.ReplaceAll(string(got), "\r\n", ""); strings.ContainsAny(rest, "\r\n\x00") || len(got) > 0 && !bytes.HasSuffix(got, []byte("\r\n")) {
 			t.Fatalf("line ends: %q", got)
 		}
-		before, _ := schema.ReadHead(mail)
+		before, _ := mail.ReadHead(b)
 		want := 0
 		for i := range before.Fields {
 			if f := before.Fields[i]; !f.Is("Bcc") && !f.Is("Resent-Bcc") {
 				want++
 			}
 		}
-		after, err := schema.ReadHead(got)
+		after, err := mail.ReadHead(got)
 		if want == 0 && err != nil {
 			return
 		}
@@ -117,7 +118,7 @@ func FuzzRaw(f *testing.F) {
 // TestRawIsHeldToItsRules where nobody has decoded it.
 func TestRawIsHeldToItsRules(t *testing.T) {
 	t.Parallel()
-	_, err := Compose(&schema.Envelope{Raw: []byte("no field"), To: []schema.Address{{Email: "a@b"}}}, origin, enqueued)
+	_, err := Compose(&schema.Envelope{Raw: []byte("no field"), To: []mail.Address{{Email: "a@b"}}}, origin, enqueued)
 	if bad, ok := errors.AsType[*schema.EnvelopeError](err); !ok || bad.Field != "message" {
 		t.Error(err)
 	}

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"io"
 	"mime"
-	"net/mail"
+	netmail "net/mail"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -18,19 +18,20 @@ import (
 
 	"github.com/emersion/go-message"
 
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
 )
 
 // checkLetter holds a letter to everything that is promised of all of them,
 // and reads back what the envelope says.
-func checkLetter(t testing.TB, e *schema.Envelope, l *Letter, b []byte) {
+func checkMessage(t testing.TB, e *schema.Envelope, l *Message, b []byte) {
 	t.Helper()
 	checkBytes(t, l, b)
-	m, err := mail.ReadMessage(bytes.NewReader(b))
+	m, err := netmail.ReadMessage(bytes.NewReader(b))
 	if err != nil {
 		t.Fatalf("read the letter: %v\n%s", err, b)
 	}
-	for name, list := range map[string][]schema.Address{"From": {e.From}, "To": e.To, "Cc": e.Cc, "Reply-To": e.ReplyTo, "Bcc": nil} {
+	for name, list := range map[string][]mail.Address{"From": {e.From}, "To": e.To, "Cc": e.Cc, "Reply-To": e.ReplyTo, "Bcc": nil} {
 		if got, want := readAddresses(t, m.Header.Get(name)), wantAddresses(list); !slices.EqualFunc(got, want, sameButTag) {
 			t.Errorf("%s reads %q, want %q", name, got, want)
 		}
@@ -57,7 +58,7 @@ func checkLetter(t testing.TB, e *schema.Envelope, l *Letter, b []byte) {
 var encodedWord = regexp.MustCompile(` =\?utf-8\?[qb]\?[^? ]*\?=( |\r|$)`)
 
 // checkBytes: RFC 5321 section 2.3.8 and 4.5.3.1.6, and 7 bits.
-func checkBytes(t testing.TB, l *Letter, b []byte) {
+func checkBytes(t testing.TB, l *Message, b []byte) {
 	t.Helper()
 	if l.Size != int64(len(b)) || !bytes.HasSuffix(b, []byte("\r\n")) {
 		t.Errorf("size %d of %d bytes, ending in %q", l.Size, len(b), b[max(len(b)-2, 0):])
@@ -89,23 +90,23 @@ func readText(t testing.TB, s string) string {
 	return got
 }
 
-func readAddresses(t testing.TB, s string) []mail.Address {
+func readAddresses(t testing.TB, s string) []netmail.Address {
 	t.Helper()
 	if s == "" {
 		return nil
 	}
-	list, err := new(mail.AddressParser).ParseList(withoutIPv6Tag(s))
+	list, err := new(netmail.AddressParser).ParseList(withoutIPv6Tag(s))
 	if err != nil {
 		t.Errorf("read addresses %q: %v", s, err)
 	}
-	var r []mail.Address
+	var r []netmail.Address
 	for _, a := range list {
 		r = append(r, *a)
 	}
 	return r
 }
 
-func sameButTag(got, want mail.Address) bool {
+func sameButTag(got, want netmail.Address) bool {
 	return got.Name == withoutIPv6Tag(want.Name) && got.Address == withoutIPv6Tag(want.Address)
 }
 
@@ -114,18 +115,18 @@ func sameButTag(got, want mail.Address) bool {
 func withoutIPv6Tag(s string) string { return strings.ReplaceAll(s, "@[IPv6:", "@[") }
 
 // wantAddresses is list as net/mail reads it: without the quotes of a local part.
-func wantAddresses(list []schema.Address) []mail.Address {
-	var r []mail.Address
+func wantAddresses(list []mail.Address) []netmail.Address {
+	var r []netmail.Address
 	for _, a := range list {
 		at := strings.LastIndexByte(a.Email, '@')
 		local, domain := a.Email[:at], a.Email[at+1:]
 		if !isASCII(domain) {
-			domain, _ = schema.ASCIIDomain(domain) // Compose has refused it otherwise
+			domain, _ = mail.ASCIIDomain(domain) // Compose has refused it otherwise
 		}
 		if q, ok := strings.CutPrefix(local, `"`); ok {
 			local = unescape(strings.TrimSuffix(q, `"`))
 		}
-		r = append(r, mail.Address{Name: a.Name, Address: local + "@" + domain})
+		r = append(r, netmail.Address{Name: a.Name, Address: local + "@" + domain})
 	}
 	return r
 }
@@ -273,7 +274,7 @@ func TestPythonReadsTheSame(t *testing.T) {
 			t.Fatal(err)
 		}
 		for field, pair := range map[string][2][][3]string{
-			"From": {got.From, split([]schema.Address{e.From})}, "To": {got.To, split(e.To)},
+			"From": {got.From, split([]mail.Address{e.From})}, "To": {got.To, split(e.To)},
 			"Cc": {got.Cc, split(e.Cc)}, "Reply-To": {got.ReplyTo, split(e.ReplyTo)},
 		} {
 			if !slices.Equal(pair[0], pair[1]) {
@@ -295,7 +296,7 @@ func TestPythonReadsTheSame(t *testing.T) {
 	}
 }
 
-func split(list []schema.Address) [][3]string {
+func split(list []mail.Address) [][3]string {
 	var r [][3]string
 	for _, a := range wantAddresses(list) {
 		at := strings.LastIndexByte(a.Address, '@')

@@ -16,7 +16,7 @@ const (
 // be forgotten. After three tries the message is deleted by its sequence: a
 // broker that was killed ignores acks above its rolled-back pointer, and the
 // message is recorded and carried on.
-func (c *Consumer) ack(ctx context.Context, h *hand) error {
+func (c *Consumer) ack(ctx context.Context, h *delivery) error {
 	for n := 0; h.msg != nil && n < ackTries; n++ {
 		tctx, cancel := context.WithTimeout(ctx, ackFor)
 		err := h.msg.DoubleAck(tctx)

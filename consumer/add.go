@@ -5,19 +5,20 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
 
 // add is what a second hand does: another one has recorded this line first, so
 // what we had accepted is added to what it decided, in an order that leaves no
 // moment at which it would be sent again or lie dead. It adds only to records
 // that exist.
-func (c *Consumer) add(ctx context.Context, h *hand, mine *schema.Record) error {
+func (c *Consumer) merge(ctx context.Context, h *delivery, mine *wire.Record) error {
 	for first := true; ; first = false {
-		var last *schema.Record
+		var last *wire.Record
 		var seq uint64
 		err := c.ask(ctx, func(ctx context.Context) (err error) {
-			last, seq, err = c.Journal.Look(ctx, h.own.Line)
+			last, seq, err = c.Journal.Lookup(ctx, h.own.Key)
 			return err
 		})
 		if err != nil || last == nil || holdsOwn(last, mine) {
@@ -30,14 +31,14 @@ func (c *Consumer) add(ctx context.Context, h *hand, mine *schema.Record) error 
 		if len(news) == 0 {
 			return nil
 		}
-		if err := c.addSingles(ctx, h, last, news); err != nil {
+		if err := c.mergeSplits(ctx, h, last, news); err != nil {
 			return err
 		}
 		merged := clone(last)
 		dead := false
 		for _, x := range news {
 			y := merged.Find(x.Index)
-			dead = dead || y.State == schema.StateDead
+			dead = dead || y.State == wire.StateDead
 			*y = x
 		}
 		if dead {
@@ -50,7 +51,7 @@ func (c *Consumer) add(ctx context.Context, h *hand, mine *schema.Record) error 
 			_, err := c.Journal.Set(ctx, merged, seq, false)
 			return err
 		})
-		if !errors.Is(err, schema.ErrConflict) {
+		if !errors.Is(err, stream.ErrConflict) {
 			return err
 		}
 	}
@@ -60,12 +61,12 @@ func (c *Consumer) add(ctx context.Context, h *hand, mine *schema.Record) error 
 // lost, or was made from it: it holds the transaction that mine ends with. One
 // that had to be shortened holds none, and is known by its time. A transaction
 // without a session needs no recognition: it delivered to nobody.
-func holdsOwn(last, mine *schema.Record) bool {
+func holdsOwn(last, mine *wire.Record) bool {
 	n := len(mine.Attempts)
 	if n == 0 && len(last.Attempts) == 0 {
-		return last.Hop == mine.Hop && last.At.Equal(mine.At)
+		return last.Generation == mine.Generation && last.At.Equal(mine.At)
 	}
-	return n > 0 && slices.ContainsFunc(last.Attempts, func(a schema.Attempt) bool {
+	return n > 0 && slices.ContainsFunc(last.Attempts, func(a wire.Attempt) bool {
 		own := mine.Attempts[n-1]
 		return own.Session != "" && a.Session == own.Session && a.Use == own.Use && a.At.Equal(own.At)
 	})
@@ -73,19 +74,19 @@ func holdsOwn(last, mine *schema.Record) bool {
 
 // ask is write for a hand that has nothing left to lose.
 func (c *Consumer) ask(ctx context.Context, try func(context.Context) error) error {
-	return c.write(ctx, &hand{}, try)
+	return c.write(ctx, &delivery{}, try)
 }
 
 // acceptedTwice counts those that both hands had accepted: mine calls them
 // delivered, what we saw before the attempt did not, and the other hand's last
 // record does too.
-func acceptedTwice(mine, seen, last *schema.Record) (n int) {
+func acceptedTwice(mine, seen, last *wire.Record) (n int) {
 	for _, x := range mine.Recipients {
-		delivered := func(r *schema.Record) bool {
+		delivered := func(r *wire.Record) bool {
 			y := r.Find(x.Index)
-			return y != nil && y.State == schema.StateDelivered
+			return y != nil && y.State == wire.StateDelivered
 		}
-		if x.State == schema.StateDelivered && delivered(last) && (seen == nil || !delivered(seen)) {
+		if x.State == wire.StateDelivered && delivered(last) && (seen == nil || !delivered(seen)) {
 			n++
 		}
 	}
@@ -93,11 +94,11 @@ func acceptedTwice(mine, seen, last *schema.Record) (n int) {
 }
 
 // additions are those that mine calls delivered and last does not.
-func additions(mine, last *schema.Record) []schema.RecipientRecord {
-	var news []schema.RecipientRecord
+func additions(mine, last *wire.Record) []wire.RecipientRecord {
+	var news []wire.RecipientRecord
 	for _, x := range mine.Recipients {
 		y := last.Find(x.Index)
-		if x.State == schema.StateDelivered && y != nil && y.State != schema.StateDelivered {
+		if x.State == wire.StateDelivered && y != nil && y.State != wire.StateDelivered {
 			news = append(news, x)
 		}
 	}
@@ -106,25 +107,25 @@ func additions(mine, last *schema.Record) []schema.RecipientRecord {
 
 // addSingles tells each recipient's own line, for a look there never sees the
 // record of all. It is made where there is none yet.
-func (c *Consumer) addSingles(ctx context.Context, h *hand, last *schema.Record, news []schema.RecipientRecord) error {
-	if !h.own.Line.IsAll() {
+func (c *Consumer) mergeSplits(ctx context.Context, h *delivery, last *wire.Record, news []wire.RecipientRecord) error {
+	if !h.own.Key.IsAll() {
 		return nil
 	}
 	for _, x := range news {
-		if err := c.addSingle(ctx, h, last, x); err != nil {
+		if err := c.mergeSplit(ctx, h, last, x); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *Consumer) addSingle(ctx context.Context, h *hand, last *schema.Record, x schema.RecipientRecord) error {
-	line := h.own.Line.Single(x.Index)
+func (c *Consumer) mergeSplit(ctx context.Context, h *delivery, last *wire.Record, x wire.RecipientRecord) error {
+	key := h.own.Key.For(x.Index)
 	for {
-		var rec *schema.Record
+		var rec *wire.Record
 		var seq uint64
 		err := c.ask(ctx, func(ctx context.Context) (err error) {
-			rec, seq, err = c.Journal.Look(ctx, line)
+			rec, seq, err = c.Journal.Lookup(ctx, key)
 			return err
 		})
 		if err != nil {
@@ -132,25 +133,25 @@ func (c *Consumer) addSingle(ctx context.Context, h *hand, last *schema.Record, 
 		}
 		// letter is the hop of the recipient's own letter, should it have one,
 		// even one that is only under way.
-		letter, was := last.Hop+1, last.Find(x.Index).State
+		generation, was := last.Generation+1, last.Find(x.Index).State
 		if rec == nil {
 			rec = clone(last)
-			rec.Line, rec.Hop = line.Rcpt, last.Hop+1
+			rec.Recipient, rec.Generation = key.Recipient, last.Generation+1
 		} else {
 			rec = clone(rec)
-			letter = rec.Hop + 1
+			generation = rec.Generation + 1
 			if y := rec.Find(x.Index); y != nil { // nobody is named where the envelope was not read
 				was = y.State
 			}
 		}
-		if was == schema.StateDelivered {
+		if was == wire.StateDelivered {
 			return nil
 		}
-		rec.Recipients = []schema.RecipientRecord{x}
-		rec.Whole, rec.Event, rec.Reason = schema.StateDelivered, schema.EventDelivered, ""
+		rec.Recipients = []wire.RecipientRecord{x}
+		rec.Together, rec.Event, rec.Reason = wire.StateDelivered, wire.EventDelivered, ""
 		rec.At = c.Now().UTC()
-		if was == schema.StateDead {
-			if err := c.mark(ctx, schema.Copy{Line: line, Hop: letter, Enqueued: h.own.Enqueued}); err != nil {
+		if was == wire.StateDead {
+			if err := c.mark(ctx, wire.Copy{Key: key, Generation: generation, Enqueued: h.own.Enqueued}); err != nil {
 				return err
 			}
 		}
@@ -158,7 +159,7 @@ func (c *Consumer) addSingle(ctx context.Context, h *hand, last *schema.Record, 
 			_, err := c.Journal.Set(ctx, rec, seq, false)
 			return err
 		})
-		if !errors.Is(err, schema.ErrConflict) {
+		if !errors.Is(err, stream.ErrConflict) {
 			return err
 		}
 	}
@@ -166,28 +167,28 @@ func (c *Consumer) addSingle(ctx context.Context, h *hand, last *schema.Record, 
 
 // unbury takes those that were accepted out of the letter. A whole one holds
 // others too: they are buried singly before it becomes a marker.
-func (c *Consumer) unbury(ctx context.Context, h *hand, last, merged *schema.Record) error {
-	if last.Whole != schema.StateDead {
+func (c *Consumer) unbury(ctx context.Context, h *delivery, last, merged *wire.Record) error {
+	if last.Together != wire.StateDead {
 		return nil // addSingles has marked each letter of its own
 	}
-	if h.own.Line.IsAll() {
-		merged.Whole = ""
+	if h.own.Key.IsAll() {
+		merged.Together = ""
 		for _, x := range merged.Recipients {
-			if x.State != schema.StateDead {
+			if x.State != wire.StateDead {
 				continue
 			}
-			if err := c.bury(ctx, &hand{}, c.letterOf(h, merged, h.own.Line.Single(x.Index), x)); err != nil {
+			if err := c.bury(ctx, &delivery{}, c.deadLetterOf(h, merged, h.own.Key.For(x.Index), x)); err != nil {
 				return err
 			}
 		}
 	} else {
-		merged.Whole, merged.Event, merged.Reason = schema.StateDelivered, schema.EventDelivered, ""
+		merged.Together, merged.Event, merged.Reason = wire.StateDelivered, wire.EventDelivered, ""
 	}
-	return c.mark(ctx, schema.Copy{Line: h.own.Line, Hop: last.Hop + 1, Enqueued: h.own.Enqueued})
+	return c.mark(ctx, wire.Copy{Key: h.own.Key, Generation: last.Generation + 1, Enqueued: h.own.Enqueued})
 }
 
-func (c *Consumer) mark(ctx context.Context, m schema.Copy) error {
+func (c *Consumer) mark(ctx context.Context, m wire.Copy) error {
 	return c.ask(ctx, func(ctx context.Context) error {
-		return c.Graveyard.Mark(ctx, m, schema.EventDelivered)
+		return c.DeadLetters.Mark(ctx, m, wire.EventDelivered)
 	})
 }

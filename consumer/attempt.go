@@ -4,31 +4,32 @@ import (
 	"context"
 	"slices"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
 )
 
 // attempt is step 2: transactions for those who are open, and after each but
 // the last a record. Where the relay or the worker was at fault the message is
 // handed back and the error says so.
-func (c *Consumer) attempt(work, settling context.Context, h *hand, rec *schema.Record) error {
+func (c *Consumer) attempt(work, settling context.Context, h *delivery, rec *wire.Record) error {
 	began := len(rec.Attempts)
 	for {
-		batch := h.openOf(rec, c.cfg.RecipientsPerTransaction)
+		batch := h.pendingOf(rec, c.cfg.RecipientsPerTransaction)
 		tx := c.Relay.Deliver(work, c.message(h, batch))
 		open := c.apply(h, rec, batch, tx)
 		if open != nil && c.Relay.Up() && h.setAside(rec, batch, tx) {
 			continue
 		}
-		if open == nil && len(h.openOf(rec, 1)) == 0 {
+		if open == nil && len(h.pendingOf(rec, 1)) == 0 {
 			open = h.asideFor // nil where nobody is
 		}
 		switch {
 		case open != nil:
-			return c.handBack(settling, h, rec, *open, began)
-		case !rec.Has(schema.StateOpen):
+			return c.requeue(settling, h, rec, *open, began)
+		case !rec.Has(wire.StatePending):
 			return nil
 		}
-		rec.Event = schema.EventDeferred
+		rec.Event = wire.EventDeferred
 		if err := c.record(settling, h, rec); err != nil {
 			return err
 		}
@@ -43,9 +44,9 @@ const mostAside = 3
 
 // setAside leaves a recipient at whom the relay closed the session out of what
 // this hand tries from now on. It reports that there are others to try.
-func (h *hand) setAside(rec *schema.Record, batch []schema.Recipient, tx schema.Transaction) bool {
-	i := slices.IndexFunc(tx.Outcomes, func(o schema.Outcome) bool {
-		return o.Class == schema.Delayed && o.Stage == schema.StageRcpt
+func (h *delivery) setAside(rec *wire.Record, batch []mail.Recipient, tx mail.Transaction) bool {
+	i := slices.IndexFunc(tx.Outcomes, func(o mail.Outcome) bool {
+		return o.Class == mail.Requeued && o.Stage == mail.StageRcpt
 	})
 	if i < 0 || len(h.aside) == mostAside {
 		return false
@@ -54,11 +55,11 @@ func (h *hand) setAside(rec *schema.Record, batch []schema.Recipient, tx schema.
 		h.aside = make(map[int]bool)
 	}
 	h.aside[batch[i].Index], h.asideFor = true, &tx.Outcomes[i]
-	return len(h.openOf(rec, 1)) > 0
+	return len(h.pendingOf(rec, 1)) > 0
 }
 
 // reopen goes on with the draft after it was recorded with some still open.
-func (c *Consumer) reopen(h *hand, rec *schema.Record) *schema.Record {
+func (c *Consumer) reopen(h *delivery, rec *wire.Record) *wire.Record {
 	rec.Event = ""
 	h.seen = clone(rec)
 	return rec
@@ -66,11 +67,11 @@ func (c *Consumer) reopen(h *hand, rec *schema.Record) *schema.Record {
 
 // openOf are the next recipients to send to. Those who need SMTPUTF8 go apart:
 // a relay without it is not to fail the others.
-func (h *hand) openOf(rec *schema.Record, most int) []schema.Recipient {
-	var batch []schema.Recipient
+func (h *delivery) pendingOf(rec *wire.Record, most int) []mail.Recipient {
+	var batch []mail.Recipient
 	var utf8 bool
 	for _, x := range rec.Recipients {
-		if x.State != schema.StateOpen || h.aside[x.Index] || len(batch) == most {
+		if x.State != wire.StatePending || h.aside[x.Index] || len(batch) == most {
 			continue
 		}
 		p := h.to[x.Index]
@@ -78,53 +79,53 @@ func (h *hand) openOf(rec *schema.Record, most int) []schema.Recipient {
 			utf8 = p.utf8
 		}
 		if p.utf8 == utf8 {
-			batch = append(batch, schema.Recipient{Index: x.Index, Address: p.address})
+			batch = append(batch, mail.Recipient{Index: x.Index, Address: p.address})
 		}
 	}
 	return batch
 }
 
-func (c *Consumer) message(h *hand, to []schema.Recipient) schema.Message {
-	return schema.Message{
-		ID: h.own.Line.ID, From: h.from.address, Recipients: to,
-		Open: h.letter.Reader, Size: h.letter.Size, EightBit: h.letter.EightBit,
-		UTF8:   h.letter.UTF8 || h.from.utf8 || h.to[to[0].Index].utf8,
+func (c *Consumer) message(h *delivery, to []mail.Recipient) mail.Message {
+	return mail.Message{
+		ID: h.own.Key.ID, From: h.from.address, Recipients: to,
+		Open: h.message.Reader, Size: h.message.Size, EightBit: h.message.EightBit,
+		UTF8:   h.message.UTF8 || h.from.utf8 || h.to[to[0].Index].utf8,
 		Permit: h.permit,
 	}
 }
 
 // permit stops a hand whose lease has lapsed from sending the final dot.
-func (h *hand) permit() error {
-	if h.lapsed() {
-		return errLapsed
+func (h *delivery) permit() error {
+	if h.expired() {
+		return errExpired
 	}
 	return nil
 }
 
 // apply decides on the outcomes of a transaction. It returns the outcome that
 // stopped it where the relay or the worker was at fault, or nothing came forward.
-func (c *Consumer) apply(h *hand, rec *schema.Record, to []schema.Recipient, tx schema.Transaction) *schema.Outcome {
+func (c *Consumer) apply(h *delivery, rec *wire.Record, to []mail.Recipient, tx mail.Transaction) *mail.Outcome {
 	n := h.own.Attempts + 1
 	stand := h.standing(c.Now(), n, jitterOf(h))
-	var stopped *schema.Outcome
+	var stopped *mail.Outcome
 	counted, moved := false, false
 	for i, o := range tx.Outcomes {
 		counted = counted || o.Class.Counted()
-		if o.Class == schema.Delayed {
+		if o.Class == mail.Requeued {
 			stopped = &tx.Outcomes[i]
 			continue
 		}
 		d := c.policy.Decide(o.Class, stand)
-		if d.State == schema.StateOpen {
+		if d.State == wire.StatePending {
 			continue
 		}
 		moved = true
 		x := rec.Find(to[i].Index)
-		*x = schema.RecipientRecord{
+		*x = wire.RecipientRecord{
 			Address: x.Address, Index: x.Index, State: d.State, Reason: d.Reason,
-			Code: o.Code, Enhanced: o.Enhanced, Reply: schema.Sentence(o.Reply, schema.MaxReply), Relay: tx.Relay, QueueID: o.QueueID,
+			Code: o.Code, Enhanced: o.Enhanced, Reply: mail.Sentence(o.Reply, mail.MaxReply), Relay: tx.Relay, QueueID: o.QueueID,
 		}
-		if d.State == schema.StateLater && rec.Due.Before(stand.Now) {
+		if d.State == wire.StateScheduled && rec.Due.Before(stand.Now) {
 			rec.Due = d.Due
 		}
 	}
@@ -132,10 +133,10 @@ func (c *Consumer) apply(h *hand, rec *schema.Record, to []schema.Recipient, tx 
 		rec.Counted = n
 	}
 	rec.At = stand.Now.UTC()
-	rec.Attempts = append(rec.Attempts, schema.NewAttempt(rec.Counted, counted, to, tx))
+	rec.Attempts = append(rec.Attempts, wire.NewAttempt(rec.Counted, counted, to, tx))
 	c.metrics.transaction(tx)
 	if stopped == nil && !moved {
-		stopped = &schema.Outcome{Class: schema.Delayed, Stage: schema.StageLocal, Reply: "the relay took no recipient and refused none"}
+		stopped = &mail.Outcome{Class: mail.Requeued, Stage: mail.StageLocal, Reply: "the relay took no recipient and refused none"}
 	}
 	return stopped
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/postrider/postrider/internal/smtptest"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // TestBeyondASCII: what a relay does not offer to take fails with its code and
@@ -33,14 +33,14 @@ func TestBeyondASCII(t *testing.T) {
 		{"an 8-bit header", asMail, "Subject: " + latin1 + mailHead + "x\r\n", map[string]string{"neither": "5.6.3", "SMTPUTF8": "5.6.3"}},
 	} {
 		for name, lines := range offers {
-			w := newWire(t, smtptest.Extensions(lines...))
+			w := newBelt(t, smtptest.Extensions(lines...))
 			h, tx := w.send(c.header, []byte(c.body))
 			if h.bad != nil {
 				t.Fatalf("%s: %v", c.what, h.bad)
 			}
 			says := c.says[name]
 			if o := tx.Outcomes[0]; says != "" {
-				if o.Class != schema.Failed || len(o.Enhanced) < len(says) || o.Enhanced[:len(says)] != says || w.server.Accepted() != 0 {
+				if o.Class != mail.Failed || len(o.Enhanced) < len(says) || o.Enhanced[:len(says)] != says || w.server.Accepted() != 0 {
 					t.Errorf("%s, offered %s: %+v, want %s", c.what, name, o, says)
 				}
 				continue
@@ -69,7 +69,7 @@ func TestOneBeyondASCII(t *testing.T) {
 	if len(got) != 2 || got["ann@example.net"] == nil || got["bob@xn--bcher-kva.example"] == nil {
 		t.Errorf("received %v", got)
 	}
-	if dead := b.dead(); len(dead) != 1 || dead[0].Recipients[0].Address != "zoë@example.net" || dead[0].Reason != schema.ReasonFailed {
+	if dead := b.dead(); len(dead) != 1 || dead[0].Recipients[0].Address != "zoë@example.net" || dead[0].Reason != mail.ReasonFailed {
 		t.Errorf("dead letters: %+v", dead)
 	}
 }

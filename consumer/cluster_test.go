@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/internal/natstest"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // TestLeaderStops runs two workers on three servers and stops, one after the
@@ -34,7 +34,7 @@ func TestLeaderStops(t *testing.T) {
 			b.publishUntilStored(fmt.Sprintf("m%d", sent), fmt.Sprintf("ann@a%d.example", sent), fmt.Sprintf("450x1@b%d.example", sent))
 		}
 	}
-	streams := []string{lane.SendStream(), lane.LaterStream(), schema.StreamRecord}
+	streams := []string{lane.SendStream(), lane.LaterStream(), wire.StreamRecord}
 	for k, stream := range streams {
 		send((k + 1) * mails / len(streams))
 		var leader int
@@ -77,7 +77,7 @@ func TestConsumerInALeaderlessCluster(t *testing.T) {
 	n.Stop(0)
 	n.Stop(1)
 	b.eventually("the third says so", func() bool {
-		_, err := b.conn.JS().Consumer(t.Context(), lane.SendStream(), lane.FreshConsumer())
+		_, err := b.conn.JS().Consumer(t.Context(), lane.SendStream(), wire.ConsumerFresh)
 		refusal, ok := errors.AsType[*jetstream.APIError](err)
 		return ok && refusal.ErrorCode == 10008
 	})

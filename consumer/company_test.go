@@ -10,7 +10,8 @@ import (
 
 	"github.com/postrider/postrider/internal/smtptest"
 	"github.com/postrider/postrider/journal"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
 )
 
 // closesAt is a relay that closes the session at the RCPT of the addresses that
@@ -58,8 +59,8 @@ func TestBadCompany(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return slices.ContainsFunc(records, func(r *schema.Record) bool {
-			return slices.ContainsFunc(r.Attempts, func(a schema.Attempt) bool { return strings.Contains(fmt.Sprint(a), "not this one") })
+		return slices.ContainsFunc(records, func(r *wire.Record) bool {
+			return slices.ContainsFunc(r.Attempts, func(a wire.Attempt) bool { return strings.Contains(fmt.Sprint(a), "not this one") })
 		})
 	})
 }
@@ -90,7 +91,7 @@ func TestBlamedHoldNoPlaces(t *testing.T) {
 		b.publish(fmt.Sprintf("m-%d", i), "hang@example.net")
 	}
 	b.eventually("all wait as schedules", func() bool {
-		c, err := b.conn.JS().Consumer(t.Context(), lane.SendStream(), lane.FreshConsumer())
+		c, err := b.conn.JS().Consumer(t.Context(), lane.SendStream(), wire.ConsumerFresh)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,7 +127,7 @@ func TestStrandedMailKeepsItsTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	dead := b.dead()
-	if len(dead) != 1 || dead[0].Reason != schema.ReasonCrashLoop {
+	if len(dead) != 1 || dead[0].Reason != mail.ReasonCrashLoop {
 		t.Fatalf("%d dead letters", len(dead))
 	}
 	if err := b.yard.Replay(t.Context(), dead[0], 5); err != nil {
@@ -135,13 +136,13 @@ func TestStrandedMailKeepsItsTime(t *testing.T) {
 	b.work(nil)
 	b.eventually("both are scheduled for their time", func() bool {
 		n := 0
-		for _, id := range []string{"embargo", dead[0].Line.ID} { // whose body was not read
+		for _, id := range []string{"embargo", dead[0].Key.ID} { // whose body was not read
 			records, err := journal.New(b.store).Records(t.Context(), id)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, r := range records {
-				if r.Event == schema.EventScheduled && r.Due.Equal(at) {
+				if r.Event == wire.EventScheduled && r.Due.Equal(at) {
 					n++
 				}
 			}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // Config says how much mail is taken at once and when to give up.
@@ -72,7 +73,7 @@ func (c Config) Validate() []error {
 
 // Weighted is a lane and the share of sessions it gets when all are busy.
 type Weighted struct {
-	Lane   schema.Lane
+	Lane   wire.Lane
 	Weight int
 }
 
@@ -80,8 +81,8 @@ type Weighted struct {
 type Lanes []Weighted
 
 // Names are the lanes in the order written.
-func (l Lanes) Names() []schema.Lane {
-	names := make([]schema.Lane, len(l))
+func (l Lanes) Names() []wire.Lane {
+	names := make([]wire.Lane, len(l))
 	for i, w := range l {
 		names[i] = w.Lane
 	}
@@ -91,10 +92,10 @@ func (l Lanes) Names() []schema.Lane {
 // UnmarshalText reads names and weights; a name alone weighs 1.
 func (l *Lanes) UnmarshalText(b []byte) error {
 	*l = nil
-	seen := make(map[schema.Lane]bool)
+	seen := make(map[wire.Lane]bool)
 	for part := range strings.SplitSeq(string(b), ",") {
 		name, weight, weighted := strings.Cut(strings.TrimSpace(part), "=")
-		w := Weighted{Lane: schema.Lane(name), Weight: 1}
+		w := Weighted{Lane: wire.Lane(name), Weight: 1}
 		if err := w.Lane.Validate(); err != nil {
 			return err
 		}

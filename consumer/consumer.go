@@ -18,13 +18,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
 
 // Relay carries transactions.
 type Relay interface {
 	// Deliver makes one transaction: an outcome for each recipient.
-	Deliver(ctx context.Context, m schema.Message) schema.Transaction
+	Deliver(ctx context.Context, m mail.Message) mail.Transaction
 	// Up reports whether the relay is to be used at all.
 	Up() bool
 	// Wait returns once it is.
@@ -33,17 +35,17 @@ type Relay interface {
 
 // Journal is the record of each line.
 type Journal interface {
-	Look(ctx context.Context, l schema.Line) (*schema.Record, uint64, error)
-	LookByOrigin(ctx context.Context, l schema.Line) (*schema.Record, uint64, error)
-	Set(ctx context.Context, r *schema.Record, expected uint64, brief bool) (uint64, error)
-	Find(ctx context.Context, l schema.Line, hop int, enqueued time.Time) (*schema.Record, error)
-	FindByOrigin(ctx context.Context, l schema.Line, hop int, enqueued time.Time) (*schema.Record, error)
+	Lookup(ctx context.Context, l wire.Key) (*wire.Record, uint64, error)
+	LookupByOrigin(ctx context.Context, l wire.Key) (*wire.Record, uint64, error)
+	Set(ctx context.Context, r *wire.Record, expected uint64, brief bool) (uint64, error)
+	Find(ctx context.Context, l wire.Key, generation int, enqueued time.Time) (*wire.Record, error)
+	FindByOrigin(ctx context.Context, l wire.Key, generation int, enqueued time.Time) (*wire.Record, error)
 }
 
 // Graveyard keeps what failed for good.
-type Graveyard interface {
-	Bury(ctx context.Context, l *schema.Letter) (uint64, error)
-	Mark(ctx context.Context, c schema.Copy, event schema.Event) error
+type DeadLetters interface {
+	Bury(ctx context.Context, l *wire.DeadLetter) (uint64, error)
+	Mark(ctx context.Context, c wire.Copy, event wire.Event) error
 }
 
 // Store is what is read and written in the lanes' own streams. Its errors are
@@ -51,7 +53,7 @@ type Graveyard interface {
 type Store interface {
 	// Put publishes a line's one message; what stands on filter and has come as
 	// far as hop is left there.
-	Put(ctx context.Context, m *nats.Msg, filter string, expected uint64, hop int) (seq uint64, already bool, err error)
+	Put(ctx context.Context, m *nats.Msg, filter string, expected uint64, generation int) (seq uint64, already bool, err error)
 	// Next is the first message from seq on whose subject matches.
 	Next(ctx context.Context, stream, subject string, seq uint64, since time.Time) (*jetstream.RawStreamMsg, error)
 	// Delete deletes a message; one that is gone is no error.
@@ -68,16 +70,16 @@ type Parts struct {
 	Now func() time.Time
 	// Room is how much is stored and how much may be, in bytes; a limit of 0
 	// is none.
-	Room      func(ctx context.Context) (used, limit uint64, err error)
-	Store     Store
-	Journal   Journal
-	Graveyard Graveyard
-	Relay     Relay
+	Room        func(ctx context.Context) (used, limit uint64, err error)
+	Store       Store
+	Journal     Journal
+	DeadLetters DeadLetters
+	Relay       Relay
 	// Repair makes streams and consumers that have gone; nil for none.
 	Repair func(ctx context.Context) error
 	// Settled is told of each record that ends a hop, from the goroutine that
 	// settled it; nil for nobody.
-	Settled func(*schema.Record, Delivery)
+	Settled func(*wire.Record, Delivery)
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 }
@@ -176,10 +178,8 @@ func (c *Consumer) Hurry() { c.once.Do(func() { close(c.hurry) }) }
 func (c *Consumer) open(ctx context.Context) ([]*source, error) {
 	var all []*source
 	for _, w := range c.cfg.Lanes {
-		for _, s := range []*source{
-			{lane: w.Lane, stream: w.Lane.SendStream(), name: w.Lane.FreshConsumer(), filter: w.Lane.SendSubject(), fresh: true},
-			{lane: w.Lane, stream: w.Lane.LaterStream(), name: w.Lane.DueConsumer(), filter: w.Lane.DueFilter()},
-		} {
+		for _, from := range w.Lane.Sources() {
+			s := &source{lane: w.Lane, stream: from.Stream, name: from.Consumer, filter: from.Filter(), fresh: from.Fresh}
 			if err := c.find(ctx, s); err != nil {
 				return nil, err
 			}
@@ -200,7 +200,7 @@ func (c *Consumer) find(ctx context.Context, s *source) error {
 	var reported time.Time
 	return c.ask(ctx, func(ctx context.Context) (err error) {
 		s.consumer, err = c.Durable(ctx, s.stream, s.name)
-		if errors.Is(err, schema.ErrAway) && time.Since(reported) >= reportEvery {
+		if errors.Is(err, stream.ErrAway) && time.Since(reported) >= reportEvery {
 			reported = time.Now()
 			c.log.Warn("waiting for the broker: a consumer does not answer, perhaps because it has no leader; see that most servers of the NATS cluster run and reach each other", "stream", s.stream, "consumer", s.name, "error", err)
 		}
@@ -216,7 +216,7 @@ type Delivery struct {
 	Times int
 }
 
-func (c *Consumer) report(h *hand, rec *schema.Record) {
+func (c *Consumer) report(h *delivery, rec *wire.Record) {
 	c.metrics.settled(rec)
 	if c.Settled != nil {
 		c.Settled(rec, Delivery{Sequence: h.seq, Times: h.delivered})

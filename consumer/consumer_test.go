@@ -20,28 +20,30 @@ import (
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/journal"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
-const lane schema.Lane = "normal"
+const lane wire.Lane = "normal"
 
 // books is a relay that keeps books: what each address was told, in order.
 // Its answers go by the address: "451x2@…" is deferred twice, "550@…" fails,
 // "421@…" is the relay's fault, "lost@…" gets no reply after the dot.
 type books struct {
 	mu       sync.Mutex
-	told     map[string][]schema.Class
+	told     map[string][]mail.Class
 	accepted map[string]int
 	down     bool
 	// words, where set, are what the relay says on acceptance.
 	words func(address string) string
 	// hold, where set, is called in each transaction before the answer.
-	hold func(m schema.Message)
+	hold func(m mail.Message)
 }
 
-func newBooks() *books { return &books{told: map[string][]schema.Class{}, accepted: map[string]int{}} }
+func newBooks() *books { return &books{told: map[string][]mail.Class{}, accepted: map[string]int{}} }
 
 func (b *books) Up() bool {
 	b.mu.Lock()
@@ -58,11 +60,11 @@ func (b *books) Wait(ctx context.Context) error {
 	return nil
 }
 
-func (b *books) Deliver(ctx context.Context, m schema.Message) schema.Transaction {
+func (b *books) Deliver(ctx context.Context, m mail.Message) mail.Transaction {
 	if b.hold != nil {
 		b.hold(m)
 	}
-	tx := schema.Transaction{At: time.Now(), Relay: "books", Session: "1"}
+	tx := mail.Transaction{At: time.Now(), Relay: "books", Session: "1"}
 	_, _ = io.Copy(io.Discard, m.Open())
 	refused := ctx.Err()
 	if m.Permit != nil && refused == nil {
@@ -75,13 +77,13 @@ func (b *books) Deliver(ctx context.Context, m schema.Message) schema.Transactio
 	}
 	for _, r := range m.Recipients {
 		if refused != nil { // the relay heard nothing, and counts nothing
-			tx.Outcomes = append(tx.Outcomes, schema.Outcome{Class: schema.Delayed, Stage: schema.StageLocal, Reply: refused.Error()})
+			tx.Outcomes = append(tx.Outcomes, mail.Outcome{Class: mail.Requeued, Stage: mail.StageLocal, Reply: refused.Error()})
 			continue
 		}
 		o := b.answer(r.Address)
 		key := m.ID + " " + r.Address
 		b.told[key] = append(b.told[key], o.Class)
-		if o.Class == schema.Delivered || o.Class == schema.Uncertain {
+		if o.Class == mail.Delivered || o.Class == mail.Uncertain {
 			b.accepted[key]++
 		}
 		tx.Outcomes = append(tx.Outcomes, o)
@@ -90,7 +92,7 @@ func (b *books) Deliver(ctx context.Context, m schema.Message) schema.Transactio
 }
 
 // answer is decided by how often the address was answered before. b.mu is held.
-func (b *books) answer(addr string) schema.Outcome {
+func (b *books) answer(addr string) mail.Outcome {
 	local, _, _ := strings.Cut(addr, "@")
 	before := 0
 	for key, told := range b.told {
@@ -102,17 +104,17 @@ func (b *books) answer(addr string) schema.Outcome {
 	n, _ := fmt.Sscanf(local, "%dx%d", &code, &times)
 	switch {
 	case local == "lost" && before == 0:
-		return schema.Outcome{Class: schema.Uncertain, Stage: schema.StageDot, Reply: "no reply"}
+		return mail.Outcome{Class: mail.Uncertain, Stage: mail.StageDot, Reply: "no reply"}
 	case n == 0 && b.words != nil:
-		return schema.Outcome{Class: schema.Delivered, Stage: schema.StageDot, Code: 250, Reply: b.words(addr)}
+		return mail.Outcome{Class: mail.Delivered, Stage: mail.StageDot, Code: 250, Reply: b.words(addr)}
 	case n == 0, n == 2 && before >= times:
-		return schema.Outcome{Class: schema.Delivered, Stage: schema.StageDot, Code: 250, Enhanced: "2.0.0", Reply: "queued as Q1", QueueID: "Q1"}
+		return mail.Outcome{Class: mail.Delivered, Stage: mail.StageDot, Code: 250, Enhanced: "2.0.0", Reply: "queued as Q1", QueueID: "Q1"}
 	case code == 421:
-		return schema.Outcome{Class: schema.Delayed, Stage: schema.StageRcpt, Code: 421, Enhanced: "4.3.0", Reply: "come back"}
+		return mail.Outcome{Class: mail.Requeued, Stage: mail.StageRcpt, Code: 421, Enhanced: "4.3.0", Reply: "come back"}
 	case code >= 500:
-		return schema.Outcome{Class: schema.Failed, Stage: schema.StageRcpt, Code: code, Enhanced: "5.1.1", Reply: "no such user"}
+		return mail.Outcome{Class: mail.Failed, Stage: mail.StageRcpt, Code: code, Enhanced: "5.1.1", Reply: "no such user"}
 	}
-	return schema.Outcome{Class: schema.Deferred, Stage: schema.StageRcpt, Code: code, Enhanced: "4.2.0", Reply: "later"}
+	return mail.Outcome{Class: mail.Deferred, Stage: mail.StageRcpt, Code: code, Enhanced: "4.2.0", Reply: "later"}
 }
 
 // death ends a worker at a point of its way: its connection is cut, and from
@@ -133,7 +135,7 @@ func (d *death) pass(point string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.isDead() {
-		return schema.ErrAway
+		return stream.ErrAway
 	}
 	if point != d.at {
 		return nil
@@ -143,7 +145,7 @@ func (d *death) pass(point string) error {
 	}
 	close(d.dead)
 	d.conn.NC().Close()
-	return schema.ErrAway
+	return stream.ErrAway
 }
 
 func (d *death) isDead() bool {
@@ -160,7 +162,7 @@ type mortal struct {
 	*death
 	broker.Store
 	*journal.Journal
-	*deadletter.Graveyard
+	*deadletter.Queue
 	*books
 	*refuser
 }
@@ -198,7 +200,7 @@ func times(n int, what string, err error) func(string) error {
 	}
 }
 
-func (m mortal) Deliver(ctx context.Context, msg schema.Message) schema.Transaction {
+func (m mortal) Deliver(ctx context.Context, msg mail.Message) mail.Transaction {
 	tx := m.books.Deliver(ctx, msg)
 	if m.pass("attempted") != nil {
 		<-ctx.Done()
@@ -206,15 +208,15 @@ func (m mortal) Deliver(ctx context.Context, msg schema.Message) schema.Transact
 	return tx
 }
 
-func (m mortal) Look(ctx context.Context, l schema.Line) (*schema.Record, uint64, error) {
+func (m mortal) Lookup(ctx context.Context, l wire.Key) (*wire.Record, uint64, error) {
 	if err := m.pass("look"); err != nil {
 		return nil, 0, err
 	}
-	return m.Journal.Look(ctx, l)
+	return m.Journal.Lookup(ctx, l)
 }
 
 // Set is the journal's.
-func (m mortal) Set(ctx context.Context, r *schema.Record, expected uint64, brief bool) (uint64, error) {
+func (m mortal) Set(ctx context.Context, r *wire.Record, expected uint64, brief bool) (uint64, error) {
 	if err := m.pass("record"); err != nil {
 		return 0, err
 	}
@@ -228,19 +230,19 @@ func (m mortal) Set(ctx context.Context, r *schema.Record, expected uint64, brie
 	return seq, err
 }
 
-func (m mortal) Put(ctx context.Context, msg *nats.Msg, filter string, expected uint64, hop int) (uint64, bool, error) {
+func (m mortal) Put(ctx context.Context, msg *nats.Msg, filter string, expected uint64, generation int) (uint64, bool, error) {
 	if err := m.ask(msg.Subject); err != nil {
 		return 0, false, err
 	}
-	seq, already, err := m.Store.Put(ctx, msg, filter, expected, hop)
+	seq, already, err := m.Store.Put(ctx, msg, filter, expected, generation)
 	if perr := m.pass("carried"); perr != nil {
 		return 0, false, perr
 	}
 	return seq, already, err
 }
 
-func (m mortal) Bury(ctx context.Context, l *schema.Letter) (uint64, error) {
-	seq, err := m.Graveyard.Bury(ctx, l)
+func (m mortal) Bury(ctx context.Context, l *wire.DeadLetter) (uint64, error) {
+	seq, err := m.Queue.Bury(ctx, l)
 	if perr := m.pass("carried"); perr != nil {
 		return 0, perr
 	}
@@ -270,7 +272,7 @@ type bench struct {
 	books  *books
 	refuse refuser
 	store  broker.Store
-	yard   *deadletter.Graveyard
+	yard   *deadletter.Queue
 	cfg    Config
 }
 
@@ -319,14 +321,14 @@ func (b *bench) parts(d *death) (Parts, *broker.Conn) {
 	}
 	store := conn.Store()
 	j := journal.New(store)
-	m := mortal{death: d, Store: store, Journal: j, Graveyard: deadletter.New(store, j, conn.Now), books: b.books, refuser: &b.refuse}
+	m := mortal{death: d, Store: store, Journal: j, Queue: deadletter.New(store, j, conn.Now), books: b.books, refuser: &b.refuse}
 	level := slog.LevelError
 	if os.Getenv("TEST_LOG") != "" {
 		level = slog.LevelDebug
 	}
 	return Parts{
 		NATS: conn.NC(), Durable: conn.Consumer, Link: conn, Now: conn.Now, Room: conn.Room,
-		Store: m, Journal: m, Graveyard: m, Relay: m,
+		Store: m, Journal: m, DeadLetters: m, Relay: m,
 		Log: slog.New(slog.NewTextHandler(b.t.Output(), &slog.HandlerOptions{Level: level})),
 	}, conn
 }
@@ -419,7 +421,7 @@ func (b *bench) queued() uint64 {
 // state is how the broker stands, and what everybody is waiting for.
 func (b *bench) state() string {
 	var s strings.Builder
-	for _, q := range [][2]string{{lane.SendStream(), lane.FreshConsumer()}, {lane.LaterStream(), lane.DueConsumer()}} {
+	for _, q := range [][2]string{{lane.SendStream(), wire.ConsumerFresh}, {lane.LaterStream(), wire.ConsumerDue}} {
 		c, err := b.conn.JS().Consumer(context.Background(), q[0], q[1])
 		if err != nil {
 			fmt.Fprintln(&s, q[0], err)
@@ -449,7 +451,7 @@ func (b *bench) dead() (all []*deadletter.Found) {
 	b.eventually("the dead letters can be read", func() bool {
 		all = nil
 		for l, err := range b.yard.All(b.t.Context(), deadletter.Filter{}) {
-			if errors.Is(err, schema.ErrAway) {
+			if errors.Is(err, stream.ErrAway) {
 				return false
 			}
 			if err != nil {

@@ -9,7 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
 )
 
 // forgery is what somebody with an operator's credential puts where workers
@@ -37,38 +38,38 @@ func forgeries() []forgery {
 		{what: "a status", change: set("Status", "409", "100")},
 		{what: "no body", change: keep, body: new(""), says: "the body is empty"},
 		{what: "a body that is none", change: keep, body: new("\x00\xff"), says: "not good JSON"},
-		{what: "another's id", change: set(schema.HeaderID, "other"), says: "subject"},
-		{what: "another's origin", change: set(schema.HeaderOrigin, "1-1"), says: "subject"},
-		{what: "an origin with dots", change: set(schema.HeaderOrigin, "1.1"), says: "no origin"},
-		{what: "an origin with wildcards", change: set(schema.HeaderOrigin, ">"), says: "no origin"},
-		{what: "an origin of two words", change: set(schema.HeaderOrigin, "1-1 2"), says: "no origin"},
-		{what: "a recipient of two words", change: set(schema.HeaderLine, "0 5"), says: "index"},
-		{what: "a recipient that is none", subject: "mail.due.normal.forged.1-1.foo", change: set(schema.HeaderLine, "foo"), says: "foo"},
-		{what: "a recipient that is not there", subject: "mail.due.normal.forged.1-2.7", change: set(schema.HeaderLine, "7"), says: "recipient 7"},
-		{what: "a recipient below zero", subject: "mail.due.normal.forged.1-3.-1", change: set(schema.HeaderLine, "-1"), says: "-1"},
-		{what: "a recipient with a plus", subject: "mail.due.normal.forged.1-4.+0", change: set(schema.HeaderLine, "+0"), says: "+0"},
-		{what: "a log of a thousand million", change: set(schema.HeaderLog, `[{"n":1,"outcomes":[{"recipients":"0-999999999"}]}]`), says: schema.HeaderLog},
-		{what: "a log that is deep", change: set(schema.HeaderLog, strings.Repeat("[", 40_000)), says: schema.HeaderLog},
-		{what: "a subject that is too short", subject: "mail.due.normal.x", change: keep, says: "subject"},
-		{what: "a subject that is too long", subject: "mail.due.normal.a.b.c.d.e.f", change: keep, says: "subject"},
-		{what: "a subject with a hostile token", subject: "mail.due.normal.a.$JS.all", change: keep, says: "subject"},
+		{what: "another's id", change: set(wire.HeaderID, "other"), says: "subject"},
+		{what: "another's origin", change: set(wire.HeaderOrigin, "1-1"), says: "subject"},
+		{what: "an origin with dots", change: set(wire.HeaderOrigin, "1.1"), says: "not an origin"},
+		{what: "an origin with wildcards", change: set(wire.HeaderOrigin, ">"), says: "not an origin"},
+		{what: "an origin of two words", change: set(wire.HeaderOrigin, "1-1 2"), says: "not an origin"},
+		{what: "a recipient of two words", change: set(wire.HeaderRecipient, "0 5"), says: "index"},
+		{what: "a recipient that is none", subject: "mail.copy.normal.due.forged.1-1.foo", change: set(wire.HeaderRecipient, "foo"), says: "foo"},
+		{what: "a recipient that is not there", subject: "mail.copy.normal.due.forged.1-2.7", change: set(wire.HeaderRecipient, "7"), says: "recipient 7"},
+		{what: "a recipient below zero", subject: "mail.copy.normal.due.forged.1-3.-1", change: set(wire.HeaderRecipient, "-1"), says: "-1"},
+		{what: "a recipient with a plus", subject: "mail.copy.normal.due.forged.1-4.+0", change: set(wire.HeaderRecipient, "+0"), says: "+0"},
+		{what: "a log of a thousand million", change: set(wire.HeaderLog, `[{"n":1,"outcomes":[{"recipients":"0-999999999"}]}]`), says: wire.HeaderLog},
+		{what: "a log that is deep", change: set(wire.HeaderLog, strings.Repeat("[", 40_000)), says: wire.HeaderLog},
+		{what: "a subject that is too short", subject: "mail.copy.normal.due.x", change: keep, says: "subject"},
+		{what: "a subject that is too long", subject: "mail.copy.normal.due.a.b.c.d.e.f", change: keep, says: "subject"},
+		{what: "a subject with a hostile token", subject: "mail.copy.normal.due.a.$JS.all", change: keep, says: "subject"},
 	}
-	for _, name := range []string{schema.HeaderID, schema.HeaderOrigin, schema.HeaderLine, schema.HeaderHop, schema.HeaderAttempts, schema.HeaderEnqueued} {
+	for _, name := range []string{wire.HeaderID, wire.HeaderOrigin, wire.HeaderRecipient, wire.HeaderGeneration, wire.HeaderAttempts, wire.HeaderEnqueued} {
 		all = append(all,
 			forgery{what: "no " + name, change: func(h nats.Header) { delete(h, name) }, says: name},
 			forgery{what: "twice " + name, change: func(h nats.Header) { h[name] = append(h[name], h[name]...) }, says: name},
 			forgery{what: "in lower case " + name, change: func(h nats.Header) { h[strings.ToLower(name)] = h[name]; delete(h, name) }, says: name})
 	}
-	for _, name := range []string{schema.HeaderHop, schema.HeaderAttempts, schema.HeaderDeadSeq, schema.HeaderReplays} {
+	for _, name := range []string{wire.HeaderGeneration, wire.HeaderAttempts, wire.HeaderDeadSeq, wire.HeaderReplays} {
 		for _, v := range []string{"", "-1", "x", "1e3", "99999999999999999999"} {
 			all = append(all, forgery{what: name + " " + v, change: set(name, v), says: name})
 		}
 	}
-	for _, name := range []string{schema.HeaderHop, schema.HeaderAttempts} {
+	for _, name := range []string{wire.HeaderGeneration, wire.HeaderAttempts} {
 		all = append(all, forgery{what: "the largest " + name, change: set(name, "9223372036854775807"), says: name})
 	}
 	for _, v := range []string{"", "now", "10000-01-01T00:00:00Z", "2026-01-01"} {
-		all = append(all, forgery{what: "enqueued " + v, change: set(schema.HeaderEnqueued, v), says: schema.HeaderEnqueued})
+		all = append(all, forgery{what: "enqueued " + v, change: set(wire.HeaderEnqueued, v), says: wire.HeaderEnqueued})
 	}
 	return all
 }
@@ -83,15 +84,15 @@ func TestForgedCopies(t *testing.T) {
 	all := forgeries()
 	bodies := make([]string, len(all))
 	for i, f := range all {
-		l := schema.Line{Lane: lane, ID: fmt.Sprintf("forged-%d", i), Origin: fmt.Sprintf("17-%d", i), Rcpt: schema.All}
-		m := nats.NewMsg(l.DueSubject())
+		l := wire.Key{Lane: lane, ID: fmt.Sprintf("forged-%d", i), Origin: fmt.Sprintf("17-%d", i), Recipient: wire.All}
+		m := nats.NewMsg(l.CopySubject(wire.CopyDue))
 		if f.subject != "" {
 			m.Subject = f.subject
-			if named, err := schema.ParseLine(f.subject); err == nil {
+			if named, err := wire.ParseKey(f.subject); err == nil {
 				l = named
 			}
 		}
-		maps.Copy(m.Header, schema.Copy{Line: l, Hop: 1, Attempts: 1, Enqueued: time.Now()}.Headers(nil))
+		maps.Copy(m.Header, wire.Copy{Key: l, Generation: 1, Attempts: 1, Enqueued: time.Now()}.Headers(nil))
 		f.change(m.Header)
 		bodies[i] = fmt.Sprintf(`{"id":"sent-%d","from":"a@example.com","to":["bob@example.net"],"text":"hi"}`, i)
 		if f.body != nil {
@@ -104,12 +105,12 @@ func TestForgedCopies(t *testing.T) {
 		b.publish(fmt.Sprintf("neighbour-%d", i), "ann@example.net")
 	}
 	b.settled()
-	letters := map[string]string{}
+	dead := map[string]string{}
 	for _, l := range b.dead() {
-		if l.Reason != schema.ReasonBadEnvelope {
+		if l.Reason != mail.ReasonBadEnvelope {
 			t.Errorf("%s: buried as %s", l.Body, l.Reason)
 		}
-		letters[string(l.Body)] = l.Error
+		dead[string(l.Body)] = l.Error
 	}
 	for i, f := range all {
 		sent := 0
@@ -119,7 +120,7 @@ func TestForgedCopies(t *testing.T) {
 		// A copy is named by its headers.
 		b.accepted(fmt.Sprintf("forged-%d", i), map[string]int{"bob@example.net": sent})
 		b.accepted(fmt.Sprintf("neighbour-%d", i), map[string]int{"ann@example.net": 1})
-		if says, dead := letters[bodies[i]]; dead != (f.says != "") || !strings.Contains(says, f.says) {
+		if says, dead := dead[bodies[i]]; dead != (f.says != "") || !strings.Contains(says, f.says) {
 			t.Errorf("%s: dead %v: %q, want %q", f.what, dead, says, f.says)
 		}
 	}

@@ -16,14 +16,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/postrider/postrider/deadletter"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
 
 // These tests hold one message in two hands, or in one that should have let
 // go. Hands are made by pulling, so that each moment is the test's to choose.
 
 // pull takes the next message of a consumer.
-func (b *bench) pull(c *Consumer, stream, name string) *hand {
+func (b *bench) pull(c *Consumer, stream, name string) *delivery {
 	b.t.Helper()
 	q, err := c.Durable(b.t.Context(), stream, name)
 	if err != nil {
@@ -39,15 +41,15 @@ func (b *bench) pull(c *Consumer, stream, name string) *hand {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return &hand{
+	return &delivery{
 		stream: meta.Stream, subject: m.Subject(), seq: meta.Sequence.Stream, stored: meta.Timestamp,
 		header: m.Headers(), body: m.Data(), delivered: int(meta.NumDelivered), msg: m, lease: l,
 	}
 }
 
-func (b *bench) pullFresh(c *Consumer) *hand {
+func (b *bench) pullFresh(c *Consumer) *delivery {
 	b.t.Helper()
-	return b.pull(c, lane.SendStream(), lane.FreshConsumer())
+	return b.pull(c, lane.SendStream(), wire.ConsumerFresh)
 }
 
 // idle is a worker that takes nothing by itself. Its leases are long: these
@@ -59,14 +61,14 @@ func (b *bench) idle() *Consumer {
 }
 
 // twin is a second hand on the same delivery.
-func twin(h *hand) *hand {
+func twin(h *delivery) *delivery {
 	t := *h
 	return &t
 }
 
-func (b *bench) record(l schema.Line) *schema.Record {
+func (b *bench) record(l wire.Key) *wire.Record {
 	b.t.Helper()
-	rec, _, err := b.parts0().Journal.Look(b.t.Context(), l)
+	rec, _, err := b.parts0().Journal.Lookup(b.t.Context(), l)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -112,7 +114,7 @@ func TestSecondHandAdds(t *testing.T) {
 			quick := twin(slow)
 			quick.msg = deaf{quick.msg} // it dies before its ack
 			nested := false
-			b.books.hold = func(schema.Message) {
+			b.books.hold = func(mail.Message) {
 				if nested {
 					return
 				}
@@ -134,7 +136,7 @@ func TestSecondHandAdds(t *testing.T) {
 			}
 			var dead []string
 			for _, l := range b.dead() {
-				dead = append(dead, l.Line.Rcpt)
+				dead = append(dead, l.Key.Recipient)
 			}
 			if fmt.Sprint(dead) != fmt.Sprint(c.dead) {
 				t.Errorf("dead letters of %v, want %v", dead, c.dead)
@@ -195,7 +197,7 @@ func TestLapsedHandWhoseMessageIsGone(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	b.accepted("m", map[string]int{"450x1@example.net": 0})
-	if rec := b.record(h.own.Line); rec != nil || b.queued() != 0 {
+	if rec := b.record(h.own.Key); rec != nil || b.queued() != 0 {
 		t.Errorf("record %+v, %d in the queue", rec, b.queued())
 	}
 }
@@ -207,20 +209,20 @@ type unheard struct {
 	lapse func()
 }
 
-func (u unheard) Set(ctx context.Context, r *schema.Record, expected uint64, brief bool) (uint64, error) {
+func (u unheard) Set(ctx context.Context, r *wire.Record, expected uint64, brief bool) (uint64, error) {
 	if _, err := u.Journal.Set(ctx, r, expected, brief); err != nil {
 		return 0, err
 	}
 	u.lapse()
-	return 0, fmt.Errorf("%w: its answer was lost", schema.ErrAway)
+	return 0, fmt.Errorf("%w: its answer was lost", stream.ErrAway)
 }
 
 // narrow is a journal with room for no attempts.
 type narrow struct{ Journal }
 
-func (n narrow) Set(ctx context.Context, r *schema.Record, expected uint64, brief bool) (uint64, error) {
+func (n narrow) Set(ctx context.Context, r *wire.Record, expected uint64, brief bool) (uint64, error) {
 	if len(r.Attempts) > 0 {
-		return 0, schema.ErrTooLarge
+		return 0, stream.ErrTooLarge
 	}
 	return n.Journal.Set(ctx, r, expected, brief)
 }
@@ -264,7 +266,7 @@ func TestLapsedInTransaction(t *testing.T) {
 	w := b.idle()
 	b.publish("m", "ann@example.net")
 	h := b.pullFresh(w)
-	b.books.hold = func(schema.Message) { h.lease.renewed = time.Now().Add(-2 * time.Hour) }
+	b.books.hold = func(mail.Message) { h.lease.renewed = time.Now().Add(-2 * time.Hour) }
 	if err := w.settle(t.Context(), t.Context(), lane, h); !errors.Is(err, errLeft) {
 		t.Errorf("got %v", err)
 	}
@@ -298,7 +300,7 @@ func TestLease(t *testing.T) {
 	} {
 		l := &lease{set: newLeases(nil, w.Link, time.Hour), msg: h.msg, epoch: w.Link.Epoch(), renewed: now}
 		c.change(l)
-		if got := l.lapsed(); got != c.want {
+		if got := l.expired(); got != c.want {
 			t.Errorf("%s: lapsed %v, want %v", c.name, got, c.want)
 		}
 	}
@@ -382,8 +384,8 @@ func TestBriefRecords(t *testing.T) {
 	for id, want := range map[string]bool{"first": true, "later": false, "mixed": false, "dead": false, "replayed": false} {
 		all := 0
 		for seq := uint64(1); ; all++ {
-			m, err := b.store.Next(t.Context(), schema.StreamRecord, "mail.record.*."+id+".*.*", seq, time.Time{})
-			if errors.Is(err, schema.ErrNotFound) {
+			m, err := b.store.Next(t.Context(), wire.StreamRecord, "mail.record.*."+id+".*.*", seq, time.Time{})
+			if errors.Is(err, stream.ErrNotFound) {
 				break
 			}
 			if err != nil {
@@ -408,11 +410,11 @@ func TestDeadLettersAreNamedByLine(t *testing.T) {
 	b.work(nil)
 	b.publishWith("m", `,"max_attempts":3`, "ann@example.net", "450@example.net", "550@example.net")
 	b.settled()
-	got := map[string]schema.Reason{}
+	got := map[string]mail.Reason{}
 	for _, l := range b.dead() {
-		got[l.Line.Rcpt] = l.Reason
+		got[l.Key.Recipient] = l.Reason
 	}
-	if len(got) != 2 || got["1"] != schema.ReasonExhausted || got["2"] != schema.ReasonFailed {
+	if len(got) != 2 || got["1"] != mail.ReasonExhausted || got["2"] != mail.ReasonFailed {
 		t.Errorf("dead: %v", got)
 	}
 }
@@ -427,8 +429,8 @@ func TestParking(t *testing.T) {
 	b.settled()
 	b.accepted("m", map[string]int{"421x30@example.net": 1})
 	rec := b.record(b.lineOf("m"))
-	if rec.Counted != 1 || rec.Hop < 3 || len(b.dead()) > 0 {
-		t.Errorf("%d counted, hop %d, dead %v", rec.Counted, rec.Hop, b.dead())
+	if rec.Counted != 1 || rec.Generation < 3 || len(b.dead()) > 0 {
+		t.Errorf("%d counted, hop %d, dead %v", rec.Counted, rec.Generation, b.dead())
 	}
 }
 
@@ -458,7 +460,7 @@ func TestHandedBackOften(t *testing.T) {
 			b.settled()
 			b.accepted("m", map[string]int{"ann@example.net": 1})
 			if dead := b.dead(); len(dead) > 0 {
-				t.Errorf("dead: %+v", dead[0].Letter)
+				t.Errorf("dead: %+v", dead[0].DeadLetter)
 			}
 		})
 	}
@@ -468,7 +470,7 @@ func TestHandedBackOften(t *testing.T) {
 // there is none any more.
 func (b *bench) handBack(taking context.Context, w *Consumer) bool {
 	b.t.Helper()
-	p, err := newPuller(w.NATS, w.leases, lane.SendStream(), lane.FreshConsumer())
+	p, err := newPuller(w.NATS, w.leases, lane.SendStream(), wire.ConsumerFresh)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -480,8 +482,8 @@ func (b *bench) handBack(taking context.Context, w *Consumer) bool {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	s := &source{lane: lane, stream: lane.SendStream(), name: lane.FreshConsumer(), fresh: true}
-	w.handle(taking, b.t.Context(), b.t.Context(), s, taken{parcel: x})
+	s := &source{lane: lane, stream: lane.SendStream(), name: wire.ConsumerFresh, fresh: true}
+	w.handle(taking, b.t.Context(), b.t.Context(), s, taken{arrival: x})
 	p.stop()
 	return true
 }
@@ -497,7 +499,7 @@ func TestNoRoom(t *testing.T) {
 		refusals       int
 		unrecorded     float64
 	}{
-		{"copy", "mail.later.", "450x1@b.example", 2, 0},
+		{"copy", "mail.copy.", "450x1@b.example", 2, 0},
 		{"record of what is to go on", "record", "450x1@b.example", 2, 0},
 		{"record of what was delivered", "record", "bob@b.example", forGood, 1},
 	} {
@@ -506,7 +508,7 @@ func TestNoRoom(t *testing.T) {
 			b := newBench(t)
 			w := b.idle()
 			w.log = newDiscard()
-			b.refuse.set(times(c.refusals, c.what, fmt.Errorf("%w: 10077", schema.ErrFull)))
+			b.refuse.set(times(c.refusals, c.what, fmt.Errorf("%w: 10077", stream.ErrFull)))
 			b.publish("m", "ann@a.example", c.to)
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
@@ -524,7 +526,7 @@ func TestNoRoom(t *testing.T) {
 			b.settled()
 			b.accepted("m", map[string]int{"ann@a.example": 1, c.to: 1})
 			if dead := b.dead(); len(dead) > 0 {
-				t.Errorf("dead: %+v", dead[0].Letter)
+				t.Errorf("dead: %+v", dead[0].DeadLetter)
 			}
 		})
 	}
@@ -545,11 +547,11 @@ func TestNoRoomForAReplay(t *testing.T) {
 	if err := b.yard.Replay(t.Context(), l, 5); err != nil {
 		t.Fatal(err)
 	}
-	b.refuse.set(times(1, "record", schema.ErrFull))
-	if err := w.settle(t.Context(), t.Context(), lane, b.pull(w, lane.LaterStream(), lane.DueConsumer())); err != nil {
+	b.refuse.set(times(1, "record", stream.ErrFull))
+	if err := w.settle(t.Context(), t.Context(), lane, b.pull(w, lane.LaterStream(), wire.ConsumerDue)); err != nil {
 		t.Fatal(err)
 	}
-	if rec := b.record(l.Line); rec == nil || rec.Event != schema.EventDelivered || b.queued() > 0 {
+	if rec := b.record(l.Key); rec == nil || rec.Event != wire.EventDelivered || b.queued() > 0 {
 		t.Errorf("record %+v, %d in the queue", rec, b.queued())
 	}
 	b.accepted("m", map[string]int{"550x1@b.example": 1})
@@ -562,12 +564,12 @@ func TestNoRoomWhileStopping(t *testing.T) {
 	b := newBench(t)
 	w := b.idle()
 	w.log = newDiscard()
-	b.refuse.set(func(string) error { return schema.ErrFull })
+	b.refuse.set(func(string) error { return stream.ErrFull })
 	b.publish("m", "450x1@b.example")
 	taking, stop := context.WithCancel(t.Context())
 	w.gate.stopping = taking.Done()
 	stop()
-	if err := w.settle(t.Context(), t.Context(), lane, b.pullFresh(w)); !errors.Is(err, schema.ErrFull) {
+	if err := w.settle(t.Context(), t.Context(), lane, b.pullFresh(w)); !errors.Is(err, stream.ErrFull) {
 		t.Errorf("got %v", err)
 	}
 	b.refuse.set(nil)
@@ -585,16 +587,16 @@ func TestCopyTooLarge(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
 			w := b.idle()
-			b.refuse.set(times(2, "mail.later.", fmt.Errorf("%w: 10054", schema.ErrTooLarge)))
+			b.refuse.set(times(2, "mail.copy.", fmt.Errorf("%w: 10054", stream.ErrTooLarge)))
 			b.publish("m", to...)
 			if err := w.settle(t.Context(), t.Context(), lane, b.pullFresh(w)); err != nil {
 				t.Fatal(err)
 			}
 			dead := b.dead()
-			if len(dead) != max(1, len(to)-1) || dead[0].Reason != schema.ReasonTooLarge {
+			if len(dead) != max(1, len(to)-1) || dead[0].Reason != mail.ReasonTooLarge {
 				t.Fatalf("dead: %+v", dead)
 			}
-			if rec := b.record(dead[0].Line.Whole()); rec == nil || rec.Has(schema.StateLater) {
+			if rec := b.record(dead[0].Key.Together()); rec == nil || rec.Has(wire.StateScheduled) {
 				t.Errorf("the record does not say that they are dead: %+v", rec)
 			}
 			b.refuse.set(nil)
@@ -635,7 +637,7 @@ func TestReplayBesideRedelivery(t *testing.T) {
 	b.settled()
 	b.accepted("m", map[string]int{"550x1@example.net": 1})
 	if dead := b.dead(); len(dead) > 0 {
-		t.Errorf("dead again: %+v", dead[0].Letter)
+		t.Errorf("dead again: %+v", dead[0].DeadLetter)
 	}
 }
 
@@ -669,7 +671,7 @@ func TestReplayerDies(t *testing.T) {
 			b.settled()
 			b.accepted("m", map[string]int{"550x1@example.net": 1})
 			if dead := b.dead(); len(dead) > 0 {
-				t.Errorf("it still lies dead: %+v", dead[0].Letter)
+				t.Errorf("it still lies dead: %+v", dead[0].DeadLetter)
 			}
 		})
 	}
@@ -734,7 +736,7 @@ func TestCrashLoop(t *testing.T) {
 		t.Fatal(err)
 	}
 	dead := b.dead()
-	if len(dead) != 1 || dead[0].Reason != schema.ReasonCrashLoop || string(dead[0].Body) != string(h.body) {
+	if len(dead) != 1 || dead[0].Reason != mail.ReasonCrashLoop || string(dead[0].Body) != string(h.body) {
 		t.Errorf("dead letters: %+v", dead)
 	}
 	b.accepted("m", map[string]int{"ann@example.net": 0})
@@ -768,7 +770,7 @@ func TestEarlierHop(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	w := b.idle()
-	for _, state := range []schema.State{schema.StateLater, schema.StateDead} {
+	for _, state := range []wire.State{wire.StateScheduled, wire.StateDead} {
 		for _, delivered := range []int{1, 2, crashLoop} {
 			id := fmt.Sprintf("%s-%d", state, delivered)
 			b.publish(id, "ann@example.net")
@@ -779,8 +781,8 @@ func TestEarlierHop(t *testing.T) {
 				t.Fatal(err)
 			}
 			further := read.draft(time.Now())
-			further.Hop = 1
-			setOpen(further, state, "")
+			further.Generation = 1
+			setPending(further, state, "")
 			conclude(further)
 			if _, err := w.Journal.Set(t.Context(), further, 0, false); err != nil {
 				t.Fatal(err)
@@ -789,7 +791,7 @@ func TestEarlierHop(t *testing.T) {
 				t.Errorf("%s: %v", id, err)
 			}
 			b.accepted(id, map[string]int{"ann@example.net": 0})
-			if rec, _, err := w.Journal.Look(t.Context(), read.own.Line); err != nil || rec.Hop != 1 || !rec.Has(state) {
+			if rec, _, err := w.Journal.Lookup(t.Context(), read.own.Key); err != nil || rec.Generation != 1 || !rec.Has(state) {
 				t.Errorf("%s: its line's record has become %+v, %v", id, rec, err)
 			}
 		}
@@ -809,7 +811,7 @@ func TestConsumerWithoutALeader(t *testing.T) {
 			Log: slog.New(slog.NewTextHandler(said, nil)), Metrics: prometheus.NewRegistry(),
 			Durable: func(context.Context, string, string) (jetstream.Consumer, error) {
 				if time.Since(began) < 150*time.Second {
-					return nil, fmt.Errorf("%w: no leader", schema.ErrAway)
+					return nil, fmt.Errorf("%w: no leader", stream.ErrAway)
 				}
 				return nil, nil //nolint:nilnil // one that nobody asks for anything
 			},
@@ -833,7 +835,7 @@ func TestConsumerWithoutALeader(t *testing.T) {
 func TestPanic(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.books.hold = func(m schema.Message) {
+	b.books.hold = func(m mail.Message) {
 		if m.ID == "poison" {
 			panic("poisoned")
 		}
@@ -857,7 +859,7 @@ func TestPanic(t *testing.T) {
 // refusing is a journal whose broker answers, and says no.
 type refusing struct{ Journal }
 
-func (refusing) Set(context.Context, *schema.Record, uint64, bool) (uint64, error) {
+func (refusing) Set(context.Context, *wire.Record, uint64, bool) (uint64, error) {
 	return 0, errors.New("permissions violation")
 }
 
@@ -891,12 +893,12 @@ func TestSweep(t *testing.T) {
 	b.accepted("ghost", map[string]int{"bob@example.net": 0})
 	b.accepted("stranded", map[string]int{"ann@example.net": 0})
 	dead := b.dead()
-	if len(dead) != 1 || dead[0].Line.ID != "stranded" || dead[0].Reason != schema.ReasonStranded {
+	if len(dead) != 1 || dead[0].Key.ID != "stranded" || dead[0].Reason != mail.ReasonStranded {
 		t.Errorf("dead letters: %+v", dead)
 	}
 }
 
-func (c *Consumer) identify(t *testing.T, h *hand) error {
+func (c *Consumer) identify(t *testing.T, h *delivery) error {
 	t.Helper()
 	if err := h.identify(lane); err != nil {
 		return err
@@ -906,7 +908,7 @@ func (c *Consumer) identify(t *testing.T, h *hand) error {
 
 // ghost publishes a mail and records on its line that it was delivered. The hand
 // that it gives has read nothing of that.
-func (b *bench) ghost(w *Consumer, brief bool) (*hand, schema.Line) {
+func (b *bench) ghost(w *Consumer, brief bool) (*delivery, wire.Key) {
 	b.t.Helper()
 	b.publish("ghost", "bob@example.net")
 	h := b.pullFresh(w)
@@ -917,12 +919,12 @@ func (b *bench) ghost(w *Consumer, brief bool) (*hand, schema.Line) {
 	if _, err := w.Journal.Set(b.t.Context(), ghostRecord(read), 0, brief); err != nil {
 		b.t.Fatal(err)
 	}
-	return h, read.own.Line
+	return h, read.own.Key
 }
 
-func ghostRecord(h *hand) *schema.Record {
+func ghostRecord(h *delivery) *wire.Record {
 	rec := h.draft(time.Now())
-	setOpen(rec, schema.StateDelivered, "")
+	setPending(rec, wire.StateDelivered, "")
 	conclude(rec)
 	return rec
 }
@@ -931,7 +933,7 @@ func ghostRecord(h *hand) *schema.Record {
 func (b *bench) exhaust(c *Consumer) {
 	b.t.Helper()
 	for {
-		q, err := c.Durable(b.t.Context(), lane.SendStream(), lane.FreshConsumer())
+		q, err := c.Durable(b.t.Context(), lane.SendStream(), wire.ConsumerFresh)
 		if err != nil {
 			b.t.Fatal(err)
 		}
@@ -960,7 +962,7 @@ func TestGhostWithoutARecord(t *testing.T) {
 	b.settled()
 	b.accepted("ghost", map[string]int{"bob@example.net": 0})
 	if dead := b.dead(); len(dead) > 0 {
-		t.Errorf("dead letters: %+v", dead[0].Letter)
+		t.Errorf("dead letters: %+v", dead[0].DeadLetter)
 	}
 }
 
@@ -978,18 +980,18 @@ func TestGhostThatIsNotRead(t *testing.T) {
 	}
 	b.settled()
 	if dead := b.dead(); len(dead) > 0 {
-		t.Errorf("dead letters: %+v", dead[0].Letter)
+		t.Errorf("dead letters: %+v", dead[0].DeadLetter)
 	}
 }
 
 // forgetRecords lets all records expire once the log has that line's.
-func (b *bench) forgetRecords(l schema.Line) {
+func (b *bench) forgetRecords(l wire.Key) {
 	b.t.Helper()
 	b.eventually("the log has the entry", func() bool {
-		_, err := b.store.Last(b.t.Context(), schema.StreamEvent, l.EventSubject())
+		_, err := b.store.Last(b.t.Context(), wire.StreamEvent, l.EventSubject())
 		return err == nil
 	})
-	s, err := b.conn.JS().Stream(b.t.Context(), schema.StreamRecord)
+	s, err := b.conn.JS().Stream(b.t.Context(), wire.StreamRecord)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -1050,7 +1052,7 @@ func TestLargestBodyToThree(t *testing.T) {
 	b.eventually("two are dead", func() bool { return b.queued() == 0 && len(b.dead()) == 2 })
 	for _, l := range b.dead() {
 		if len(l.Body) < len(text) {
-			t.Errorf("the letter of %s has %d bytes", l.Line, len(l.Body))
+			t.Errorf("the letter of %s has %d bytes", l.Key, len(l.Body))
 		}
 		if err := b.yard.Replay(t.Context(), l, 5); err != nil {
 			t.Fatal(err)
@@ -1067,14 +1069,14 @@ func TestSendAt(t *testing.T) {
 	b.work(nil)
 	due := b.conn.Now().Add(1500 * time.Millisecond)
 	var sent time.Time
-	b.books.hold = func(schema.Message) { sent = b.conn.Now() }
+	b.books.hold = func(mail.Message) { sent = b.conn.Now() }
 	b.publishWith("m", fmt.Sprintf(`,"send_at":%q`, due.Format(time.RFC3339Nano)), "ann@example.net")
 	b.publishWith("expired", fmt.Sprintf(`,"expires_at":%q`, due.Add(-time.Hour).Format(time.RFC3339Nano)), "ann@example.net")
 	b.settled()
 	if late := sent.Sub(due); late < 0 || late > time.Second {
 		t.Errorf("sent %s after it was due", late)
 	}
-	if dead := b.dead(); len(dead) != 1 || dead[0].Reason != schema.ReasonExpired {
+	if dead := b.dead(); len(dead) != 1 || dead[0].Reason != mail.ReasonExpired {
 		t.Errorf("dead letters: %+v", dead)
 	}
 }
@@ -1089,7 +1091,7 @@ func TestDrain(t *testing.T) {
 	}
 	first := make(chan struct{}, 100)
 	release := make(chan struct{})
-	b.books.hold = func(schema.Message) { first <- struct{}{}; <-release }
+	b.books.hold = func(mail.Message) { first <- struct{}{}; <-release }
 	stop := b.work(nil)
 	<-first
 	time.AfterFunc(200*time.Millisecond, func() { close(release) })
@@ -1111,7 +1113,7 @@ func TestHurry(t *testing.T) {
 	parts, _ := b.parts(nil)
 	c := New(b.cfg, parts)
 	begun, release := make(chan struct{}), make(chan struct{})
-	b.books.hold = func(schema.Message) { close(begun); <-release }
+	b.books.hold = func(mail.Message) { close(begun); <-release }
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- c.Run(ctx) }()
@@ -1140,16 +1142,16 @@ func TestGoneHandKeepsTheOthersDead(t *testing.T) {
 	b.publish("m", "ann@example.net", "bob@example.net")
 	h := b.pullFresh(w)
 	second := twin(h)
-	for _, x := range []*hand{h, second} {
+	for _, x := range []*delivery{h, second} {
 		if err := w.identify(t, x); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.look(t.Context(), x); err != nil {
+		if _, err := w.lookup(t.Context(), x); err != nil {
 			t.Fatal(err)
 		}
 	}
 	dead := h.draft(time.Now())
-	setOpen(dead, schema.StateDead, schema.ReasonFailed)
+	setPending(dead, wire.StateDead, mail.ReasonFailed)
 	conclude(dead)
 	if err := w.record(t.Context(), h, dead); err != nil {
 		t.Fatal(err)
@@ -1161,14 +1163,14 @@ func TestGoneHandKeepsTheOthersDead(t *testing.T) {
 	t.Cleanup(second.lease.release)
 	second.lease.renewed = time.Now().Add(-2 * time.Hour)
 	mine := second.draft(time.Now())
-	mine.Recipients[0].State = schema.StateDelivered
-	mine.Recipients[1].State, mine.Recipients[1].Reason = schema.StateDead, schema.ReasonFailed
-	mine.Attempts = []schema.Attempt{{N: 1, Session: "two", At: time.Now()}}
+	mine.Recipients[0].State = wire.StateDelivered
+	mine.Recipients[1].State, mine.Recipients[1].Reason = wire.StateDead, mail.ReasonFailed
+	mine.Attempts = []wire.Attempt{{N: 1, Session: "two", At: time.Now()}}
 	conclude(mine)
 	if err := w.record(t.Context(), second, mine); err == nil {
 		t.Fatal("recorded, though its message is gone")
 	}
-	if dead := b.dead(); len(dead) != 1 || dead[0].Line.Rcpt != "1" {
+	if dead := b.dead(); len(dead) != 1 || dead[0].Key.Recipient != "1" {
 		t.Errorf("dead letters: %v", dead)
 	}
 }

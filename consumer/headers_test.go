@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/internal/smtptest"
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -54,7 +55,7 @@ func TestUnreadableHeaders(t *testing.T) {
 	if n := len(b.books.accepted); n != 1 {
 		t.Errorf("%d mails were sent: %v", n, b.books.accepted)
 	}
-	why := map[string]schema.Reason{}
+	why := map[string]mail.Reason{}
 	for _, l := range b.dead() {
 		why[string(l.Body)] = l.Reason
 		if !strings.Contains(string(l.Body), "behind") && !strings.HasPrefix(l.Error, "header") {
@@ -63,7 +64,7 @@ func TestUnreadableHeaders(t *testing.T) {
 	}
 	for i, h := range unreadable {
 		for _, kind := range []string{"stranded", "fresh"} {
-			if got := why[body(kind, i)]; got != schema.ReasonBadEnvelope {
+			if got := why[body(kind, i)]; got != mail.ReasonBadEnvelope {
 				t.Errorf("%s with headers %q: %q", kind, h, got)
 			}
 		}

@@ -12,7 +12,8 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/natstest"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
 )
 
 // TestStatusHeader: a producer's header that looks like the broker's own word
@@ -49,9 +50,9 @@ func TestFakeReplies(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	nc := b.broker.Producer(t)
-	l := schema.Line{Lane: lane, ID: "x", Origin: "1-1", Rcpt: schema.All}
+	l := wire.Key{Lane: lane, ID: "x", Origin: "1-1", Recipient: wire.All}
 	replies := []string{
-		"", lane.SendSubject(), "mail.send.nolane", l.DueSubject(), l.RecordSubject(), l.DeadSubject(), "$JS.API.CONSUMER.MSG.NEXT." + lane.SendStream() + ".fresh",
+		"", lane.SendSubject(), "mail.send.nolane", l.CopySubject(wire.CopyDue), l.RecordSubject(), l.DeadSubject(), "$JS.API.CONSUMER.MSG.NEXT." + lane.SendStream() + ".fresh",
 		"$JS.API.STREAM.PURGE." + lane.SendStream(), "_INBOX_worker.x", "_INBOX.>", "a..b", "*",
 	}
 	want := 0
@@ -83,7 +84,7 @@ func TestFakeReplies(t *testing.T) {
 // that a redelivery finds the record of the first.
 func TestTwoMsgIDs(t *testing.T) {
 	t.Parallel()
-	h := &hand{header: nats.Header{"nats-msg-id": {"B"}, "Nats-Msg-Id": {"A"}, "NATS-MSG-ID": {"C"}}}
+	h := &delivery{header: nats.Header{"nats-msg-id": {"B"}, "Nats-Msg-Id": {"A"}, "NATS-MSG-ID": {"C"}}}
 	for range 50 {
 		if id := h.msgID(); id != "C" {
 			t.Fatalf("the id is %q", id)
@@ -101,10 +102,10 @@ func TestRecordTooLarge(t *testing.T) {
 	cfg.URL = natstest.StartServer(t, func(o *server.Options) { o.MaxPayload = 1 << 20 })
 	cfg.DataDir, cfg.AckWait = t.TempDir(), 2*time.Second
 	b := benchOn(t, func(t testing.TB, role broker.Role) *broker.Conn { return natstest.Dial(t, cfg, role) })
-	if _, err := broker.Provision(t.Context(), b.conn, []schema.Lane{lane}, cfg); err != nil {
+	if _, err := broker.Provision(t.Context(), b.conn, []wire.Lane{lane}, cfg); err != nil {
 		t.Fatal(err)
 	}
-	long := strings.Repeat(`"`, schema.MaxReply) // two bytes each in JSON
+	long := strings.Repeat(`"`, mail.MaxReply) // two bytes each in JSON
 	b.books.words = func(address string) string { return address[50:56] + long }
 	to := make([]string, 1000)
 	want := map[string]int{}
@@ -126,7 +127,7 @@ func TestFlapping(t *testing.T) {
 	b := newBench(t)
 	parts, conn := b.parts(nil)
 	var flaps atomic.Int64
-	b.books.hold = func(schema.Message) {
+	b.books.hold = func(mail.Message) {
 		if flaps.Add(1) <= crashLoop+4 {
 			before := conn.Epoch() // with two in hand one loss may serve both
 			_ = conn.NC().ForceReconnect()
@@ -138,7 +139,7 @@ func TestFlapping(t *testing.T) {
 	b.settled()
 	b.accepted("m", map[string]int{"ann@example.net": 1})
 	if dead := b.dead(); len(dead) > 0 {
-		t.Errorf("dead: %+v", dead[0].Letter)
+		t.Errorf("dead: %+v", dead[0].DeadLetter)
 	}
 	if flaps.Load() <= crashLoop+4 {
 		t.Errorf("the connection was lost %d times only", flaps.Load())
@@ -174,7 +175,7 @@ func TestLetterByIDThatLooksLikeAnOrigin(t *testing.T) {
 	const id = "20261125123456789-42"
 	b.publish(id, "550@example.net")
 	b.settled()
-	for _, name := range []string{id, b.dead()[0].Line.Origin} {
+	for _, name := range []string{id, b.dead()[0].Key.Origin} {
 		n := 0
 		for _, err := range b.yard.ByID(t.Context(), name) {
 			if err != nil {
@@ -204,7 +205,7 @@ func TestUnreadableTextIsRecorded(t *testing.T) {
 	if _, err := w.Journal.Set(t.Context(), rec, 0, false); err != nil {
 		t.Error(err)
 	}
-	if got := b.record(h.own.Line); got == nil || got.Subject == "" {
+	if got := b.record(h.own.Key); got == nil || got.Subject == "" {
 		t.Errorf("record: %+v", got)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"maps"
 	"mime"
 	"mime/multipart"
-	"net/mail"
+	netmail "net/mail"
 	"slices"
 	"strings"
 	"testing"
@@ -94,7 +94,7 @@ var ours = []string{"Date", "From", "To", "Cc", "Reply-To", "Subject", "Message-
 // recipient that the envelope did not ask for.
 func TestInjectionIntoJSON(t *testing.T) {
 	t.Parallel()
-	w := newWire(t)
+	w := newBelt(t)
 	refused, sent := 0, 0
 	for _, f := range fields() {
 		for _, piece := range pieces {
@@ -127,9 +127,9 @@ func TestInjectionIntoJSON(t *testing.T) {
 }
 
 // checkParts reads a mail as a strict reader does.
-func checkParts(t *testing.T, what string, h *hand, data []byte) {
+func checkParts(t *testing.T, what string, h *delivery, data []byte) {
 	t.Helper()
-	m, err := mail.ReadMessage(bytes.NewReader(data))
+	m, err := netmail.ReadMessage(bytes.NewReader(data))
 	if err != nil {
 		t.Fatalf("%q: %v", what, err)
 	}
@@ -154,7 +154,7 @@ func checkParts(t *testing.T, what string, h *hand, data []byte) {
 	}
 }
 
-func countAddresses(t *testing.T, what string, h mail.Header) (n int) {
+func countAddresses(t *testing.T, what string, h netmail.Header) (n int) {
 	t.Helper()
 	for _, name := range []string{"From", "To", "Cc", "Reply-To"} {
 		if h.Get(name) == "" {
@@ -205,7 +205,7 @@ func countParts(t *testing.T, what, contentType string, body io.Reader) (n int) 
 // line end is a field of its own, for the mail is the producer's to write.
 func TestInjectionIntoMail(t *testing.T) {
 	t.Parallel()
-	w := newWire(t)
+	w := newBelt(t)
 	refused, sent := 0, 0
 	try := func(what string, header nats.Header, body string) {
 		h, tx := w.send(header, []byte(body))

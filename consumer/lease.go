@@ -78,7 +78,7 @@ func (l *lease) release() {
 }
 
 // lapsed reports that another hand may have the message.
-func (l *lease) lapsed() bool {
+func (l *lease) expired() bool {
 	s := l.set
 	now := time.Now()
 	s.mu.Lock()
@@ -140,7 +140,7 @@ func (s *leases) renewAll(ctx context.Context) {
 		return
 	}
 	for _, l := range all {
-		if !l.lapsed() {
+		if !l.expired() {
 			s.mu.Lock()
 			l.renewed = began
 			s.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // slowDot is a relay that takes its time after the final dot, and then accepts.
@@ -21,11 +21,11 @@ type slowDot struct {
 func (s *slowDot) Up() bool                   { return true }
 func (s *slowDot) Wait(context.Context) error { return nil }
 
-func (s *slowDot) Deliver(_ context.Context, m schema.Message) schema.Transaction {
-	tx := schema.Transaction{At: time.Now(), Relay: "slow", Session: time.Now().String()}
+func (s *slowDot) Deliver(_ context.Context, m mail.Message) mail.Transaction {
+	tx := mail.Transaction{At: time.Now(), Relay: "slow", Session: time.Now().String()}
 	if err := m.Permit(); err != nil {
 		for range m.Recipients {
-			tx.Outcomes = append(tx.Outcomes, schema.Outcome{Class: schema.Delayed, Stage: schema.StageLocal, Reply: err.Error()})
+			tx.Outcomes = append(tx.Outcomes, mail.Outcome{Class: mail.Requeued, Stage: mail.StageLocal, Reply: err.Error()})
 		}
 		return tx
 	}
@@ -39,7 +39,7 @@ func (s *slowDot) Deliver(_ context.Context, m schema.Message) schema.Transactio
 	defer s.mu.Unlock()
 	for range m.Recipients {
 		s.accepted++
-		tx.Outcomes = append(tx.Outcomes, schema.Outcome{Class: schema.Delivered, Stage: schema.StageDot, Code: 250, Reply: "ok"})
+		tx.Outcomes = append(tx.Outcomes, mail.Outcome{Class: mail.Delivered, Stage: mail.StageDot, Code: 250, Reply: "ok"})
 	}
 	return tx
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // look is step 1: what is known of the line, from the leader. It returns the
@@ -13,9 +13,9 @@ import (
 //
 // It is never left out: a first delivery need not be the first, for a broker
 // that was killed forgets deliveries.
-func (c *Consumer) look(ctx context.Context, h *hand) (*schema.Record, error) {
+func (c *Consumer) lookup(ctx context.Context, h *delivery) (*wire.Record, error) {
 	err := c.write(ctx, h, func(ctx context.Context) (err error) {
-		h.seen, h.seenSeq, err = c.Journal.Look(ctx, h.own.Line)
+		h.seen, h.seenSeq, err = c.Journal.Lookup(ctx, h.own.Key)
 		return err
 	})
 	if err != nil {
@@ -26,32 +26,32 @@ func (c *Consumer) look(ctx context.Context, h *hand) (*schema.Record, error) {
 
 // lookUnread looks for a message whose id may stand in a body that nobody
 // dares to decode.
-func (c *Consumer) lookUnread(ctx context.Context, lane schema.Lane, h *hand) (*schema.Record, error) {
+func (c *Consumer) lookupUnread(ctx context.Context, lane wire.Lane, h *delivery) (*wire.Record, error) {
 	if !h.fresh(lane) {
-		return c.look(ctx, h)
+		return c.lookup(ctx, h)
 	}
 	err := c.write(ctx, h, func(ctx context.Context) (err error) {
-		h.seen, h.seenSeq, err = c.Journal.LookByOrigin(ctx, h.own.Line)
+		h.seen, h.seenSeq, err = c.Journal.LookupByOrigin(ctx, h.own.Key)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	done, err := c.known(ctx, h, c.Journal.FindByOrigin)
-	for _, r := range []*schema.Record{done, h.seen} {
+	for _, r := range []*wire.Record{done, h.seen} {
 		if r != nil {
-			h.own.Line.ID = r.ID
+			h.own.Key.ID = r.ID
 		}
 	}
 	return done, err
 }
 
 // finder searches the log.
-type finder func(ctx context.Context, l schema.Line, hop int, enqueued time.Time) (*schema.Record, error)
+type finder func(ctx context.Context, l wire.Key, generation int, enqueued time.Time) (*wire.Record, error)
 
-func (c *Consumer) known(ctx context.Context, h *hand, find finder) (*schema.Record, error) {
-	if h.seen != nil && h.seen.Hop >= h.own.Hop {
-		if h.seen.Hop == h.own.Hop && !h.seen.Has(schema.StateOpen) {
+func (c *Consumer) known(ctx context.Context, h *delivery, find finder) (*wire.Record, error) {
+	if h.seen != nil && h.seen.Generation >= h.own.Generation {
+		if h.seen.Generation == h.own.Generation && !h.seen.Has(wire.StatePending) {
 			return h.seen, nil
 		}
 		return nil, nil
@@ -61,11 +61,11 @@ func (c *Consumer) known(ctx context.Context, h *hand, find finder) (*schema.Rec
 	}
 	// A worker may have died between record and ack so long ago that the
 	// record has expired; the log remembers.
-	found, err := find(ctx, h.own.Line, h.own.Hop, h.own.Enqueued)
+	found, err := find(ctx, h.own.Key, h.own.Generation, h.own.Enqueued)
 	if err != nil || found == nil {
 		return nil, err
 	}
-	if found.Hop == h.own.Hop && !found.Has(schema.StateOpen) {
+	if found.Generation == h.own.Generation && !found.Has(wire.StatePending) {
 		return found, nil
 	}
 	h.seen, h.seenSeq = found, 0

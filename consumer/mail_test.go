@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/internal/smtptest"
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
 	"github.com/postrider/postrider/smtp"
 )
@@ -160,7 +161,7 @@ type hostile struct {
 	header nats.Header
 	body   string
 	want   string
-	reason schema.Reason
+	reason mail.Reason
 }
 
 func hostileMessages() []hostile {
@@ -174,7 +175,7 @@ func hostileMessages() []hostile {
 	rawWith := func(name, value string) nats.Header {
 		return nats.Header{"Content-Type": {"message/rfc822"}, name: {value}}
 	}
-	const mail = "From: a@example.com\r\nTo: b@example.net\r\n\r\nx\r\n"
+	const eml = "From: a@example.com\r\nTo: b@example.net\r\n\r\nx\r\n"
 	pad := strings.Repeat("x", schema.MaxProducerHeaders-len("X-Pad: \r\n")+1)
 	return []hostile{
 		{nil, "hello", "not good JSON at byte 0", ""},
@@ -205,15 +206,15 @@ func hostileMessages() []hostile {
 		{nil, with(`"headers":` + strings.Repeat(`{"a":`, 10_000)), "headers.a: an object", ""},
 		{nil, millionKeys(), "A: no such field", ""},
 		{nats.Header{"X-Pad": {pad}}, good, "headers: the NATS headers take 12289 bytes", ""},
-		{nats.Header{"X-Pad": {pad}, "Content-Type": {"message/rfc822"}}, mail, "headers: the NATS headers take", ""},
+		{nats.Header{"X-Pad": {pad}, "Content-Type": {"message/rfc822"}}, eml, "headers: the NATS headers take", ""},
 		{nats.Header{"Postrider-Origin": {"1-1"}}, good, "header Postrider-Origin:", ""},
 		{nats.Header{"postrider-hop": {"7"}}, good, "header postrider-hop:", ""},
 		{nats.Header{"Mail-Send-At": {"2030-01-02T03:04:05Z"}}, good, "header Mail-Send-At:", ""},
 		{nats.Header{"Mail-Sendat": {"x"}}, good, "header Mail-Sendat: no such", ""},
-		{rawWith("Mail-Sendat", "x"), mail, "header Mail-Sendat: no such", ""},
-		{rawWith("Mail-Send-At", "2263-01-01T00:00:00Z"), mail, "header Mail-Send-At: 2263", ""},
-		{rawWith("Mail-To", "<>"), mail, "header Mail-To: the address is empty", ""},
-		{rawWith("Mail-Relay", "other"), mail, `relay: no worker knows a relay "other"`, ""},
+		{rawWith("Mail-Sendat", "x"), eml, "header Mail-Sendat: no such", ""},
+		{rawWith("Mail-Send-At", "2263-01-01T00:00:00Z"), eml, "header Mail-Send-At: 2263", ""},
+		{rawWith("Mail-To", "<>"), eml, "header Mail-To: the address is empty", ""},
+		{rawWith("Mail-Relay", "other"), eml, `relay: no worker knows a relay "other"`, ""},
 		{nil, with(`"relay":"other"`), `relay: no worker knows a relay "other"`, ""},
 		{nil, with(`"send_at":"2263-01-01T00:00:00Z"`), "send_at: 2263", ""},
 		{nil, with(`"attachments":[{"filename":"a","object":"b"}]`), "attachments[0].object: reserved", ""},
@@ -221,7 +222,7 @@ func hostileMessages() []hostile {
 		{raw, "From: a@example.com\rBcc: x\r\n\r\n", "message: line 1: a CR", ""},
 		{raw, "From: a@example.com\r\nTo: b@example.net\r\n\r\n\x00", "message: a NUL", ""},
 		{raw, "From: a@example.com\r\nTo: b@example.net> SIZE=1 <\r\n\r\n", "message.To: ", ""},
-		{raw, strings.Repeat("Received: x\r\n", 51) + mail, "message: the mail has 51 Received fields", schema.ReasonLoop},
+		{raw, strings.Repeat("Received: x\r\n", 51) + eml, "message: the mail has 51 Received fields", mail.ReasonLoop},
 		{nil, to("b@\u0378.example"), "to[0]: address", ""},
 		{nats.Header{"Nats-Msg-Id": {"not UTF-8: \xff"}}, good, "header Nats-Msg-Id: the id is not valid UTF-8", ""},
 		{nats.Header{"Nats-Msg-Id": {strings.Repeat("i", 257)}}, good, "header Nats-Msg-Id", ""},
@@ -267,7 +268,7 @@ func TestHostileMessages(t *testing.T) {
 	for _, h := range all {
 		reason := h.reason
 		if reason == "" {
-			reason = schema.ReasonBadEnvelope
+			reason = mail.ReasonBadEnvelope
 		}
 		found := false
 		for _, l := range left {
@@ -288,7 +289,7 @@ func TestHostileMessages(t *testing.T) {
 			t.Errorf("%s was attempted", l.Error)
 		}
 		for name := range l.Producer {
-			if schema.HasPrefixFold(name, "Nats-") || schema.HasPrefixFold(name, "Postrider-") {
+			if mail.HasPrefixFold(name, "Nats-") || mail.HasPrefixFold(name, "Postrider-") {
 				t.Errorf("%s was copied", name)
 			}
 		}

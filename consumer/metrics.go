@@ -4,7 +4,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
 )
 
 type metrics struct {
@@ -13,8 +14,8 @@ type metrics struct {
 	dead       *prometheus.CounterVec
 	outcomes   *prometheus.CounterVec
 	inQueue    prometheus.Histogram
-	inHand     prometheus.Gauge
-	handedBack prometheus.Counter
+	inFlight   prometheus.Gauge
+	requeued   prometheus.Counter
 	overtaken  prometheus.Counter
 	twice      prometheus.Counter
 	unrecorded prometheus.Counter
@@ -27,7 +28,7 @@ type metrics struct {
 // newMetrics registers what a worker of those lanes counts. What an alarm goes
 // by begins at 0: a counter that appears with its first event hides it from
 // increase().
-func newMetrics(reg prometheus.Registerer, lanes []schema.Lane) *metrics {
+func newMetrics(reg prometheus.Registerer, lanes []wire.Lane) *metrics {
 	f := promauto.With(reg)
 	counter := func(name, help string) prometheus.Counter {
 		return f.NewCounter(prometheus.CounterOpts{Namespace: "postrider", Name: name, Help: help})
@@ -43,9 +44,9 @@ func newMetrics(reg prometheus.Registerer, lanes []schema.Lane) *metrics {
 			Help: "Outcomes of recipients in transactions, by class."}, []string{"outcome"}),
 		inQueue: f.NewHistogram(prometheus.HistogramOpts{Namespace: "postrider", Name: "time_in_queue_seconds",
 			Help: "Time from acceptance by the broker to delivery.", Buckets: prometheus.ExponentialBuckets(0.005, 4, 13)}),
-		inHand: f.NewGauge(prometheus.GaugeOpts{Namespace: "postrider", Name: "in_hand",
+		inFlight: f.NewGauge(prometheus.GaugeOpts{Namespace: "postrider", Name: "in_flight",
 			Help: "Messages taken and not settled yet."}),
-		handedBack: counter("handed_back_total", "Messages returned to the queue without counting an attempt."),
+		requeued:   counter("requeued_total", "Messages returned to the queue without counting an attempt."),
 		overtaken:  counter("overtaken_total", "Records that another worker had written first."),
 		twice:      counter("accepted_twice_total", "Recipients whom the relay accepted from two workers that held one message."),
 		unrecorded: counter("unrecorded_total", "Deliveries acknowledged without a record because there was no room."),
@@ -56,32 +57,32 @@ func newMetrics(reg prometheus.Registerer, lanes []schema.Lane) *metrics {
 	}
 	for _, lane := range lanes {
 		m.taken.WithLabelValues(string(lane))
-		for _, e := range schema.Events {
+		for _, e := range wire.Events {
 			m.events.WithLabelValues(string(lane), string(e))
 		}
-		for _, r := range schema.Reasons {
+		for _, r := range mail.Reasons {
 			m.dead.WithLabelValues(string(lane), string(r))
 		}
 	}
 	return m
 }
 
-func (m *metrics) transaction(tx schema.Transaction) {
+func (m *metrics) transaction(tx mail.Transaction) {
 	for _, o := range tx.Outcomes {
 		m.outcomes.WithLabelValues(string(o.Class)).Inc()
 	}
 }
 
-func (m *metrics) settled(rec *schema.Record) {
+func (m *metrics) settled(rec *wire.Record) {
 	m.events.WithLabelValues(string(rec.Lane), string(rec.Event)).Inc()
-	if rec.Event == schema.EventDelivered && !rec.Enqueued.IsZero() {
+	if rec.Event == wire.EventDelivered && !rec.Enqueued.IsZero() {
 		m.inQueue.Observe(rec.At.Sub(rec.Enqueued).Seconds())
 	}
 	if len(rec.Recipients) == 0 && rec.Reason != "" {
 		m.dead.WithLabelValues(string(rec.Lane), string(rec.Reason)).Inc()
 	}
 	for _, x := range rec.Recipients {
-		if x.State == schema.StateDead {
+		if x.State == wire.StateDead {
 			m.dead.WithLabelValues(string(rec.Lane), string(x.Reason)).Inc()
 		}
 	}

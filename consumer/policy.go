@@ -3,7 +3,8 @@ package consumer
 import (
 	"time"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
 )
 
 // Policy says how long a message is tried.
@@ -30,9 +31,9 @@ type Standing struct {
 
 // Decision is what becomes of a recipient.
 type Decision struct {
-	State schema.State
+	State wire.State
 	// Reason is set with [schema.StateDead].
-	Reason schema.Reason
+	Reason mail.Reason
 	// Due is set with [schema.StateLater].
 	Due time.Time
 }
@@ -52,16 +53,16 @@ func (p Policy) Expired(s Standing) bool { return s.Now.After(p.deadline(s)) }
 
 // Decide says what becomes of a recipient with that outcome. Outcomes that
 // count nothing leave it open, for the message to be handed back.
-func (p Policy) Decide(o schema.Class, s Standing) Decision {
+func (p Policy) Decide(o mail.Class, s Standing) Decision {
 	switch o {
-	case schema.Delivered:
-		return Decision{State: schema.StateDelivered}
-	case schema.Failed:
-		return Decision{State: schema.StateDead, Reason: schema.ReasonFailed}
-	case schema.Deferred, schema.Uncertain:
+	case mail.Delivered:
+		return Decision{State: wire.StateDelivered}
+	case mail.Failed:
+		return Decision{State: wire.StateDead, Reason: mail.ReasonFailed}
+	case mail.Deferred, mail.Uncertain:
 		return p.again(s)
 	}
-	return Decision{State: schema.StateOpen}
+	return Decision{State: wire.StatePending}
 }
 
 func (p Policy) again(s Standing) Decision {
@@ -70,13 +71,13 @@ func (p Policy) again(s Standing) Decision {
 		limit = s.MaxAttempts
 	}
 	if s.Attempts >= limit {
-		return Decision{State: schema.StateDead, Reason: schema.ReasonExhausted}
+		return Decision{State: wire.StateDead, Reason: mail.ReasonExhausted}
 	}
 	pause := p.RetryAfter[min(s.Attempts, len(p.RetryAfter))-1]
 	pause += time.Duration(s.Jitter * float64(pause) / 10)
 	due := s.Now.Add(pause)
 	if due.After(p.deadline(s)) {
-		return Decision{State: schema.StateDead, Reason: schema.ReasonExpired}
+		return Decision{State: wire.StateDead, Reason: mail.ReasonExpired}
 	}
-	return Decision{State: schema.StateLater, Due: due}
+	return Decision{State: wire.StateScheduled, Due: due}
 }

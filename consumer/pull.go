@@ -26,7 +26,7 @@ const (
 var errNoMessage = errors.New("no message in time")
 
 // parcel is a message as it arrived, held from that moment on.
-type parcel struct {
+type arrival struct {
 	msg   *nats.Msg
 	lease *lease
 }
@@ -39,7 +39,7 @@ type puller struct {
 	leases  *leases
 	subject string
 	sub     *nats.Subscription
-	arrived chan parcel
+	arrived chan arrival
 	status  chan *nats.Msg
 	closed  chan struct{}
 	// asked reports that a pull waits at the broker; epoch is the connection's
@@ -53,7 +53,7 @@ type puller struct {
 func newPuller(nc *nats.Conn, leases *leases, stream, consumer string) (*puller, error) {
 	p := &puller{
 		nc: nc, leases: leases, subject: "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer,
-		arrived: make(chan parcel, 16), status: make(chan *nats.Msg, 16), closed: make(chan struct{}),
+		arrived: make(chan arrival, 16), status: make(chan *nats.Msg, 16), closed: make(chan struct{}),
 	}
 	var err error
 	p.sub, err = nc.Subscribe(nc.NewInbox(), p.arrive)
@@ -75,7 +75,7 @@ func (p *puller) arrive(m *nats.Msg) {
 		}
 		return
 	}
-	x := parcel{m, p.leases.hold(delivery{p.nc, m})}
+	x := arrival{m, p.leases.hold(pulled{p.nc, m})}
 	select {
 	case p.arrived <- x:
 	default:
@@ -86,7 +86,7 @@ func (p *puller) arrive(m *nats.Msg) {
 }
 
 // next asks for a message and waits for it that long.
-func (p *puller) next(ctx context.Context, wait time.Duration) (parcel, error) {
+func (p *puller) next(ctx context.Context, wait time.Duration) (arrival, error) {
 	late := time.NewTimer(wait + pullGrace)
 	defer late.Stop()
 	look := time.NewTicker(250 * time.Millisecond)
@@ -94,7 +94,7 @@ func (p *puller) next(ctx context.Context, wait time.Duration) (parcel, error) {
 	heard := time.Now()
 	for {
 		if err := p.ask(wait); err != nil {
-			return parcel{}, err
+			return arrival{}, err
 		}
 		select {
 		case x := <-p.arrived:
@@ -103,19 +103,19 @@ func (p *puller) next(ctx context.Context, wait time.Duration) (parcel, error) {
 		case m := <-p.status:
 			heard, p.silences = time.Now(), 0
 			if err := p.told(ctx, m); err != nil {
-				return parcel{}, err
+				return arrival{}, err
 			}
 		case <-look.C:
 			if p.nc.IsConnected() && time.Since(heard) > silence {
 				p.asked, heard = false, time.Now()
 				if p.silences++; p.silences > maxSilences {
-					return parcel{}, fmt.Errorf("%s does not answer", p.subject)
+					return arrival{}, fmt.Errorf("%s does not answer", p.subject)
 				}
 			}
 		case <-late.C:
-			return parcel{}, errNoMessage
+			return arrival{}, errNoMessage
 		case <-ctx.Done():
-			return parcel{}, ctx.Err()
+			return arrival{}, ctx.Err()
 		}
 	}
 }
@@ -175,7 +175,7 @@ var errNoConsumer = errors.New("no consumer answers")
 const stopFor = 2 * time.Second
 
 // stop ends the pulling and gives what came meanwhile.
-func (p *puller) stop() (left []parcel) {
+func (p *puller) stop() (left []arrival) {
 	if p.sub.Drain() != nil {
 		_ = p.sub.Unsubscribe()
 	}
@@ -197,21 +197,21 @@ func (p *puller) stop() (left []parcel) {
 
 // delivery settles a message that was pulled. [jetstream.Msg] has the same
 // methods but cannot be made from what arrives.
-type delivery struct {
+type pulled struct {
 	nc  *nats.Conn
 	msg *nats.Msg
 }
 
 // DoubleAck acknowledges and waits for the broker's answer.
-func (d delivery) DoubleAck(ctx context.Context) error {
+func (d pulled) DoubleAck(ctx context.Context) error {
 	_, err := d.nc.RequestWithContext(ctx, d.msg.Reply, []byte("+ACK"))
 	return err
 }
 
 // NakWithDelay hands the message back for after a pause.
-func (d delivery) NakWithDelay(pause time.Duration) error {
+func (d pulled) NakWithDelay(pause time.Duration) error {
 	return d.nc.Publish(d.msg.Reply, fmt.Appendf(nil, `-NAK {"delay":%d}`, pause))
 }
 
 // InProgress renews the lease.
-func (d delivery) InProgress() error { return d.nc.Publish(d.msg.Reply, []byte("+WPI")) }
+func (d pulled) InProgress() error { return d.nc.Publish(d.msg.Reply, []byte("+WPI")) }

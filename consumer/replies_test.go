@@ -14,8 +14,9 @@ import (
 
 	"github.com/postrider/postrider/internal/smtptest"
 	"github.com/postrider/postrider/journal"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/wire"
 )
 
 // moody is a relay that misbehaves once in every way at every step, and behaves
@@ -160,7 +161,7 @@ func TestMisbehavesThenBehaves(t *testing.T) {
 	b.settled()
 	dead := map[string]bool{}
 	for _, l := range b.dead() {
-		dead[l.Line.ID] = true
+		dead[l.Key.ID] = true
 	}
 	uncertain := 0
 	for _, step := range transactionSteps {
@@ -176,7 +177,7 @@ func TestMisbehavesThenBehaves(t *testing.T) {
 			t.Errorf("more%d came %d times to its dot", i, got)
 		}
 	}
-	if got := countedAs(t, reg, schema.Uncertain); got < uncertain {
+	if got := countedAs(t, reg, mail.Uncertain); got < uncertain {
 		t.Errorf("%d counted as uncertain, want %d", got, uncertain)
 	}
 }
@@ -214,17 +215,17 @@ func (b *bench) wantUncertain(id string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	var events []schema.Event
+	var events []wire.Event
 	for _, r := range records {
 		events = append(events, r.Event)
 	}
-	if !slices.Equal(events, []schema.Event{schema.EventUncertain, schema.EventDelivered}) {
+	if !slices.Equal(events, []wire.Event{wire.EventUncertain, wire.EventDelivered}) {
 		b.t.Errorf("%s: the records are %v", id, events)
 	}
 }
 
 // countedAs is the metric of outcomes.
-func countedAs(t *testing.T, reg *prometheus.Registry, class schema.Class) (n int) {
+func countedAs(t *testing.T, reg *prometheus.Registry, class mail.Class) (n int) {
 	t.Helper()
 	families, err := reg.Gather()
 	if err != nil {
@@ -253,16 +254,16 @@ func TestUncertainBesideDeferred(t *testing.T) {
 		b.publish(id, to...)
 	}
 	b.settled()
-	for id, want := range map[string][]schema.Event{
-		"before": {schema.EventUncertain, schema.EventDeferred},
-		"behind": {schema.EventDeferred, schema.EventUncertain},
+	for id, want := range map[string][]wire.Event{
+		"before": {wire.EventUncertain, wire.EventDeferred},
+		"behind": {wire.EventDeferred, wire.EventUncertain},
 	} {
 		records, err := journal.New(b.store).Records(t.Context(), id)
 		if err != nil || len(records) == 0 {
 			t.Fatal(err)
 		}
 		first := records[0]
-		if first.Event != schema.EventUncertain {
+		if first.Event != wire.EventUncertain {
 			t.Errorf("%s: the record is %s", id, first.Event)
 		}
 		for i, event := range want {

@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
 )
 
 // crashLoop is the number of deliveries without a record after which a message
@@ -27,9 +28,9 @@ var (
 // settle takes a message through the five steps. work ends when what is under
 // way has to stop, settling a little later, so that what was done is written.
 // It returns nil where the message is acked.
-func (c *Consumer) settle(work, settling context.Context, lane schema.Lane, h *hand) error {
+func (c *Consumer) settle(work, settling context.Context, lane wire.Lane, h *delivery) error {
 	if err := h.identify(lane); err != nil {
-		return c.buryUnread(settling, lane, h, schema.ReasonBadEnvelope, err.Error())
+		return c.buryUnread(settling, lane, h, mail.ReasonBadEnvelope, err.Error())
 	}
 	if h.delivered >= crashLoop {
 		if settled, err := c.settleCrashLoop(settling, lane, h); settled || err != nil {
@@ -40,14 +41,14 @@ func (c *Consumer) settle(work, settling context.Context, lane schema.Lane, h *h
 		return err
 	}
 	for {
-		done, err := c.look(settling, h)
+		done, err := c.lookup(settling, h)
 		if err != nil {
 			return err
 		}
 		if done != nil {
 			return c.finish(settling, h, done, true)
 		}
-		if h.seen != nil && h.seen.Hop > h.own.Hop {
+		if h.seen != nil && h.seen.Generation > h.own.Generation {
 			return c.ack(settling, h)
 		}
 		rec, err := c.decide(work, settling, h)
@@ -63,8 +64,8 @@ func (c *Consumer) settle(work, settling context.Context, lane schema.Lane, h *h
 
 // finish carries on what lives of a record and acks. again is set where the
 // record was found, not just written: part of it may have been done before.
-func (c *Consumer) finish(ctx context.Context, h *hand, rec *schema.Record, again bool) error {
-	carry := func() error { return c.carry(ctx, h, rec, again) }
+func (c *Consumer) finish(ctx context.Context, h *delivery, rec *wire.Record, again bool) error {
+	carry := func() error { return c.forward(ctx, h, rec, again) }
 	ack := func() error { return c.ack(ctx, h) }
 	switch {
 	case copyAfterAck:
@@ -86,31 +87,31 @@ func (c *Consumer) finish(ctx context.Context, h *hand, rec *schema.Record, agai
 
 // decide brings the message to a record with nothing open, by an attempt where
 // one is due. It returns errLeft where the message was handed back.
-func (c *Consumer) decide(work, settling context.Context, h *hand) (*schema.Record, error) {
+func (c *Consumer) decide(work, settling context.Context, h *delivery) (*wire.Record, error) {
 	now := c.Now()
 	rec := h.draft(now)
 	stand := h.standing(now, h.own.Attempts+1, 0)
 	switch {
 	case h.bad != nil:
-		rec.Whole, rec.Reason, rec.Error = schema.StateDead, h.bad.Reason, schema.Sentence(h.bad.Error(), schema.MaxError)
-	case !rec.Has(schema.StateOpen):
+		rec.Together, rec.Reason, rec.Error = wire.StateDead, h.bad.Reason, mail.Sentence(h.bad.Error(), mail.MaxError)
+	case !rec.Has(wire.StatePending):
 		// Everything was accepted while this copy waited.
 	case h.early(now) && !c.policy.Expired(stand):
-		setOpen(rec, schema.StateLater, "")
-		rec.Due, rec.Event = h.envelope.SendAt, schema.EventScheduled
+		setPending(rec, wire.StateScheduled, "")
+		rec.Due, rec.Event = h.envelope.SendAt, wire.EventScheduled
 	case h.delivered == 0:
-		setOpen(rec, schema.StateDead, schema.ReasonStranded)
+		setPending(rec, wire.StateDead, mail.ReasonStranded)
 		rec.Error = "no consumer would have handed the message out again"
 	case c.policy.Expired(stand):
-		setOpen(rec, schema.StateDead, schema.ReasonExpired)
+		setPending(rec, wire.StateDead, mail.ReasonExpired)
 	default:
 		if err := c.attempt(work, settling, h, rec); err != nil {
 			return nil, err
 		}
 	}
 	conclude(rec)
-	if h.apart {
-		rec.Whole = ""
+	if h.split {
+		rec.Together = ""
 	}
 	return rec, c.record(settling, h, rec)
 }
@@ -118,8 +119,8 @@ func (c *Consumer) decide(work, settling context.Context, h *hand) (*schema.Reco
 // early reports mail whose time has not come: fresh mail, or a replay of what
 // died unread or stranded. A copy that was scheduled for it may come a moment
 // before it, by our clock.
-func (h *hand) early(now time.Time) bool {
-	if h.own.Hop > 0 {
+func (h *delivery) early(now time.Time) bool {
+	if h.own.Generation > 0 {
 		now = now.Add(clocksApart)
 	}
 	return h.envelope.SendAt.After(now)
@@ -128,9 +129,9 @@ func (h *hand) early(now time.Time) bool {
 // clocksApart is by how much our clock may be behind the broker's.
 const clocksApart = time.Second
 
-func setOpen(rec *schema.Record, s schema.State, why schema.Reason) {
+func setPending(rec *wire.Record, s wire.State, why mail.Reason) {
 	for i := range rec.Recipients {
-		if rec.Recipients[i].State == schema.StateOpen {
+		if rec.Recipients[i].State == wire.StatePending {
 			rec.Recipients[i].State, rec.Recipients[i].Reason = s, why
 		}
 	}
@@ -138,69 +139,69 @@ func setOpen(rec *schema.Record, s schema.State, why schema.Reason) {
 
 // conclude says in the record whether its recipients go on together, and names
 // what happened by the one of them that matters most to a person.
-func conclude(rec *schema.Record) {
+func conclude(rec *wire.Record) {
 	if state, why, same := rec.Uniform(); same {
-		rec.Whole, rec.Reason = state, why
+		rec.Together, rec.Reason = state, why
 	}
 	if rec.Event != "" {
 		return
 	}
-	rec.Event = schema.EventDelivered
+	rec.Event = wire.EventDelivered
 	for _, x := range rec.Recipients {
 		switch x.State {
-		case schema.StateDead:
-			rec.Event = x.Reason.Event()
+		case wire.StateDead:
+			rec.Event = wire.EventOf(x.Reason)
 			return
-		case schema.StateLater:
-			if rec.Event != schema.EventUncertain {
+		case wire.StateScheduled:
+			if rec.Event != wire.EventUncertain {
 				rec.Event = rec.Waits(x.Index)
 			}
 		}
 	}
-	if rec.Whole == schema.StateDead {
-		rec.Event = rec.Reason.Event()
+	if rec.Together == wire.StateDead {
+		rec.Event = wire.EventOf(rec.Reason)
 	}
 }
 
 // settleCrashLoop goes on from a record, where a worker came so far before it
 // died; else the message is buried as it lies. False where it is no crash loop
 // after all: a hand has recorded since that it only had to let go.
-func (c *Consumer) settleCrashLoop(ctx context.Context, lane schema.Lane, h *hand) (settled bool, err error) {
-	done, err := c.lookUnread(ctx, lane, h)
+func (c *Consumer) settleCrashLoop(ctx context.Context, lane wire.Lane, h *delivery) (settled bool, err error) {
+	done, err := c.lookupUnread(ctx, lane, h)
 	switch {
 	case err != nil:
 		return false, err
 	case done != nil:
 		return true, c.finish(ctx, h, done, true)
-	case h.seen != nil && h.seen.Hop > h.own.Hop:
+	case h.seen != nil && h.seen.Generation > h.own.Generation:
 		return true, c.ack(ctx, h)
 	}
 	n := h.delivered
-	if h.seen != nil && h.seen.Hop == h.own.Hop {
+	if h.seen != nil && h.seen.Generation == h.own.Generation {
 		n -= h.seen.Delivery
 	}
 	if n < crashLoop {
 		return false, nil
 	}
-	return true, c.buryUnread(ctx, lane, h, schema.ReasonCrashLoop,
+	return true, c.buryUnread(ctx, lane, h, mail.ReasonCrashLoop,
 		fmt.Sprintf("delivered %d times without a record: it may kill workers, so it was not read", n))
 }
 
 // buryUnread buries a message whose body nobody reads.
-func (c *Consumer) buryUnread(ctx context.Context, lane schema.Lane, h *hand, why schema.Reason, sentence string) error {
-	if h.own.Line.Origin == "" {
+func (c *Consumer) buryUnread(ctx context.Context, lane wire.Lane, h *delivery, why mail.Reason, sentence string) error {
+	if h.own.Key.Origin == "" {
 		// A copy whose headers cannot be believed; its subject names it. What
 		// is on no line of ours gets one of its own.
-		l, err := schema.ParseLine(h.subject)
+		l, err := wire.ParseKey(h.subject)
 		if err != nil {
-			own := schema.Origin(h.stored, h.seq)
-			l = schema.Line{Lane: lane, ID: own, Origin: own, Rcpt: schema.All}
+			own := wire.Origin(h.stored, h.seq)
+			l = wire.Key{Lane: lane, ID: own, Origin: own, Recipient: wire.All}
 		}
-		h.own = schema.Copy{Line: l, Enqueued: h.stored}
+		h.own = wire.Copy{Key: l, Enqueued: h.stored}
 	}
 	if h.seen == nil {
 		var err error
-		if h.seen, h.seenSeq, err = c.Journal.Look(ctx, h.own.Line); err != nil {
+		if h.seen, h.seenSeq, err = c.Journal.Lookup(ctx, h.own.Key); err != nil {
 			return err
 		}
 	}
@@ -210,15 +211,15 @@ func (c *Consumer) buryUnread(ctx context.Context, lane schema.Lane, h *hand, wh
 		rec.Recipients = clone(h.seen).Recipients
 		keepDelivered(rec, h.seen)
 	}
-	rec.Hop = h.own.Hop
+	rec.Generation = h.own.Generation
 	for i := range rec.Recipients {
-		if rec.Recipients[i].State != schema.StateDelivered {
-			rec.Recipients[i].State, rec.Recipients[i].Reason = schema.StateDead, why
+		if rec.Recipients[i].State != wire.StateDelivered {
+			rec.Recipients[i].State, rec.Recipients[i].Reason = wire.StateDead, why
 		}
 	}
-	rec.Whole, rec.Reason, rec.Error, rec.Event = "", why, schema.Sentence(sentence, schema.MaxError), schema.EventFailed
+	rec.Together, rec.Reason, rec.Error, rec.Event = "", why, mail.Sentence(sentence, mail.MaxError), wire.EventFailed
 	if len(rec.Recipients) == 0 {
-		rec.Whole = schema.StateDead
+		rec.Together = wire.StateDead
 	}
 	conclude(rec)
 	if err := c.record(ctx, h, rec); err != nil {
@@ -229,8 +230,8 @@ func (c *Consumer) buryUnread(ctx context.Context, lane schema.Lane, h *hand, wh
 
 // jitterOf spreads retries without a source of randomness, so that the same
 // message at the same hop is always due at the same time.
-func jitterOf(h *hand) float64 {
-	x := h.seq*0x9E3779B97F4A7C15 + uint64(h.own.Hop)*0xBF58476D1CE4E5B9 + uint64(h.own.Enqueued.UnixNano())
+func jitterOf(h *delivery) float64 {
+	x := h.seq*0x9E3779B97F4A7C15 + uint64(h.own.Generation)*0xBF58476D1CE4E5B9 + uint64(h.own.Enqueued.UnixNano())
 	x ^= x >> 31
 	x *= 0x94D049BB133111EB
 	return float64(x>>11)/(1<<52) - 1

@@ -5,7 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
 )
 
 func TestFates(t *testing.T) {
@@ -30,16 +31,16 @@ func TestFates(t *testing.T) {
 		t.Fatalf("%d dead letters, want 2: %v", len(dead), dead)
 	}
 	for _, l := range dead {
-		want := map[string]string{"three": schema.All, "mixed": "2"}[l.Line.ID]
-		if l.Line.Rcpt != want || l.Reason != schema.ReasonFailed || l.Error != "551 5.1.1 no such user" && l.Error != "550 5.1.1 no such user" || len(l.Log) != 1 {
-			t.Errorf("dead letter: %+v", l.Letter)
+		want := map[string]string{"three": wire.All, "mixed": "2"}[l.Key.ID]
+		if l.Key.Recipient != want || l.Reason != mail.ReasonFailed || l.Error != "551 5.1.1 no such user" && l.Error != "550 5.1.1 no such user" || len(l.Log) != 1 {
+			t.Errorf("dead letter: %+v", l.DeadLetter)
 		}
 	}
-	rec, _, err := b.parts0().Journal.Look(t.Context(), b.lineOf("two"))
+	rec, _, err := b.parts0().Journal.Lookup(t.Context(), b.lineOf("two"))
 	if err != nil || rec == nil {
 		t.Fatalf("record of two: %v %v", rec, err)
 	}
-	if rec.Counted != 3 || len(rec.Attempts) != 3 || rec.Hop != 2 || rec.Event != schema.EventDelivered {
+	if rec.Counted != 3 || len(rec.Attempts) != 3 || rec.Generation != 2 || rec.Event != wire.EventDelivered {
 		t.Errorf("record of two: %+v", rec)
 	}
 }
@@ -51,15 +52,15 @@ func (b *bench) parts0() Parts {
 }
 
 // lineOf finds the line of a message by the log that people read.
-func (b *bench) lineOf(id string) schema.Line {
+func (b *bench) lineOf(id string) wire.Key {
 	b.t.Helper()
-	l := schema.Line{Lane: lane, ID: id, Rcpt: schema.All}
+	l := wire.Key{Lane: lane, ID: id, Recipient: wire.All}
 	b.eventually("an entry of "+id, func() bool {
-		m, err := b.store.Last(b.t.Context(), schema.StreamRecord, "mail.record."+string(lane)+"."+schema.Token(id)+".*.all")
+		m, err := b.store.Last(b.t.Context(), wire.StreamRecord, "mail.record."+string(lane)+"."+mail.Token(id)+".*.all")
 		if err != nil {
 			return false
 		}
-		r, err := schema.DecodeRecord(m.Data)
+		r, err := wire.DecodeRecord(m.Data)
 		l.Origin = r.Origin
 		return err == nil
 	})
@@ -93,7 +94,7 @@ func TestKilledAtEachStep(t *testing.T) {
 			b.work(nil)
 			b.settled()
 			b.accepted("m", map[string]int{"ann@example.net": c.again, "450x2@example.net": 1, "550@example.net": 0})
-			if dead := b.dead(); len(dead) != 1 || dead[0].Line.Rcpt != "2" {
+			if dead := b.dead(); len(dead) != 1 || dead[0].Key.Recipient != "2" {
 				t.Errorf("dead letters: %v", dead)
 			}
 		})
@@ -132,12 +133,12 @@ func TestHundredAttempts(t *testing.T) {
 	b.settled()
 	b.accepted("long", map[string]int{"451x99@example.net": 1})
 	dead := b.dead()
-	if len(dead) != 1 || dead[0].Reason != schema.ReasonExhausted || dead[0].Attempts != 100 {
+	if len(dead) != 1 || dead[0].Reason != mail.ReasonExhausted || dead[0].Attempts != 100 {
 		t.Fatalf("dead letters: %+v", dead)
 	}
 	deferred := 0
 	for _, class := range b.books.told["longer 452x1000@example.org"] {
-		if class == schema.Deferred { // not what was handed back because the machine stood still
+		if class == mail.Deferred { // not what was handed back because the machine stood still
 			deferred++
 		}
 	}
@@ -161,8 +162,8 @@ func TestBadEnvelopeNamesTheFieldAndKeepsTheBytes(t *testing.T) {
 	b.settled()
 	b.accepted("neighbour", map[string]int{"ann@example.net": 1})
 	dead := b.dead()
-	if len(dead) != 1 || string(dead[0].Body) != string(body) || dead[0].Reason != schema.ReasonBadEnvelope ||
-		dead[0].Error != "sbuject: no such field" || dead[0].Line.ID != "the-id" {
+	if len(dead) != 1 || string(dead[0].Body) != string(body) || dead[0].Reason != mail.ReasonBadEnvelope ||
+		dead[0].Error != "sbuject: no such field" || dead[0].Key.ID != "the-id" {
 		t.Errorf("dead letters: %+v", dead)
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"sync"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // slots are the places for messages that are worked on at once. A free one
@@ -17,7 +17,7 @@ type slots struct {
 }
 
 type share struct {
-	lane    schema.Lane
+	lane    wire.Lane
 	weight  int
 	used    int
 	waiting []chan struct{}
@@ -31,7 +31,7 @@ func newSlots(n int, lanes Lanes) *slots {
 	return s
 }
 
-func (s *slots) share(l schema.Lane) *share {
+func (s *slots) share(l wire.Lane) *share {
 	for _, x := range s.lanes {
 		if x.lane == l {
 			return x
@@ -41,7 +41,7 @@ func (s *slots) share(l schema.Lane) *share {
 }
 
 // acquire waits for a place; give it back with release.
-func (s *slots) acquire(ctx context.Context, l schema.Lane) error {
+func (s *slots) acquire(ctx context.Context, l wire.Lane) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (s *slots) acquire(ctx context.Context, l schema.Lane) error {
 	s.mu.Lock()
 	x := s.share(l)
 	x.waiting = append(x.waiting, got)
-	s.hand()
+	s.grant()
 	s.mu.Unlock()
 	select {
 	case <-got:
@@ -67,20 +67,20 @@ func (s *slots) acquire(ctx context.Context, l schema.Lane) error {
 	// It came at the same moment: pass it on.
 	x.used--
 	s.free++
-	s.hand()
+	s.grant()
 	return ctx.Err()
 }
 
-func (s *slots) release(l schema.Lane) {
+func (s *slots) release(l wire.Lane) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.share(l).used--
 	s.free++
-	s.hand()
+	s.grant()
 }
 
 // hand gives free places to those who wait. s.mu is held.
-func (s *slots) hand() {
+func (s *slots) grant() {
 	for s.free > 0 {
 		var best *share
 		for _, x := range s.lanes {

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 func TestSlotsGoByWeight(t *testing.T) {
@@ -19,9 +19,9 @@ func TestSlotsGoByWeight(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		got := make(chan schema.Lane, 100)
+		got := make(chan wire.Lane, 100)
 		ctx, cancel := context.WithCancel(t.Context())
-		for _, l := range []schema.Lane{"bulk", "normal", "urgent"} {
+		for _, l := range []wire.Lane{"bulk", "normal", "urgent"} {
 			for range 20 {
 				go func() {
 					if s.acquire(ctx, l) == nil {
@@ -34,7 +34,7 @@ func TestSlotsGoByWeight(t *testing.T) {
 		if len(got) > 0 {
 			t.Fatal("a place was given that was not free")
 		}
-		count := map[schema.Lane]int{}
+		count := map[wire.Lane]int{}
 		for range 10 {
 			s.release("bulk")
 			synctest.Wait()

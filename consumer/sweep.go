@@ -7,14 +7,14 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/stream"
 )
 
 // sweep finds, now and then, what no consumer will ever hand out: a message
 // that ran out of deliveries, or one that a killed broker brought back.
 func (c *Consumer) sweep(ctx, settling context.Context, s *source) {
 	for sleep(ctx, c.cfg.SweepInterval) == nil {
-		if err := c.sweepOnce(ctx, settling, s); err != nil && ctx.Err() == nil && !errors.Is(err, schema.ErrAway) {
+		if err := c.sweepOnce(ctx, settling, s); err != nil && ctx.Err() == nil && !errors.Is(err, stream.ErrAway) {
 			c.log.Warn("search for stranded mail", "stream", s.stream, "error", err)
 		}
 	}
@@ -29,7 +29,7 @@ func (c *Consumer) sweepOnce(ctx, settling context.Context, s *source) error {
 	seq := uint64(1)
 	for {
 		m, err := c.Store.Next(ctx, s.stream, s.filter, seq, time.Time{})
-		if errors.Is(err, schema.ErrNotFound) || err == nil && m.Sequence > HandedOut(info) {
+		if errors.Is(err, stream.ErrNotFound) || err == nil && m.Sequence > HandedOut(info) {
 			return nil
 		}
 		if err != nil {
@@ -38,7 +38,7 @@ func (c *Consumer) sweepOnce(ctx, settling context.Context, s *source) error {
 		seq = m.Sequence + 1
 		c.log.Warn("found a message that no consumer would hand out any more", "lane", s.lane, "stream_seq", m.Sequence)
 		c.metrics.stranded.Inc()
-		h := &hand{stream: s.stream, subject: m.Subject, seq: m.Sequence, stored: m.Time, header: m.Header, body: m.Data}
+		h := &delivery{stream: s.stream, subject: m.Subject, seq: m.Sequence, stored: m.Time, header: m.Header, body: m.Data}
 		c.settleSafely(ctx, settling, s.lane, h)
 	}
 }

@@ -11,11 +11,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // source is one of a lane's two streams: what producers published, or what is due.
 type source struct {
-	lane     schema.Lane
+	lane     wire.Lane
 	stream   string
 	name     string
 	filter   string
@@ -32,9 +33,9 @@ type source struct {
 
 // taken is a message on its way to be settled.
 type taken struct {
-	parcel
+	arrival
 	// placed: a place is held for it.
-	placed bool
+	slotted bool
 	// alone: it has its source's trickle for itself.
 	alone bool
 }
@@ -42,7 +43,7 @@ type taken struct {
 // How long a pull waits for a message.
 const (
 	// pullPlaced: a place is kept for it, and another worker may have taken it.
-	pullPlaced = 100 * time.Millisecond
+	pullSlotted = 100 * time.Millisecond
 	// pullIdle: then it is asked whether messages may still be taken.
 	pullIdle = 30 * time.Second
 	// pullAlone: then another taker has its turn. A silent broker is noticed
@@ -72,7 +73,7 @@ func (c *Consumer) takeMany(ctx, work, settling context.Context, s *source) erro
 	}
 	defer func() {
 		for _, x := range p.stop() {
-			c.handle(ctx, work, settling, s, taken{parcel: x})
+			c.handle(ctx, work, settling, s, taken{arrival: x})
 		}
 	}()
 	var since time.Time // when it was first not answered for
@@ -116,8 +117,8 @@ func (c *Consumer) next(ctx context.Context, s *source, p *puller) (x taken, err
 		if err := c.slots.acquire(ctx, s.lane); err != nil {
 			return taken{}, err
 		}
-		if x.parcel, err = p.next(ctx, pullPlaced); err == nil {
-			x.placed = true
+		if x.arrival, err = p.next(ctx, pullSlotted); err == nil {
+			x.slotted = true
 			return x, nil
 		}
 		c.slots.release(s.lane)
@@ -126,7 +127,7 @@ func (c *Consumer) next(ctx context.Context, s *source, p *puller) (x taken, err
 		}
 		s.busy.Store(false)
 	}
-	x.parcel, err = p.next(ctx, pullIdle)
+	x.arrival, err = p.next(ctx, pullIdle)
 	return x, err
 }
 
@@ -134,7 +135,7 @@ func (c *Consumer) next(ctx context.Context, s *source, p *puller) (x taken, err
 // keeps for the message.
 func (c *Consumer) nextAlone(ctx context.Context, s *source, p *puller) (x taken, err error) {
 	if err = c.gate.wait(ctx); err == nil {
-		x.parcel, err = p.next(ctx, pullAlone)
+		x.arrival, err = p.next(ctx, pullAlone)
 	}
 	if err != nil {
 		s.leave(ctx, false)
@@ -148,9 +149,9 @@ func (c *Consumer) nextAlone(ctx context.Context, s *source, p *puller) (x taken
 // came by a pull from before that waits for its turn here.
 func (c *Consumer) handleInTurn(ctx, work, settling context.Context, s *source, x taken) {
 	if !x.alone {
-		if narrow, _ := s.room.narrow(s.fresh); narrow && x.placed {
+		if narrow, _ := s.room.narrow(s.fresh); narrow && x.slotted {
 			c.slots.release(s.lane)
-			x.placed = false
+			x.slotted = false
 		}
 		x.alone, _ = s.enter(ctx) // told to stop, it is handed back below
 	}
@@ -165,9 +166,9 @@ func (c *Consumer) handleInTurn(ctx, work, settling context.Context, s *source, 
 func (c *Consumer) handle(ctx, work, settling context.Context, s *source, x taken) (copied bool) {
 	defer x.lease.release()
 	c.metrics.taken.WithLabelValues(string(s.lane)).Inc()
-	c.metrics.inHand.Inc()
-	defer c.metrics.inHand.Dec()
-	if x.placed {
+	c.metrics.inFlight.Inc()
+	defer c.metrics.inFlight.Dec()
+	if x.slotted {
 		defer c.slots.release(s.lane)
 	}
 	meta, err := x.msg.Metadata()
@@ -176,15 +177,15 @@ func (c *Consumer) handle(ctx, work, settling context.Context, s *source, x take
 		return false
 	}
 	s.busy.Store(meta.NumPending > 0)
-	h := &hand{
+	h := &delivery{
 		stream: meta.Stream, subject: x.msg.Subject, seq: meta.Sequence.Stream, stored: meta.Timestamp,
 		header: headersOf(x.msg), body: x.msg.Data, delivered: int(meta.NumDelivered), msg: x.lease.msg, lease: x.lease,
 	}
 	until := ctx
-	if h.handedBackOften() {
+	if h.requeuedOften() {
 		until = work // settling puts it into a schedule where it cannot be sent now
 	}
-	if !x.placed {
+	if !x.slotted {
 		if c.slots.acquire(until, s.lane) != nil {
 			_ = c.nak(h, 0)
 			return false
@@ -194,7 +195,7 @@ func (c *Consumer) handle(ctx, work, settling context.Context, s *source, x take
 	switch d := c.gate.settling(); {
 	case until.Err() != nil || d > 0 && sleep(until, d) != nil:
 		_ = c.nak(h, 0)
-	case !c.Relay.Up() && !h.handedBackOften():
+	case !c.Relay.Up() && !h.requeuedOften():
 		_ = c.nak(h, c.pause(h.delivered))
 	default:
 		c.settleSafely(work, settling, s.lane, h)
@@ -213,7 +214,7 @@ func headersOf(m *nats.Msg) nats.Header {
 
 // settleSafely keeps a message that breaks our code from breaking its
 // neighbours: it is delivered again, and in the end buried unread.
-func (c *Consumer) settleSafely(work, settling context.Context, lane schema.Lane, h *hand) {
+func (c *Consumer) settleSafely(work, settling context.Context, lane wire.Lane, h *delivery) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.metrics.panics.Inc()
@@ -223,6 +224,6 @@ func (c *Consumer) settleSafely(work, settling context.Context, lane schema.Lane
 	err := c.settle(work, settling, lane, h)
 	if err != nil && !errors.Is(err, errLeft) {
 		c.metrics.left.Inc()
-		c.log.Warn("message left in its stream; it is delivered again", "id", h.own.Line.ID, "lane", lane, "stream_seq", h.seq, "error", err)
+		c.log.Warn("message left in its stream; it is delivered again", "id", h.own.Key.ID, "lane", lane, "stream_seq", h.seq, "error", err)
 	}
 }

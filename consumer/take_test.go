@@ -7,7 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
 )
 
 // TestPullEnds: a pull that brought nothing is over, so that the next message
@@ -16,12 +17,12 @@ func TestPullEnds(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	c := b.idle()
-	p, err := newPuller(c.NATS, c.leases, lane.SendStream(), lane.FreshConsumer())
+	p, err := newPuller(c.NATS, c.leases, lane.SendStream(), wire.ConsumerFresh)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.stop()
-	source, err := c.Durable(t.Context(), lane.SendStream(), lane.FreshConsumer())
+	source, err := c.Durable(t.Context(), lane.SendStream(), wire.ConsumerFresh)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +58,7 @@ func TestOneAtATime(t *testing.T) {
 	var used, now, most atomic.Int64
 	var sent atomic.Int64
 	used.Store(10)
-	b.books.hold = func(schema.Message) {
+	b.books.hold = func(mail.Message) {
 		most.Store(max(most.Load(), now.Add(1)))
 		time.Sleep(20 * time.Millisecond) // another one would show itself
 		now.Add(-1)
@@ -68,7 +69,7 @@ func TestOneAtATime(t *testing.T) {
 	c := New(b.cfg, parts)
 	b.runThis(c, nil)
 	b.eventually("all takers wait at the broker", func() bool {
-		s, err := b.conn.JS().Consumer(t.Context(), lane.SendStream(), lane.FreshConsumer())
+		s, err := b.conn.JS().Consumer(t.Context(), lane.SendStream(), wire.ConsumerFresh)
 		return err == nil && s.CachedInfo().NumWaiting == b.cfg.Slots
 	})
 	for _, x := range []struct {
@@ -121,7 +122,7 @@ func TestTurnNeedsNoPlace(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		c.handleInTurn(t.Context(), t.Context(), t.Context(), s, taken{parcel: x, placed: true})
+		c.handleInTurn(t.Context(), t.Context(), t.Context(), s, taken{arrival: x, slotted: true})
 	}()
 	if err := c.slots.acquire(t.Context(), lane); err != nil {
 		t.Fatal(err)

@@ -12,44 +12,45 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
 
 // Store reads and writes MAIL_DEAD. Its errors are those of package schema.
-type Store interface {
+type streams interface {
 	Last(ctx context.Context, stream, subject string) (*jetstream.RawStreamMsg, error)
 	Next(ctx context.Context, stream, subject string, seq uint64, since time.Time) (*jetstream.RawStreamMsg, error)
 	Set(ctx context.Context, m *nats.Msg, filter string, expected uint64) (uint64, error)
 	// Put publishes m unless a message on filter has come as far as hop; what
 	// has not is replaced. It reports the sequence of what stands there.
-	Put(ctx context.Context, m *nats.Msg, filter string, expected uint64, hop int) (seq uint64, already bool, err error)
+	Put(ctx context.Context, m *nats.Msg, filter string, expected uint64, generation int) (seq uint64, already bool, err error)
 }
 
 // Journal is the record of each line.
 type Journal interface {
-	Look(ctx context.Context, l schema.Line) (*schema.Record, uint64, error)
-	Set(ctx context.Context, r *schema.Record, expected uint64, brief bool) (uint64, error)
+	Lookup(ctx context.Context, l wire.Key) (*wire.Record, uint64, error)
+	Set(ctx context.Context, r *wire.Record, expected uint64, brief bool) (uint64, error)
 }
 
 // Graveyard holds the dead letters.
-type Graveyard struct {
-	store   Store
+type Queue struct {
+	streams streams
 	journal Journal
 	now     func() time.Time
 }
 
 // New is a graveyard on that store. now is the broker's clock.
-func New(s Store, j Journal, now func() time.Time) *Graveyard {
-	return &Graveyard{store: s, journal: j, now: now}
+func New(s streams, j Journal, now func() time.Time) *Queue {
+	return &Queue{streams: s, journal: j, now: now}
 }
 
 // Bury puts the letter, unless it or a later one of its line is there, or a
 // marker says that it is dead no longer. Doing it again changes nothing.
-func (g *Graveyard) Bury(ctx context.Context, l *schema.Letter) (uint64, error) {
+func (g *Queue) Bury(ctx context.Context, l *wire.DeadLetter) (uint64, error) {
 	m := message(l)
-	seq, _, err := g.store.Put(ctx, m, m.Subject, 0, l.Hop)
+	seq, _, err := g.streams.Put(ctx, m, m.Subject, 0, l.Generation)
 	if err != nil {
-		return 0, fmt.Errorf("bury %s: %w", l.Line, err)
+		return 0, fmt.Errorf("bury %s: %w", l.Key, err)
 	}
 	return seq, nil
 }
@@ -57,37 +58,37 @@ func (g *Graveyard) Bury(ctx context.Context, l *schema.Letter) (uint64, error) 
 // Mark turns the letter of c's line, up to c's hop, into a marker: what became
 // of it is event. Where there is no letter yet the marker is put all the same,
 // so that one which is under way finds it.
-func (g *Graveyard) Mark(ctx context.Context, c schema.Copy, event schema.Event) error {
+func (g *Queue) Mark(ctx context.Context, c wire.Copy, event wire.Event) error {
 	for {
 		var at uint64
-		old, err := g.store.Last(ctx, schema.StreamDead, c.Line.DeadSubject())
+		old, err := g.streams.Last(ctx, wire.StreamDead, c.Key.DeadSubject())
 		switch {
-		case errors.Is(err, schema.ErrNotFound):
+		case errors.Is(err, stream.ErrNotFound):
 		case err != nil:
-			return fmt.Errorf("mark the dead letter of %s: %w", c.Line, err)
+			return fmt.Errorf("mark the dead letter of %s: %w", c.Key, err)
 		default:
-			l, err := schema.ParseLetter(c.Line.Lane, old.Header, old.Data)
+			l, err := wire.ParseDeadLetter(c.Key.Lane, old.Header, old.Data)
 			if err != nil {
-				return fmt.Errorf("mark the dead letter of %s: %w", c.Line, err)
+				return fmt.Errorf("mark the dead letter of %s: %w", c.Key, err)
 			}
-			if l.Hop > c.Hop || l.Hop == c.Hop && l.Marker != "" {
+			if l.Generation > c.Generation || l.Generation == c.Generation && l.Tombstone != "" {
 				return nil
 			}
 			at = old.Sequence
 		}
-		m := message(&schema.Letter{Copy: c, Marker: event})
-		_, err = g.store.Set(ctx, m, m.Subject, at)
+		m := message(&wire.DeadLetter{Copy: c, Tombstone: event})
+		_, err = g.streams.Set(ctx, m, m.Subject, at)
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, schema.ErrConflict) {
-			return fmt.Errorf("mark the dead letter of %s: %w", c.Line, err)
+		if !errors.Is(err, stream.ErrConflict) {
+			return fmt.Errorf("mark the dead letter of %s: %w", c.Key, err)
 		}
 	}
 }
 
-func message(l *schema.Letter) *nats.Msg {
-	m := nats.NewMsg(l.Line.DeadSubject())
+func message(l *wire.DeadLetter) *nats.Msg {
+	m := nats.NewMsg(l.Key.DeadSubject())
 	h, body := l.Message()
 	m.Header, m.Data = h, body
 	return m

@@ -14,7 +14,9 @@ import (
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/journal"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
@@ -42,16 +44,16 @@ func (m mortal) Set(ctx context.Context, msg *nats.Msg, filter string, expected 
 	return m.Store.Set(ctx, msg, filter, expected)
 }
 
-func (m mortal) Put(ctx context.Context, msg *nats.Msg, filter string, expected uint64, hop int) (uint64, bool, error) {
+func (m mortal) Put(ctx context.Context, msg *nats.Msg, filter string, expected uint64, generation int) (uint64, bool, error) {
 	if err := m.spend(); err != nil {
 		return 0, false, err
 	}
-	return m.Store.Put(ctx, msg, filter, expected, hop)
+	return m.Store.Put(ctx, msg, filter, expected, generation)
 }
 
 // yard is a broker with dead letters, and operators to act on them.
 type yard struct {
-	*deadletter.Graveyard
+	*deadletter.Queue
 	t     *testing.T
 	store broker.Store
 	now   func() time.Time
@@ -61,12 +63,12 @@ func newYard(t *testing.T) *yard {
 	t.Helper()
 	b := natstest.Start(t)
 	y := &yard{t: t, store: b.Conn.Store(), now: b.Conn.Now}
-	y.Graveyard = deadletter.New(y.store, journal.New(y.store), y.now)
+	y.Queue = deadletter.New(y.store, journal.New(y.store), y.now)
 	return y
 }
 
 // dying is an operator that dies after so many writes.
-func (y *yard) dying(writes int) *deadletter.Graveyard {
+func (y *yard) dying(writes int) *deadletter.Queue {
 	m := mortal{y.store, &writes}
 	return deadletter.New(m, journal.New(m), y.now)
 }
@@ -75,16 +77,16 @@ func (y *yard) dying(writes int) *deadletter.Graveyard {
 func (y *yard) bury(id string) *deadletter.Found {
 	y.t.Helper()
 	at := y.now()
-	l := schema.Line{Lane: "normal", ID: id, Origin: schema.Origin(at, 7), Rcpt: schema.All}
-	rec := &schema.Record{
-		V: 1, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Line: l.Rcpt, Event: schema.EventFailed, At: at, Enqueued: at, Whole: schema.StateDead,
-		Recipients: []schema.RecipientRecord{{Address: "b@example.net", State: schema.StateDead, Reason: schema.ReasonFailed}},
+	l := wire.Key{Lane: "normal", ID: id, Origin: wire.Origin(at, 7), Recipient: wire.All}
+	rec := &wire.Record{
+		V: 1, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Recipient: l.Recipient, Event: wire.EventFailed, At: at, Enqueued: at, Together: wire.StateDead,
+		Recipients: []wire.RecipientRecord{{Address: "b@example.net", State: wire.StateDead, Reason: mail.ReasonFailed}},
 	}
 	if _, err := journal.New(y.store).Set(y.t.Context(), rec, 0, false); err != nil {
 		y.t.Fatal(err)
 	}
-	_, err := y.Bury(y.t.Context(), &schema.Letter{
-		Copy: schema.Copy{Line: l, Hop: 1, Enqueued: at}, Reason: schema.ReasonFailed, Error: "550 5.1.1 no",
+	_, err := y.Bury(y.t.Context(), &wire.DeadLetter{
+		Copy: wire.Copy{Key: l, Generation: 1, Enqueued: at}, Reason: mail.ReasonFailed, Error: "550 5.1.1 no",
 		Body: []byte(`{"from":"a@example.com","to":["b@example.net"],"text":"hi"}`),
 	})
 	if err != nil {
@@ -119,42 +121,42 @@ func (y *yard) only(id string) *deadletter.Found {
 // is there, and the marker.
 func (y *yard) stands(f *deadletter.Found) string {
 	y.t.Helper()
-	rec, _, err := journal.New(y.store).Look(y.t.Context(), f.Line)
+	rec, _, err := journal.New(y.store).Lookup(y.t.Context(), f.Key)
 	if err != nil {
 		y.t.Fatal(err)
 	}
 	is := string(rec.Event)
-	_, err = y.store.Last(y.t.Context(), f.Line.Lane.LaterStream(), f.Line.CopyFilter())
+	_, err = y.store.Last(y.t.Context(), f.Key.Lane.LaterStream(), f.Key.CopySubject(wire.CopyAny))
 	switch {
 	case err == nil:
 		is += ", copy"
-	case !errors.Is(err, schema.ErrNotFound):
+	case !errors.Is(err, stream.ErrNotFound):
 		y.t.Fatal(err)
 	}
-	if l := y.lies(f.Line); l.Marker != "" {
-		return is + ", marked " + string(l.Marker)
+	if l := y.lies(f.Key); l.Tombstone != "" {
+		return is + ", marked " + string(l.Tombstone)
 	}
 	return is + ", letter"
 }
 
 // lies is the letter of that line, or its marker.
-func (y *yard) lies(l schema.Line) *schema.Letter {
+func (y *yard) lies(l wire.Key) *wire.DeadLetter {
 	y.t.Helper()
-	m, err := y.store.Last(y.t.Context(), schema.StreamDead, l.DeadSubject())
+	m, err := y.store.Last(y.t.Context(), wire.StreamDead, l.DeadSubject())
 	if err != nil {
 		y.t.Fatal(err)
 	}
-	letter, err := schema.ParseLetter(l.Lane, m.Header, m.Data)
+	dead, err := wire.ParseDeadLetter(l.Lane, m.Header, m.Data)
 	if err != nil {
 		y.t.Fatal(err)
 	}
-	return letter
+	return dead
 }
 
 func (y *yard) want(f *deadletter.Found, want string) {
 	y.t.Helper()
 	if got := y.stands(f); got != want {
-		y.t.Errorf("%s: %s, want %s", f.Line, got, want)
+		y.t.Errorf("%s: %s, want %s", f.Key, got, want)
 	}
 }
 
@@ -178,8 +180,8 @@ func TestDiscard(t *testing.T) {
 	y.check(y.Discard(t.Context(), f), nil)
 	y.check(y.Replay(t.Context(), f, 5), deadletter.ErrSettled)
 	y.want(f, "discarded, marked discarded")
-	rec, _, err := journal.New(y.store).Look(t.Context(), f.Line)
-	if err != nil || rec.Recipients[0].State != schema.StateDead || rec.Whole != "" || rec.Hop != f.Hop {
+	rec, _, err := journal.New(y.store).Lookup(t.Context(), f.Key)
+	if err != nil || rec.Recipients[0].State != wire.StateDead || rec.Together != "" || rec.Generation != f.Generation {
 		t.Errorf("%+v %v", rec, err)
 	}
 }
@@ -267,25 +269,25 @@ func TestLetterOfALineThatWasToGoOn(t *testing.T) {
 	for _, id := range []string{"replayed", "discarded"} {
 		f := y.bury(id)
 		j := journal.New(y.store)
-		rec, seq, err := j.Look(t.Context(), f.Line)
+		rec, seq, err := j.Lookup(t.Context(), f.Key)
 		if err != nil {
 			t.Fatal(err)
 		}
-		rec.Whole, rec.Event = schema.StateLater, schema.EventDeferred
-		rec.Recipients[0].State, rec.Recipients[0].Reason = schema.StateLater, ""
+		rec.Together, rec.Event = wire.StateScheduled, wire.EventDeferred
+		rec.Recipients[0].State, rec.Recipients[0].Reason = wire.StateScheduled, ""
 		if _, err := j.Set(t.Context(), rec, seq, false); err != nil {
 			t.Fatal(err)
 		}
 	}
 	f := y.only("replayed")
 	y.check(y.Replay(t.Context(), f, 5), nil)
-	if _, err := y.store.Last(t.Context(), f.Line.Lane.LaterStream(), f.Line.CopyFilter()); err != nil {
+	if _, err := y.store.Last(t.Context(), f.Key.Lane.LaterStream(), f.Key.CopySubject(wire.CopyAny)); err != nil {
 		t.Errorf("the replay's copy: %v", err)
 	}
 	d := y.only("discarded")
 	y.check(y.Discard(t.Context(), d), nil)
-	rec, _, err := journal.New(y.store).Look(t.Context(), d.Line)
-	if err != nil || rec.Event != schema.EventDiscarded {
+	rec, _, err := journal.New(y.store).Lookup(t.Context(), d.Key)
+	if err != nil || rec.Event != wire.EventDiscarded {
 		t.Errorf("record of what was discarded: %+v, %v", rec, err)
 	}
 }

@@ -9,13 +9,16 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
 
 // Filter selects dead letters; its zero value selects all.
 type Filter struct {
-	Lane   schema.Lane
-	Reason schema.Reason
+	Lane   wire.Lane
+	Reason mail.Reason
 	// Recipient is an address, or "@domain" for all of a domain.
 	Recipient string
 	// Since and Until bound the time of burial.
@@ -24,25 +27,25 @@ type Filter struct {
 
 // Found is a dead letter where it lies.
 type Found struct {
-	*schema.Letter
+	*wire.DeadLetter
 	Seq uint64
 	At  time.Time
 	// Recipients are those that are dead; none where the envelope could not be read.
-	Recipients []schema.Recipient
+	Recipients []mail.Recipient
 }
 
 // All yields the letters that the filter selects, oldest first. It ends at the
 // first error, which it yields.
-func (g *Graveyard) All(ctx context.Context, f Filter) iter.Seq2[*Found, error] {
+func (g *Queue) All(ctx context.Context, f Filter) iter.Seq2[*Found, error] {
 	return g.each(ctx, f.subject(), f)
 }
 
 // ByID yields the letters of that id and of that origin.
-func (g *Graveyard) ByID(ctx context.Context, id string) iter.Seq2[*Found, error] {
+func (g *Queue) ByID(ctx context.Context, id string) iter.Seq2[*Found, error] {
 	return func(yield func(*Found, error) bool) {
-		for _, tail := range schema.LineTails(id) {
+		for _, tail := range wire.KeyTails(id) {
 			for l, err := range g.each(ctx, "mail.dead.*."+tail.Filter, Filter{}) {
-				if err == nil && !tail.Has(l.Line.DeadSubject()) {
+				if err == nil && !tail.Has(l.Key.DeadSubject()) {
 					continue
 				}
 				if !yield(l, err) {
@@ -60,12 +63,12 @@ func (f Filter) subject() string {
 	return "mail.dead." + string(f.Lane) + ".>"
 }
 
-func (g *Graveyard) each(ctx context.Context, subject string, f Filter) iter.Seq2[*Found, error] {
+func (g *Queue) each(ctx context.Context, subject string, f Filter) iter.Seq2[*Found, error] {
 	return func(yield func(*Found, error) bool) {
 		// What is buried while we read is not for us: a replay that fails at
 		// once would come up again without end.
-		last, err := g.store.Last(ctx, schema.StreamDead, subject)
-		if errors.Is(err, schema.ErrNotFound) {
+		last, err := g.streams.Last(ctx, wire.StreamDead, subject)
+		if errors.Is(err, stream.ErrNotFound) {
 			return
 		}
 		if err != nil {
@@ -73,8 +76,8 @@ func (g *Graveyard) each(ctx context.Context, subject string, f Filter) iter.Seq
 			return
 		}
 		for seq := uint64(1); seq <= last.Sequence; {
-			m, err := g.store.Next(ctx, schema.StreamDead, subject, seq, time.Time{})
-			if errors.Is(err, schema.ErrNotFound) {
+			m, err := g.streams.Next(ctx, wire.StreamDead, subject, seq, time.Time{})
+			if errors.Is(err, stream.ErrNotFound) {
 				return
 			}
 			if err != nil {
@@ -92,7 +95,7 @@ func (g *Graveyard) each(ctx context.Context, subject string, f Filter) iter.Seq
 				}
 				continue
 			}
-			if found.Marker == "" && f.match(found) && !yield(found, nil) {
+			if found.Tombstone == "" && f.match(found) && !yield(found, nil) {
 				return
 			}
 		}
@@ -100,24 +103,24 @@ func (g *Graveyard) each(ctx context.Context, subject string, f Filter) iter.Seq
 }
 
 func parse(m *jetstream.RawStreamMsg) (*Found, error) {
-	line, err := schema.ParseLine(m.Subject)
+	key, err := wire.ParseKey(m.Subject)
 	if err != nil {
 		return nil, fmt.Errorf("read dead letter %d: %w", m.Sequence, err)
 	}
-	l, err := schema.ParseLetter(line.Lane, m.Header, m.Data)
+	l, err := wire.ParseDeadLetter(key.Lane, m.Header, m.Data)
 	if err != nil {
 		return nil, fmt.Errorf("read dead letter %d: %w", m.Sequence, err)
 	}
-	return &Found{Letter: l, Seq: m.Sequence, At: m.Time, Recipients: recipients(l)}, nil
+	return &Found{DeadLetter: l, Seq: m.Sequence, At: m.Time, Recipients: recipients(l)}, nil
 }
 
 // recipients are those of the line that the envelope names.
-func recipients(l *schema.Letter) []schema.Recipient {
+func recipients(l *wire.DeadLetter) []mail.Recipient {
 	e, err := schema.Decode(l.Producer, l.Body)
 	if err != nil {
 		return nil
 	}
-	return e.Of(l.Line)
+	return l.Key.RecipientsIn(e)
 }
 
 func (f Filter) match(l *Found) bool {
@@ -131,7 +134,7 @@ func (f Filter) match(l *Found) bool {
 		return true
 	}
 	for _, r := range l.Recipients {
-		if schema.SameAddress(r.Address, f.Recipient) {
+		if mail.SameAddress(r.Address, f.Recipient) {
 			return true
 		}
 	}

@@ -10,7 +10,8 @@ import (
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/journal"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
 )
 
 // raced is a store to which somebody else writes just before its first Set.
@@ -28,9 +29,9 @@ func (r raced) Set(ctx context.Context, m *nats.Msg, filter string, expected uin
 }
 
 // letterAt is a letter of that line at that hop.
-func letterAt(c schema.Copy, hop int) *schema.Letter {
-	c.Hop = hop
-	return &schema.Letter{Copy: c, Reason: schema.ReasonFailed, Body: []byte(`{"from":"a@example.com","to":["b@example.net"],"text":"hi"}`)}
+func letterAt(c wire.Copy, generation int) *wire.DeadLetter {
+	c.Generation = generation
+	return &wire.DeadLetter{Copy: c, Reason: mail.ReasonFailed, Body: []byte(`{"from":"a@example.com","to":["b@example.net"],"text":"hi"}`)}
 }
 
 // TestMark: a marker says of a letter, up to its own hop, that it is dead no
@@ -56,28 +57,28 @@ func TestMark(t *testing.T) {
 		{"a newer letter comes late", 3, none, 5, "letter at 5"},
 	} {
 		at := y.now()
-		line := schema.Line{Lane: "normal", ID: "m", Origin: schema.Origin(at, uint64(i)), Rcpt: schema.All}
-		mark := schema.Copy{Line: line, Hop: 3, Enqueued: at}
-		bury := func(hop int) {
-			if hop == none {
+		key := wire.Key{Lane: "normal", ID: "m", Origin: wire.Origin(at, uint64(i)), Recipient: wire.All}
+		mark := wire.Copy{Key: key, Generation: 3, Enqueued: at}
+		bury := func(generation int) {
+			if generation == none {
 				return
 			}
-			if _, err := y.Bury(t.Context(), letterAt(mark, hop)); err != nil {
+			if _, err := y.Bury(t.Context(), letterAt(mark, generation)); err != nil {
 				t.Errorf("%s: %v", c.name, err)
 			}
 		}
 		bury(c.before)
 		between := func() { bury(c.between) }
 		s := raced{y.store, &between}
-		if err := deadletter.New(s, journal.New(s), y.now).Mark(t.Context(), mark, schema.EventReplayed); err != nil {
+		if err := deadletter.New(s, journal.New(s), y.now).Mark(t.Context(), mark, wire.EventReplayed); err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}
 		bury(c.after)
-		l, kind := y.lies(line), "letter"
-		if l.Marker != "" {
+		l, kind := y.lies(key), "letter"
+		if l.Tombstone != "" {
 			kind = "marker"
 		}
-		if got := fmt.Sprintf("%s at %d", kind, l.Hop); got != c.want || (kind == "letter") != (len(l.Body) > 0) {
+		if got := fmt.Sprintf("%s at %d", kind, l.Generation); got != c.want || (kind == "letter") != (len(l.Body) > 0) {
 			t.Errorf("%s: there lies a %s with %d bytes, want a %s", c.name, got, len(l.Body), c.want)
 		}
 	}
@@ -96,11 +97,11 @@ func TestReadingEnds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got = append(got, l.Line.ID)
+		got = append(got, l.Key.ID)
 		if len(got) > 6 {
 			break
 		}
-		if _, err := y.Bury(t.Context(), letterAt(l.Copy, l.Hop+2)); err != nil {
+		if _, err := y.Bury(t.Context(), letterAt(l.Copy, l.Generation+2)); err != nil {
 			t.Fatal(err)
 		}
 		y.bury(fmt.Sprintf("more%d", len(got)))

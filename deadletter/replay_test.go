@@ -9,32 +9,34 @@ import (
 
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/journal"
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // failed is a letter to two recipients that used up its budget and was
 // replayed four times before, and the record of it.
-func (y *yard) failed(id string) (*schema.Letter, *schema.Record) {
+func (y *yard) failed(id string) (*wire.DeadLetter, *wire.Record) {
 	at := y.now()
-	l := schema.Line{Lane: "normal", ID: id, Origin: schema.Origin(at, 7), Rcpt: schema.All}
-	log := []schema.Attempt{{N: 24, Counted: true, At: at}, {N: 25, Counted: true, At: at}}
-	letter := &schema.Letter{
-		Copy:   schema.Copy{Line: l, Hop: 3, Attempts: 25, Enqueued: at, Log: log, Replays: 4, Replayed: at},
-		Reason: schema.ReasonExhausted, Producer: map[string][]string{"X-Own": {"kept"}},
+	l := wire.Key{Lane: "normal", ID: id, Origin: wire.Origin(at, 7), Recipient: wire.All}
+	log := []wire.Attempt{{N: 24, Counted: true, At: at}, {N: 25, Counted: true, At: at}}
+	dead := &wire.DeadLetter{
+		Copy:   wire.Copy{Key: l, Generation: 3, Attempts: 25, Enqueued: at, Log: log, Replays: 4, Replayed: at},
+		Reason: mail.ReasonExhausted, Producer: map[string][]string{"X-Own": {"kept"}},
 		Body: []byte(`{"from":"a@example.com","to":["ann@example.net","bob@example.net"],"text":"hi"}`),
 	}
-	rec := &schema.Record{
-		V: schema.RecordVersion, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Line: l.Rcpt, Hop: 2, Event: schema.EventExhausted, Reason: letter.Reason,
-		At: at, Enqueued: at, Attempts: log, Counted: 25, Whole: schema.StateDead, Replays: 4, Replayed: at,
+	rec := &wire.Record{
+		V: wire.RecordVersion, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Recipient: l.Recipient, Generation: 2, Event: wire.EventExhausted, Reason: dead.Reason,
+		At: at, Enqueued: at, Attempts: log, Counted: 25, Together: wire.StateDead, Replays: 4, Replayed: at,
 	}
 	for i, a := range []string{"ann@example.net", "bob@example.net"} {
-		rec.Recipients = append(rec.Recipients, schema.RecipientRecord{Address: a, Index: i, State: schema.StateDead, Reason: letter.Reason})
+		rec.Recipients = append(rec.Recipients, wire.RecipientRecord{Address: a, Index: i, State: wire.StateDead, Reason: dead.Reason})
 	}
-	return letter, rec
+	return dead, rec
 }
 
 // lay writes the record, nil for none, and buries the letter.
-func (y *yard) lay(l *schema.Letter, rec *schema.Record) *deadletter.Found {
+func (y *yard) lay(l *wire.DeadLetter, rec *wire.Record) *deadletter.Found {
 	y.t.Helper()
 	if rec != nil {
 		if _, err := journal.New(y.store).Set(y.t.Context(), rec, 0, false); err != nil {
@@ -44,17 +46,17 @@ func (y *yard) lay(l *schema.Letter, rec *schema.Record) *deadletter.Found {
 	if _, err := y.Bury(y.t.Context(), l); err != nil {
 		y.t.Fatal(err)
 	}
-	return y.only(l.Line.ID)
+	return y.only(l.Key.ID)
 }
 
 // copyOf is the line's one copy, scheduled or due.
-func (y *yard) copyOf(l schema.Line) (schema.Copy, map[string][]string, []byte) {
+func (y *yard) copyOf(l wire.Key) (wire.Copy, map[string][]string, []byte) {
 	y.t.Helper()
-	m, err := y.store.Last(y.t.Context(), l.Lane.LaterStream(), l.CopyFilter())
+	m, err := y.store.Last(y.t.Context(), l.Lane.LaterStream(), l.CopySubject(wire.CopyAny))
 	if err != nil {
 		y.t.Fatal(err)
 	}
-	c, err := schema.ParseCopy(l.Lane, m.Header)
+	c, err := wire.ParseCopy(l.Lane, m.Header)
 	if err != nil {
 		y.t.Fatal(err)
 	}
@@ -67,16 +69,16 @@ func (y *yard) copyOf(l schema.Line) (schema.Copy, map[string][]string, []byte) 
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	y := newYard(t)
-	const dead, later, delivered = schema.StateDead, schema.StateLater, schema.StateDelivered
+	const dead, later, delivered = wire.StateDead, wire.StateScheduled, wire.StateDelivered
 	for _, c := range []struct {
 		name string
 		// was and is are the states of the recipients in the line's record, was
 		// nil where that is gone.
-		was, is []schema.State
+		was, is []wire.State
 	}{
-		{"dead", []schema.State{dead, dead}, []schema.State{later, later}},
-		{"one-has-it", []schema.State{delivered, dead}, []schema.State{delivered, later}},
-		{"no-record", nil, []schema.State{later, later}},
+		{"dead", []wire.State{dead, dead}, []wire.State{later, later}},
+		{"one-has-it", []wire.State{delivered, dead}, []wire.State{delivered, later}},
+		{"no-record", nil, []wire.State{later, later}},
 	} {
 		l, was := y.failed(c.name)
 		for i, s := range c.was {
@@ -89,11 +91,11 @@ func TestReplay(t *testing.T) {
 		began := y.now()
 		y.check(y.Replay(t.Context(), f, 5), nil)
 		y.want(f, "replayed, copy, marked replayed")
-		rec, _, err := journal.New(y.store).Look(t.Context(), l.Line)
+		rec, _, err := journal.New(y.store).Lookup(t.Context(), l.Key)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var is []schema.State
+		var is []wire.State
 		for _, x := range rec.Recipients {
 			is = append(is, x.State)
 			if x.State == later && x.Reason != "" {
@@ -103,11 +105,11 @@ func TestReplay(t *testing.T) {
 		if !reflect.DeepEqual(is, c.is) {
 			t.Errorf("%s: recipients %v, want %v", c.name, is, c.is)
 		}
-		if rec.Hop != l.Hop || rec.Counted != 0 || rec.Replays != 5 || rec.Replayed.Before(began) || len(rec.Attempts) != len(l.Log) {
+		if rec.Generation != l.Generation || rec.Counted != 0 || rec.Replays != 5 || rec.Replayed.Before(began) || len(rec.Attempts) != len(l.Log) {
 			t.Errorf("%s: record %+v", c.name, rec)
 		}
-		again, producer, body := y.copyOf(l.Line)
-		if again.Hop != l.Hop+1 || again.Attempts != 0 || again.Replays != 5 || !again.Replayed.Equal(rec.Replayed) || again.DeadSeq != f.Seq {
+		again, producer, body := y.copyOf(l.Key)
+		if again.Generation != l.Generation+1 || again.Attempts != 0 || again.Replays != 5 || !again.Replayed.Equal(rec.Replayed) || again.DeadSeq != f.Seq {
 			t.Errorf("%s: copy %+v", c.name, again)
 		}
 		if len(again.Log) != len(l.Log) || !again.Enqueued.Equal(l.Enqueued) || !reflect.DeepEqual(producer, l.Producer) || !bytes.Equal(body, l.Body) {
@@ -123,27 +125,27 @@ func TestNoReplay(t *testing.T) {
 	y := newYard(t)
 	for _, c := range []struct {
 		name   string
-		change func(l *schema.Letter, r *schema.Record)
+		change func(l *wire.DeadLetter, r *wire.Record)
 		want   string // in the error
 		stands string
 	}{
-		{"as-often-as-allowed", func(l *schema.Letter, _ *schema.Record) { l.Replays = 5 }, deadletter.ErrTooOften.Error(), "exhausted, letter"},
-		{"more-often", func(l *schema.Letter, _ *schema.Record) { l.Replays = 6 }, deadletter.ErrTooOften.Error(), "exhausted, letter"},
-		{"headers-lost", func(l *schema.Letter, _ *schema.Record) { l.HeadersLost = true }, "publish the mail anew", "exhausted, letter"},
-		{"header-unwritable", func(l *schema.Letter, _ *schema.Record) {
+		{"as-often-as-allowed", func(l *wire.DeadLetter, _ *wire.Record) { l.Replays = 5 }, deadletter.ErrTooOften.Error(), "exhausted, letter"},
+		{"more-often", func(l *wire.DeadLetter, _ *wire.Record) { l.Replays = 6 }, deadletter.ErrTooOften.Error(), "exhausted, letter"},
+		{"headers-lost", func(l *wire.DeadLetter, _ *wire.Record) { l.HeadersLost = true }, "publish the mail anew", "exhausted, letter"},
+		{"header-unwritable", func(l *wire.DeadLetter, _ *wire.Record) {
 			l.Producer = map[string][]string{"X Own": {"x"}}
 		}, "publish the mail anew", "exhausted, letter"},
-		{"headers-too-large", func(l *schema.Letter, _ *schema.Record) {
+		{"headers-too-large", func(l *wire.DeadLetter, _ *wire.Record) {
 			l.Producer = map[string][]string{"X-Own": {strings.Repeat("x", schema.MaxProducerHeaders)}}
 		}, "publish the mail anew", "exhausted, letter"},
-		{"found-delivered", func(_ *schema.Letter, r *schema.Record) {
+		{"found-delivered", func(_ *wire.DeadLetter, r *wire.Record) {
 			for i := range r.Recipients {
-				r.Recipients[i].State = schema.StateDelivered
+				r.Recipients[i].State = wire.StateDelivered
 			}
-			r.Event = schema.EventDelivered
+			r.Event = wire.EventDelivered
 		}, deadletter.ErrSettled.Error(), "delivered, marked replayed"},
-		{"gone-on", func(l *schema.Letter, r *schema.Record) {
-			r.Hop, r.Event = l.Hop+1, schema.EventDelivered
+		{"gone-on", func(l *wire.DeadLetter, r *wire.Record) {
+			r.Generation, r.Event = l.Generation+1, wire.EventDelivered
 		}, deadletter.ErrSettled.Error(), "delivered, marked replayed"},
 	} {
 		l, rec := y.failed(c.name)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/consumer"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 func judgeServer(x *broker.Examination) []Finding {
@@ -67,7 +67,7 @@ func judgeRoom(x *broker.Examination) []Finding {
 		all = append(all, judgeDisk(x.Usage))
 	}
 	for _, s := range x.Streams {
-		if s.Info != nil && strings.HasPrefix(s.Name, schema.Lane("").SendStream()) && s.Info.Config.MaxBytes > 0 {
+		if s.Info != nil && strings.HasPrefix(s.Name, wire.Lane("").SendStream()) && s.Info.Config.MaxBytes > 0 {
 			all = append(all, judgeLaneRoom(s.Name, s.Info.State.Bytes, uint64(s.Info.Config.MaxBytes))...)
 		}
 	}
@@ -134,7 +134,7 @@ func judgeLaneRoom(stream string, bytes, limit uint64) []Finding {
 const clockMay = 2 * time.Second
 
 func (p *Patient) clock(ctx context.Context, x *broker.Examination) []Finding {
-	if !readable(x, schema.StreamRecord) {
+	if !readable(x, wire.StreamRecord) {
 		return nil // the time comes with its state
 	}
 	skew, margin, err := p.Conn.Skew(ctx)

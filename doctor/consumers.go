@@ -11,7 +11,8 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/consumer"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
 
 const (
@@ -76,8 +77,8 @@ func (p *Patient) look(ctx context.Context, c *taken) {
 }
 
 // settled reports that the lane has a record of the last minute.
-func (p *Patient) settled(ctx context.Context, lane schema.Lane) bool {
-	_, err := p.Conn.Next(ctx, schema.StreamRecord, "mail.record."+string(lane)+".>", 0, p.Conn.Now().Add(-lately))
+func (p *Patient) settled(ctx context.Context, lane wire.Lane) bool {
+	_, err := p.Conn.Next(ctx, wire.StreamRecord, "mail.record."+string(lane)+".>", 0, p.Conn.Now().Add(-lately))
 	return err == nil
 }
 
@@ -111,14 +112,13 @@ func judgeConsumers(all []taken, used float64, wait time.Duration, now time.Time
 func judgeTaken(c taken, used float64, now time.Time) Finding {
 	f := Finding{OK, "consumers", c.Name, "", ""}
 	ready := c.Info.NumPending + uint64(c.Info.NumAckPending)
-	fresh := c.Info.Name == c.Lane.FreshConsumer()
 	switch {
 	case c.Info.Paused:
 		f.Level, f.Found = Problem, fmt.Sprintf("is paused for %s: nothing is handed out", c.Info.PauseRemaining.Round(time.Second))
 		f.Do = "nats consumer resume " + c.Info.Stream + " " + c.Info.Name
 	case c.pulls > 0, ready > 0 && (c.settled || busy(c.Info, now)):
 		// Somebody asks, or all sessions are busy.
-	case used >= consumer.RoomForDue, fresh && used >= consumer.RoomForFresh:
+	case used >= consumer.RoomForDue, c.Fresh && used >= consumer.RoomForFresh:
 		f.Level, f.Found, f.Do = Warning, "nobody asks for its mail at this moment: the store is filling up, and workers take it one at a time, with pauses", "make room, see the finding about it"
 	default:
 		f.Level, f.Found = Problem, "nobody asks for its mail: no worker of this lane runs, or its relay is at fault"
@@ -143,4 +143,4 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // none tells "no such message" from a failure to read.
-func none(err error) bool { return errors.Is(err, schema.ErrNotFound) }
+func none(err error) bool { return errors.Is(err, stream.ErrNotFound) }

@@ -17,8 +17,8 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/schema"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/wire"
 )
 
 // Level is how bad a finding is.
@@ -60,7 +60,7 @@ type Patient struct {
 	// Broker is what should stand there; with AckWait 0 any AckWait may.
 	Broker broker.Config
 	// Lanes are those that should be there; none: those that are.
-	Lanes []schema.Lane
+	Lanes []wire.Lane
 	// Relay is the one that the workers use.
 	Relay smtp.Config
 	// Faults are what is wrong with the settings.
@@ -130,7 +130,7 @@ func (p *Patient) broker(ctx context.Context) ([]Finding, error) {
 		all = append(all, judge(x)...)
 	}
 	all = append(all, judgeLanes(x, p.Lanes)...)
-	checks := []func(context.Context, *broker.Examination) []Finding{p.log, p.consumers, p.mail, p.stranded, p.schedules, p.letters, p.clock}
+	checks := []func(context.Context, *broker.Examination) []Finding{p.log, p.consumers, p.mail, p.stranded, p.schedules, p.deadLetters, p.clock}
 	found := make([][]Finding, len(checks))
 	var tasks sync.WaitGroup
 	for i, check := range checks {

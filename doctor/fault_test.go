@@ -14,13 +14,15 @@ import (
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/journal"
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
-const lane schema.Lane = "normal"
+const lane wire.Lane = "normal"
 
 // bench is a broker with one lane, and the patient that it is.
 type bench struct {
@@ -62,7 +64,7 @@ func plain(t *testing.T, maxFile string) *bench {
 	}
 	cfg.URL = strings.Replace(cfg.URL, "://", "://"+user+"@", 1)
 	conn := natstest.Dial(t, cfg, broker.Worker)
-	if _, err := broker.Provision(t.Context(), conn, []schema.Lane{lane}, cfg); err != nil {
+	if _, err := broker.Provision(t.Context(), conn, []wire.Lane{lane}, cfg); err != nil {
 		t.Fatal(err)
 	}
 	return newBench(t, conn, cfg)
@@ -82,7 +84,7 @@ func (b *bench) pull() {
 	inbox := nc.NewInbox() // the broker forgets pulls of those who do not listen
 	_, err := nc.SubscribeSync(inbox)
 	b.must(err)
-	for stream, name := range map[string]string{lane.SendStream(): lane.FreshConsumer(), lane.LaterStream(): lane.DueConsumer()} {
+	for stream, name := range map[string]string{lane.SendStream(): wire.ConsumerFresh, lane.LaterStream(): wire.ConsumerDue} {
 		b.must(nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+stream+"."+name, inbox, []byte(`{"batch":1,"expires":60000000000}`)))
 	}
 	b.must(nc.Flush())
@@ -140,7 +142,7 @@ func (b *bench) stream(name string, change func(*jetstream.StreamConfig)) {
 
 func (b *bench) consumer(change func(*jetstream.ConsumerConfig)) {
 	b.t.Helper()
-	q, err := b.js.Consumer(b.t.Context(), lane.SendStream(), lane.FreshConsumer())
+	q, err := b.js.Consumer(b.t.Context(), lane.SendStream(), wire.ConsumerFresh)
 	b.must(err)
 	cfg := q.CachedInfo().Config
 	change(&cfg)
@@ -179,50 +181,50 @@ func TestFaults(t *testing.T) {
 	}{
 		"nobody takes": {func(*bench) {}, Problem, "consumers", "MAIL_SEND_NORMAL/fresh, MAIL_LATER_NORMAL/due: nobody asks"},
 		"consumer gone": {func(b *bench) {
-			b.must(b.js.DeleteConsumer(b.t.Context(), lane.LaterStream(), lane.DueConsumer()))
+			b.must(b.js.DeleteConsumer(b.t.Context(), lane.LaterStream(), wire.ConsumerDue))
 		}, Problem, "consumers", "MAIL_LATER_NORMAL/due: is missing"},
 		"consumer changed": {func(b *bench) { b.consumer(func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 7 }) },
 			Problem, "consumers", "MAIL_SEND_NORMAL/fresh: max_ack_pending is 7, must be 4096"},
 		"consumer paused": {func(b *bench) {
-			_, err := b.js.PauseConsumer(b.t.Context(), lane.SendStream(), lane.FreshConsumer(), time.Now().Add(time.Hour))
+			_, err := b.js.PauseConsumer(b.t.Context(), lane.SendStream(), wire.ConsumerFresh, time.Now().Add(time.Hour))
 			b.must(err)
 		}, Problem, "consumers", "MAIL_SEND_NORMAL/fresh: is paused for"},
 		"another ACK_WAIT": {func(b *bench) { b.p.Broker.AckWait = 30 * time.Second }, Warning, "consumers", "ACK_WAIT is 30s, but 2m0s stands"},
 		"stream changed": {func(b *bench) {
-			b.stream(schema.StreamRecord, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour })
+			b.stream(wire.StreamRecord, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour })
 		}, Problem, "streams", "MAIL_RECORD: max_age is 1h0m0s, must be 336h0m0s"},
-		"stream of an older version": {func(b *bench) {
-			b.stream(schema.StreamRecord, func(c *jetstream.StreamConfig) { c.Metadata["postrider-version"] = "0" })
-		}, Warning, "streams", "MAIL_RECORD: was set up by an older Postrider"},
+		"stream of a development build": {func(b *bench) {
+			b.stream(wire.StreamRecord, func(c *jetstream.StreamConfig) { c.Metadata["postrider-version"] = "0" })
+		}, Problem, "streams", "development build"},
 		"stream of a newer version": {func(b *bench) {
-			b.stream(schema.StreamRecord, func(c *jetstream.StreamConfig) { c.Metadata["postrider-version"] = "99" })
+			b.stream(wire.StreamRecord, func(c *jetstream.StreamConfig) { c.Metadata["postrider-version"] = "99" })
 		}, Warning, "streams", "MAIL_RECORD: was set up by a newer Postrider"},
 		"stream gone": {func(b *bench) { b.must(b.js.DeleteStream(b.t.Context(), lane.LaterStream())) },
 			Problem, "streams", "MAIL_LATER_NORMAL: is missing"},
 		"subjects taken": {func(b *bench) {
-			b.must(b.js.DeleteStream(b.t.Context(), schema.StreamDead))
+			b.must(b.js.DeleteStream(b.t.Context(), wire.StreamDead))
 			_, err := b.js.CreateStream(b.t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"mail.dead.>"}})
 			b.must(err)
 		}, Problem, "streams", "the stream OTHER takes its subject"},
-		"lane gone":      {func(b *bench) { b.p.Lanes = []schema.Lane{lane, "slow"} }, Problem, "streams", "MAIL_SEND_SLOW, MAIL_LATER_SLOW: is missing"},
-		"lane forgotten": {func(b *bench) { b.p.Lanes = []schema.Lane{"slow"}; b.publish(lane.SendSubject(), "x") }, Warning, "lanes", "normal: holds 1 messages and is not among LANES"},
+		"lane gone":      {func(b *bench) { b.p.Lanes = []wire.Lane{lane, "slow"} }, Problem, "streams", "MAIL_SEND_SLOW, MAIL_LATER_SLOW: is missing"},
+		"lane forgotten": {func(b *bench) { b.p.Lanes = []wire.Lane{"slow"}; b.publish(lane.SendSubject(), "x") }, Warning, "lanes", "normal: holds 1 messages and is not among LANES"},
 		"lane nobody asks for": {func(b *bench) {
-			_, err := broker.Provision(b.t.Context(), b.conn, []schema.Lane{lane, "spare"}, broker.DefaultConfig())
+			_, err := broker.Provision(b.t.Context(), b.conn, []wire.Lane{lane, "spare"}, broker.DefaultConfig())
 			b.must(err)
-			b.p.Lanes = []schema.Lane{lane}
+			b.p.Lanes = []wire.Lane{lane}
 		}, OK, "consumers", "4 consumers: as they must be"},
 		"lane without a worker": {func(b *bench) {
-			_, err := broker.Provision(b.t.Context(), b.conn, []schema.Lane{lane, "spare"}, broker.DefaultConfig())
+			_, err := broker.Provision(b.t.Context(), b.conn, []wire.Lane{lane, "spare"}, broker.DefaultConfig())
 			b.must(err)
 		}, Problem, "consumers", "MAIL_SEND_SPARE/fresh, MAIL_LATER_SPARE/due: nobody asks"},
-		"log cut off": {func(b *bench) { b.stream(schema.StreamEvent, func(c *jetstream.StreamConfig) { c.Sources = nil }) }, Warning, "log", "does not source MAIL_RECORD"},
+		"log cut off": {func(b *bench) { b.stream(wire.StreamEvent, func(c *jetstream.StreamConfig) { c.Sources = nil }) }, Warning, "log", "does not source MAIL_RECORD"},
 		"lane full":   {fillLane, Problem, "room", "MAIL_SEND_NORMAL: 95 % of its MaxBytes"},
 		"stranded":    {strand, Warning, "stranded", "MAIL_SEND_NORMAL: 2 messages"},
 		"mail that waits": {func(b *bench) {
 			b.publish(lane.SendSubject(), "x")
 			b.publish(lane.SendSubject(), "x")
 		}, OK, "stranded", "no mail that nobody"},
-		"never due":       {func(b *bench) { b.publish("mail.later.normal.x.1-1.all", "x") }, Problem, "schedules", "1 schedule without a time"},
+		"never due":       {func(b *bench) { b.publish("mail.copy.normal.later.x.1-1.all", "x") }, Problem, "schedules", "1 schedule without a time"},
 		"a dead letter":   {bury, Warning, "dead", "1 letter, the oldest since"},
 		"wrong setting":   {func(b *bench) { b.p.Faults = []error{context.Canceled} }, Problem, "settings", context.Canceled.Error()},
 		"scheduled later": {schedule, OK, "schedules", "every schedule's time is still to come"},
@@ -248,7 +250,7 @@ func fillLane(b *bench) {
 // Behind them one is settled and one waits.
 func strand(b *bench) {
 	b.consumer(func(c *jetstream.ConsumerConfig) { c.MaxDeliver, c.AckWait = 1, 100*time.Millisecond })
-	q, err := b.js.Consumer(b.t.Context(), lane.SendStream(), lane.FreshConsumer())
+	q, err := b.js.Consumer(b.t.Context(), lane.SendStream(), wire.ConsumerFresh)
 	b.must(err)
 	for range 2 {
 		b.publish(lane.SendSubject(), "x")
@@ -273,22 +275,22 @@ func strand(b *bench) {
 	b.must(m.DoubleAck(b.t.Context()))
 }
 
-func copyOf(id string) schema.Copy {
-	return schema.Copy{Line: schema.Line{Lane: lane, ID: id, Origin: "1700000000000000000-7", Rcpt: schema.All}, Hop: 1, Enqueued: time.Now()}
+func copyOf(id string) wire.Copy {
+	return wire.Copy{Key: wire.Key{Lane: lane, ID: id, Origin: "1700000000000000000-7", Recipient: wire.All}, Generation: 1, Enqueued: time.Now()}
 }
 
 func bury(b *bench) {
 	store := b.conn.Store()
-	yard := deadletter.New(store, journal.New(store), b.conn.Now)
-	_, err := yard.Bury(b.t.Context(), &schema.Letter{Copy: copyOf("dead"), Reason: schema.ReasonFailed, Error: "no such user", Body: []byte("{}")})
+	dead := deadletter.New(store, journal.New(store), b.conn.Now)
+	_, err := dead.Bury(b.t.Context(), &wire.DeadLetter{Copy: copyOf("dead"), Reason: mail.ReasonFailed, Error: "no such user", Body: []byte("{}")})
 	b.must(err)
 }
 
 func schedule(b *bench) {
 	c := copyOf("later")
-	m := nats.NewMsg(c.Line.LaterSubject())
+	m := nats.NewMsg(c.Key.CopySubject(wire.CopyLater))
 	m.Header = c.Headers(nil)
-	schema.Schedule(m.Header, time.Now().Add(time.Hour), c.Line)
+	wire.Schedule(m.Header, time.Now().Add(time.Hour), c.Key)
 	_, err := b.js.PublishMsg(b.t.Context(), m)
 	b.must(err)
 }
@@ -358,7 +360,7 @@ func TestReplicas(t *testing.T) {
 	b.want(OK, "writes", "every stream has replicas")
 	until(OK, "replicas", "up to date")
 	for i := range 3 {
-		if i != n.Leader(schema.StreamRecord) {
+		if i != n.Leader(wire.StreamRecord) {
 			n.Stop(i)
 			break
 		}
@@ -368,10 +370,10 @@ func TestReplicas(t *testing.T) {
 
 func TestNoBroker(t *testing.T) {
 	t.Parallel()
-	all, err := Examine(t.Context(), &Patient{Away: schema.ErrAway})
+	all, err := Examine(t.Context(), &Patient{Away: stream.ErrAway})
 	if err == nil {
 		t.Error("no error")
 	}
-	wantIn(t, all, Problem, "broker", schema.ErrAway.Error())
+	wantIn(t, all, Problem, "broker", stream.ErrAway.Error())
 	wantIn(t, all, Note, "relay", "not set here")
 }

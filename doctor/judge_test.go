@@ -10,8 +10,8 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/schema"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/wire"
 )
 
 // TestJudge is for what cannot be made in a moment: old servers, full disks,
@@ -22,9 +22,10 @@ func TestJudge(t *testing.T) {
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	const gib = 1 << 30
 	state := func(change func(*jetstream.ConsumerInfo)) taken {
-		info := &jetstream.ConsumerInfo{Stream: lane.SendStream(), Name: lane.FreshConsumer()}
+		fresh := lane.Sources()[0]
+		info := &jetstream.ConsumerInfo{Stream: fresh.Stream, Name: fresh.Consumer}
 		change(info)
-		return taken{ConsumerState: broker.ConsumerState{State: broker.State{Name: "c"}, Lane: lane, Info: info}}
+		return taken{ConsumerState: broker.ConsumerState{State: broker.State{Name: "c"}, Source: fresh, Info: info}}
 	}
 	handed := func(since time.Duration) func(*jetstream.ConsumerInfo) {
 		return func(i *jetstream.ConsumerInfo) {
@@ -33,9 +34,10 @@ func TestJudge(t *testing.T) {
 		}
 	}
 	nothing := func(*jetstream.ConsumerInfo) {}
+	due := func(c taken) taken { c.Source = lane.Sources()[1]; return c }
 	settles := func(c taken) taken { c.settled = true; return c }
 	source := func(active time.Duration, lag uint64, err *jetstream.APIError) Finding {
-		return judgeLog(&jetstream.StreamInfo{Created: ago(2 * time.Minute), Sources: []*jetstream.StreamSourceInfo{{Name: schema.StreamRecord, Active: active, Lag: lag, Error: err}}}, now)
+		return judgeLog(&jetstream.StreamInfo{Created: ago(2 * time.Minute), Sources: []*jetstream.StreamSourceInfo{{Name: wire.StreamRecord, Active: active, Lag: lag, Error: err}}}, now)
 	}
 	cert := func(left time.Duration) Finding {
 		all := judgeRelay(&smtp.Checkup{Relay: "r:25", TLS: "TLS 1.3", Expires: now.Add(left)}, nil, now)
@@ -47,8 +49,8 @@ func TestJudge(t *testing.T) {
 		}}
 		return judgeReplicas(&broker.Examination{Streams: []broker.StreamState{s}})[0]
 	}
-	letters := func(n, recent uint64) Finding {
-		return judgeLetters(&queue.Letters{Lanes: map[schema.Lane]uint64{lane: n}, Recent: recent, Oldest: ago(3 * time.Hour)}, now)
+	dead := func(n, recent uint64) Finding {
+		return judgeDeadLetters(&queue.DeadLetters{Lanes: map[wire.Lane]uint64{lane: n}, Recent: recent, Oldest: ago(3 * time.Hour)}, now)
 	}
 	for _, c := range []struct {
 		name  string
@@ -93,10 +95,10 @@ func TestJudge(t *testing.T) {
 		{"taken, slow but settling", judgeTaken(settles(state(handed(time.Hour))), 0, now), OK, ""},
 		{"settled and then stopped", judgeTaken(settles(state(nothing)), 0, now), Problem, "nobody asks"},
 		{"not taken at 75 %", judgeTaken(state(nothing), 0.8, now), Warning, "the store is filling up"},
-		{"due mail at 75 %", judgeTaken(state(func(i *jetstream.ConsumerInfo) { i.Name = lane.DueConsumer() }), 0.8, now), Problem, "nobody asks"},
+		{"due mail at 75 %", judgeTaken(due(state(nothing)), 0.8, now), Problem, "nobody asks"},
 
-		{"letters of old", letters(7, 0), Note, "7 letters, the oldest since 3h0m0s"},
-		{"letters of today", letters(7, 2), Warning, "2 within the last hour"},
+		{"letters of old", dead(7, 0), Note, "7 letters, the oldest since 3h0m0s"},
+		{"letters of today", dead(7, 2), Warning, "2 within the last hour"},
 
 		{"replica behind", replica(jetstream.PeerInfo{Name: "b"}), Warning, "the replica on b is behind"},
 		{"replicas", replica(jetstream.PeerInfo{Name: "b", Current: true}), OK, ""},

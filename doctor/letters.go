@@ -7,28 +7,28 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // letters counts the dead letters.
-func (p *Patient) letters(ctx context.Context, x *broker.Examination) []Finding {
-	if !readable(x, schema.StreamDead) {
+func (p *Patient) deadLetters(ctx context.Context, x *broker.Examination) []Finding {
+	if !readable(x, wire.StreamDead) {
 		return nil // said by the streams
 	}
-	all, err := p.Queue.Letters(ctx)
+	all, err := p.Queue.DeadLetters(ctx)
 	if err != nil {
-		return []Finding{unread("dead", schema.StreamDead, err)}
+		return []Finding{unread("dead", wire.StreamDead, err)}
 	}
-	return []Finding{judgeLetters(all, p.Conn.Now())}
+	return []Finding{judgeDeadLetters(all, p.Conn.Now())}
 }
 
 // judgeLetters: does somebody have to look at dead letters?
-func judgeLetters(l *queue.Letters, now time.Time) Finding {
+func judgeDeadLetters(l *queue.DeadLetters, now time.Time) Finding {
 	var n uint64
 	for _, some := range l.Lanes {
 		n += some
 	}
-	f := Finding{OK, "dead", schema.StreamDead, "no dead letters", ""}
+	f := Finding{OK, "dead", wire.StreamDead, "no dead letters", ""}
 	if n == 0 {
 		return f
 	}

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/broker"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // StuckAfter is how long mail may be ready, with nothing settled, before that is
@@ -35,7 +35,7 @@ func (p *Patient) mail(ctx context.Context, x *broker.Examination) []Finding {
 }
 
 // readyIn is what could be sent now.
-func readyIn(x *broker.Examination, lane schema.Lane) (n uint64, readable bool) {
+func readyIn(x *broker.Examination, lane wire.Lane) (n uint64, readable bool) {
 	readable = true
 	for _, c := range x.Consumers {
 		switch {
@@ -50,9 +50,9 @@ func readyIn(x *broker.Examination, lane schema.Lane) (n uint64, readable bool) 
 }
 
 // oldest is since when the oldest mail has been ready: accepted or due.
-func (p *Patient) oldest(ctx context.Context, lane schema.Lane) (oldest time.Time, err error) {
-	for stream, filter := range map[string]string{lane.SendStream(): lane.SendSubject(), lane.LaterStream(): lane.DueFilter()} {
-		m, err := p.Conn.Next(ctx, stream, filter, 1, time.Time{})
+func (p *Patient) oldest(ctx context.Context, lane wire.Lane) (oldest time.Time, err error) {
+	for _, s := range lane.Sources() {
+		m, err := p.Conn.Next(ctx, s.Stream, s.Filter(), 1, time.Time{})
 		switch {
 		case none(err):
 		case err != nil:
@@ -66,7 +66,7 @@ func (p *Patient) oldest(ctx context.Context, lane schema.Lane) (oldest time.Tim
 
 // judgeMail: does the lane move? What is ready is fresh mail, and copies whose
 // time has come.
-func judgeMail(lane schema.Lane, ready uint64, oldest time.Time, settled bool, now time.Time) Finding {
+func judgeMail(lane wire.Lane, ready uint64, oldest time.Time, settled bool, now time.Time) Finding {
 	f := Finding{OK, "mail", "lane " + string(lane), "nothing is overdue", ""}
 	if ready == 0 || oldest.IsZero() {
 		return f

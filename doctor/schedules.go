@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/broker"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // overdueAfter is more than a schedule takes to fire.
@@ -34,16 +34,16 @@ func (p *Patient) schedules(ctx context.Context, x *broker.Examination) []Findin
 
 // dueTimes are those of the lane's first schedules; the zero time for a copy
 // that has none.
-func (p *Patient) dueTimes(ctx context.Context, lane schema.Lane) (all []time.Time, err error) {
+func (p *Patient) dueTimes(ctx context.Context, lane wire.Lane) (all []time.Time, err error) {
 	for seq := uint64(1); len(all) < readAtMost; {
-		m, err := p.Conn.Next(ctx, lane.LaterStream(), lane.LaterFilter(), seq, time.Time{})
+		m, err := p.Conn.Next(ctx, lane.LaterStream(), lane.CopySubjects(wire.CopyLater), seq, time.Time{})
 		if none(err) {
 			return all, nil
 		}
 		if err != nil {
 			return all, err
 		}
-		at, _ := schema.ScheduledAt(m.Header)
+		at, _ := wire.ScheduledAt(m.Header)
 		all, seq = append(all, at), m.Sequence+1
 	}
 	return all, nil
@@ -64,7 +64,7 @@ func judgeSchedules(stream string, due []time.Time, now time.Time) Finding {
 	switch {
 	case never > 0:
 		f.Found = counted(never, "schedule") + " without a time, which will never be due"
-		f.Do = "something other than Postrider wrote there: see who may publish to mail.later.>, and delete them: nats stream view " + stream
+		f.Do = "something other than Postrider wrote there: see who may publish to mail.copy.>, and delete them: nats stream view " + stream
 	case late > 0:
 		f.Found = fmt.Sprintf("%s should have become due by now, of %d looked at: the broker's schedules stand still", counted(late, "schedule"), len(due))
 	default:

@@ -36,7 +36,7 @@ func (p *Patient) stranded(ctx context.Context, x *broker.Examination) []Finding
 // strandedIn counts, up to readAtMost. What was acked a moment ago may still be
 // there, so the first one has to be there a second later too.
 func (p *Patient) strandedIn(ctx context.Context, c broker.ConsumerState) (n int, err error) {
-	end, filter := consumer.HandedOut(c.Info), c.Info.Config.FilterSubject
+	end, filter := consumer.HandedOut(c.Info), c.Filter()
 	first, err := p.next(ctx, c.Info.Stream, filter, 1)
 	if err != nil || first == 0 || first > end {
 		return 0, err

@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/broker"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // judgeState: is a stream or consumer there, ours, and as it must be?
@@ -61,7 +61,7 @@ func judgeStreams(x *broker.Examination) []Finding {
 
 // judgeLanes: does somebody send what lies in every lane? asked are LANES, where
 // they are set.
-func judgeLanes(x *broker.Examination, asked []schema.Lane) []Finding {
+func judgeLanes(x *broker.Examination, asked []wire.Lane) []Finding {
 	if len(x.Lanes) == 0 {
 		return []Finding{{Problem, "lanes", "streams", "there is no lane to publish to", "start a worker; it makes them"}}
 	}
@@ -117,22 +117,22 @@ const (
 
 // log reads the state of the source that MAIL_EVENT is filled by.
 func (p *Patient) log(ctx context.Context, x *broker.Examination) []Finding {
-	if !readable(x, schema.StreamEvent) {
+	if !readable(x, wire.StreamEvent) {
 		return nil // said by the streams
 	}
-	s, err := p.Conn.JS().Stream(ctx, schema.StreamEvent)
+	s, err := p.Conn.JS().Stream(ctx, wire.StreamEvent)
 	if err != nil {
-		return []Finding{unread("log", schema.StreamEvent, err)}
+		return []Finding{unread("log", wire.StreamEvent, err)}
 	}
 	return []Finding{judgeLog(s.CachedInfo(), p.Conn.Now())}
 }
 
 // judgeLog: does the log follow the records?
 func judgeLog(info *jetstream.StreamInfo, now time.Time) Finding {
-	f := Finding{Warning, "log", schema.StreamEvent, "", openSource}
-	i := slices.IndexFunc(info.Sources, func(s *jetstream.StreamSourceInfo) bool { return s.Name == schema.StreamRecord })
+	f := Finding{Warning, "log", wire.StreamEvent, "", openSource}
+	i := slices.IndexFunc(info.Sources, func(s *jetstream.StreamSourceInfo) bool { return s.Name == wire.StreamRecord })
 	if i < 0 {
-		f.Found = "does not source " + schema.StreamRecord + ": mailq events and show do not see what happens"
+		f.Found = "does not source " + wire.StreamRecord + ": mailq events and show do not see what happens"
 		return f
 	}
 	s := info.Sources[i]
@@ -142,13 +142,13 @@ func judgeLog(info *jetstream.StreamInfo, now time.Time) Finding {
 	}
 	switch {
 	case s.Error != nil:
-		f.Found = "cannot read " + schema.StreamRecord + ": " + s.Error.Description
+		f.Found = "cannot read " + wire.StreamRecord + ": " + s.Error.Description
 	case silent > logSilence:
-		f.Found = fmt.Sprintf("has heard nothing of %s for %s: mailq events and show are behind", schema.StreamRecord, silent.Round(time.Second))
+		f.Found = fmt.Sprintf("has heard nothing of %s for %s: mailq events and show are behind", wire.StreamRecord, silent.Round(time.Second))
 	case s.Lag > logBehind:
-		f.Found = fmt.Sprintf("is %d records behind %s: mailq events and show are late", s.Lag, schema.StreamRecord)
+		f.Found = fmt.Sprintf("is %d records behind %s: mailq events and show are late", s.Lag, wire.StreamRecord)
 	default:
-		return Finding{OK, "log", schema.StreamEvent, "follows " + schema.StreamRecord, ""}
+		return Finding{OK, "log", wire.StreamEvent, "follows " + wire.StreamRecord, ""}
 	}
 	return f
 }

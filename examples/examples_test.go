@@ -8,6 +8,7 @@ import (
 
 	"github.com/postrider/postrider/compose"
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -69,8 +70,8 @@ func check(t *testing.T, header map[string][]string, body []byte, subject string
 	if _, err := compose.Compose(e, "1-1", e.SendAt); err != nil {
 		t.Error(err)
 	}
-	if e.Subject != subject || e.From != (schema.Address{Name: "Shop", Email: "shop@example.com"}) || len(e.To) != 1 ||
-		e.To[0] != (schema.Address{Name: "Ann", Email: "ann@example.net"}) || *e.Text != "Your order has been sent." {
+	if e.Subject != subject || e.From != (mail.Address{Name: "Shop", Email: "shop@example.com"}) || len(e.To) != 1 ||
+		e.To[0] != (mail.Address{Name: "Ann", Email: "ann@example.net"}) || *e.Text != "Your order has been sent." {
 		t.Errorf("%+v", e)
 	}
 	if id := header[schema.HeaderMsgID]; len(id) != 1 || !strings.HasPrefix(id[0], "order-17-") {

@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-const mail = `{
+const envelope = `{
 	"from": "Shop <shop@example.com>",
 	"to": ["Ann <ann@example.net>"],
 	"subject": "Grüße from Go",
@@ -42,7 +42,7 @@ func publish() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	// It returns once the mail is stored. With the same id, trying again is safe.
-	ack, err := js.Publish(ctx, "mail.send.normal", []byte(mail), jetstream.WithMsgID(fmt.Sprintf("order-17-%d", os.Getpid())))
+	ack, err := js.Publish(ctx, "mail.send.normal", []byte(envelope), jetstream.WithMsgID(fmt.Sprintf("order-17-%d", os.Getpid())))
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
 
 // Store reads streams from their leader and writes by compare-and-set. Its
@@ -43,25 +44,25 @@ func New(s Store) *Journal { return &Journal{store: s} }
 
 // Look is the last record of the line and its sequence; nil and 0 where there
 // is none.
-func (j *Journal) Look(ctx context.Context, l schema.Line) (*schema.Record, uint64, error) {
+func (j *Journal) Lookup(ctx context.Context, l wire.Key) (*wire.Record, uint64, error) {
 	return j.last(ctx, l, l.RecordSubject())
 }
 
 // LookByOrigin is [Journal.Look] for a message whose id is not known because
 // nobody dares to decode it.
-func (j *Journal) LookByOrigin(ctx context.Context, l schema.Line) (*schema.Record, uint64, error) {
+func (j *Journal) LookupByOrigin(ctx context.Context, l wire.Key) (*wire.Record, uint64, error) {
 	return j.last(ctx, l, l.RecordFilter())
 }
 
-func (j *Journal) last(ctx context.Context, l schema.Line, filter string) (*schema.Record, uint64, error) {
-	m, err := j.store.Last(ctx, schema.StreamRecord, filter)
+func (j *Journal) last(ctx context.Context, l wire.Key, filter string) (*wire.Record, uint64, error) {
+	m, err := j.store.Last(ctx, wire.StreamRecord, filter)
 	switch {
-	case errors.Is(err, schema.ErrNotFound):
+	case errors.Is(err, stream.ErrNotFound):
 		return nil, 0, nil
 	case err != nil:
 		return nil, 0, fmt.Errorf("look at the record of %s: %w", l, err)
 	}
-	r, err := schema.DecodeRecord(m.Data)
+	r, err := wire.DecodeRecord(m.Data)
 	if err != nil {
 		return nil, 0, fmt.Errorf("look at the record of %s (sequence %d): %w", l, m.Sequence, err)
 	}
@@ -71,8 +72,8 @@ func (j *Journal) last(ctx context.Context, l schema.Line, filter string) (*sche
 // Set makes r the last record of its line, where the last one's sequence is
 // the expected one (0: there is none); else [schema.ErrConflict]. A brief
 // record is forgotten after [BriefTTL].
-func (j *Journal) Set(ctx context.Context, r *schema.Record, expected uint64, brief bool) (uint64, error) {
-	l := r.LineOf()
+func (j *Journal) Set(ctx context.Context, r *wire.Record, expected uint64, brief bool) (uint64, error) {
+	l := r.Key()
 	b, err := r.Encode()
 	if err != nil {
 		return 0, err
@@ -83,10 +84,10 @@ func (j *Journal) Set(ctx context.Context, r *schema.Record, expected uint64, br
 		m.Header.Set(jetstream.MsgTTLHeader, BriefTTL.String())
 	}
 	seq, err := j.store.Set(ctx, m, m.Subject, expected)
-	if errors.Is(err, schema.ErrConflict) {
+	if errors.Is(err, stream.ErrConflict) {
 		// The answer to an earlier try may have been lost: then it is our own
 		// record that stands in the way.
-		last, lerr := j.store.Last(ctx, schema.StreamRecord, m.Subject)
+		last, lerr := j.store.Last(ctx, wire.StreamRecord, m.Subject)
 		if lerr == nil && bytes.Equal(last.Data, b) {
 			return last.Sequence, nil
 		}
@@ -100,32 +101,32 @@ func (j *Journal) Set(ctx context.Context, r *schema.Record, expected uint64, br
 // Find searches the log for the line's last record at that hop or above, for
 // when the record itself has expired; nil where the log has none. It reads the
 // entries of the line's bucket from its enqueue time on.
-func (j *Journal) Find(ctx context.Context, l schema.Line, hop int, enqueued time.Time) (*schema.Record, error) {
-	return j.search(ctx, l.EventSubject(), enqueued, func(r *schema.Record) bool { return r.LineOf() == l && r.Hop >= hop })
+func (j *Journal) Find(ctx context.Context, l wire.Key, generation int, enqueued time.Time) (*wire.Record, error) {
+	return j.search(ctx, l.EventSubject(), enqueued, func(r *wire.Record) bool { return r.Key() == l && r.Generation >= generation })
 }
 
 // FindByOrigin does the same whatever the line's id, for a message whose body
 // nobody dares to decode. It reads all entries of the lane from that time on.
-func (j *Journal) FindByOrigin(ctx context.Context, l schema.Line, hop int, enqueued time.Time) (*schema.Record, error) {
-	return j.search(ctx, l.EventFilter(), enqueued, func(r *schema.Record) bool {
-		return r.Origin == l.Origin && r.Line == l.Rcpt && r.Hop >= hop
+func (j *Journal) FindByOrigin(ctx context.Context, l wire.Key, generation int, enqueued time.Time) (*wire.Record, error) {
+	return j.search(ctx, l.EventFilter(), enqueued, func(r *wire.Record) bool {
+		return r.Origin == l.Origin && r.Recipient == l.Recipient && r.Generation >= generation
 	})
 }
 
 // search gives the last record in the log that matches.
-func (j *Journal) search(ctx context.Context, subject string, since time.Time, match func(*schema.Record) bool) (found *schema.Record, err error) {
+func (j *Journal) search(ctx context.Context, subject string, since time.Time, match func(*wire.Record) bool) (found *wire.Record, err error) {
 	// The log's server may have another clock than the one that took the mail in.
 	since = since.Add(-sourceLag)
 	for seq := uint64(0); ; {
-		m, err := j.store.Next(ctx, schema.StreamEvent, subject, seq, since)
-		if errors.Is(err, schema.ErrNotFound) {
+		m, err := j.store.Next(ctx, wire.StreamEvent, subject, seq, since)
+		if errors.Is(err, stream.ErrNotFound) {
 			return found, nil
 		}
 		if err != nil {
 			return nil, fmt.Errorf("search the log in %s: %w", subject, err)
 		}
 		seq = m.Sequence + 1
-		if r, err := schema.DecodeRecord(m.Data); err == nil && match(r) {
+		if r, err := wire.DecodeRecord(m.Data); err == nil && match(r) {
 			found = r
 		}
 	}

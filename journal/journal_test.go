@@ -10,7 +10,8 @@ import (
 
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/journal"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
 
 // TestFindAcrossClocks: the enqueue time is by the clock of the lane's leader,
@@ -33,21 +34,21 @@ func TestFindAcrossClocks(t *testing.T) {
 }
 
 // lineAt is the line of all recipients of a mail that was taken in then.
-func lineAt(id string, at time.Time, seq uint64) schema.Line {
-	return schema.Line{Lane: "normal", ID: id, Origin: schema.Origin(at, seq), Rcpt: schema.All}
+func lineAt(id string, at time.Time, seq uint64) wire.Key {
+	return wire.Key{Lane: "normal", ID: id, Origin: wire.Origin(at, seq), Recipient: wire.All}
 }
 
-func recordAt(l schema.Line, hop int, at time.Time) *schema.Record {
-	return &schema.Record{V: schema.RecordVersion, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Line: l.Rcpt, Hop: hop, Event: schema.EventDeferred, At: at, Enqueued: at}
+func recordAt(l wire.Key, generation int, at time.Time) *wire.Record {
+	return &wire.Record{V: wire.RecordVersion, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Recipient: l.Recipient, Generation: generation, Event: wire.EventDeferred, At: at, Enqueued: at}
 }
 
 // awaitEntries waits until the log holds the records with those hops.
-func awaitEntries(t *testing.T, b *natstest.Broker, hops string) {
+func awaitEntries(t *testing.T, b *natstest.Broker, generations string) {
 	t.Helper()
 	log := journal.NewLog(b.Conn.JS())
-	for deadline := time.Now().Add(20 * time.Second); names(t, journal.Filter{}, log) != hops; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); names(t, journal.Filter{}, log) != generations; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("the log holds %s, want %s", names(t, journal.Filter{}, log), hops)
+			t.Fatalf("the log holds %s, want %s", names(t, journal.Filter{}, log), generations)
 		}
 	}
 }
@@ -72,14 +73,14 @@ func TestFirstWriterWins(t *testing.T) {
 	}{
 		{"nobodys", nil, 1, nil, 1},
 		{"ones-own", []int{1}, 1, nil, 1},
-		{"anothers", []int{2}, 1, schema.ErrConflict, 2},
-		{"anothers-on-ones-own", []int{1, 2}, 1, schema.ErrConflict, 2},
+		{"anothers", []int{2}, 1, stream.ErrConflict, 2},
+		{"anothers-on-ones-own", []int{1, 2}, 1, stream.ErrConflict, 2},
 	} {
 		l := lineAt(c.name, now, 1)
 		var seq uint64
-		for _, hop := range c.there {
+		for _, generation := range c.there {
 			var err error
-			if seq, err = j.Set(t.Context(), recordAt(l, hop, now), seq, false); err != nil {
+			if seq, err = j.Set(t.Context(), recordAt(l, generation, now), seq, false); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -87,8 +88,8 @@ func TestFirstWriterWins(t *testing.T) {
 		if !errors.Is(err, c.want) || err == nil && len(c.there) > 0 && got != seq {
 			t.Errorf("%s: set gives %d, %v; want %d, %v", c.name, got, err, seq, c.want)
 		}
-		last, at, err := j.Look(t.Context(), l)
-		if err != nil || last == nil || last.Hop != c.last || len(c.there) > 0 && at != seq {
+		last, at, err := j.Lookup(t.Context(), l)
+		if err != nil || last == nil || last.Generation != c.last || len(c.there) > 0 && at != seq {
 			t.Errorf("%s: there stands %+v at %d, %v; want hop %d", c.name, last, at, err, c.last)
 		}
 	}
@@ -106,7 +107,7 @@ func TestBriefRecordsExpire(t *testing.T) {
 		if _, err := j.Set(t.Context(), recordAt(l, 0, now), 0, brief); err != nil {
 			t.Fatal(err)
 		}
-		m, err := b.Conn.Last(t.Context(), schema.StreamRecord, l.RecordSubject())
+		m, err := b.Conn.Last(t.Context(), wire.StreamRecord, l.RecordSubject())
 		if err != nil || m.Header.Get(jetstream.MsgTTLHeader) != ttl {
 			t.Errorf("brief %v: the record is %+v, %v; want it to live %q", brief, m, err, ttl)
 		}
@@ -121,10 +122,10 @@ func TestFind(t *testing.T) {
 	b := natstest.Start(t)
 	j, now := journal.New(b.Conn.Store()), b.Conn.Now()
 	l, other := lineAt("m", now, 1), lineAt("m", now, 2)
-	for _, r := range []*schema.Record{
-		recordAt(l, 0, now), recordAt(l, 2, now), recordAt(l.Single(0), 5, now), recordAt(other, 7, now),
+	for _, r := range []*wire.Record{
+		recordAt(l, 0, now), recordAt(l, 2, now), recordAt(l.For(0), 5, now), recordAt(other, 7, now),
 	} {
-		_, seq, err := j.Look(t.Context(), r.LineOf())
+		_, seq, err := j.Lookup(t.Context(), r.Key())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,24 +134,24 @@ func TestFind(t *testing.T) {
 		}
 	}
 	awaitEntries(t, b, "0257")
-	unread := func(ctx context.Context, l schema.Line, hop int, enqueued time.Time) (*schema.Record, error) {
+	unread := func(ctx context.Context, l wire.Key, generation int, enqueued time.Time) (*wire.Record, error) {
 		l.ID = l.Origin
-		return j.FindByOrigin(ctx, l, hop, enqueued)
+		return j.FindByOrigin(ctx, l, generation, enqueued)
 	}
 	const none = -1
 	for _, c := range []struct {
-		line      schema.Line
+		line      wire.Key
 		hop, want int
 	}{
 		{l, 0, 2}, {l, 2, 2}, {l, 3, none},
-		{l.Single(0), 0, 5}, {l.Single(0), 6, none}, {l.Single(1), 0, none},
+		{l.For(0), 0, 5}, {l.For(0), 6, none}, {l.For(1), 0, none},
 		{other, 0, 7}, {lineAt("m", now, 3), 0, none},
 	} {
-		for name, find := range map[string]func(context.Context, schema.Line, int, time.Time) (*schema.Record, error){"by line": j.Find, "by origin": unread} {
+		for name, find := range map[string]func(context.Context, wire.Key, int, time.Time) (*wire.Record, error){"by line": j.Find, "by origin": unread} {
 			found, err := find(t.Context(), c.line, c.hop, now)
 			got := none
 			if found != nil {
-				got = found.Hop
+				got = found.Generation
 			}
 			if err != nil || got != c.want {
 				t.Errorf("%s: %+v from hop %d on: hop %d, %v; want %d", name, c.line, c.hop, got, err, c.want)

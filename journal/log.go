@@ -10,7 +10,9 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
 
 // sourceLag is how much later than its record an entry may stand in the log:
@@ -27,12 +29,12 @@ func NewLog(js jetstream.JetStream) *Log { return &Log{js: js} }
 
 // Filter selects entries; its zero value selects all.
 type Filter struct {
-	Lane schema.Lane
+	Lane wire.Lane
 	// ID is an id or an origin.
 	ID string
 	// Recipient is an address, or "@domain" for all of a domain.
 	Recipient string
-	Event     schema.Event
+	Event     wire.Event
 	// Since and Until bound the time of the record.
 	Since, Until time.Time
 }
@@ -40,19 +42,19 @@ type Filter struct {
 // Search yields the entries that stand there now, oldest first. It ends at the
 // first error, which it yields; an entry that cannot be read is an error too,
 // and may be passed over.
-func (l *Log) Search(ctx context.Context, f Filter) iter.Seq2[*schema.Record, error] {
+func (l *Log) Search(ctx context.Context, f Filter) iter.Seq2[*wire.Record, error] {
 	return l.read(ctx, f, false)
 }
 
 // Follow is [Log.Search], and then waits for what comes, until ctx ends. It
 // outlives a restart of the broker.
-func (l *Log) Follow(ctx context.Context, f Filter) iter.Seq2[*schema.Record, error] {
+func (l *Log) Follow(ctx context.Context, f Filter) iter.Seq2[*wire.Record, error] {
 	return l.read(ctx, f, true)
 }
 
-func (l *Log) read(ctx context.Context, f Filter, follow bool) iter.Seq2[*schema.Record, error] {
-	return func(yield func(*schema.Record, error) bool) {
-		c, err := l.js.OrderedConsumer(ctx, schema.StreamEvent, f.config())
+func (l *Log) read(ctx context.Context, f Filter, follow bool) iter.Seq2[*wire.Record, error] {
+	return func(yield func(*wire.Record, error) bool) {
+		c, err := l.js.OrderedConsumer(ctx, wire.StreamEvent, f.config())
 		if err != nil {
 			yield(nil, fmt.Errorf("read the log: %w", err))
 			return
@@ -84,7 +86,7 @@ func (l *Log) read(ctx context.Context, f Filter, follow bool) iter.Seq2[*schema
 			if !f.Until.IsZero() && meta.Timestamp.After(f.Until.Add(sourceLag)) {
 				return
 			}
-			r, err := schema.DecodeRecord(m.Data())
+			r, err := wire.DecodeRecord(m.Data())
 			switch {
 			case err != nil:
 				err = fmt.Errorf("read entry %d of the log: %w", meta.Sequence.Stream, err)
@@ -106,12 +108,12 @@ func (f Filter) config() jetstream.OrderedConsumerConfig {
 		lane = string(f.Lane)
 	}
 	since := f.Since
-	if at, ok := schema.OriginTime(f.ID); ok {
+	if at, ok := wire.OriginTime(f.ID); ok {
 		if at.After(since) {
 			since = at
 		}
 	} else if f.ID != "" {
-		subject := schema.Line{Lane: "x", ID: f.ID}.EventSubject()
+		subject := wire.Key{Lane: "x", ID: f.ID}.EventSubject()
 		bucket = subject[strings.LastIndexByte(subject, '.')+1:]
 	}
 	c := jetstream.OrderedConsumerConfig{
@@ -126,7 +128,7 @@ func (f Filter) config() jetstream.OrderedConsumerConfig {
 	return c
 }
 
-func (f Filter) match(r *schema.Record) bool {
+func (f Filter) match(r *wire.Record) bool {
 	switch {
 	case f.Event != "" && r.Event != f.Event,
 		f.ID != "" && r.ID != f.ID && r.Origin != f.ID,
@@ -138,7 +140,7 @@ func (f Filter) match(r *schema.Record) bool {
 		return true
 	}
 	for _, x := range r.Recipients {
-		if schema.SameAddress(x.Address, f.Recipient) {
+		if mail.SameAddress(x.Address, f.Recipient) {
 			return true
 		}
 	}
@@ -147,12 +149,12 @@ func (f Filter) match(r *schema.Record) bool {
 
 // Records are those of a message that MAIL_RECORD still holds, oldest first:
 // by id or by origin. They are in the log too, unless that lags.
-func (j *Journal) Records(ctx context.Context, id string) ([]*schema.Record, error) {
-	var all []*schema.Record
-	for _, tail := range schema.LineTails(id) {
+func (j *Journal) Records(ctx context.Context, id string) ([]*wire.Record, error) {
+	var all []*wire.Record
+	for _, tail := range wire.KeyTails(id) {
 		for seq := uint64(1); ; {
-			m, err := j.store.Next(ctx, schema.StreamRecord, "mail.record.*."+tail.Filter, seq, time.Time{})
-			if errors.Is(err, schema.ErrNotFound) {
+			m, err := j.store.Next(ctx, wire.StreamRecord, "mail.record.*."+tail.Filter, seq, time.Time{})
+			if errors.Is(err, stream.ErrNotFound) {
 				break
 			}
 			if err != nil {
@@ -162,7 +164,7 @@ func (j *Journal) Records(ctx context.Context, id string) ([]*schema.Record, err
 			if !tail.Has(m.Subject) {
 				continue
 			}
-			r, err := schema.DecodeRecord(m.Data)
+			r, err := wire.DecodeRecord(m.Data)
 			if err != nil {
 				return nil, fmt.Errorf("read record %d: %w", m.Sequence, err)
 			}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/journal"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
@@ -18,19 +18,19 @@ func written(t *testing.T, b *natstest.Broker, now time.Time) {
 	t.Helper()
 	j := journal.New(b.Conn.Store())
 	for i, x := range []struct {
-		lane  schema.Lane
+		lane  wire.Lane
 		id    string
-		event schema.Event
+		event wire.Event
 		to    []string
 	}{
-		{"normal", "one", schema.EventDeferred, []string{"ann@example.net"}},
-		{"normal", "two", schema.EventFailed, []string{"bob@example.org"}},
-		{"bulk", "one", schema.EventDelivered, []string{"ann@example.net", "Carl@Example.Org"}},
-		{"normal", "one", schema.EventDelivered, []string{"ann@example.net"}},
+		{"normal", "one", wire.EventDeferred, []string{"ann@example.net"}},
+		{"normal", "two", wire.EventFailed, []string{"bob@example.org"}},
+		{"bulk", "one", wire.EventDelivered, []string{"ann@example.net", "Carl@Example.Org"}},
+		{"normal", "one", wire.EventDelivered, []string{"ann@example.net"}},
 	} {
-		r := &schema.Record{V: 1, ID: x.id, Origin: schema.Origin(now, uint64(i)), Lane: x.lane, Line: schema.All, Hop: i, Event: x.event, At: now.Add(time.Duration(i-3) * time.Minute)}
+		r := &wire.Record{V: 1, ID: x.id, Origin: wire.Origin(now, uint64(i)), Lane: x.lane, Recipient: wire.All, Generation: i, Event: x.event, At: now.Add(time.Duration(i-3) * time.Minute)}
 		for n, a := range x.to {
-			r.Recipients = append(r.Recipients, schema.RecipientRecord{Address: a, Index: n})
+			r.Recipients = append(r.Recipients, wire.RecipientRecord{Address: a, Index: n})
 		}
 		if _, err := j.Set(t.Context(), r, 0, false); err != nil {
 			t.Fatal(err)
@@ -45,7 +45,7 @@ func names(t *testing.T, f journal.Filter, l *journal.Log) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s += fmt.Sprint(r.Hop)
+		s += fmt.Sprint(r.Generation)
 	}
 	return s
 }
@@ -69,10 +69,10 @@ func TestSearch(t *testing.T) {
 		"013": {Lane: "normal"},
 		"023": {ID: "one"},
 		"03":  {ID: "one", Lane: "normal"},
-		"1":   {ID: schema.Origin(now, 1)},
+		"1":   {ID: wire.Origin(now, 1)},
 		"12":  {Recipient: "@example.ORG"},
 		"2":   {Recipient: "carl@example.org"},
-		"23":  {Event: schema.EventDelivered},
+		"23":  {Event: wire.EventDelivered},
 		"3":   {Since: now.Add(-30 * time.Second)},
 		"01":  {Until: now.Add(-90 * time.Second)},
 		"":    {ID: "three"},
@@ -82,10 +82,10 @@ func TestSearch(t *testing.T) {
 		}
 	}
 	records, err := journal.New(b.Conn.Store()).Records(t.Context(), "one")
-	if err != nil || len(records) != 3 || records[2].Hop != 3 {
+	if err != nil || len(records) != 3 || records[2].Generation != 3 {
 		t.Errorf("records of one: %v %v", records, err)
 	}
-	if records, err = journal.New(b.Conn.Store()).Records(t.Context(), schema.Origin(now, 1)); err != nil || len(records) != 1 {
+	if records, err = journal.New(b.Conn.Store()).Records(t.Context(), wire.Origin(now, 1)); err != nil || len(records) != 1 {
 		t.Errorf("records by origin: %v %v", records, err)
 	}
 }
@@ -106,7 +106,7 @@ func TestFollow(t *testing.T) {
 				t.Errorf("follow: %v", err)
 				return
 			}
-			got <- fmt.Sprint(r.Hop)
+			got <- fmt.Sprint(r.Generation)
 		}
 	}()
 	next := func(want string) {
@@ -124,8 +124,8 @@ func TestFollow(t *testing.T) {
 	next("0")
 	next("3")
 	b.Restart(t)
-	l := schema.Line{Lane: "normal", ID: "one", Origin: schema.Origin(b.Conn.Now(), 9), Rcpt: schema.All}
-	r := &schema.Record{V: 1, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Line: l.Rcpt, Hop: 9, Event: schema.EventDelivered, At: b.Conn.Now()}
+	l := wire.Key{Lane: "normal", ID: "one", Origin: wire.Origin(b.Conn.Now(), 9), Recipient: wire.All}
+	r := &wire.Record{V: 1, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Recipient: l.Recipient, Generation: 9, Event: wire.EventDelivered, At: b.Conn.Now()}
 	if _, err := journal.New(b.Conn.Store()).Set(t.Context(), r, 0, false); err != nil {
 		t.Fatal(err)
 	}

@@ -13,29 +13,32 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
 
 // Place is where a message of the queue is.
-type Place string
+type State string
 
 // The places.
 const (
 	// Waiting: no worker has taken it.
-	Waiting Place = "waiting"
+	Waiting State = "waiting"
 	// Taken: a worker has it in hand, or handed it back a moment ago.
-	Taken Place = "taken"
+	Taken State = "taken"
 	// Scheduled: its time is still to come.
-	Scheduled Place = "scheduled"
+	Scheduled State = "scheduled"
 	// Due: its time has come.
-	Due Place = "due"
+	Due State = "due"
 )
 
 // Message is one message of the queue, as producers published it or as a copy
 // of ours.
 type Message struct {
-	schema.Copy
-	Place Place
+	wire.Copy
+	State State
 	// Stream and Sequence say where it lies, Stored since when.
 	Stream   string
 	Sequence uint64
@@ -61,11 +64,11 @@ func (q *Queue) Copies(ctx context.Context, id string) ([]*Message, error) {
 	}
 	var all []*Message
 	for _, l := range lanes {
-		due, err := q.consumer(ctx, l.Lane.LaterStream(), l.Lane.DueConsumer())
+		due, err := q.consumer(ctx, l.Lane.LaterStream(), wire.ConsumerDue)
 		if err != nil {
 			return nil, err
 		}
-		for _, tail := range schema.LineTails(id) {
+		for _, tail := range wire.KeyTails(id) {
 			some, err := q.copies(ctx, l.Lane, due, id, tail)
 			if err != nil {
 				return nil, err
@@ -76,10 +79,10 @@ func (q *Queue) Copies(ctx context.Context, id string) ([]*Message, error) {
 	return all, nil
 }
 
-func (q *Queue) copies(ctx context.Context, lane schema.Lane, due *jetstream.ConsumerInfo, id string, tail schema.LineTail) (all []*Message, err error) {
+func (q *Queue) copies(ctx context.Context, lane wire.Lane, due *jetstream.ConsumerInfo, id string, tail wire.KeyTail) (all []*Message, err error) {
 	for seq := uint64(1); ; {
-		m, err := q.store.Next(ctx, lane.LaterStream(), "mail.*."+string(lane)+"."+tail.Filter, seq, time.Time{})
-		if errors.Is(err, schema.ErrNotFound) {
+		m, err := q.store.Next(ctx, lane.LaterStream(), "mail.copy."+string(lane)+".*."+tail.Filter, seq, time.Time{})
+		if errors.Is(err, stream.ErrNotFound) {
 			return all, nil
 		}
 		if err != nil {
@@ -89,36 +92,36 @@ func (q *Queue) copies(ctx context.Context, lane schema.Lane, due *jetstream.Con
 		if !tail.Has(m.Subject) {
 			continue
 		}
-		if x := readCopy(lane, m, due); x.Line.ID == id || x.Line.Origin == id {
+		if x := readCopy(lane, m, due); x.Key.ID == id || x.Key.Origin == id {
 			all = append(all, x)
 		}
 	}
 }
 
-func readCopy(lane schema.Lane, m *jetstream.RawStreamMsg, due *jetstream.ConsumerInfo) *Message {
-	x := &Message{Stream: lane.LaterStream(), Sequence: m.Sequence, Stored: m.Time, Size: len(m.Data), Place: Due}
-	x.Copy, x.Bad = schema.ParseCopy(lane, m.Header)
+func readCopy(lane wire.Lane, m *jetstream.RawStreamMsg, due *jetstream.ConsumerInfo) *Message {
+	x := &Message{Stream: lane.LaterStream(), Sequence: m.Sequence, Stored: m.Time, Size: len(m.Data), State: Due}
+	x.Copy, x.Bad = wire.ParseCopy(lane, m.Header)
 	x.Envelope, _ = schema.Decode(schema.ProducerHeaders(m.Header), m.Data)
-	at, scheduled := schema.ScheduledAt(m.Header)
+	at, scheduled := wire.ScheduledAt(m.Header)
 	switch {
-	case scheduled && m.Subject == x.Line.LaterSubject():
-		x.Place, x.At = Scheduled, at
+	case scheduled && m.Subject == x.Key.CopySubject(wire.CopyLater):
+		x.State, x.At = Scheduled, at
 	case m.Sequence <= due.Delivered.Stream:
-		x.Place = Taken
+		x.State = Taken
 	}
 	return x
 }
 
 // Fresh is what a producer published at that place, if it is there still.
-func (q *Queue) Fresh(ctx context.Context, lane schema.Lane, seq uint64) (*Message, error) {
-	m, err := q.store.Next(ctx, lane.SendStream(), lane.SendSubject(), seq, time.Time{})
+func (q *Queue) Fresh(ctx context.Context, lane wire.Lane, seq uint64) (*Message, error) {
+	m, err := q.store.Next(ctx, lane.SendStream(), ">", seq, time.Time{})
 	if err != nil {
 		return nil, err
 	}
 	if m.Sequence != seq {
-		return nil, schema.ErrNotFound
+		return nil, stream.ErrNotFound
 	}
-	fresh, err := q.consumer(ctx, lane.SendStream(), lane.FreshConsumer())
+	fresh, err := q.consumer(ctx, lane.SendStream(), wire.ConsumerFresh)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +134,7 @@ func (q *Queue) FreshByOrigin(ctx context.Context, origin string) (*Message, err
 	_, s, _ := strings.Cut(origin, "-")
 	seq, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {
-		return nil, schema.ErrNotFound
+		return nil, stream.ErrNotFound
 	}
 	lanes, err := q.lanes(ctx)
 	if err != nil {
@@ -139,30 +142,30 @@ func (q *Queue) FreshByOrigin(ctx context.Context, origin string) (*Message, err
 	}
 	for _, l := range lanes {
 		m, err := q.Fresh(ctx, l.Lane, seq)
-		if err == nil && m.Line.Origin == origin {
+		if err == nil && m.Key.Origin == origin {
 			return m, nil
 		}
-		if err != nil && !errors.Is(err, schema.ErrNotFound) {
+		if err != nil && !errors.Is(err, stream.ErrNotFound) {
 			return nil, err
 		}
 	}
-	return nil, schema.ErrNotFound
+	return nil, stream.ErrNotFound
 }
 
 // readFresh reads a message as a worker would.
-func readFresh(lane schema.Lane, m *jetstream.RawStreamMsg, fresh *jetstream.ConsumerInfo) *Message {
-	x := &Message{Stream: lane.SendStream(), Sequence: m.Sequence, Stored: m.Time, Size: len(m.Data), Place: Taken}
-	origin := schema.Origin(m.Time, m.Sequence)
-	x.Copy = schema.Copy{Line: schema.Line{Lane: lane, ID: origin, Origin: origin, Rcpt: schema.All}, Enqueued: m.Time}
+func readFresh(lane wire.Lane, m *jetstream.RawStreamMsg, fresh *jetstream.ConsumerInfo) *Message {
+	x := &Message{Stream: lane.SendStream(), Sequence: m.Sequence, Stored: m.Time, Size: len(m.Data), State: Taken}
+	origin := wire.Origin(m.Time, m.Sequence)
+	x.Copy = wire.Copy{Key: wire.Key{Lane: lane, ID: origin, Origin: origin, Recipient: wire.All}, Enqueued: m.Time}
 	if id := msgID(m.Header); id != "" && schema.ValidateID(id) == nil {
-		x.Line.ID = id
+		x.Key.ID = id
 	}
 	x.Envelope, x.Bad = schema.Decode(m.Header, m.Data)
 	if x.Envelope != nil && x.Envelope.ID != "" {
-		x.Line.ID = x.Envelope.ID
+		x.Key.ID = x.Envelope.ID
 	}
 	if m.Sequence > fresh.Delivered.Stream {
-		x.Place = Waiting
+		x.State = Waiting
 		x.Before = min(fresh.NumPending, m.Sequence-fresh.Delivered.Stream) - 1
 	}
 	return x
@@ -181,7 +184,7 @@ func msgID(header map[string][]string) string {
 // Unsettled is how many messages [Queue.Search] would read.
 func (q *Queue) Unsettled(ctx context.Context) (uint64, error) {
 	var n uint64
-	all := q.js.ListStreams(ctx, jetstream.WithStreamListSubject("mail.send.*"))
+	all := q.js.ListStreams(ctx, jetstream.WithStreamListSubject("mail.send.>"))
 	for info := range all.Info() {
 		n += info.State.Msgs
 	}
@@ -209,12 +212,12 @@ func (q *Queue) Search(ctx context.Context, id string, read func()) ([]*Message,
 
 // searchLane reads a lane in parts, side by side: the broker lets nobody but
 // the workers' own consumer read a work queue in one go.
-func (q *Queue) searchLane(ctx context.Context, lane schema.Lane, id string, read func()) ([]*Message, error) {
+func (q *Queue) searchLane(ctx context.Context, lane wire.Lane, id string, read func()) ([]*Message, error) {
 	s, err := q.js.Stream(ctx, lane.SendStream())
 	if err != nil {
 		return nil, err
 	}
-	fresh, err := q.consumer(ctx, lane.SendStream(), lane.FreshConsumer())
+	fresh, err := q.consumer(ctx, lane.SendStream(), wire.ConsumerFresh)
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +234,7 @@ func (q *Queue) searchLane(ctx context.Context, lane schema.Lane, id string, rea
 		defer mu.Unlock()
 		read()
 		if mayBe(m, id) {
-			if x := readFresh(lane, m, fresh); x.Line.ID == id {
+			if x := readFresh(lane, m, fresh); x.Key.ID == id {
 				found = append(found, x)
 			}
 		}
@@ -259,16 +262,16 @@ func (q *Queue) searchLane(ctx context.Context, lane schema.Lane, id string, rea
 	return found, context.Cause(ctx)
 }
 
-func (q *Queue) readPart(ctx context.Context, s jetstream.Stream, lane schema.Lane, first, last uint64, see func(*jetstream.RawStreamMsg)) error {
+func (q *Queue) readPart(ctx context.Context, s jetstream.Stream, lane wire.Lane, first, last uint64, see func(*jetstream.RawStreamMsg)) error {
 	for seq := first; seq <= last; {
 		// By its number a message is found at least cost; where it is gone, what
 		// comes next has to be looked for, and where the client cannot read its
 		// headers, the store can.
 		m, err := s.GetMsg(ctx, seq)
 		if err != nil {
-			m, err = q.store.Next(ctx, lane.SendStream(), lane.SendSubject(), seq, time.Time{})
+			m, err = q.store.Next(ctx, lane.SendStream(), ">", seq, time.Time{})
 		}
-		if errors.Is(err, schema.ErrNotFound) || err == nil && m.Sequence > last {
+		if errors.Is(err, stream.ErrNotFound) || err == nil && m.Sequence > last {
 			return nil
 		}
 		if err != nil {
@@ -283,6 +286,6 @@ func (q *Queue) readPart(ctx context.Context, s jetstream.Stream, lane schema.La
 // mayBe saves the reading of nearly all: an id that needs no escapes stands in
 // the body as it is, or in the header.
 func mayBe(m *jetstream.RawStreamMsg, id string) bool {
-	plain := schema.Token(id) == id
+	plain := mail.Token(id) == id
 	return !plain || msgID(m.Header) == id || bytes.Contains(m.Data, []byte(id))
 }

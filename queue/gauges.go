@@ -11,7 +11,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
 
 const (
@@ -28,7 +29,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	descMessages = desc("queue_messages", "Messages of a lane by state: waiting, due, in_hand, scheduled.", "lane", "state")
+	descMessages = desc("queue_messages", "Messages of a lane by state: waiting, due, in_flight, scheduled.", "lane", "state")
 	descOldest   = desc("queue_oldest_seconds", "How long the oldest mail of a lane has been ready to be sent; 0 where none is.", "lane")
 	descTakers   = desc("queue_takers", "Pulls that wait at the broker for mail of a lane; none while all sessions are busy or the relay is down.", "lane")
 	descAccepted = desc("stream_accepted_total", "Messages a stream has ever taken in.", "stream")
@@ -43,7 +44,7 @@ var (
 // each 15 s, whatever lies in it and however often they are scraped.
 type Gauges struct {
 	queue *Queue
-	lanes []schema.Lane
+	lanes []wire.Lane
 	log   *slog.Logger
 
 	mu   sync.Mutex
@@ -60,7 +61,7 @@ type snapshot struct {
 
 // NewGauges are those of these lanes. They show nothing before [Gauges.Watch]
 // has read.
-func (q *Queue) NewGauges(lanes []schema.Lane, log *slog.Logger) *Gauges {
+func (q *Queue) NewGauges(lanes []wire.Lane, log *slog.Logger) *Gauges {
 	return &Gauges{queue: q, lanes: lanes, log: log}
 }
 
@@ -71,7 +72,7 @@ func (g *Gauges) Watch(ctx context.Context) {
 	for failing := false; ; {
 		err := g.read(ctx)
 		// A broker that is away is said by whoever takes mail from it.
-		if news := err != nil && !errors.Is(err, schema.ErrAway); news != failing && ctx.Err() == nil {
+		if news := err != nil && !errors.Is(err, stream.ErrAway); news != failing && ctx.Err() == nil {
 			if failing = news; news {
 				g.log.Warn("the queue's numbers cannot be read, and are missing in /metrics", "error", err)
 			}
@@ -95,7 +96,7 @@ func (g *Gauges) read(ctx context.Context) error {
 		}
 		s.lanes, s.streams = append(s.lanes, l), append(s.streams, streams...)
 	}
-	for _, name := range []string{schema.StreamRecord, schema.StreamEvent, schema.StreamDead} {
+	for _, name := range []string{wire.StreamRecord, wire.StreamEvent, wire.StreamDead} {
 		info, err := g.queue.stream(ctx, name)
 		if err != nil {
 			return Explain(err)
@@ -113,7 +114,7 @@ func (g *Gauges) read(ctx context.Context) error {
 }
 
 // lane is how a lane stands, without what is costly to count.
-func (g *Gauges) lane(ctx context.Context, name schema.Lane) (Lane, []*jetstream.StreamInfo, error) {
+func (g *Gauges) lane(ctx context.Context, name wire.Lane) (Lane, []*jetstream.StreamInfo, error) {
 	l := Lane{Lane: name}
 	send, err := g.queue.stream(ctx, name.SendStream())
 	if err != nil {
@@ -156,7 +157,7 @@ func (g *Gauges) Collect(ch chan<- prometheus.Metric) {
 		lane := string(l.Lane)
 		gauge(descMessages, float64(l.Waiting), lane, "waiting")
 		gauge(descMessages, float64(l.Due), lane, "due")
-		gauge(descMessages, float64(l.InHand), lane, "in_hand")
+		gauge(descMessages, float64(l.InFlight), lane, "in_flight")
 		gauge(descMessages, float64(l.Scheduled), lane, "scheduled")
 		gauge(descTakers, float64(l.Takers), lane)
 		age := time.Duration(0)
@@ -179,7 +180,7 @@ func (g *Gauges) Collect(ch chan<- prometheus.Metric) {
 
 // lag is how many records the log has still to take over.
 func (s snapshot) lag() uint64 {
-	i := slices.IndexFunc(s.streams, func(i *jetstream.StreamInfo) bool { return i.Config.Name == schema.StreamEvent })
+	i := slices.IndexFunc(s.streams, func(i *jetstream.StreamInfo) bool { return i.Config.Name == wire.StreamEvent })
 	var n uint64
 	for _, source := range s.streams[i].Sources {
 		n += source.Lag

@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // shown are the metrics as "name{labels}" and their values.
@@ -39,18 +39,18 @@ func TestGauges(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, lane, "bulk")
 	for i := range 12 {
-		b.publish(lane, "", mail(fmt.Sprintf("m%d", i)))
+		b.publish(lane, "", envelope(fmt.Sprintf("m%d", i)))
 	}
 	taken := b.take(5)
 	b.must(taken[0].DoubleAck(t.Context()))
 	b.later("later", time.Now().Add(time.Hour))
 	b.later("due", time.Now().Add(-time.Second))
-	b.record("r", schema.EventDelivered)
+	b.record("r", wire.EventDelivered)
 	b.eventually("waiting 7, due 1, in hand 4, scheduled 1, dead 0", func(queue.Lane) string {
 		return counts(b.glance().Lanes[1]) // by name: bulk, normal
 	})
 
-	g := b.NewGauges([]schema.Lane{lane, "bulk"}, slog.New(slog.DiscardHandler))
+	g := b.NewGauges([]wire.Lane{lane, "bulk"}, slog.New(slog.DiscardHandler))
 	reg := prometheus.NewPedanticRegistry()
 	reg.MustRegister(g)
 	if got := shown(t, reg); len(got) != 0 {
@@ -68,7 +68,7 @@ func TestGauges(t *testing.T) {
 	for name, want := range map[string]float64{
 		"postrider_queue_messages{lane=normal,state=waiting}":      7,
 		"postrider_queue_messages{lane=normal,state=due}":          1,
-		"postrider_queue_messages{lane=normal,state=in_hand}":      4,
+		"postrider_queue_messages{lane=normal,state=in_flight}":      4,
 		"postrider_queue_messages{lane=normal,state=scheduled}":    1,
 		"postrider_queue_messages{lane=bulk,state=waiting}":        0,
 		"postrider_queue_oldest_seconds{lane=bulk}":                0,

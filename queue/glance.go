@@ -11,7 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
 
 const (
@@ -26,13 +27,13 @@ const (
 
 // Lane is how one lane stands.
 type Lane struct {
-	Lane schema.Lane `json:"lane"`
+	Lane wire.Lane `json:"lane"`
 	// Waiting is mail that no worker has taken yet, Due copies whose time has
 	// come, InHand what workers have taken and not settled, Scheduled copies
 	// whose time is still to come, Dead the letters, markers not counted.
 	Waiting   uint64 `json:"waiting"`
 	Due       uint64 `json:"due"`
-	InHand    uint64 `json:"in_hand"`
+	InFlight  uint64 `json:"in_flight"`
 	Scheduled uint64 `json:"scheduled"`
 	Dead      uint64 `json:"dead"`
 	// Oldest is since when the oldest mail has been ready to be sent: accepted
@@ -51,10 +52,10 @@ type Lane struct {
 }
 
 // Ready is what could be sent now.
-func (l *Lane) Ready() uint64 { return l.Waiting + l.Due + l.InHand }
+func (l *Lane) Ready() uint64 { return l.Waiting + l.Due + l.InFlight }
 
 // Glance is how the whole queue stands.
-type Glance struct {
+type Status struct {
 	At    time.Time `json:"at"`
 	Lanes []Lane    `json:"lanes"`
 	// Used and Limit are the bytes stored and those that may be; 0 is no limit.
@@ -66,8 +67,8 @@ type Glance struct {
 
 // Glance counts. It reads what the broker knows of its streams and consumers,
 // and the heads of the dead letters; no mail.
-func (q *Queue) Glance(ctx context.Context) (*Glance, error) {
-	g := &Glance{At: q.now()}
+func (q *Queue) Status(ctx context.Context) (*Status, error) {
+	g := &Status{At: q.now()}
 	lanes, err := q.lanes(ctx)
 	if err != nil {
 		return nil, err
@@ -87,15 +88,15 @@ func (q *Queue) Glance(ctx context.Context) (*Glance, error) {
 
 // lanes are those that have a stream, by name, with when their first mail came.
 func (q *Queue) lanes(ctx context.Context) ([]Lane, error) {
-	all := q.js.ListStreams(ctx, jetstream.WithStreamListSubject("mail.send.*"))
+	all := q.js.ListStreams(ctx, jetstream.WithStreamListSubject("mail.send.>"))
 	var lanes []Lane
-	var none schema.Lane
+	var none wire.Lane
 	for info := range all.Info() {
 		name, ok := strings.CutPrefix(info.Config.Name, none.SendStream())
 		if !ok {
 			continue // somebody else's stream, which would have stopped the workers
 		}
-		l := Lane{Lane: schema.Lane(strings.ToLower(name))}
+		l := Lane{Lane: wire.Lane(strings.ToLower(name))}
 		if info.State.Msgs > 0 {
 			l.Oldest = info.State.FirstTime
 		}
@@ -122,22 +123,22 @@ func (q *Queue) count(ctx context.Context, l *Lane, now time.Time) error {
 // ready fills in what could be sent now, and since when; due is how many of
 // them are copies, in hand or not. Of fresh mail the oldest is known already.
 func (q *Queue) ready(ctx context.Context, l *Lane) (due uint64, err error) {
-	fresh, err := q.consumer(ctx, l.Lane.SendStream(), l.Lane.FreshConsumer())
+	fresh, err := q.consumer(ctx, l.Lane.SendStream(), wire.ConsumerFresh)
 	if err != nil {
 		return 0, err
 	}
-	copies, err := q.consumer(ctx, l.Lane.LaterStream(), l.Lane.DueConsumer())
+	copies, err := q.consumer(ctx, l.Lane.LaterStream(), wire.ConsumerDue)
 	if err != nil {
 		return 0, err
 	}
 	l.Waiting, l.Due = fresh.NumPending, copies.NumPending
-	l.InHand = uint64(fresh.NumAckPending + copies.NumAckPending)
+	l.InFlight = uint64(fresh.NumAckPending + copies.NumAckPending)
 	l.Takers = fresh.NumWaiting + copies.NumWaiting
-	first, err := q.store.Next(ctx, l.Lane.LaterStream(), l.Lane.DueFilter(), 1, time.Time{})
+	first, err := q.store.Next(ctx, l.Lane.LaterStream(), l.Lane.CopySubjects(wire.CopyDue), 1, time.Time{})
 	switch {
 	case err == nil && (l.Oldest.IsZero() || first.Time.Before(l.Oldest)):
 		l.Oldest = first.Time
-	case err != nil && !errors.Is(err, schema.ErrNotFound):
+	case err != nil && !errors.Is(err, stream.ErrNotFound):
 		return 0, err
 	}
 	return copies.NumPending + uint64(copies.NumAckPending), nil
@@ -162,7 +163,7 @@ func (q *Queue) consumer(ctx context.Context, stream, name string) (*jetstream.C
 // scheduled counts the copies whose time is still to come. Many of them are
 // taken to be what is neither waiting nor in hand, which is one request and may
 // be out by what moves in that moment.
-func (q *Queue) scheduled(ctx context.Context, lane schema.Lane, due uint64) (uint64, error) {
+func (q *Queue) scheduled(ctx context.Context, lane wire.Lane, due uint64) (uint64, error) {
 	s, err := q.js.Stream(ctx, lane.LaterStream())
 	if err != nil {
 		return 0, fmt.Errorf("read stream %s: %w", lane.LaterStream(), err)
@@ -171,7 +172,7 @@ func (q *Queue) scheduled(ctx context.Context, lane schema.Lane, due uint64) (ui
 	if state.NumSubjects > exactUpTo {
 		return state.Msgs - min(state.Msgs, due), nil
 	}
-	info, err := s.Info(ctx, jetstream.WithSubjectFilter(lane.LaterFilter()))
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(lane.CopySubjects(wire.CopyLater)))
 	if err != nil {
 		return 0, fmt.Errorf("read stream %s: %w", lane.LaterStream(), err)
 	}
@@ -187,14 +188,14 @@ func (q *Queue) scheduled(ctx context.Context, lane schema.Lane, due uint64) (ui
 func (q *Queue) rate(ctx context.Context, l *Lane, now time.Time) error {
 	since := now.Add(-rateOver)
 	subject := "mail.record." + string(l.Lane) + ".>"
-	first, err := q.store.Next(ctx, schema.StreamRecord, subject, 0, since)
-	if errors.Is(err, schema.ErrNotFound) {
+	first, err := q.store.Next(ctx, wire.StreamRecord, subject, 0, since)
+	if errors.Is(err, stream.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	c, err := q.js.OrderedConsumer(ctx, schema.StreamRecord, jetstream.OrderedConsumerConfig{
+	c, err := q.js.OrderedConsumer(ctx, wire.StreamRecord, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{subject}, HeadersOnly: true,
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: first.Sequence,
 	})
@@ -202,7 +203,7 @@ func (q *Queue) rate(ctx context.Context, l *Lane, now time.Time) error {
 		return fmt.Errorf("count records: %w", err)
 	}
 	info := c.CachedInfo()
-	defer q.forget(ctx, schema.StreamRecord, info.Name)
+	defer q.forget(ctx, wire.StreamRecord, info.Name)
 	over := max(now.Sub(first.Time), rateLeast)
 	l.Rate = float64(info.NumPending) / over.Seconds()
 	if n := l.Ready(); n > 0 && l.Rate > 0 {
@@ -218,8 +219,8 @@ func (q *Queue) forget(ctx context.Context, stream, name string) {
 }
 
 // Letters are the dead letters, markers not counted.
-type Letters struct {
-	Lanes map[schema.Lane]uint64
+type DeadLetters struct {
+	Lanes map[wire.Lane]uint64
 	// Recent are those of the last hour.
 	Recent uint64
 	// Oldest is when the first one was buried; the zero time where there is none.
@@ -227,14 +228,14 @@ type Letters struct {
 }
 
 // Letters counts the dead letters by reading their heads.
-func (q *Queue) Letters(ctx context.Context) (*Letters, error) {
-	all, now := &Letters{Lanes: map[schema.Lane]uint64{}}, q.now()
-	err := q.heads(ctx, schema.StreamDead, "mail.dead.>", func(m jetstream.Msg, meta *jetstream.MsgMetadata) {
-		line, err := schema.ParseLine(m.Subject())
-		if err != nil || m.Headers().Get(schema.HeaderMarker) != "" {
+func (q *Queue) DeadLetters(ctx context.Context) (*DeadLetters, error) {
+	all, now := &DeadLetters{Lanes: map[wire.Lane]uint64{}}, q.now()
+	err := q.heads(ctx, wire.StreamDead, "mail.dead.>", func(m jetstream.Msg, meta *jetstream.MsgMetadata) {
+		key, err := wire.ParseKey(m.Subject())
+		if err != nil || m.Headers().Get(wire.HeaderTombstone) != "" {
 			return
 		}
-		all.Lanes[line.Lane]++
+		all.Lanes[key.Lane]++
 		if now.Sub(meta.Timestamp) < time.Hour {
 			all.Recent++
 		}
@@ -246,8 +247,8 @@ func (q *Queue) Letters(ctx context.Context) (*Letters, error) {
 }
 
 // countDead adds the letters.
-func (q *Queue) countDead(ctx context.Context, g *Glance) error {
-	all, err := q.Letters(ctx)
+func (q *Queue) countDead(ctx context.Context, g *Status) error {
+	all, err := q.DeadLetters(ctx)
 	g.Died = all.Recent
 	dead := all.Lanes
 	for i := range g.Lanes {

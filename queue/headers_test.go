@@ -14,7 +14,7 @@ import (
 func TestSearchPastUnreadableHeaders(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, lane)
-	b.publish(lane, "", mail("before"))
+	b.publish(lane, "", envelope("before"))
 	conn, err := net.Dial("tcp", strings.TrimPrefix(b.broker.Config.URL, "nats://"))
 	b.must(err)
 	defer conn.Close()
@@ -29,7 +29,7 @@ func TestSearchPastUnreadableHeaders(t *testing.T) {
 		}
 	}
 	b.must(answers.Err())
-	b.publish(lane, "", mail("behind"))
+	b.publish(lane, "", envelope("behind"))
 	for _, id := range []string{"before", "behind"} {
 		found, err := b.Search(t.Context(), id, func() {})
 		if err != nil || len(found) != 1 {

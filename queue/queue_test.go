@@ -13,13 +13,15 @@ import (
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/journal"
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
-const lane schema.Lane = "normal"
+const lane wire.Lane = "normal"
 
 // bench is a broker and what lies in it.
 type bench struct {
@@ -29,7 +31,7 @@ type bench struct {
 	store  broker.Store
 }
 
-func newBench(t *testing.T, lanes ...schema.Lane) *bench {
+func newBench(t *testing.T, lanes ...wire.Lane) *bench {
 	t.Helper()
 	b := &bench{t: t, broker: natstest.Start(t, lanes...)}
 	conn := b.broker.Conn
@@ -46,37 +48,37 @@ func (b *bench) must(err error) {
 }
 
 // publish publishes a mail as a producer does; msgID may be empty.
-func (b *bench) publish(lane schema.Lane, msgID, body string) uint64 {
+func (b *bench) publish(lane wire.Lane, msgID, body string) uint64 {
 	b.t.Helper()
 	ack, err := b.broker.Conn.Publish(b.t.Context(), lane, msgID, nil, []byte(body))
 	b.must(err)
 	return ack.Sequence
 }
 
-func mail(id string) string {
+func envelope(id string) string {
 	return fmt.Sprintf(`{"id":%q,"from":"a@example.com","to":["b@example.net"],"text":"hi"}`, id)
 }
 
-func line(id string) schema.Line {
-	return schema.Line{Lane: lane, ID: id, Origin: "1700000000000000000-7", Rcpt: schema.All}
+func line(id string) wire.Key {
+	return wire.Key{Lane: lane, ID: id, Origin: "1700000000000000000-7", Recipient: wire.All}
 }
 
 // later puts a copy that is due at that time.
 func (b *bench) later(id string, at time.Time) {
 	b.t.Helper()
-	c := schema.Copy{Line: line(id), Hop: 1, Attempts: 1, Enqueued: b.broker.Conn.Now()}
-	m := nats.NewMsg(c.Line.LaterSubject())
+	c := wire.Copy{Key: line(id), Generation: 1, Attempts: 1, Enqueued: b.broker.Conn.Now()}
+	m := nats.NewMsg(c.Key.CopySubject(wire.CopyLater))
 	m.Header = c.Headers(nil)
-	schema.Schedule(m.Header, at, c.Line)
-	m.Data = []byte(mail(id))
-	_, _, err := b.store.Put(b.t.Context(), m, c.Line.CopyFilter(), 0, c.Hop)
+	wire.Schedule(m.Header, at, c.Key)
+	m.Data = []byte(envelope(id))
+	_, _, err := b.store.Put(b.t.Context(), m, c.Key.CopySubject(wire.CopyAny), 0, c.Generation)
 	b.must(err)
 }
 
 // take is a worker that has taken so many messages.
 func (b *bench) take(n int) []jetstream.Msg {
 	b.t.Helper()
-	q, err := b.broker.Connect(b.t, broker.Worker).JS().Consumer(b.t.Context(), lane.SendStream(), lane.FreshConsumer())
+	q, err := b.broker.Connect(b.t, broker.Worker).JS().Consumer(b.t.Context(), lane.SendStream(), wire.ConsumerFresh)
 	b.must(err)
 	batch, err := q.Fetch(n, jetstream.FetchMaxWait(10*time.Second))
 	b.must(err)
@@ -91,20 +93,20 @@ func (b *bench) take(n int) []jetstream.Msg {
 	return all
 }
 
-func (b *bench) record(id string, event schema.Event) {
+func (b *bench) record(id string, event wire.Event) {
 	b.t.Helper()
 	l := line(id)
-	r := &schema.Record{
-		V: 1, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Line: l.Rcpt, Event: event, At: b.broker.Conn.Now(),
-		Recipients: []schema.RecipientRecord{{Address: "b@example.net", State: schema.StateDelivered}},
+	r := &wire.Record{
+		V: 1, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Recipient: l.Recipient, Event: event, At: b.broker.Conn.Now(),
+		Recipients: []wire.RecipientRecord{{Address: "b@example.net", State: wire.StateDelivered}},
 	}
 	_, err := journal.New(b.store).Set(b.t.Context(), r, 0, false)
 	b.must(err)
 }
 
-func (b *bench) glance() *queue.Glance {
+func (b *bench) glance() *queue.Status {
 	b.t.Helper()
-	g, err := b.Glance(b.t.Context())
+	g, err := b.Status(b.t.Context())
 	b.must(err)
 	return g
 }
@@ -124,7 +126,7 @@ func (b *bench) eventually(want string, see func(queue.Lane) string) {
 }
 
 func counts(l queue.Lane) string {
-	return fmt.Sprintf("waiting %d, due %d, in hand %d, scheduled %d, dead %d", l.Waiting, l.Due, l.InHand, l.Scheduled, l.Dead)
+	return fmt.Sprintf("waiting %d, due %d, in hand %d, scheduled %d, dead %d", l.Waiting, l.Due, l.InFlight, l.Scheduled, l.Dead)
 }
 
 // TestGlance: two workers have some in hand, and what the broker forgets when
@@ -137,7 +139,7 @@ func TestGlance(t *testing.T) {
 		t.Errorf("an empty lane: %+v", l)
 	}
 	for i := range 30 {
-		b.publish(lane, "", mail(fmt.Sprintf("m%d", i)))
+		b.publish(lane, "", envelope(fmt.Sprintf("m%d", i)))
 	}
 	first, second := b.take(3), b.take(4)
 	b.must(first[0].DoubleAck(t.Context()))
@@ -147,18 +149,18 @@ func TestGlance(t *testing.T) {
 	}
 	b.later("due0", time.Now().Add(-time.Second))
 	b.later("due1", time.Now().Add(-time.Second))
-	yard := deadletter.New(b.store, journal.New(b.store), b.broker.Conn.Now)
+	dead := deadletter.New(b.store, journal.New(b.store), b.broker.Conn.Now)
 	for i := range 4 {
-		c := schema.Copy{Line: line(fmt.Sprintf("dead%d", i)), Hop: 1, Enqueued: time.Now()}
-		_, err := yard.Bury(t.Context(), &schema.Letter{Copy: c, Reason: schema.ReasonFailed, Body: []byte(mail("dead"))})
+		c := wire.Copy{Key: line(fmt.Sprintf("dead%d", i)), Generation: 1, Enqueued: time.Now()}
+		_, err := dead.Bury(t.Context(), &wire.DeadLetter{Copy: c, Reason: mail.ReasonFailed, Body: []byte(envelope("dead"))})
 		b.must(err)
 		if i == 0 {
-			b.must(yard.Mark(t.Context(), c, schema.EventReplayed))
+			b.must(dead.Mark(t.Context(), c, wire.EventReplayed))
 		}
 	}
 	b.eventually("waiting 23, due 2, in hand 5, scheduled 5, dead 3", counts)
 	for i := range 20 {
-		b.record(fmt.Sprintf("r%d", i), schema.EventDelivered)
+		b.record(fmt.Sprintf("r%d", i), wire.EventDelivered)
 	}
 	g := b.glance()
 	l := g.Lanes[0]
@@ -183,11 +185,11 @@ func TestGlance(t *testing.T) {
 func TestLanes(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "urgent", "news-letter")
-	b.publish("news-letter", "", mail("n"))
-	yard := deadletter.New(b.store, journal.New(b.store), b.broker.Conn.Now)
+	b.publish("news-letter", "", envelope("n"))
+	dead := deadletter.New(b.store, journal.New(b.store), b.broker.Conn.Now)
 	gone := line("old")
 	gone.Lane = "gone"
-	_, err := yard.Bury(t.Context(), &schema.Letter{Copy: schema.Copy{Line: gone, Hop: 1, Enqueued: time.Now()}, Reason: schema.ReasonFailed})
+	_, err := dead.Bury(t.Context(), &wire.DeadLetter{Copy: wire.Copy{Key: gone, Generation: 1, Enqueued: time.Now()}, Reason: mail.ReasonFailed})
 	b.must(err)
 	got := ""
 	for _, l := range b.glance().Lanes {
@@ -202,12 +204,12 @@ func TestFind(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "normal", "bulk")
 	for i := range 150 {
-		b.publish(lane, fmt.Sprintf("x%d", i), mail(fmt.Sprintf("m%d", i)))
+		b.publish(lane, fmt.Sprintf("x%d", i), envelope(fmt.Sprintf("m%d", i)))
 	}
 	taken := b.take(2)
 	b.publish("bulk", "by-header", `{"from":"a@example.com","to":["b@example.net"],"text":"hi"}`)
-	b.publish("bulk", "", mail("m149"))
-	b.publish("bulk", "", mail(`an id with "quotes"`))
+	b.publish("bulk", "", envelope("m149"))
+	b.publish("bulk", "", envelope(`an id with "quotes"`))
 	b.publish("bulk", "broken", `{"nonsense":`)
 	for id, want := range map[string]string{
 		"m0":                   "normal/1 taken 0;",
@@ -224,7 +226,7 @@ func TestFind(t *testing.T) {
 		b.must(err)
 		got := ""
 		for _, m := range found {
-			got += fmt.Sprintf("%s/%d %s %d;", m.Line.Lane, m.Sequence, m.Place, m.Before)
+			got += fmt.Sprintf("%s/%d %s %d;", m.Key.Lane, m.Sequence, m.State, m.Before)
 		}
 		if n, err := b.Unsettled(t.Context()); err != nil || read != 154 || n != 154 {
 			t.Errorf("read %d of %d messages, %v", read, n, err)
@@ -235,19 +237,19 @@ func TestFind(t *testing.T) {
 	}
 	m, err := b.Fresh(t.Context(), "normal", 150)
 	b.must(err)
-	if m.Line.ID != "m149" || m.Envelope == nil || m.Bad != nil {
+	if m.Key.ID != "m149" || m.Envelope == nil || m.Bad != nil {
 		t.Errorf("%+v", m)
 	}
-	again, err := b.FreshByOrigin(t.Context(), m.Line.Origin)
+	again, err := b.FreshByOrigin(t.Context(), m.Key.Origin)
 	b.must(err)
-	if again.Sequence != 150 || again.Line.Lane != lane {
+	if again.Sequence != 150 || again.Key.Lane != lane {
 		t.Errorf("%+v", again)
 	}
 	if broken, err := b.Fresh(t.Context(), "bulk", 4); err != nil || broken.Bad == nil {
 		t.Errorf("%+v %v", broken, err)
 	}
 	b.must(taken[0].DoubleAck(t.Context()))
-	if _, err := b.Fresh(t.Context(), lane, 1); !errors.Is(err, schema.ErrNotFound) {
+	if _, err := b.Fresh(t.Context(), lane, 1); !errors.Is(err, stream.ErrNotFound) {
 		t.Errorf("one that is settled: %v", err)
 	}
 }
@@ -264,7 +266,7 @@ func TestCopies(t *testing.T) {
 		if id != "one" { // both are of one origin here
 			found = found[:1]
 		}
-		if len(found) != 1 || found[0].Line.ID != "one" || found[0].Place != queue.Scheduled || !found[0].At.Equal(at) || found[0].Attempts != 1 || found[0].Envelope == nil {
+		if len(found) != 1 || found[0].Key.ID != "one" || found[0].State != queue.Scheduled || !found[0].At.Equal(at) || found[0].Attempts != 1 || found[0].Envelope == nil {
 			t.Errorf("%s: %+v", id, found)
 		}
 	}
@@ -272,7 +274,7 @@ func TestCopies(t *testing.T) {
 	b.eventually("1", func(l queue.Lane) string { return fmt.Sprint(l.Due) })
 	found, err := b.Copies(t.Context(), "three")
 	b.must(err)
-	if len(found) != 1 || found[0].Place != queue.Due || found[0].Line != line("three") {
+	if len(found) != 1 || found[0].State != queue.Due || found[0].Key != line("three") {
 		t.Errorf("%+v", found)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"mime"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/postrider/postrider/mail"
 )
 
 // checkAttachments holds the attachments to their rules; content ids are for
@@ -18,7 +20,7 @@ func (e *Envelope) checkAttachments() error {
 	for i, a := range e.Attachments {
 		field, err := a.check()
 		if err == nil && a.ContentID != "" && seen[a.ContentID] {
-			field, err = "content_id", fmt.Errorf("%q is another attachment's too", Cut(a.ContentID, 80))
+			field, err = "content_id", fmt.Errorf("%q is another attachment's too", mail.Cut(a.ContentID, 80))
 		}
 		if err != nil {
 			return badField(fmt.Sprintf("attachments[%d].%s", i, field), "%v", err)
@@ -63,10 +65,10 @@ func validateFilename(s string) error {
 		return fmt.Errorf("the name has %d characters, at most %d are allowed", n, maxFilename)
 	case !utf8.ValidString(s):
 		return errors.New("the name is not valid UTF-8")
-	case hasControl(s):
+	case mail.HasControl(s):
 		return errors.New("the name holds a control character or a line break")
 	case strings.ContainsAny(s, `/\`):
-		return fmt.Errorf(`%q: a name without its directory holds no / and no \`, Cut(s, 80))
+		return fmt.Errorf(`%q: a name without its directory holds no / and no \`, mail.Cut(s, 80))
 	}
 	return nil
 }
@@ -77,13 +79,13 @@ func validateContentType(s string) error {
 	t, params, err := mime.ParseMediaType(s)
 	switch {
 	case err != nil || !strings.Contains(t, "/") || len(s) > maxContentType || strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) >= 0:
-		return fmt.Errorf("%q is not a media type like text/csv; charset=utf-8 (RFC 2045 section 5.1)", Cut(s, 80))
+		return fmt.Errorf("%q is not a media type like text/csv; charset=utf-8 (RFC 2045 section 5.1)", mail.Cut(s, 80))
 	case strings.HasPrefix(t, "multipart/"), strings.HasPrefix(t, "message/"):
 		return fmt.Errorf("%s cannot be attached as such: leave content_type out, or say application/octet-stream", t)
 	}
 	for name := range params {
 		if strings.HasPrefix(name, "name") || mime.FormatMediaType(t, map[string]string{name: params[name]}) == "" {
-			return fmt.Errorf("parameter %s: the name is filename's to say, and others are plain ASCII", Cut(name, 40))
+			return fmt.Errorf("parameter %s: the name is filename's to say, and others are plain ASCII", mail.Cut(name, 40))
 		}
 	}
 	return nil
@@ -96,8 +98,8 @@ func validateContentID(s string) error {
 		return fmt.Errorf("it has %d characters, 1 to %d are allowed", len(s), maxContentID)
 	}
 	for i := range len(s) {
-		if !isAlnum(s[i]) && strings.IndexByte("!#$%&'*+-/=?^_`{|}~.@", s[i]) < 0 {
-			return fmt.Errorf("%q: a content id is of letters, digits and !#$%%&'*+-/=?^_`{|}~.@, without angle brackets", Cut(s, 80))
+		if !mail.IsAlnum(s[i]) && strings.IndexByte("!#$%&'*+-/=?^_`{|}~.@", s[i]) < 0 {
+			return fmt.Errorf("%q: a content id is of letters, digits and !#$%%&'*+-/=?^_`{|}~.@, without angle brackets", mail.Cut(s, 80))
 		}
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"mime"
 	"slices"
 	"strings"
+
+	"github.com/postrider/postrider/mail"
 )
 
 // EnvelopeError says which field of an envelope is wrong and how.
@@ -15,7 +17,7 @@ type EnvelopeError struct {
 	Field   string
 	Problem string
 	// Reason is what a letter with this fault is buried for.
-	Reason Reason
+	Reason mail.Reason
 }
 
 func (e *EnvelopeError) Error() string {
@@ -27,7 +29,7 @@ func (e *EnvelopeError) Error() string {
 
 func badField(field, format string, args ...any) *EnvelopeError {
 	// What it quotes may be as large as the message.
-	return &EnvelopeError{Field: field, Problem: Cut(fmt.Sprintf(format, args...), MaxError), Reason: ReasonBadEnvelope}
+	return &EnvelopeError{Field: field, Problem: mail.Cut(fmt.Sprintf(format, args...), mail.MaxError), Reason: mail.ReasonBadEnvelope}
 }
 
 // Decode reads and validates what a producer published, in either form: its
@@ -51,7 +53,7 @@ func Decode(header map[string][]string, body []byte) (*Envelope, error) {
 		return nil, err
 	}
 	if n := e.recipientCount(); int64(n)*int64(len(body)) > MaxSpread {
-		return nil, &EnvelopeError{Reason: ReasonTooLarge, Problem: fmt.Sprintf(
+		return nil, &EnvelopeError{Reason: mail.ReasonTooLarge, Problem: fmt.Sprintf(
 			"%d recipients times %d bytes are more than %d MiB: send it in several messages", n, len(body), MaxSpread>>20)}
 	}
 	return e, nil
@@ -80,17 +82,17 @@ func readProducerHeaders(h map[string][]string) (producerHeaders, error) {
 		switch {
 		case name == HeaderUnreadable:
 			return p, badField("headers", "the NATS headers cannot be read")
-		case !writable(name):
+		case !Writable(name):
 			return p, badHeader(name, "its name holds a space or another character that stands in no header's name")
-		case HasPrefixFold(name, HeaderPrefix):
+		case mail.HasPrefixFold(name, HeaderPrefix):
 			return p, badHeader(name, "headers that begin with %s are the queue's own", HeaderPrefix)
-		case HasPrefixFold(name, MailPrefix):
+		case mail.HasPrefixFold(name, MailPrefix):
 			p.options = append(p.options, natsHeader{name, h[name]})
 		case strings.EqualFold(name, HeaderContentType):
 			types = append(types, h[name]...)
 		}
 	}
-	if size := headerSize(ProducerHeaders(h)); size > MaxProducerHeaders {
+	if size := HeaderSize(ProducerHeaders(h)); size > MaxProducerHeaders {
 		return p, badField("headers", "the NATS headers take %d bytes, at most %d are allowed", size, MaxProducerHeaders)
 	}
 	var err error
@@ -105,14 +107,14 @@ func readProducerHeaders(h map[string][]string) (producerHeaders, error) {
 
 // writable reports a header's name that clients write: the broker takes others
 // too, and a copy could not carry them on.
-func writable(name string) bool {
+func Writable(name string) bool {
 	return !strings.ContainsFunc(name, func(r rune) bool {
 		return r <= ' ' || r > '~' || strings.ContainsRune(`"()/,:;<=>?@[\]{}`, r)
 	})
 }
 
 func badHeader(name, format string, args ...any) *EnvelopeError {
-	return badField("header "+Sentence(name, 64), format, args...)
+	return badField("header "+mail.Sentence(name, 64), format, args...)
 }
 
 // isRaw tells the two forms apart.
@@ -129,5 +131,5 @@ func isRaw(types []string) (bool, error) {
 	case err == nil && t == TypeMessage:
 		return true, nil
 	}
-	return false, badHeader(HeaderContentType, "%q is neither %s nor %s", Cut(types[0], 64), TypeJSON, TypeMessage)
+	return false, badHeader(HeaderContentType, "%q is neither %s nor %s", mail.Cut(types[0], 64), TypeJSON, TypeMessage)
 }

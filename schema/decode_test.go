@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/postrider/postrider/mail"
 )
 
 const minimal = `{"from":"a@example.com","to":["b@example.net"],"text":""}`
@@ -22,10 +23,10 @@ func TestDecode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e.From != (Address{Name: "Doe, J", Email: "j@example.com"}) || e.To[0].Name != "Ann" || e.To[1].Email != "b@example.net" {
+	if e.From != (mail.Address{Name: "Doe, J", Email: "j@example.com"}) || e.To[0].Name != "Ann" || e.To[1].Email != "b@example.net" {
 		t.Errorf("addresses: %+v", e)
 	}
-	if got := e.Recipients(); len(got) != 4 || got[3] != (Recipient{Index: 3, Address: `"d d"@example.net`}) {
+	if got := e.Recipients(); len(got) != 4 || got[3] != (mail.Recipient{Index: 3, Address: `"d d"@example.net`}) {
 		t.Errorf("recipients: %+v", got)
 	}
 	if e.ReversePath() != "" {
@@ -84,14 +85,14 @@ func TestDecodeNamesTheField(t *testing.T) {
 		{with(`"envelope":{"mail_from":"nobody"}`), "envelope.mail_from", "no @"},
 		{with(`"envelope":{"rcpt_to":["a@b","c"]}`), "envelope.rcpt_to[1]", "no @"},
 		{with(`"tags":["a\rb"]`), "tags[0]", "line break"},
-		{with(`"relay":""`), "relay", "1 to 64"},
+		{with(`"relay":""`), "relay", "1 to 32"},
 		{"{\"from\":\"a@example.com\",\"to\":[\"b@example.net\"],\"text\":\"\xff\"}", "", "UTF-8"},
 		{strings.Repeat("[", 20000), "", ""},
 		{with(`"x":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000)), "", ""},
 	} {
 		_, err := Decode(nil, []byte(c.body))
 		bad, ok := errors.AsType[*EnvelopeError](err)
-		if !ok || !strings.HasPrefix(bad.Field, c.field) || !strings.Contains(bad.Error(), c.word) || bad.Reason != ReasonBadEnvelope {
+		if !ok || !strings.HasPrefix(bad.Field, c.field) || !strings.Contains(bad.Error(), c.word) || bad.Reason != mail.ReasonBadEnvelope {
 			t.Errorf("%.80s: error %.200v, want field %q and the word %q", c.body, err, c.field, c.word)
 		}
 	}
@@ -122,35 +123,8 @@ func TestDecodeSpread(t *testing.T) {
 	rcpts := strings.TrimSuffix(strings.Repeat(`"x@example.net",`, 1000), ",")
 	body := fmt.Sprintf(`{"from":"a@example.com","to":[%s],"text":%q}`, rcpts, strings.Repeat("x", 300<<10))
 	_, err := Decode(nil, []byte(body))
-	if bad, ok := errors.AsType[*EnvelopeError](err); !ok || bad.Reason != ReasonTooLarge {
+	if bad, ok := errors.AsType[*EnvelopeError](err); !ok || bad.Reason != mail.ReasonTooLarge {
 		t.Errorf("error %v, want reason too-large", err)
-	}
-}
-
-func TestEventSubjectIsTheBrokersPartition(t *testing.T) {
-	t.Parallel()
-	// FNV-1a 32 of "a" is 0xe40c292c; modulo 4096 that is 0x92c.
-	if got := (Line{Lane: "bulk", ID: "a"}).EventSubject(); got != "mail.event.bulk.2348" {
-		t.Errorf("got %s", got)
-	}
-}
-
-func TestToken(t *testing.T) {
-	t.Parallel()
-	for id, want := range map[string]string{
-		"order-1": "order-1", strings.Repeat("a", 64): strings.Repeat("a", 64),
-		"": "_47DEQpj8HBSa-_TImW-5JC", "a.b": "_9wDLYhCMvuTIFWoG2LWQH-",
-	} {
-		got := Token(id)
-		if len(want) == 23 && len(got) == 23 && got[0] == '_' {
-			continue
-		}
-		if got != want {
-			t.Errorf("Token(%q) = %q, want %q", id, got, want)
-		}
-	}
-	if Token("a.b") == Token("a.c") || Token(Token("a.b")) != Token("a.b") {
-		t.Error("tokens have to differ where ids do, and to stand for themselves")
 	}
 }
 
@@ -181,7 +155,7 @@ func FuzzParseAddress(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		a, err := ParseAddress(s)
+		a, err := mail.ParseAddress(s)
 		if err != nil || a.Validate() != nil {
 			return
 		}
@@ -234,7 +208,7 @@ func TestDecodeMessageNamesTheHeader(t *testing.T) {
 		{"Mail-Sendat", "2026-01-02T03:04:05Z", "no such header"}, {"Mail-Meta-", "x", "no such header"}, {"Mail-", "", "no such header"},
 		{"Mail-From", "<>", "empty"}, {"Mail-From", "a b@c", "dot-atom"}, {"mail-to", "a@b> SIZE=1 <", "behind the @"}, {"Mail-To", "", "empty"}, {"Mail-To", "a@b, c@d", "dot-atom"},
 		{"Mail-Send-At", "tomorrow", "RFC 3339"}, {"Mail-Send-At", "2263-01-01T00:00:00Z", "2261"}, {"Mail-Expires-At", "", "RFC 3339"},
-		{"Mail-Max-Attempts", "0", "1 to 100"}, {"Mail-Max-Attempts", "1.5", "whole"}, {"Mail-Relay", "a b", "A-Z"},
+		{"Mail-Max-Attempts", "0", "1 to 100"}, {"Mail-Max-Attempts", "1.5", "whole"}, {"Mail-Relay", "a b", "a-z"}, {"Mail-Tenant", "A", "a-z"},
 		{"Mail-Id", " x", "space"}, {"Mail-Id", "", "empty"}, {"Mail-Id", "\xff", "UTF-8"}, {"Mail-Tag", "a\x00", "control"}, {"Mail-Tag", "\xff", "UTF-8"}, {"Mail-Meta-X", "\x00", "NUL"}, {"Mail-Meta-X", "\xff", "UTF-8"},
 		{"content-type", "text/html", "neither"}, {"Postrider-Hop", "1", "own"},
 	} {
@@ -244,7 +218,7 @@ func TestDecodeMessageNamesTheHeader(t *testing.T) {
 		if c.name == "content-type" {
 			c.name, c.word = HeaderContentType, "2 times"
 		}
-		if !ok || bad.Field != "header "+c.name || !strings.Contains(bad.Problem, c.word) || bad.Reason != ReasonBadEnvelope {
+		if !ok || bad.Field != "header "+c.name || !strings.Contains(bad.Problem, c.word) || bad.Reason != mail.ReasonBadEnvelope {
 			t.Errorf("%s: %q: %v, want the header and %q", c.name, c.value, err, c.word)
 		}
 		// Beside JSON each of them is refused, known or not.
@@ -303,7 +277,7 @@ func TestDecodeMail(t *testing.T) {
 		if !ok || bad.Field != "message"+c.field || !strings.Contains(bad.Problem, c.word) {
 			t.Errorf("%.60q: %v, want field message%s and %q", c.mail, err, c.field, c.word)
 		}
-		if ok && (bad.Reason == ReasonLoop) != (c.word == "circle") {
+		if ok && (bad.Reason == mail.ReasonLoop) != (c.word == "circle") {
 			t.Errorf("%.60q: reason %s", c.mail, bad.Reason)
 		}
 		body, err := json.Marshal(&Envelope{Raw: []byte(c.mail)})
@@ -450,66 +424,15 @@ func FuzzDecodeMessage(f *testing.F) {
 			return
 		}
 		for _, r := range e.Recipients() {
-			if err := ValidateAddrSpec(r.Address); err != nil {
+			if err := mail.ValidateAddrSpec(r.Address); err != nil {
 				t.Fatalf("recipient got through: %v", err)
 			}
 		}
-		if e.ReversePath() != "" && ValidateAddrSpec(e.ReversePath()) != nil {
+		if e.ReversePath() != "" && mail.ValidateAddrSpec(e.ReversePath()) != nil {
 			t.Fatalf("sender %q got through", e.ReversePath())
 		}
-		if _, err := json.Marshal(Record{Tags: e.Tags, Subject: e.Subject, ID: e.ID}); err != nil {
+		if _, err := json.Marshal(map[string]any{"tags": e.Tags, "subject": e.Subject, "id": e.ID}); err != nil {
 			t.Fatalf("what people read cannot be recorded: %v", err)
 		}
 	})
-}
-
-func FuzzMailboxes(f *testing.F) {
-	for _, s := range []string{"a@b", "N <a@b>, c@d", `"q\"<" <a@b>`, "g: a@b, c@d;", "<@r:a@b>", "a . b@c (x(y))", "a@[IPv6:::1]", "\"\\"} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, s []byte) {
-		list, err := mailboxes(s)
-		for _, a := range list {
-			if verr := ValidateAddrSpec(a); verr != nil {
-				t.Fatalf("%q gives %q: %v (%v)", s, a, verr, err)
-			}
-		}
-	})
-}
-
-// TestLineTails: by id and by origin every line is found, and none twice.
-func TestLineTails(t *testing.T) {
-	t.Parallel()
-	const like = "20261125123456789-42" // an id that looks like an origin
-	lines := []Line{
-		{Lane: "normal", ID: like, Origin: "1795642932662384213-1", Rcpt: All},
-		{Lane: "normal", ID: "other", Origin: like, Rcpt: "2"},
-		{Lane: "normal", ID: like, Origin: like, Rcpt: All}, // without an id of its own
-		{Lane: "normal", ID: "other", Origin: "1795642932662384213-2", Rcpt: All},
-	}
-	for i, l := range lines {
-		n := 0
-		for _, tail := range LineTails(like) {
-			if matches("mail.dead.*."+tail.Filter, l.DeadSubject()) && tail.Has(l.DeadSubject()) {
-				n++
-			}
-		}
-		if want := map[bool]int{true: 1}[i < 3]; n != want {
-			t.Errorf("line %d is found %d times, want %d", i, n, want)
-		}
-	}
-	if n := len(LineTails("plain")); n != 1 {
-		t.Errorf("%d tails of a plain id", n)
-	}
-}
-
-// matches is how the broker matches a subject with "*".
-func matches(filter, subject string) bool {
-	f, s := strings.Split(filter, "."), strings.Split(subject, ".")
-	for i := range f {
-		if len(f) != len(s) || f[i] != "*" && f[i] != s[i] {
-			return false
-		}
-	}
-	return true
 }

@@ -4,6 +4,8 @@ import (
 	"iter"
 	"slices"
 	"time"
+
+	"github.com/postrider/postrider/mail"
 )
 
 // Limits of an envelope.
@@ -25,7 +27,6 @@ const (
 
 // Limits of the strings in an envelope, in characters, as JSON Schema counts them.
 const (
-	maxName        = 255
 	maxSubject     = 1000
 	maxHeaders     = 100
 	maxHeaderValue = 8000
@@ -43,13 +44,13 @@ const (
 // below, or as message/rfc822 the mail itself, with options in NATS headers.
 // [Decode] reads both.
 type Envelope struct {
-	ID      string    `json:"id,omitempty"`
-	From    Address   `json:"from,omitzero"`
-	To      []Address `json:"to,omitempty"`
-	Cc      []Address `json:"cc,omitempty"`
-	Bcc     []Address `json:"bcc,omitempty"`
-	ReplyTo []Address `json:"reply_to,omitempty"`
-	Subject string    `json:"subject,omitempty"`
+	ID      string         `json:"id,omitempty"`
+	From    mail.Address   `json:"from,omitzero"`
+	To      []mail.Address `json:"to,omitempty"`
+	Cc      []mail.Address `json:"cc,omitempty"`
+	Bcc     []mail.Address `json:"bcc,omitempty"`
+	ReplyTo []mail.Address `json:"reply_to,omitempty"`
+	Subject string         `json:"subject,omitempty"`
 	// Text and HTML: one of them at least, where there is no Raw.
 	Text        *string           `json:"text,omitzero"`
 	HTML        *string           `json:"html,omitzero"`
@@ -59,8 +60,10 @@ type Envelope struct {
 	// To, Cc and Bcc then name only whom the SMTP envelope names; where they are
 	// left out, Decode fills them in from the mail, and Subject for those who
 	// look at the log.
-	Raw      []byte            `json:"raw,omitzero"`
-	Tags     []string          `json:"tags,omitempty"`
+	Raw  []byte   `json:"raw,omitzero"`
+	Tags []string `json:"tags,omitempty"`
+	// Tenant is whose mail it is. It has to be the tenant that the subject names.
+	Tenant   string            `json:"tenant,omitempty"`
 	Metadata map[string]string `json:"metadata,omitempty"`
 	// SendAt is when to send first; a time that has passed means now.
 	SendAt time.Time `json:"send_at,omitzero"`
@@ -111,30 +114,26 @@ func (e *Envelope) recipientCount() int {
 
 // Recipients are those of rcpt_to, or of to, cc and bcc in that order, each
 // mailbox once. An index counts what is named again too.
-func (e *Envelope) Recipients() []Recipient {
-	r := make([]Recipient, 0, e.recipientCount())
+func (e *Envelope) Recipients() []mail.Recipient {
+	r := make([]mail.Recipient, 0, e.recipientCount())
 	known := make(map[string]bool, cap(r))
 	for i, address := range e.Named() {
-		if box := mailbox(address); !known[box] {
+		if box := mail.Normalize(address); !known[box] {
 			known[box] = true
-			r = append(r, Recipient{Index: i, Address: address})
+			r = append(r, mail.Recipient{Index: i, Address: address})
 		}
 	}
 	return r
 }
 
-// Of are the recipients that the line is for; none where it has no such one.
-func (e *Envelope) Of(l Line) []Recipient {
-	index, single := l.Index()
-	if !single {
-		return e.Recipients()
-	}
+// At is the recipient with that index; false if there is none.
+func (e *Envelope) At(index int) (mail.Recipient, bool) {
 	for i, address := range e.Named() {
 		if i == index {
-			return []Recipient{{Index: i, Address: address}}
+			return mail.Recipient{Index: i, Address: address}, true
 		}
 	}
-	return nil
+	return mail.Recipient{}, false
 }
 
 // Named yields each recipient's address as often as it is named, by its index.
@@ -144,7 +143,7 @@ func (e *Envelope) Named() iter.Seq2[int, string] {
 	}
 	return func(yield func(int, string) bool) {
 		i := 0
-		for _, list := range [][]Address{e.To, e.Cc, e.Bcc} {
+		for _, list := range [][]mail.Address{e.To, e.Cc, e.Bcc} {
 			for _, a := range list {
 				if !yield(i, a.Email) {
 					return

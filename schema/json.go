@@ -2,18 +2,19 @@ package schema
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/postrider/postrider/mail"
 )
 
 // The names of the fields, for who writes one in another case.
 var (
 	envelopeFields = []string{
 		"id", "from", "to", "cc", "bcc", "reply_to", "subject", "text", "html", "headers", "attachments", "raw", "tags",
-		"metadata", "send_at", "expires_at", "relay", "max_attempts", "envelope",
+		"metadata", "tenant", "send_at", "expires_at", "relay", "max_attempts", "envelope",
 	}
 	// contentFields go into the mail and cannot stand beside raw.
 	contentFields    = []string{"subject", "text", "html", "attachments", "reply_to", "headers"}
@@ -92,8 +93,10 @@ func (r *reader) option(e *Envelope, name string) (err error) {
 		e.Tags, err = list(r, maxTags, r.text)
 	case "metadata":
 		e.Metadata, err = r.strings(maxMetadata)
+	case "tenant":
+		e.Tenant, err = r.checked(ValidateName)()
 	case "relay":
-		e.Relay, err = r.checked(validateRelay)()
+		e.Relay, err = r.checked(ValidateName)()
 	case "send_at", "expires_at":
 		s, err := r.text()
 		if err != nil {
@@ -121,11 +124,11 @@ func (r *reader) option(e *Envelope, name string) (err error) {
 }
 
 // address reads "Name <a@b>", "a@b" or {"name": …, "email": …}.
-func (r *reader) address() (a Address, err error) {
+func (r *reader) address() (a mail.Address, err error) {
 	if r.dec.PeekKind() != '{' {
 		s, err := r.text()
 		if err == nil {
-			if a, err = ParseAddress(s); err != nil {
+			if a, err = mail.ParseAddress(s); err != nil {
 				err = r.fail("%v", err)
 			}
 		}
@@ -145,14 +148,14 @@ func (r *reader) address() (a Address, err error) {
 	return a, r.notEmpty(a, err)
 }
 
-func (r *reader) notEmpty(a Address, err error) error {
+func (r *reader) notEmpty(a mail.Address, err error) error {
 	if err == nil && a.Email == "" {
 		return r.fail("the address is empty")
 	}
 	return err
 }
 
-func (r *reader) addresses() ([]Address, error) { return list(r, MaxRecipients, r.address) }
+func (r *reader) addresses() ([]mail.Address, error) { return list(r, MaxRecipients, r.address) }
 
 func (r *reader) attachment() (a Attachment, err error) {
 	err = r.object(func(name string) (err error) {
@@ -199,19 +202,27 @@ func validateMaxAttempts(n int) error {
 	return nil
 }
 
-// validateRelay holds to the form of a relay's name.
-func validateRelay(s string) error {
-	if s == "" || len(s) > 64 {
-		return errors.New("a relay's name has 1 to 64 characters")
-	}
-	for i := range len(s) {
-		if c := s[i]; !isAlnum(c) && c != '-' && c != '_' && c != '.' {
-			return fmt.Errorf("%q is no relay's name: A-Z a-z 0-9 . _ -", Cut(s, 80))
-		}
+var nameForm = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
+
+// ValidateName reports why s cannot be the name of a lane, a relay or a tenant.
+func ValidateName(s string) error {
+	if !nameForm.MatchString(s) {
+		return fmt.Errorf("%q must be 1 to 32 of a-z, 0-9 and \"-\"", mail.Cut(s, 80))
 	}
 	return nil
 }
 
-func isAlnum(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+// CheckTenant reports, as an [*EnvelopeError], an envelope of another tenant than
+// the subject names; subject is empty if it names none. A tenant counts only if
+// the subject names it: a NATS account may restrict who publishes there.
+func (e *Envelope) CheckTenant(subject string) error {
+	switch {
+	case subject != "" && ValidateName(subject) != nil:
+		return badField("subject", "%v", ValidateName(subject))
+	case e.Tenant == "" || e.Tenant == subject:
+		return nil
+	case subject == "":
+		return badField("tenant", "is %q, but the subject names no tenant: publish to mail.send.<lane>.%s", e.Tenant, e.Tenant)
+	}
+	return badField("tenant", "is %q, but the subject names %q", e.Tenant, subject)
 }

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/postrider/postrider/mail"
 )
 
 // lastTime is the latest time a schedule can hold: the broker counts
@@ -17,7 +19,7 @@ var lastTime = time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC)
 // stand for.
 var jsonField = map[string]string{
 	"mail-id": "id", "mail-from": "envelope.mail_from", "mail-to": "to", "mail-send-at": "send_at", "mail-expires-at": "expires_at",
-	"mail-relay": "relay", "mail-max-attempts": "max_attempts", "mail-tag": "tags",
+	"mail-relay": "relay", "mail-tenant": "tenant", "mail-max-attempts": "max_attempts", "mail-tag": "tags",
 }
 
 // besideJSON is the error of a Mail-* header that came with the JSON form.
@@ -45,7 +47,7 @@ func decodeMessage(options []natsHeader, body []byte) (*Envelope, error) {
 	for _, h := range options {
 		low := strings.ToLower(h.name)
 		if other, twice := seen[low]; twice && low != "mail-to" && low != "mail-tag" {
-			return nil, h.bad("given twice, as %s too", Cut(other, 64))
+			return nil, h.bad("given twice, as %s too", mail.Cut(other, 64))
 		}
 		seen[low] = h.name
 		if err := e.setOption(low, h); err != nil {
@@ -99,11 +101,13 @@ func (e *Envelope) setSingle(low string, h natsHeader, v string) (err error) {
 		if e.ExpiresAt, err = parseTime(v); err == nil {
 			err = e.checkExpiry()
 		}
+	case "mail-tenant":
+		e.Tenant, err = v, ValidateName(v)
 	case "mail-relay":
-		e.Relay, err = v, validateRelay(v)
+		e.Relay, err = v, ValidateName(v)
 	case "mail-max-attempts":
 		if e.MaxAttempts, err = strconv.Atoi(v); err != nil {
-			return fmt.Errorf("%q is not a whole number", Cut(v, 40))
+			return fmt.Errorf("%q is not a whole number", mail.Cut(v, 40))
 		}
 		err = validateMaxAttempts(e.MaxAttempts)
 	default:
@@ -138,8 +142,8 @@ func (e *Envelope) addRecipients(h natsHeader) error {
 }
 
 func (e *Envelope) setMeta(name, v string) error {
-	if !HasPrefixFold(name, HeaderMeta) || len(name) == len(HeaderMeta) {
-		return errors.New("no such header: Mail-Id, Mail-From, Mail-To, Mail-Send-At, Mail-Expires-At, Mail-Relay, Mail-Max-Attempts, Mail-Tag and Mail-Meta-<Key> are known")
+	if !mail.HasPrefixFold(name, HeaderMeta) || len(name) == len(HeaderMeta) {
+		return errors.New("no such header: Mail-Id, Mail-From, Mail-To, Mail-Send-At, Mail-Expires-At, Mail-Relay, Mail-Tenant, Mail-Max-Attempts, Mail-Tag and Mail-Meta-<Key> are known")
 	}
 	if e.Metadata == nil {
 		e.Metadata = make(map[string]string)
@@ -162,7 +166,7 @@ func (e *Envelope) path() *Path {
 // parseValid reads an address as JSON has it in a string, and gives the
 // addr-spec.
 func parseValid(s string) (string, error) {
-	a, err := ParseAddress(s)
+	a, err := mail.ParseAddress(s)
 	if err == nil {
 		err = a.Validate()
 	}
@@ -176,7 +180,7 @@ var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]
 func parseTime(s string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil || !rfc3339.MatchString(s) {
-		return t, fmt.Errorf("%q is not a time as in RFC 3339, like 2030-01-02T15:04:05Z", Cut(s, 40))
+		return t, fmt.Errorf("%q is not a time as in RFC 3339, like 2030-01-02T15:04:05Z", mail.Cut(s, 40))
 	}
 	return t, validateTime(t)
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/postrider/postrider/mail"
 )
 
 // reader reads an envelope token by token. Struct tags would do the same, but
@@ -108,7 +109,7 @@ func (r *reader) integer() (int, error) {
 	}
 	f, err := strconv.ParseFloat(t.String(), 64)
 	if err != nil || f != math.Trunc(f) || math.Abs(f) > 1<<31 {
-		return 0, r.fail("%s is not a whole number", Cut(t.String(), 40))
+		return 0, r.fail("%s is not a whole number", mail.Cut(t.String(), 40))
 	}
 	return int(f), nil
 }
@@ -226,5 +227,5 @@ func fieldPath(p jsontext.Pointer) string {
 			b.WriteString(t)
 		}
 	}
-	return Sentence(b.String(), 200)
+	return mail.Sentence(b.String(), 200)
 }

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/mail"
+	netmail "net/mail"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/postrider/postrider/mail"
 )
 
 // Validate reports the first rule that the envelope breaks, as an
@@ -32,7 +34,7 @@ func (e *Envelope) CheckRelay(known ...string) error {
 	if e.Relay == "" || slices.Contains(known, e.Relay) {
 		return nil
 	}
-	return badField("relay", "no worker knows a relay %q: leave it out, then the mail goes by the relay there is", Cut(e.Relay, 64))
+	return badField("relay", "no worker knows a relay %q: leave it out, then the mail goes by the relay there is", mail.Cut(e.Relay, 64))
 }
 
 // ValidateID reports why s cannot be a message's id.
@@ -42,7 +44,7 @@ func ValidateID(s string) error {
 		return fmt.Errorf("the id has %d bytes, at most %d are allowed", len(s), MaxIDBytes)
 	case !utf8.ValidString(s):
 		return errors.New("the id is not valid UTF-8")
-	case hasControl(s):
+	case mail.HasControl(s):
 		return errors.New("the id holds a control character or a line break")
 	case strings.TrimSpace(s) != s:
 		return errors.New("the id begins or ends with a space")
@@ -58,14 +60,14 @@ func (e *Envelope) checkID() error {
 }
 
 func (e *Envelope) checkAddresses() error {
-	if e.Raw == nil || e.From != (Address{}) {
+	if e.Raw == nil || e.From != (mail.Address{}) {
 		if err := e.From.Validate(); err != nil {
 			return badField("from", "%v", err)
 		}
 	}
 	for _, l := range []struct {
 		field string
-		list  []Address
+		list  []mail.Address
 	}{{"to", e.To}, {"cc", e.Cc}, {"bcc", e.Bcc}, {"reply_to", e.ReplyTo}} {
 		for i, a := range l.list {
 			if err := a.Validate(); err != nil {
@@ -77,12 +79,12 @@ func (e *Envelope) checkAddresses() error {
 		return nil
 	}
 	if f := e.Envelope.MailFrom; f != nil && *f != "" {
-		if err := ValidateAddrSpec(*f); err != nil {
+		if err := mail.ValidateAddrSpec(*f); err != nil {
 			return badField("envelope.mail_from", "%v", err)
 		}
 	}
 	for i, a := range e.Envelope.RcptTo {
-		if err := ValidateAddrSpec(a); err != nil {
+		if err := mail.ValidateAddrSpec(a); err != nil {
 			return badField(fmt.Sprintf("envelope.rcpt_to[%d]", i), "%v", err)
 		}
 	}
@@ -129,7 +131,7 @@ func (e *Envelope) checkOptions() error {
 	}
 	for _, k := range slices.Sorted(maps.Keys(e.Metadata)) {
 		if err := validateMeta(k, e.Metadata[k]); err != nil {
-			return badField("metadata."+Sentence(k, 64), "%v", err)
+			return badField("metadata."+mail.Sentence(k, 64), "%v", err)
 		}
 	}
 	for _, t := range []struct {
@@ -144,6 +146,11 @@ func (e *Envelope) checkOptions() error {
 	}
 	if err := e.checkExpiry(); err != nil {
 		return badField("expires_at", "%v", err)
+	}
+	if e.Tenant != "" {
+		if err := ValidateName(e.Tenant); err != nil {
+			return badField("tenant", "%v", err)
+		}
 	}
 	if e.MaxAttempts != 0 {
 		if err := validateMaxAttempts(e.MaxAttempts); err != nil {
@@ -175,7 +182,7 @@ func (e *Envelope) checkHeaders() error {
 			err = errors.New("given twice, in different case")
 		}
 		if err != nil {
-			return badField("headers."+Sentence(name, 64), "%v", err)
+			return badField("headers."+mail.Sentence(name, 64), "%v", err)
 		}
 		seen[low] = true
 	}
@@ -189,9 +196,9 @@ func validateHeader(name, low, value string) error {
 	case slices.Contains(reservedHeaders, low), strings.HasPrefix(low, "content-"):
 		return errors.New("set by the envelope's own fields")
 	case low == "message-id" && value != "" && !msgID.MatchString(value):
-		return fmt.Errorf("%q is not a message id like <left@right> (RFC 5322 section 3.6.4)", Cut(value, 80))
+		return fmt.Errorf("%q is not a message id like <left@right> (RFC 5322 section 3.6.4)", mail.Cut(value, 80))
 	case low == "date" && value != "" && !validDate(value):
-		return fmt.Errorf("%q is not a date like \"Mon, 02 Jan 2006 15:04:05 +0000\" (RFC 5322 section 3.3)", Cut(value, 80))
+		return fmt.Errorf("%q is not a date like \"Mon, 02 Jan 2006 15:04:05 +0000\" (RFC 5322 section 3.3)", mail.Cut(value, 80))
 	}
 	return validateLine(value, maxHeaderValue)
 }
@@ -201,7 +208,7 @@ func validateHeader(name, low, value string) error {
 var msgID = regexp.MustCompile("^<[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,450}@(?:[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,440}|\\[[!-Z^-~]{0,440}\\])>$")
 
 func validDate(s string) bool {
-	_, err := mail.ParseDate(s)
+	_, err := netmail.ParseDate(s)
 	return err == nil && len(s) <= 76 && strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) < 0
 }
 
@@ -224,7 +231,7 @@ func validateLine(s string, most int) error {
 	if !utf8.ValidString(s) {
 		return errors.New("is not valid UTF-8")
 	}
-	if hasControl(s) {
+	if mail.HasControl(s) {
 		return errors.New("holds a control character or a line break")
 	}
 	if n := utf8.RuneCountInString(s); n > most {

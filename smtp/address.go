@@ -5,7 +5,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // checkPath reports why addr cannot be put into MAIL or RCPT. Those are lines,
@@ -13,7 +13,7 @@ import (
 // nothing passes that is not exactly an addr-spec (RFC 5321 section 4.1.2; with
 // utf8Too, RFC 6531 section 3.3).
 func checkPath(addr string, utf8Too bool) error {
-	if err := schema.ValidateAddrSpec(addr); err != nil {
+	if err := mail.ValidateAddrSpec(addr); err != nil {
 		return err
 	}
 	if !utf8Too && strings.ContainsFunc(addr, func(r rune) bool { return r >= utf8.RuneSelf }) {

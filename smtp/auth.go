@@ -4,7 +4,7 @@ import (
 	"encoding/base64"
 	"slices"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // authenticate proves who we are, with PLAIN (RFC 4616) or else LOGIN. It sends
@@ -12,7 +12,7 @@ import (
 func (w *wire) authenticate(c Config, x extensions) *fault {
 	if !w.secure() && !c.AuthWithoutTLS {
 		return &fault{
-			stage: schema.StageAuth, trouble: alarming, what: "offers no TLS, and the password is not sent in clear text",
+			stage: mail.StageAuth, trouble: alarming, what: "offers no TLS, and the password is not sent in clear text",
 			todo: "use a relay with STARTTLS, or set SMTP_AUTH_WITHOUT_TLS=true",
 		}
 	}
@@ -24,7 +24,7 @@ func (w *wire) authenticate(c Config, x extensions) *fault {
 		return w.converse(c, "LOGIN", "", user, password)
 	}
 	return &fault{
-		stage: schema.StageAuth, trouble: alarming, what: "offers neither AUTH PLAIN nor AUTH LOGIN, and SMTP_USERNAME is set",
+		stage: mail.StageAuth, trouble: alarming, what: "offers neither AUTH PLAIN nor AUTH LOGIN, and SMTP_USERNAME is set",
 		todo: "use its submission port in SMTP_URL, or unset SMTP_USERNAME and SMTP_PASSWORD",
 	}
 }
@@ -39,7 +39,7 @@ func (w *wire) converse(c Config, mechanism, first string, rest ...string) *faul
 	for {
 		r, err := w.ask(line, c.Timeouts.Auth)
 		if err != nil {
-			return wireFault(schema.StageAuth, err, "AUTH")
+			return wireFault(mail.StageAuth, err, "AUTH")
 		}
 		if r.code == 334 && len(rest) > 0 {
 			line = base64.StdEncoding.EncodeToString([]byte(rest[0]))
@@ -54,7 +54,7 @@ func (w *wire) converse(c Config, mechanism, first string, rest ...string) *faul
 }
 
 func authFault(c Config, r reply) *fault {
-	f := replyFault(schema.StageAuth, r, "refused the password of "+c.Username, "set SMTP_USERNAME and SMTP_PASSWORD")
+	f := replyFault(mail.StageAuth, r, "refused the password of "+c.Username, "set SMTP_USERNAME and SMTP_PASSWORD")
 	if r.code/100 != 5 {
 		// 454 (RFC 4954 section 4.7.2) and the like: its trouble, not the password's.
 		f.what, f.todo = "cannot check the password now", "look at the relay's log"

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/internal/smtptest"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 const secret = "hunter2-correct-horse"
@@ -38,7 +38,7 @@ func TestAuth(t *testing.T) {
 			t.Parallel()
 			hello := smtptest.Answer{Reply: "250-relay.test\r\n250 " + offer}
 			b := newBundle(t, smtptest.New(t, smtptest.Auth("user", secret), smtptest.On("EHLO", hello)), credentials)
-			b.wantClasses(t, mail(), "delivered")
+			b.wantClasses(t, message(), "delivered")
 			if user := b.server.Messages()[0].User; user != "user" {
 				t.Errorf("user %q", user)
 			}
@@ -80,7 +80,7 @@ func TestAuthFaults(t *testing.T) {
 					c.change(cfg)
 				}
 			})
-			if o := b.wantClasses(t, mail(), "delayed").Outcomes[0]; o.Stage != schema.StageAuth {
+			if o := b.wantClasses(t, message(), "requeued").Outcomes[0]; o.Stage != mail.StageAuth {
 				t.Errorf("stage %s", o.Stage)
 			}
 			wantLog(t, b.log, c.says)
@@ -100,11 +100,11 @@ func TestTrusted(t *testing.T) {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			b := newBundle(t, smtptest.New(t, smtptest.Auth("user", secret), smtptest.On(step, smtptest.Answer{Reply: "530 5.7.57 not you"})), credentials)
-			b.wantClasses(t, mail(), "deferred")
+			b.wantClasses(t, message(), "deferred")
 			if b.log.count("level=ERROR") > 0 {
 				t.Error(b.log)
 			}
-			b.wantClasses(t, mail(), "deferred")
+			b.wantClasses(t, message(), "deferred")
 			if n := b.server.Sessions(); n != 1 {
 				t.Errorf("%d sessions", n)
 			}
@@ -151,7 +151,7 @@ func TestSecretsStaySecret(t *testing.T) {
 				t.Run(step+" "+a+" "+name, func(t *testing.T) {
 					t.Parallel()
 					b := newBundle(t, smtptest.New(t, smtptest.Auth("user", secret), smtptest.On(step, smtptest.Answer{Reply: saying(a, form)})), credentials)
-					tx, again := b.deliver(t, mail()), b.deliver(t, mail())
+					tx, again := b.deliver(t, message()), b.deliver(t, message())
 					got := b.log.String() + fmt.Sprintf("%+v %+v %+v %#v", tx, again, b.cfg, b.cfg)
 					for part := range strings.SplitSeq(form, "\r\n") {
 						if strings.Contains(got, part) {
@@ -239,7 +239,7 @@ func TestShortPassword(t *testing.T) {
 		}
 	}
 	for password, warned := range map[string]bool{"k7#": true, `k7"#`: true, "k7#q": false} {
-		b := newBundle(t, smtptest.New(t), func(c *Config) { c.Username, c.Password, c.AuthWithoutTLS = "user", schema.Secret(password), true })
+		b := newBundle(t, smtptest.New(t), func(c *Config) { c.Username, c.Password, c.AuthWithoutTLS = "user", mail.Secret(password), true })
 		if got := strings.Contains(b.log.String(), "SMTP_PASSWORD"); got != warned || strings.Contains(b.log.String(), "k7") {
 			t.Errorf("password %s, warned: %v, want %v\n%s", password, got, warned, b.log)
 		}
@@ -283,7 +283,7 @@ func TestEHLOName(t *testing.T) {
 	ca := smtptest.NewAuthority(t)
 	server := smtptest.New(t, smtptest.TLS(ca.Certificate("127.0.0.1", time.Hour), false))
 	b := newBundle(t, server, func(c *Config) { c.EHLOName, c.CAFile = "mail.client.test", ca.File() })
-	b.wantClasses(t, mail(), "delivered")
+	b.wantClasses(t, message(), "delivered")
 	if n := strings.Count(server.Transcript(1), "C: EHLO mail.client.test\r\n"); n != 2 {
 		t.Errorf("greeted %d times by that name:\n%s", n, server.Transcript(1))
 	}

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/postrider/postrider/internal/smtptest"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 var tenKB = strings.Repeat("The quick brown fox jumps over the lazy dog and then it does so once more.\r\n", 137)
@@ -23,7 +23,7 @@ func BenchmarkDeliver(b *testing.B) {
 			b.SetParallelism(8)
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					if tx := r.Deliver(b.Context(), mailWith(tenKB)); tx.Outcomes[0].Class != schema.Delivered {
+					if tx := r.Deliver(b.Context(), mailWith(tenKB)); tx.Outcomes[0].Class != mail.Delivered {
 						bad.Add(1)
 					}
 				}

@@ -6,7 +6,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 const (
@@ -40,14 +40,14 @@ func (t *transaction) body(begin time.Time) {
 		t.cutOff(lost)
 		return
 	case err != nil:
-		t.abandon(localOutcome(schema.Delayed, "", fmt.Errorf("read the message: %w", err)))
+		t.abandon(localOutcome(mail.Requeued, "", fmt.Errorf("read the message: %w", err)))
 		return
 	case w.n != t.d.m.Size:
-		t.abandon(localOutcome(schema.Failed, "5.6.0", fmt.Errorf("the message has %d bytes instead of %d", w.n, t.d.m.Size)))
+		t.abandon(localOutcome(mail.Failed, "5.6.0", fmt.Errorf("the message has %d bytes instead of %d", w.n, t.d.m.Size)))
 		return
 	}
 	if err := t.permit(); err != nil {
-		t.abandon(localOutcome(schema.Delayed, "", err))
+		t.abandon(localOutcome(mail.Requeued, "", err))
 		return
 	}
 	if err := t.write(last, t.timeouts.Block); err != nil {
@@ -78,20 +78,20 @@ func (t *transaction) final(begin time.Time) {
 	t.d.tx.Data = sent.Sub(begin)
 	r, err := t.read(t.timeouts.Dot)
 	t.d.tx.Dot = time.Since(sent)
-	t.metrics.took(string(schema.StageDot), t.d.tx.Dot)
+	t.metrics.took(string(mail.StageDot), t.d.tx.Dot)
 	if err != nil {
-		t.lost(step{stage: schema.StageDot}, err)
+		t.lost(step{stage: mail.StageDot}, err)
 		return
 	}
-	v := judge(answer{stage: schema.StageDot, reply: r, trusted: t.trusted})
-	t.conclude(v, step{stage: schema.StageDot}, r, nil)
-	t.needsReset = v.class != schema.Delivered
-	t.trusted = t.trusted || v.class == schema.Delivered
+	v := judge(answer{stage: mail.StageDot, reply: r, trusted: t.trusted})
+	t.conclude(v, step{stage: mail.StageDot}, r, nil)
+	t.needsReset = v.class != mail.Delivered
+	t.trusted = t.trusted || v.class == mail.Delivered
 }
 
 // abandon ends the transaction by closing the session: there is no other way to
 // leave a body without its dot.
-func (t *transaction) abandon(o schema.Outcome) {
+func (t *transaction) abandon(o mail.Outcome) {
 	t.botched, t.over = true, true
 	t.d.settle(o)
 }
@@ -101,10 +101,10 @@ func (t *transaction) abandon(o schema.Outcome) {
 func (t *transaction) cutOff(lost error) {
 	r, err := t.read(min(lastWords, t.timeouts.Dot))
 	if err != nil {
-		t.lost(step{stage: schema.StageBody}, lost)
+		t.lost(step{stage: mail.StageBody}, lost)
 		return
 	}
-	t.conclude(judge(answer{stage: schema.StageBody, reply: r, trusted: t.trusted}), step{stage: schema.StageBody}, r, nil)
+	t.conclude(judge(answer{stage: mail.StageBody, reply: r, trusted: t.trusted}), step{stage: mail.StageBody}, r, nil)
 }
 
 // loneDot ends a DATA that the relay took although it took no recipient

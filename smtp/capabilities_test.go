@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/postrider/postrider/internal/smtptest"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // offer is a line of testdata/capabilities.txt.
@@ -70,7 +70,7 @@ func (o offer) check(t *testing.T, reused bool) {
 	m.UTF8 = o.message == "utf8" || o.message == "both"
 	before := b.server.Accepted()
 	for _, got := range b.wantClasses(t, m, o.outcome+" "+o.outcome).Outcomes {
-		if o.outcome == "failed" && (got.Enhanced != o.enhanced || got.Stage != schema.StageLocal || got.Code != 0 || got.Reply == "") {
+		if o.outcome == "failed" && (got.Enhanced != o.enhanced || got.Stage != mail.StageLocal || got.Code != 0 || got.Reply == "") {
 			t.Errorf("%+v, want %s", got, o.enhanced)
 		}
 	}
@@ -106,7 +106,7 @@ func TestRefusedOneByOne(t *testing.T) {
 				}
 				return nil
 			})), nil)
-		tx := b.wantClasses(t, mail("a@x.test", "550@x.test", "451@x.test", "b@x.test"), c.class+" failed deferred open")
+		tx := b.wantClasses(t, message("a@x.test", "550@x.test", "451@x.test", "b@x.test"), c.class+" failed deferred pending")
 		if got := tx.Outcomes[1].Stage + tx.Outcomes[2].Stage + tx.Outcomes[3].Stage; got != "rcptrcptrcpt" {
 			t.Errorf("%s: %+v", verb, tx.Outcomes)
 		}

@@ -37,7 +37,7 @@ func TestCircuitProbes(t *testing.T) {
 			return nil, &net.OpError{Op: "dial", Err: errors.New("no route")}
 		}
 		for range 20 {
-			b.wantClasses(t, mail(), "delayed")
+			b.wantClasses(t, message(), "requeued")
 		}
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
@@ -61,7 +61,7 @@ func TestCircuitProbes(t *testing.T) {
 			t.Errorf("a mended relay was used after %s", took)
 		}
 		synctest.Wait()
-		b.wantClasses(t, mail(), "delivered")
+		b.wantClasses(t, message(), "delivered")
 		if n := b.server.Sessions(); n != 1 {
 			t.Errorf("%d sessions: the probe's was not used", n)
 		}
@@ -86,7 +86,7 @@ func TestCircuitThrottle(t *testing.T) {
 		}))
 		var last time.Duration
 		for range 6 {
-			b.wantClasses(t, mail(), "delayed")
+			b.wantClasses(t, message(), "requeued")
 			if b.Up() {
 				t.Fatal("a throttled relay gets more mail")
 			}
@@ -102,9 +102,9 @@ func TestCircuitThrottle(t *testing.T) {
 			synctest.Wait()
 		}
 		full.Store(false)
-		b.wantClasses(t, mail(), "delivered")
+		b.wantClasses(t, message(), "delivered")
 		full.Store(true)
-		b.wantClasses(t, mail(), "delayed")
+		b.wantClasses(t, message(), "requeued")
 		start := time.Now()
 		if err := b.Wait(t.Context()); err != nil || time.Since(start) > time.Second {
 			t.Errorf("pause of %s after mail had worked (%v)", time.Since(start), err)
@@ -140,7 +140,7 @@ func crowd(t *testing.T, verb, reply string) {
 	}))
 	got := make(chan string, 5)
 	for range 5 {
-		go func() { got <- classes(b.Deliver(t.Context(), mail())) }()
+		go func() { got <- classes(b.Deliver(t.Context(), message())) }()
 		synctest.Wait()
 	}
 	if !b.Up() {
@@ -152,7 +152,7 @@ func crowd(t *testing.T, verb, reply string) {
 		counts[<-got]++
 	}
 	// Refused at MAIL the message has met the 421 itself; earlier it waited.
-	if verb == "MAIL" && counts["delayed"] == 0 || verb != "MAIL" && counts["delivered"] != 5 {
+	if verb == "MAIL" && counts["requeued"] == 0 || verb != "MAIL" && counts["delivered"] != 5 {
 		t.Errorf("outcomes %v", counts)
 	}
 	refused := b.server.Sessions()
@@ -184,7 +184,7 @@ func TestCircuitDropsSessions(t *testing.T) {
 		hold.Store(true)
 		got := make(chan string, 3)
 		for range 3 {
-			go func() { got <- classes(b.Deliver(t.Context(), mail())) }()
+			go func() { got <- classes(b.Deliver(t.Context(), message())) }()
 			synctest.Wait()
 		}
 		// Two of the three end and leave idle sessions, one stays busy.
@@ -194,7 +194,7 @@ func TestCircuitDropsSessions(t *testing.T) {
 		<-got
 		hold.Store(false)
 		full.Store(true)
-		b.wantClasses(t, mail(), "delayed")
+		b.wantClasses(t, message(), "requeued")
 		synctest.Wait()
 		if busy, idle := b.pool.count(); busy != 1 || idle != 0 {
 			t.Errorf("%d busy, %d idle, want 1 and none", busy, idle)
@@ -227,13 +227,13 @@ func TestCircuitOldNews(t *testing.T) {
 			return b.server.Pipe(), nil
 		}
 		slow := make(chan string, 1)
-		go func() { slow <- classes(b.Deliver(t.Context(), mail())) }()
+		go func() { slow <- classes(b.Deliver(t.Context(), message())) }()
 		synctest.Wait()
-		b.wantClasses(t, mail(), "delayed")
+		b.wantClasses(t, message(), "requeued")
 		if err := b.Wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := <-slow; got != "delayed" || !b.Up() || b.log.count("level=WARN") != 1 {
+		if got := <-slow; got != "requeued" || !b.Up() || b.log.count("level=WARN") != 1 {
 			t.Errorf("outcome %s, up %v:\n%s", got, b.Up(), b.log)
 		}
 	})
@@ -254,7 +254,7 @@ func TestCircuitNews(t *testing.T) {
 			}
 			return b.server.Pipe(), nil
 		}
-		b.wantClasses(t, mail(), "delayed")
+		b.wantClasses(t, message(), "requeued")
 		started.Store(true)
 		time.Sleep(10 * time.Minute)
 		if w, e := b.log.count("refused the connection"), b.log.count("refused the password"); w != 1 || e != 1 {
@@ -272,15 +272,15 @@ func TestRefusedConnection(t *testing.T) {
 	shortPauses(&c)
 	c.RelayPauseMin = 30 * time.Second
 	r := newTestRelay(t, c, log)
-	tx := r.Deliver(t.Context(), mail())
-	if classes(tx) != "delayed" || tx.Outcomes[0].Stage != "connect" || tx.Relay != addr {
+	tx := r.Deliver(t.Context(), message())
+	if classes(tx) != "requeued" || tx.Outcomes[0].Stage != "connect" || tx.Relay != addr {
 		t.Errorf("%+v", tx)
 	}
 	want := "relay " + addr + " refused the connection: mail waits; start it or set SMTP_URL; trying again every 30s to 1m"
 	if !strings.Contains(log.String(), `level=WARN msg="`+want+`"`) {
 		t.Errorf("log is\n%swant %s", log, want)
 	}
-	tx = r.Deliver(t.Context(), mail())
+	tx = r.Deliver(t.Context(), message())
 	if o := tx.Outcomes[0]; o.Reply != "waiting for the relay, which refused the connection" || o.Stage != "connect" {
 		t.Errorf("outcome %+v", o)
 	}
@@ -293,7 +293,7 @@ func TestWait(t *testing.T) {
 	if err := b.Wait(t.Context()); err != nil {
 		t.Errorf("Wait at a closed circuit: %v", err)
 	}
-	b.wantClasses(t, mail(), "delayed")
+	b.wantClasses(t, message(), "requeued")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := b.Wait(ctx); !errors.Is(err, context.Canceled) {

@@ -8,17 +8,17 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // Config says which relay to use and how. A Config is validated before use.
 type Config struct {
-	URL            string        `env:"SMTP_URL" help:"The relay: smtp://host:587 (STARTTLS required) or smtps://host:465; ?tls=none, opportunistic or required changes what smtp:// asks for."`
-	Username       string        `env:"SMTP_USERNAME" help:"User name at the relay; empty: no AUTH."`
-	Password       schema.Secret `env:"SMTP_PASSWORD" help:"Password of SMTP_USERNAME. Where a relay repeats one of fewer than 4 characters, that is not noticed."`
-	CAFile         string        `env:"SMTP_CA_FILE" help:"File of PEM certificates that the relay's certificate may be signed by, besides the system's."`
-	AuthWithoutTLS bool          `env:"SMTP_AUTH_WITHOUT_TLS" help:"Send the password in clear text where the session is not under TLS."`
-	EHLOName       string        `env:"EHLO_NAME" help:"Name to greet the relay with; empty: the host's name where it has a domain, else its address."`
+	URL            string      `env:"SMTP_URL" help:"The relay: smtp://host:587 (STARTTLS required) or smtps://host:465; ?tls=none, opportunistic or required changes what smtp:// asks for."`
+	Username       string      `env:"SMTP_USERNAME" help:"User name at the relay; empty: no AUTH."`
+	Password       mail.Secret `env:"SMTP_PASSWORD" help:"Password of SMTP_USERNAME. Where a relay repeats one of fewer than 4 characters, that is not noticed."`
+	CAFile         string      `env:"SMTP_CA_FILE" help:"File of PEM certificates that the relay's certificate may be signed by, besides the system's."`
+	AuthWithoutTLS bool        `env:"SMTP_AUTH_WITHOUT_TLS" help:"Send the password in clear text where the session is not under TLS."`
+	EHLOName       string      `env:"EHLO_NAME" help:"Name to greet the relay with; empty: the host's name where it has a domain, else its address."`
 
 	MaxSessions        int           `env:"MAX_SESSIONS" help:"Sessions at the relay at the same time."`
 	MessagesPerSession int           `env:"MESSAGES_PER_SESSION" help:"Transactions after which a session is closed."`
@@ -89,7 +89,7 @@ func (c Config) Validate() []error {
 		"SMTP_URL: ?tls=none would send the password in clear text; take it out, or set SMTP_AUTH_WITHOUT_TLS=true")
 	_, err = c.roots()
 	check(err != nil, "SMTP_CA_FILE: %w", err)
-	check(c.EHLOName != "" && schema.ValidateAddrSpec("a@"+c.EHLOName) != nil,
+	check(c.EHLOName != "" && mail.ValidateAddrSpec("a@"+c.EHLOName) != nil,
 		"EHLO_NAME: %q is neither a domain nor an address literal like [192.0.2.1]", c.EHLOName)
 	check(c.MaxSessions < 1, "MAX_SESSIONS: is %d, must be at least 1", c.MaxSessions)
 	check(c.MessagesPerSession < 1, "MESSAGES_PER_SESSION: is %d, must be at least 1", c.MessagesPerSession)

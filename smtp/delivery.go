@@ -7,15 +7,15 @@ import (
 	"os"
 	"time"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // delivery is one message on its way: what is known so far, whatever number of
 // sessions it takes.
 type delivery struct {
 	ctx context.Context
-	m   *schema.Message
-	tx  schema.Transaction
+	m   *mail.Message
+	tx  mail.Transaction
 	// to are the places, in the message's recipients, of those that can be sent to.
 	to []int
 	// fault is what the relay's answers say about the relay, where it is bad.
@@ -24,19 +24,19 @@ type delivery struct {
 	worked bool
 }
 
-func newDelivery(ctx context.Context, m *schema.Message, relay string) *delivery {
+func newDelivery(ctx context.Context, m *mail.Message, relay string) *delivery {
 	d := &delivery{ctx: ctx, m: m, to: make([]int, 0, len(m.Recipients))}
-	d.tx = schema.Transaction{At: time.Now(), Relay: relay, Outcomes: make([]schema.Outcome, len(m.Recipients))}
+	d.tx = mail.Transaction{At: time.Now(), Relay: relay, Outcomes: make([]mail.Outcome, len(m.Recipients))}
 	// Enhanced codes as in RFC 3463 section 3.2.
 	if m.From != "" {
 		if err := checkPath(m.From, m.UTF8); err != nil {
-			d.settle(localOutcome(schema.Failed, "5.1.7", fmt.Errorf("the sender cannot be sent: %w", err)))
+			d.settle(localOutcome(mail.Failed, "5.1.7", fmt.Errorf("the sender cannot be sent: %w", err)))
 			return d
 		}
 	}
 	for i, r := range m.Recipients {
 		if err := checkPath(r.Address, m.UTF8); err != nil {
-			d.tx.Outcomes[i] = localOutcome(schema.Failed, "5.1.3", fmt.Errorf("the recipient cannot be sent: %w", err))
+			d.tx.Outcomes[i] = localOutcome(mail.Failed, "5.1.3", fmt.Errorf("the recipient cannot be sent: %w", err))
 			continue
 		}
 		d.to = append(d.to, i)
@@ -45,7 +45,7 @@ func newDelivery(ctx context.Context, m *schema.Message, relay string) *delivery
 }
 
 // settle gives everybody o who has no outcome yet.
-func (d *delivery) settle(o schema.Outcome) {
+func (d *delivery) settle(o mail.Outcome) {
 	for i := range d.tx.Outcomes {
 		if d.tx.Outcomes[i].Class == "" {
 			d.tx.Outcomes[i] = o
@@ -56,54 +56,54 @@ func (d *delivery) settle(o schema.Outcome) {
 // restart forgets what the relay said of the recipients.
 func (d *delivery) restart() {
 	for _, i := range d.to {
-		d.tx.Outcomes[i] = schema.Outcome{}
+		d.tx.Outcomes[i] = mail.Outcome{}
 	}
 }
 
 // postpone is for what is no fault of the message: nothing counts.
-func (d *delivery) postpone(stage schema.Stage, err error) {
-	o := localOutcome(schema.Delayed, "", err)
+func (d *delivery) postpone(stage mail.Stage, err error) {
+	o := localOutcome(mail.Requeued, "", err)
 	o.Stage = stage
 	d.settle(o)
 }
 
 // unfit reports why the relay cannot take the message at all, from what it
 // offers; nil where it can.
-func (d *delivery) unfit(x extensions) *schema.Outcome {
-	var o schema.Outcome
+func (d *delivery) unfit(x extensions) *mail.Outcome {
+	var o mail.Outcome
 	switch m := d.m; {
 	case x.maxSize > 0 && m.Size > x.maxSize:
 		// RFC 1870 section 6.1.
-		o = localOutcome(schema.Failed, "5.3.4", fmt.Errorf("the message has %d bytes, the relay takes at most %d", m.Size, x.maxSize))
+		o = localOutcome(mail.Failed, "5.3.4", fmt.Errorf("the message has %d bytes, the relay takes at most %d", m.Size, x.maxSize))
 	case m.UTF8 && !x.utf8:
 		// RFC 6531 section 3.5.
-		o = localOutcome(schema.Failed, "5.6.7", errors.New("the message needs SMTPUTF8, which the relay does not offer"))
+		o = localOutcome(mail.Failed, "5.6.7", errors.New("the message needs SMTPUTF8, which the relay does not offer"))
 	case m.EightBit && !x.eightBit:
 		// RFC 6152 section 3.
-		o = localOutcome(schema.Failed, "5.6.3", errors.New("the message has bytes above 127, and the relay does not offer 8BITMIME"))
+		o = localOutcome(mail.Failed, "5.6.3", errors.New("the message has bytes above 127, and the relay does not offer 8BITMIME"))
 	default:
 		return nil
 	}
 	return &o
 }
 
-func localOutcome(c schema.Class, enhanced string, err error) schema.Outcome {
-	return schema.Outcome{Class: c, Stage: schema.StageLocal, Enhanced: enhanced, Reply: schema.Sentence(err.Error(), schema.MaxReply)}
+func localOutcome(c mail.Class, enhanced string, err error) mail.Outcome {
+	return mail.Outcome{Class: c, Stage: mail.StageLocal, Enhanced: enhanced, Reply: mail.Sentence(err.Error(), mail.MaxReply)}
 }
 
 // replyOutcome is an outcome in the relay's words, or where it said nothing in
 // ours.
-func replyOutcome(c schema.Class, stage schema.Stage, r reply, err error) schema.Outcome {
-	o := schema.Outcome{Class: c, Stage: stage, Code: r.code, Enhanced: r.enhanced, Reply: r.text()}
+func replyOutcome(c mail.Class, stage mail.Stage, r reply, err error) mail.Outcome {
+	o := mail.Outcome{Class: c, Stage: stage, Code: r.code, Enhanced: r.enhanced, Reply: r.text()}
 	if err != nil {
 		words := lostWords(err)
-		if c == schema.Uncertain {
+		if c == mail.Uncertain {
 			words = "it may have taken the message: " + words
 		}
-		o.Reply = schema.Sentence(words, schema.MaxReply)
+		o.Reply = mail.Sentence(words, mail.MaxReply)
 	}
-	if c == schema.Delivered {
-		o.QueueID = schema.Cut(queueID(o.Reply), 128)
+	if c == mail.Delivered {
+		o.QueueID = mail.Cut(queueID(o.Reply), 128)
 	}
 	return o
 }

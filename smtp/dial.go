@@ -8,7 +8,7 @@ import (
 	"net"
 	"time"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // dialer opens sessions. It has no state of its own and may be used by many.
@@ -51,7 +51,7 @@ func (d *dialer) open(ctx context.Context) (*session, *fault) {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	x, f := d.prepare(ctx, w)
 	if !stop() && f == nil {
-		f = &fault{stage: schema.StageConnect, what: "was left before the session was ready", err: context.Cause(ctx)}
+		f = &fault{stage: mail.StageConnect, what: "was left before the session was ready", err: context.Cause(ctx)}
 	}
 	if f != nil {
 		conn.Close()
@@ -116,9 +116,9 @@ func (d *dialer) greeting(w *wire) *fault {
 	r, err := w.read(d.cfg.Timeouts.Greeting)
 	switch {
 	case err != nil:
-		return wireFault(schema.StageGreeting, err, "the connection")
+		return wireFault(mail.StageGreeting, err, "the connection")
 	case r.code != 220:
-		return replyFault(schema.StageGreeting, r, "refused the session", "see why it does so, or set SMTP_URL")
+		return replyFault(mail.StageGreeting, r, "refused the session", "see why it does so, or set SMTP_URL")
 	}
 	return nil
 }
@@ -133,20 +133,20 @@ func (d *dialer) startTLS(ctx context.Context, w *wire, x extensions) (bool, *fa
 		return false, nil
 	case !x.startTLS:
 		return false, &fault{
-			stage: schema.StageTLS, trouble: alarming, what: "offers no STARTTLS, and TLS is required",
+			stage: mail.StageTLS, trouble: alarming, what: "offers no STARTTLS, and TLS is required",
 			todo: "use smtps:// or a port with STARTTLS in SMTP_URL, or add ?tls=none if clear text is meant",
 		}
 	}
 	r, err := w.ask("STARTTLS", d.cfg.Timeouts.TLS)
 	switch {
 	case err != nil:
-		return false, wireFault(schema.StageTLS, err, "STARTTLS")
+		return false, wireFault(mail.StageTLS, err, "STARTTLS")
 	case r.code != 220:
-		return false, replyFault(schema.StageTLS, r, "refused STARTTLS", "look at the relay's log")
+		return false, replyFault(mail.StageTLS, r, "refused STARTTLS", "look at the relay's log")
 	case w.r.Buffered() > 0:
 		// Replies that came in the clear would be read as if TLS had brought them.
 		return false, &fault{
-			stage: schema.StageTLS, trouble: alarming, what: "sent something in clear text behind its reply to STARTTLS, as an attacker would",
+			stage: mail.StageTLS, trouble: alarming, what: "sent something in clear text behind its reply to STARTTLS, as an attacker would",
 			todo: "see who is between here and the relay",
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // extensions are what the relay offers in its reply to EHLO, as far as they
@@ -67,20 +67,20 @@ func parseExtensions(r reply) extensions {
 func (w *wire) hello(name string, t Timeouts) (extensions, *fault) {
 	r, err := w.ask("EHLO "+name, t.EHLO)
 	if err != nil {
-		return extensions{}, wireFault(schema.StageEHLO, err, "EHLO")
+		return extensions{}, wireFault(mail.StageEHLO, err, "EHLO")
 	}
 	if r.positive() {
 		return parseExtensions(r), nil
 	}
 	if r.code/100 == 5 && !wantsCredentials(r.code) {
 		if r, err = w.ask("HELO "+name, t.EHLO); err != nil {
-			return extensions{}, wireFault(schema.StageEHLO, err, "HELO")
+			return extensions{}, wireFault(mail.StageEHLO, err, "HELO")
 		}
 		if r.positive() {
 			return extensions{}, nil
 		}
 	}
-	return extensions{}, replyFault(schema.StageEHLO, r, "refused EHLO", "see whether EHLO_NAME is a name that it accepts")
+	return extensions{}, replyFault(mail.StageEHLO, r, "refused EHLO", "see whether EHLO_NAME is a name that it accepts")
 }
 
 // ehloName is the name to greet with: what is configured, the host's name where
@@ -89,7 +89,7 @@ func ehloName(configured string, local net.Addr) string {
 	if configured != "" {
 		return configured
 	}
-	if host, err := os.Hostname(); err == nil && strings.Contains(host, ".") && schema.ValidateAddrSpec("a@"+host) == nil {
+	if host, err := os.Hostname(); err == nil && strings.Contains(host, ".") && mail.ValidateAddrSpec("a@"+host) == nil {
 		return host
 	}
 	if a, ok := local.(*net.TCPAddr); ok {

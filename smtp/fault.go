@@ -11,13 +11,13 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // fault is what is wrong with the relay: why a session could not be opened, or
 // why no mail should be sent for now. It never holds a password.
 type fault struct {
-	stage schema.Stage
+	stage mail.Stage
 	// reply is what the relay said; the zero reply where it said nothing.
 	reply   reply
 	trouble trouble
@@ -47,12 +47,12 @@ func sayReply(r reply) string {
 }
 
 // replyFault is a reply that refuses a session.
-func replyFault(stage schema.Stage, r reply, what, todo string) *fault {
+func replyFault(stage mail.Stage, r reply, what, todo string) *fault {
 	return &fault{stage: stage, reply: r, trouble: judge(answer{stage: stage, reply: r}).trouble, what: what, todo: todo}
 }
 
 // wireFault is a step at which no reply came.
-func wireFault(stage schema.Stage, err error, command string) *fault {
+func wireFault(stage mail.Stage, err error, command string) *fault {
 	f := &fault{stage: stage, trouble: down, err: plain(err), todo: "look at the relay's log"}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -67,7 +67,7 @@ func wireFault(stage schema.Stage, err error, command string) *fault {
 
 // dialFault says why there is no connection.
 func dialFault(err error) *fault {
-	f := &fault{stage: schema.StageConnect, trouble: down, err: plain(err), what: "cannot be reached", todo: "see that it runs and that SMTP_URL is right"}
+	f := &fault{stage: mail.StageConnect, trouble: down, err: plain(err), what: "cannot be reached", todo: "see that it runs and that SMTP_URL is right"}
 	var noHost *net.DNSError
 	switch {
 	case errors.As(err, &noHost):
@@ -83,7 +83,7 @@ func dialFault(err error) *fault {
 // handshakeFault says why TLS failed. A certificate that does not verify is an
 // alarm: it does not pass by itself, and clear text is no way out.
 func handshakeFault(err error, host string) *fault {
-	f := &fault{stage: schema.StageTLS, trouble: down, err: plain(err), what: "failed in the TLS handshake", todo: "look at the relay's log"}
+	f := &fault{stage: mail.StageTLS, trouble: down, err: plain(err), what: "failed in the TLS handshake", todo: "look at the relay's log"}
 	bad, isCert := errors.AsType[*tls.CertificateVerificationError](err)
 	if isCert {
 		f.trouble, f.err = alarming, bad.Err

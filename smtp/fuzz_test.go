@@ -9,7 +9,7 @@ import (
 	"testing"
 	"unicode"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 func FuzzReply(f *testing.F) {
@@ -34,7 +34,7 @@ func FuzzReply(f *testing.F) {
 		if a := r.agreed(); a != "" && (a[0] != byte('0'+r.code/100) || strings.Count(a, ".") != 2) {
 			t.Errorf("enhanced code %q of %d", a, r.code)
 		}
-		if text := r.text(); len(text) > schema.MaxReply || strings.ContainsFunc(text, unicode.IsControl) {
+		if text := r.text(); len(text) > mail.MaxReply || strings.ContainsFunc(text, unicode.IsControl) {
 			t.Errorf("text %q", text)
 		}
 		// Nothing behind the reply's last line is gone: it answers the next command.

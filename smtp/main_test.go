@@ -13,7 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/postrider/postrider/internal/smtptest"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -75,24 +75,24 @@ func newTestRelay(t testing.TB, c Config, log io.Writer) *Relay {
 
 const smallBody = "Subject: test\r\nMessage-ID: <1@client.test>\r\n\r\n.one\r\n..two\r\nthree\r\n"
 
-// mail is a message with smallBody; the recipients are a@x.test and so on
+// message is one with smallBody; the recipients are a@x.test and so on
 // where none are given.
-func mail(to ...string) schema.Message { return mailWith(smallBody, to...) }
+func message(to ...string) mail.Message { return mailWith(smallBody, to...) }
 
-func mailWith(body string, to ...string) schema.Message {
+func mailWith(body string, to ...string) mail.Message {
 	if len(to) == 0 {
 		to = []string{"a@x.test"}
 	}
-	m := schema.Message{ID: "m1", From: "sender@x.test", Size: int64(len(body))}
+	m := mail.Message{ID: "m1", From: "sender@x.test", Size: int64(len(body))}
 	m.Open = func() io.Reader { return strings.NewReader(body) }
 	for i, a := range to {
-		m.Recipients = append(m.Recipients, schema.Recipient{Index: i, Address: a})
+		m.Recipients = append(m.Recipients, mail.Recipient{Index: i, Address: a})
 	}
 	return m
 }
 
 // classes are those of the outcomes, separated by spaces.
-func classes(tx schema.Transaction) string {
+func classes(tx mail.Transaction) string {
 	var s []string
 	for _, o := range tx.Outcomes {
 		s = append(s, string(o.Class))
@@ -100,7 +100,7 @@ func classes(tx schema.Transaction) string {
 	return strings.Join(s, " ")
 }
 
-func (b *bundle) deliver(t testing.TB, m schema.Message) schema.Transaction {
+func (b *bundle) deliver(t testing.TB, m mail.Message) mail.Transaction {
 	t.Helper()
 	tx := b.Deliver(t.Context(), m)
 	if len(tx.Outcomes) != len(m.Recipients) {
@@ -109,7 +109,7 @@ func (b *bundle) deliver(t testing.TB, m schema.Message) schema.Transaction {
 	return tx
 }
 
-func (b *bundle) wantClasses(t testing.TB, m schema.Message, want string) schema.Transaction {
+func (b *bundle) wantClasses(t testing.TB, m mail.Message, want string) mail.Transaction {
 	t.Helper()
 	tx := b.deliver(t, m)
 	if got := classes(tx); got != want {

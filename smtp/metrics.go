@@ -7,7 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // metrics are the counters of one relay. No label holds a recipient, an id or a
@@ -87,7 +87,7 @@ func (m *metrics) took(phase string, d time.Duration) {
 }
 
 // transaction counts what became of the recipients.
-func (m *metrics) transaction(outcomes []schema.Outcome) {
+func (m *metrics) transaction(outcomes []mail.Outcome) {
 	if len(outcomes) == 0 {
 		return
 	}

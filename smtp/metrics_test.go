@@ -48,10 +48,10 @@ func TestMetrics(t *testing.T) {
 	if _, err := New(c, quiet, reg); err == nil {
 		t.Error("the same relay was registered twice")
 	}
-	r.Deliver(t.Context(), mail("a@x.test", "550@x.test"))
-	r.Deliver(t.Context(), mail("a@x.test"))
-	r.Deliver(t.Context(), mail("a b@x.test"))
-	r.Deliver(t.Context(), mail("451@x.test"))
+	r.Deliver(t.Context(), message("a@x.test", "550@x.test"))
+	r.Deliver(t.Context(), message("a@x.test"))
+	r.Deliver(t.Context(), message("a b@x.test"))
+	r.Deliver(t.Context(), message("451@x.test"))
 	before := gathered(t, reg)
 	if err := r.Close(t.Context()); err != nil {
 		t.Fatal(err)

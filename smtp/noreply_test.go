@@ -82,7 +82,7 @@ func TestEveryCell(t *testing.T) {
 func TestUnasked(t *testing.T) {
 	t.Parallel()
 	for stage, want := range map[string]string{
-		"CONNECT": "delayed", "EHLO": "delayed", "AUTH": "delayed", "MAIL": "delayed", "RCPT": "deferred", "DATA": "deferred",
+		"CONNECT": "requeued", "EHLO": "requeued", "AUTH": "requeued", "MAIL": "requeued", "RCPT": "deferred", "DATA": "deferred",
 		"DOT": "delivered", "RSET": "delivered",
 	} {
 		t.Run(stage, func(t *testing.T) {
@@ -100,9 +100,9 @@ func TestUnasked(t *testing.T) {
 				return nil
 			}))
 			if stage == "RSET" {
-				b.wantClasses(t, mail(), "failed")
+				b.wantClasses(t, message(), "failed")
 			}
-			tx := b.wantClasses(t, mail(), want)
+			tx := b.wantClasses(t, message(), want)
 			if want != "delivered" && !strings.Contains(tx.Outcomes[0].Reply, errOutOfStep.Error()) {
 				t.Errorf("the outcome says %q", tx.Outcomes[0].Reply)
 			}
@@ -110,7 +110,7 @@ func TestUnasked(t *testing.T) {
 				t.Errorf("the relay accepted %d", n)
 			}
 			if b.Up() {
-				b.wantClasses(t, mail(), "delivered")
+				b.wantClasses(t, message(), "delivered")
 				if b.server.Sessions() != 2 {
 					t.Error("the next message went through the same session")
 				}

@@ -19,7 +19,7 @@ func TestMaxSessions(t *testing.T) {
 	for range 12 {
 		wg.Go(func() {
 			for range 20 {
-				if got := classes(b.Deliver(t.Context(), mail())); got != "delivered" {
+				if got := classes(b.Deliver(t.Context(), message())); got != "delivered" {
 					t.Errorf("outcome %s", got)
 				}
 			}
@@ -42,19 +42,19 @@ func TestWaitForPlace(t *testing.T) {
 		release := make(chan struct{})
 		b := newPiped(t, func(c *Config) { c.MaxSessions = 1 }, smtptest.On("DOT", smtptest.Answer{Until: release, Reply: "250 ok"}))
 		first := make(chan string, 1)
-		go func() { first <- classes(b.Deliver(t.Context(), mail())) }()
+		go func() { first <- classes(b.Deliver(t.Context(), message())) }()
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		tx := b.Deliver(ctx, mail())
-		if o := tx.Outcomes[0]; o.Class != "delayed" || o.Stage != "local" || !strings.Contains(o.Reply, "no session was free") {
+		tx := b.Deliver(ctx, message())
+		if o := tx.Outcomes[0]; o.Class != "requeued" || o.Stage != "local" || !strings.Contains(o.Reply, "no session was free") {
 			t.Errorf("%+v", o)
 		}
 		close(release)
 		if got := <-first; got != "delivered" {
 			t.Error(got)
 		}
-		b.wantClasses(t, mail(), "delivered")
+		b.wantClasses(t, message(), "delivered")
 		if n := b.server.Sessions(); n != 1 {
 			t.Errorf("%d sessions", n)
 		}
@@ -70,12 +70,12 @@ func TestLastUsedFirst(t *testing.T) {
 		for i := range 3 {
 			wg.Go(func() {
 				time.Sleep(time.Duration(i) * 100 * time.Millisecond)
-				b.Deliver(t.Context(), mail())
+				b.Deliver(t.Context(), message())
 			})
 		}
 		wg.Wait()
 		for range 20 {
-			b.wantClasses(t, mail(), "delivered")
+			b.wantClasses(t, message(), "delivered")
 		}
 		if busy, idle := b.pool.count(); busy != 0 || idle != 1 || b.server.Sessions() != 3 {
 			t.Errorf("%d busy, %d idle of %d sessions: want the two unused ones gone", busy, idle, b.server.Sessions())
@@ -95,19 +95,19 @@ func TestClose(t *testing.T) {
 			}
 			return nil
 		}))
-		b.wantClasses(t, mail(), "delivered")
+		b.wantClasses(t, message(), "delivered")
 		busy, waiting := make(chan string, 2), make(chan string, 1)
-		go func() { busy <- classes(b.Deliver(t.Context(), mail())) }()
+		go func() { busy <- classes(b.Deliver(t.Context(), message())) }()
 		synctest.Wait()
-		b.wantClasses(t, mail(), "delivered")
-		go func() { busy <- classes(b.Deliver(t.Context(), mail())) }()
+		b.wantClasses(t, message(), "delivered")
+		go func() { busy <- classes(b.Deliver(t.Context(), message())) }()
 		synctest.Wait()
-		go func() { waiting <- classes(b.Deliver(t.Context(), mail())) }()
+		go func() { waiting <- classes(b.Deliver(t.Context(), message())) }()
 		synctest.Wait()
 
 		done := make(chan error)
 		go func() { done <- b.Close(t.Context()) }()
-		if got := <-waiting; got != "delayed" {
+		if got := <-waiting; got != "requeued" {
 			t.Errorf("the waiting one got %s", got)
 		}
 		time.AfterFunc(time.Minute, func() { close(release) })
@@ -122,7 +122,7 @@ func TestClose(t *testing.T) {
 				t.Errorf("session %d took no leave", n)
 			}
 		}
-		b.wantClasses(t, mail(), "delayed")
+		b.wantClasses(t, message(), "requeued")
 		if err := b.Close(t.Context()); err != nil {
 			t.Errorf("second Close: %v", err)
 		}
@@ -134,7 +134,7 @@ func TestCloseSilentQuit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newPiped(t, nil, smtptest.On("QUIT", smtptest.Answer{Until: make(chan struct{})}))
-		b.wantClasses(t, mail(), "delivered")
+		b.wantClasses(t, message(), "delivered")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start := time.Now()
@@ -147,13 +147,13 @@ func TestCloseSilentQuit(t *testing.T) {
 // TestCloseCutsOff: sessions that take too long are cut off, and say the truth.
 func TestCloseCutsOff(t *testing.T) {
 	t.Parallel()
-	for verb, want := range map[string]string{"CONNECT": "delayed", "MAIL": "delayed", "DATA": "delayed", "DOT": "uncertain"} {
+	for verb, want := range map[string]string{"CONNECT": "requeued", "MAIL": "requeued", "DATA": "requeued", "DOT": "uncertain"} {
 		t.Run(verb, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				b := newPiped(t, nil, smtptest.On(verb, smtptest.Answer{Until: make(chan struct{})}))
 				got := make(chan string, 1)
-				go func() { got <- classes(b.Deliver(context.Background(), mail())) }()
+				go func() { got <- classes(b.Deliver(context.Background(), message())) }()
 				synctest.Wait()
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 				defer cancel()

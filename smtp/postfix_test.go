@@ -17,7 +17,7 @@ import (
 
 	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/internal/smtptest"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // TestPostfix sends through a Postfix of our own, which passes everything on to
@@ -37,10 +37,10 @@ func TestPostfix(t *testing.T) {
 		}
 	}
 	// One that Postfix refuses by itself leaves the session usable.
-	if tx := r.Deliver(t.Context(), mail("nobody@refused.test")); tx.Outcomes[0].Class != schema.Failed || tx.Outcomes[0].Code != 554 {
+	if tx := r.Deliver(t.Context(), message("nobody@refused.test")); tx.Outcomes[0].Class != mail.Failed || tx.Outcomes[0].Code != 554 {
 		t.Errorf("refused: %+v", tx)
 	}
-	if tx := r.Deliver(t.Context(), mail()); classes(tx) != "delivered" || tx.Use != n+2 {
+	if tx := r.Deliver(t.Context(), message()); classes(tx) != "delivered" || tx.Use != n+2 {
 		t.Errorf("after a refusal: %+v", tx)
 	}
 	waitFor(t, "all messages at the end of the way", func() bool { return sink.Accepted() >= n+1 })

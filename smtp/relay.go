@@ -10,7 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // Relay is one relay and the sessions at it. Its methods may be called
@@ -90,7 +90,7 @@ func (r *Relay) Wait(ctx context.Context) error {
 // Outcomes of stage local come from here and not from the relay: an address
 // that cannot be sent, a message the relay cannot take, a dot that was not
 // permitted, a context that ended.
-func (r *Relay) Deliver(ctx context.Context, m schema.Message) schema.Transaction {
+func (r *Relay) Deliver(ctx context.Context, m mail.Message) mail.Transaction {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(r.life, func() { cancel(errClosed) })()
@@ -116,7 +116,7 @@ func (r *Relay) attempt(d *delivery) bool {
 		return true // and the circuit says why
 	}
 	if err != nil {
-		d.postpone(schema.StageLocal, fmt.Errorf("no session was free: %w", err))
+		d.postpone(mail.StageLocal, fmt.Errorf("no session was free: %w", err))
 		return false
 	}
 	if s != nil && !r.spent(s) && !d.run(s) {
@@ -142,7 +142,7 @@ func (r *Relay) attempt(d *delivery) bool {
 // fewer of them, and others are there, the delivery waits for one of those.
 func (r *Relay) refused(d *delivery, f *fault, begun time.Time) bool {
 	if d.ctx.Err() != nil {
-		d.postpone(schema.StageLocal, fmt.Errorf("open a session: %w", context.Cause(d.ctx)))
+		d.postpone(mail.StageLocal, fmt.Errorf("open a session: %w", context.Cause(d.ctx)))
 		return false
 	}
 	if f.trouble == crowded && r.pool.lower(0) {
@@ -165,8 +165,8 @@ func (r *Relay) settle(d *delivery, s *session) {
 }
 
 // replyFaultOutcome is what a message hears that met f.
-func replyFaultOutcome(f *fault) schema.Outcome {
-	o := localOutcome(schema.Delayed, f.reply.enhanced, f)
+func replyFaultOutcome(f *fault) mail.Outcome {
+	o := localOutcome(mail.Requeued, f.reply.enhanced, f)
 	o.Stage, o.Code = f.stage, f.reply.code
 	return o
 }

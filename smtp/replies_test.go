@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/internal/smtptest"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // row is a line of testdata/replies.txt.
@@ -156,9 +156,9 @@ func (r row) bundle(t *testing.T, ext string, open maker, given *atomic.Bool) *b
 	}, opts...)
 	switch {
 	case r.stage == "RSET":
-		b.wantClasses(t, mail(), "failed")
+		b.wantClasses(t, message(), "failed")
 	case r.session == "reused":
-		b.wantClasses(t, mail(), "delivered")
+		b.wantClasses(t, message(), "delivered")
 	}
 	return b
 }
@@ -170,7 +170,7 @@ func (r row) check(t *testing.T, ext string, open maker) {
 	t.Helper()
 	var given atomic.Bool
 	b := r.bundle(t, ext, open, &given)
-	m := mail("a@x.test", "b@x.test")
+	m := message("a@x.test", "b@x.test")
 	if r.stage == "BODY" || r.stage == "EARLY" {
 		m = mailWith(long, "a@x.test", "b@x.test")
 	}
@@ -191,7 +191,7 @@ func (r row) check(t *testing.T, ext string, open maker) {
 	if fresh := sessions == 1; fresh == (r.after == "new") {
 		t.Errorf("%d sessions, want %s", sessions, r.after)
 	}
-	b.wantClasses(t, mail(), "delivered")
+	b.wantClasses(t, message(), "delivered")
 	if fresh := b.server.Sessions() > sessions; fresh != (r.after == "closed") {
 		t.Errorf("the next message went through a new session: %v, want %s", fresh, r.after)
 	}
@@ -202,7 +202,7 @@ func (r row) check(t *testing.T, ext string, open maker) {
 
 // checkOutcomes compares the recipients: a reply to one RCPT leaves the other
 // one alone; where the session is lost with it, it is still to be sent to.
-func (r row) checkOutcomes(t *testing.T, tx schema.Transaction) {
+func (r row) checkOutcomes(t *testing.T, tx mail.Transaction) {
 	t.Helper()
 	want := r.outcome + " " + r.outcome
 	other := "delivered"
@@ -210,7 +210,7 @@ func (r row) checkOutcomes(t *testing.T, tx schema.Transaction) {
 	case r.relay == "alarm":
 		other = r.outcome
 	case r.after == "closed":
-		other = "open"
+		other = "pending"
 	}
 	switch r.stage {
 	case "RCPT":
@@ -245,17 +245,17 @@ func (r row) checkOutcomes(t *testing.T, tx schema.Transaction) {
 		}
 	}
 	// What is reset at once may already be seen to be by who connects.
-	early := r.stage == "CONNECT" && r.reply == "RESET" && o.Stage == schema.StageConnect
+	early := r.stage == "CONNECT" && r.reply == "RESET" && o.Stage == mail.StageConnect
 	if stage := r.recorded(); o.Stage != stage && !early {
 		t.Errorf("stage %q, want %q", o.Stage, stage)
 	}
 }
 
 // recorded is the stage as records have it.
-func (r row) recorded() schema.Stage {
-	stage := map[string]schema.Stage{"CONNECT": "greeting", "RCPT2": "rcpt", "HELO": "ehlo", "STARTTLS": "tls", "EARLY": "body"}[r.stage]
+func (r row) recorded() mail.Stage {
+	stage := map[string]mail.Stage{"CONNECT": "greeting", "RCPT2": "rcpt", "HELO": "ehlo", "STARTTLS": "tls", "EARLY": "body"}[r.stage]
 	if stage == "" {
-		stage = schema.Stage(strings.ToLower(r.stage))
+		stage = mail.Stage(strings.ToLower(r.stage))
 	}
 	return stage
 }
@@ -277,10 +277,10 @@ func (r row) checkRelay(t *testing.T, b *bundle) {
 // be concluded from one.
 func TestJudgeEverything(t *testing.T) {
 	t.Parallel()
-	before := map[schema.Stage]bool{schema.StageMail: true, schema.StageRcpt: true}
-	after := map[schema.Stage]bool{schema.StageData: true, schema.StageBody: true, schema.StageDot: true}
-	opening := []schema.Stage{schema.StageConnect, schema.StageTLS, schema.StageGreeting, schema.StageEHLO, schema.StageAuth}
-	all := append(opening, schema.StageMail, schema.StageRcpt, schema.StageData, schema.StageBody, schema.StageDot)
+	before := map[mail.Stage]bool{mail.StageMail: true, mail.StageRcpt: true}
+	after := map[mail.Stage]bool{mail.StageData: true, mail.StageBody: true, mail.StageDot: true}
+	opening := []mail.Stage{mail.StageConnect, mail.StageTLS, mail.StageGreeting, mail.StageEHLO, mail.StageAuth}
+	all := append(opening, mail.StageMail, mail.StageRcpt, mail.StageData, mail.StageBody, mail.StageDot)
 	for _, stage := range all {
 		for code := range 600 {
 			for flags := range 16 {
@@ -296,17 +296,17 @@ func TestJudgeEverything(t *testing.T) {
 						t.Errorf("%s %d %+v: %s: %+v", stage, code, a, what, v)
 					}
 				}
-				is(v.class == schema.Delivered && (stage != schema.StageDot || code/100 != 2), "delivered without a 2yz to the dot")
-				is(v.class == schema.Delivered && (code == 220 || code == 221), "delivered by a greeting or a farewell")
-				is(v.class == schema.Uncertain && stage != schema.StageDot, "uncertain before the dot")
-				is(v.class == schema.Failed && code/100 != 5, "failed without a 5yz")
-				is(v.class == schema.Open && (stage != schema.StageRcpt || a.first), "open for ever")
+				is(v.class == mail.Delivered && (stage != mail.StageDot || code/100 != 2), "delivered without a 2yz to the dot")
+				is(v.class == mail.Delivered && (code == 220 || code == 221), "delivered by a greeting or a farewell")
+				is(v.class == mail.Uncertain && stage != mail.StageDot, "uncertain before the dot")
+				is(v.class == mail.Failed && code/100 != 5, "failed without a 5yz")
+				is(v.class == mail.Pending && (stage != mail.StageRcpt || a.first), "open for ever")
 				is(v.class.Counted() && !before[stage] && !after[stage], "counted before MAIL")
 				is(v.again == onNewSession && (!a.reused || !before[stage]), "sent again at a cost")
 				is(v.again == withoutParams && !a.params, "sent again as it was")
 				is(v.trouble >= throttled && after[stage] && !wantsCredentials(code), "the relay's fault from DATA on")
-				is(stage != schema.StageAuth && (wantsCredentials(code) && (!a.trusted || !before[stage] && !after[stage])) != (v.trouble == alarming), "the account's trouble or not")
-				is(wantsCredentials(code) && (v.class == schema.Failed || v.class == schema.Delivered), "dead or delivered for want of a password")
+				is(stage != mail.StageAuth && (wantsCredentials(code) && (!a.trusted || !before[stage] && !after[stage])) != (v.trouble == alarming), "the account's trouble or not")
+				is(wantsCredentials(code) && (v.class == mail.Failed || v.class == mail.Delivered), "dead or delivered for want of a password")
 				is(code == 421 && v.class != "" && !v.gone, "421 and goes on")
 				is(v.class == "" && v.gone, "goes on without a session")
 			}
@@ -329,8 +329,8 @@ func TestEveryRuleHasItsRow(t *testing.T) {
 		a.reply, _ = readReply(bufio.NewReader(strings.NewReader(strings.ReplaceAll(r.reply, ` \ `, "\r\n")+"\r\n")), nil)
 		reached[ruleFor(a)] = true
 	}
-	reached[ruleFor(answer{stage: schema.StageData, reply: reply{code: 354}})] = true // every other line
-	reached[ruleFor(answer{stage: schema.StageMail, reply: reply{code: 250}})] = true
+	reached[ruleFor(answer{stage: mail.StageData, reply: reply{code: 354}})] = true // every other line
+	reached[ruleFor(answer{stage: mail.StageMail, reply: reply{code: 250}})] = true
 	for i := range table {
 		if !reached[&table[i]] {
 			t.Errorf("row %d of the table, for %v, is reached by no line: %+v", i, table[i].at, table[i].means)

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // Bounds of a reply. RFC 5321 section 4.5.3.1.5 allows 512 octets a line; some
@@ -35,7 +35,7 @@ func (r reply) positive() bool { return r.code/100 == 2 }
 
 // text is all lines as one sentence that is safe to log.
 func (r reply) text() string {
-	return schema.Sentence(strings.Join(r.lines, " / "), schema.MaxReply)
+	return mail.Sentence(strings.Join(r.lines, " / "), mail.MaxReply)
 }
 
 // readReply reads one reply, of one line or many. The last line's code counts.
@@ -53,7 +53,7 @@ func readReply(br *bufio.Reader, e echoes) (reply, error) {
 		}
 		code, more, text, ok := splitReplyLine(line)
 		if !ok {
-			words := schema.Sentence(string(line), 80)
+			words := mail.Sentence(string(line), 80)
 			if e.in(string(line)) {
 				words = withheld
 			}

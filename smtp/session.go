@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 const (
@@ -78,13 +78,13 @@ func (s *session) close() {
 }
 
 // timeout is how long the reply to a command may take.
-func (t Timeouts) timeout(stage schema.Stage) time.Duration {
+func (t Timeouts) timeout(stage mail.Stage) time.Duration {
 	switch stage {
-	case schema.StageMail:
+	case mail.StageMail:
 		return t.Mail
-	case schema.StageRcpt:
+	case mail.StageRcpt:
 		return t.Rcpt
-	case schema.StageData:
+	case mail.StageData:
 		return t.Data
 	}
 	return t.Dot

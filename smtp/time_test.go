@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/internal/smtptest"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // newPiped is a bundle whose connections are pipes, so that time is the
@@ -35,7 +35,7 @@ func TestDeadlinePipelined(t *testing.T) {
 		slow := smtptest.Answer{Reply: "250 ok", Delay: 4 * time.Minute}
 		b := newPiped(t, nil, smtptest.On("RCPT", slow))
 		start := time.Now()
-		b.wantClasses(t, mail("a@x.test", "b@x.test", "c@x.test"), "delivered delivered delivered")
+		b.wantClasses(t, message("a@x.test", "b@x.test", "c@x.test"), "delivered delivered delivered")
 		if took := time.Since(start); took != 12*time.Minute {
 			t.Errorf("took %s", took)
 		}
@@ -52,7 +52,7 @@ func TestConnectTimeout(t *testing.T) {
 			return nil, ctx.Err()
 		}
 		start := time.Now()
-		b.wantClasses(t, mail(), "delayed")
+		b.wantClasses(t, message(), "requeued")
 		if took := time.Since(start); took != b.cfg.Timeouts.Connect || b.Up() {
 			t.Errorf("gave up after %s, circuit closed: %v", took, b.Up())
 		}
@@ -65,7 +65,7 @@ func TestSessionIdleAndAge(t *testing.T) {
 		b := newPiped(t, nil)
 		send := func(session int) {
 			t.Helper()
-			b.wantClasses(t, mail(), "delivered")
+			b.wantClasses(t, message(), "delivered")
 			if n := b.server.Sessions(); n != session {
 				t.Fatalf("session %d was used, want %d", n, session)
 			}
@@ -88,7 +88,7 @@ func TestSessionIdleAndAge(t *testing.T) {
 		send(2)
 		for range 30 {
 			time.Sleep(10 * time.Second)
-			b.wantClasses(t, mail(), "delivered")
+			b.wantClasses(t, message(), "delivered")
 		}
 		send(3) // the second one is of age
 	})
@@ -99,9 +99,9 @@ func TestAgeWhileIdle(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newPiped(t, func(c *Config) { c.SessionAge = 10 * time.Second })
-		b.wantClasses(t, mail(), "delivered")
+		b.wantClasses(t, message(), "delivered")
 		time.Sleep(11 * time.Second)
-		b.wantClasses(t, mail(), "delivered")
+		b.wantClasses(t, message(), "delivered")
 		if !strings.HasSuffix(b.server.Transcript(1), "C: QUIT\r\nS: 221 2.0.0 bye\r\n") || b.server.Sessions() != 2 {
 			t.Errorf("%d sessions; the first:\n%s", b.server.Sessions(), b.server.Transcript(1))
 		}
@@ -121,9 +121,9 @@ func TestStaleProbe(t *testing.T) {
 					a.Until = make(chan struct{})
 				}
 				b := newPiped(t, nil, smtptest.On("RSET", a))
-				b.wantClasses(t, mail(), "delivered")
+				b.wantClasses(t, message(), "delivered")
 				time.Sleep(6 * time.Second)
-				tx := b.wantClasses(t, mail(), "delivered")
+				tx := b.wantClasses(t, message(), "delivered")
 				if b.server.Sessions() != 2 || tx.Use != 1 || !b.Up() {
 					t.Errorf("%d sessions, use %d, up %v", b.server.Sessions(), tx.Use, b.Up())
 				}
@@ -137,8 +137,8 @@ func TestStaleProbe(t *testing.T) {
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	for verb, want := range map[string]string{
-		"CONNECT": "delayed", "EHLO": "delayed", "MAIL": "delayed", "RCPT": "delayed",
-		"DATA": "delayed", "BODY": "delayed", "DOT": "uncertain",
+		"CONNECT": "requeued", "EHLO": "requeued", "MAIL": "requeued", "RCPT": "requeued",
+		"DATA": "requeued", "BODY": "requeued", "DOT": "uncertain",
 	} {
 		t.Run(verb, func(t *testing.T) {
 			t.Parallel()
@@ -151,7 +151,7 @@ func TestCancel(t *testing.T) {
 				if got := classes(tx); got != want || time.Since(start) != time.Second {
 					t.Errorf("%s after %s, want %s after 1s: %+v", got, time.Since(start), want, tx.Outcomes)
 				}
-				if local := tx.Outcomes[0].Stage == schema.StageLocal; local != (want == "delayed") {
+				if local := tx.Outcomes[0].Stage == mail.StageLocal; local != (want == "requeued") {
 					t.Errorf("stage %s", tx.Outcomes[0].Stage)
 				}
 				if !b.Up() {

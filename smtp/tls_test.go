@@ -31,36 +31,36 @@ func TestTLS(t *testing.T) {
 		{name: "opportunistic", opts: []smtptest.Option{good}, change: urlOption("?tls=opportunistic"), class: "delivered", tls: true},
 		{name: "opportunistic without", change: urlOption("?tls=opportunistic"), class: "delivered"},
 		{name: "none where it is offered", opts: []smtptest.Option{good}, change: urlOption("?tls=none"), class: "delivered"},
-		{name: "stripped", change: urlOption(""), class: "delayed", says: "level=ERROR.*offers no STARTTLS"},
+		{name: "stripped", change: urlOption(""), class: "requeued", says: "level=ERROR.*offers no STARTTLS"},
 		{
 			name: "opportunistic, expired", change: urlOption("?tls=opportunistic"),
-			opts: []smtptest.Option{smtptest.TLS(ca.Certificate("127.0.0.1", -time.Minute), false)}, class: "delayed", says: "level=ERROR.*expired",
+			opts: []smtptest.Option{smtptest.TLS(ca.Certificate("127.0.0.1", -time.Minute), false)}, class: "requeued", says: "level=ERROR.*expired",
 		},
-		{name: "expired", opts: []smtptest.Option{smtptest.TLS(ca.Certificate("127.0.0.1", -time.Minute), false)}, class: "delayed", says: "level=ERROR.*expired"},
-		{name: "wrong name", opts: []smtptest.Option{smtptest.TLS(ca.Certificate("else.test", time.Hour), false)}, class: "delayed", says: "level=ERROR.*is not for 127.0.0.1"},
-		{name: "self-signed", opts: []smtptest.Option{smtptest.TLS(ca.SelfSigned("127.0.0.1"), false)}, class: "delayed", says: "level=ERROR.*cannot be trusted"},
-		{name: "unknown authority", opts: []smtptest.Option{smtptest.TLS(other.Certificate("127.0.0.1", time.Hour), true)}, class: "delayed", says: "level=ERROR.*SMTP_CA_FILE"},
+		{name: "expired", opts: []smtptest.Option{smtptest.TLS(ca.Certificate("127.0.0.1", -time.Minute), false)}, class: "requeued", says: "level=ERROR.*expired"},
+		{name: "wrong name", opts: []smtptest.Option{smtptest.TLS(ca.Certificate("else.test", time.Hour), false)}, class: "requeued", says: "level=ERROR.*is not for 127.0.0.1"},
+		{name: "self-signed", opts: []smtptest.Option{smtptest.TLS(ca.SelfSigned("127.0.0.1"), false)}, class: "requeued", says: "level=ERROR.*cannot be trusted"},
+		{name: "unknown authority", opts: []smtptest.Option{smtptest.TLS(other.Certificate("127.0.0.1", time.Hour), true)}, class: "requeued", says: "level=ERROR.*SMTP_CA_FILE"},
 		{
 			name: "TLS 1.1", opts: []smtptest.Option{good, smtptest.TLSConfig(func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })},
-			class: "delayed", says: "level=WARN.*TLS handshake",
+			class: "requeued", says: "level=WARN.*TLS handshake",
 		},
-		{name: "clear text at a TLS port", change: urlScheme("smtps"), class: "delayed", says: "level=WARN.*speaks no TLS on that port"},
-		{name: "refused", opts: []smtptest.Option{good, smtptest.On("STARTTLS", smtptest.Answer{Reply: "454 4.7.0 not now"})}, class: "delayed", says: "level=WARN.*refused STARTTLS: 454 4.7.0 not now"},
-		{name: "hang-up", opts: []smtptest.Option{good, smtptest.On("STARTTLS", smtptest.Answer{HangUp: true})}, class: "delayed", says: "level=WARN.*hung up"},
+		{name: "clear text at a TLS port", change: urlScheme("smtps"), class: "requeued", says: "level=WARN.*speaks no TLS on that port"},
+		{name: "refused", opts: []smtptest.Option{good, smtptest.On("STARTTLS", smtptest.Answer{Reply: "454 4.7.0 not now"})}, class: "requeued", says: "level=WARN.*refused STARTTLS: 454 4.7.0 not now"},
+		{name: "hang-up", opts: []smtptest.Option{good, smtptest.On("STARTTLS", smtptest.Answer{HangUp: true})}, class: "requeued", says: "level=WARN.*hung up"},
 		{
 			name: "injected", opts: []smtptest.Option{good, smtptest.On("STARTTLS", smtptest.Answer{Raw: "220 go\r\n250-relay.test\r\n250 AUTH PLAIN\r\n"})},
-			class: "delayed", says: "level=ERROR.*in clear text behind its reply to STARTTLS",
+			class: "requeued", says: "level=ERROR.*in clear text behind its reply to STARTTLS",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			if c.class == "delayed" {
+			if c.class == "requeued" {
 				// It offers AUTH from the beginning.
 				c.opts = append(c.opts, smtptest.Auth("user", secret))
 			}
 			b := newBundle(t, smtptest.New(t, c.opts...), func(cfg *Config) {
 				cfg.CAFile = file
-				if c.class == "delayed" {
+				if c.class == "requeued" {
 					cfg.Username, cfg.Password = "user", secret
 					urlOption("")(cfg)
 				}
@@ -68,11 +68,11 @@ func TestTLS(t *testing.T) {
 					c.change(cfg)
 				}
 			})
-			tx := b.wantClasses(t, mail(), c.class)
+			tx := b.wantClasses(t, message(), c.class)
 			if messages := b.server.Messages(); c.class == "delivered" && messages[0].TLS != c.tls {
 				t.Errorf("under TLS: %v", messages[0].TLS)
 			}
-			if c.class == "delayed" {
+			if c.class == "requeued" {
 				if o := tx.Outcomes[0]; o.Stage != "tls" && o.Stage != "greeting" {
 					t.Errorf("stage %s", o.Stage)
 				}
@@ -101,7 +101,7 @@ func TestTLSForgetsClearText(t *testing.T) {
 			return nil
 		}))
 	b := newBundle(t, server, func(c *Config) { c.CAFile = ca.File() })
-	b.wantClasses(t, mail(), "delivered")
+	b.wantClasses(t, message(), "delivered")
 }
 
 // TestTLSWithdrawsAuth: an AUTH that was offered in the clear alone is not used.
@@ -120,7 +120,7 @@ func TestTLSWithdrawsAuth(t *testing.T) {
 			return nil
 		}))
 	b := newBundle(t, server, func(c *Config) { c.CAFile, c.Username, c.Password = ca.File(), "user", secret })
-	b.wantClasses(t, mail(), "delayed")
+	b.wantClasses(t, message(), "requeued")
 	wantLog(t, b.log, "level=ERROR.*offers neither AUTH PLAIN nor AUTH LOGIN")
 	if strings.Contains(server.Transcript(1), "C: AUTH") {
 		t.Error("AUTH was sent all the same")
@@ -146,7 +146,7 @@ func TestHandshakeStalls(t *testing.T) {
 					}
 				}, smtptest.TLS(ca.Certificate("relay.test", time.Hour), false), answer)
 				start := time.Now()
-				b.wantClasses(t, mail(), "delayed")
+				b.wantClasses(t, message(), "requeued")
 				if took := time.Since(start); took != 30*time.Second {
 					t.Errorf("gave up after %s", took)
 				}

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // groupSize is the number of commands sent in one write. What the relay answers
@@ -38,7 +38,7 @@ type transaction struct {
 
 // step is one command of the envelope.
 type step struct {
-	stage schema.Stage
+	stage mail.Stage
 	// place of the recipient, for RCPT.
 	place int
 }
@@ -63,7 +63,7 @@ func (d *delivery) run(s *session) bool {
 		d.tx.Connect = s.took
 	}
 	if err := s.ready(); err != nil {
-		t.lost(step{stage: schema.StageMail}, err)
+		t.lost(step{stage: mail.StageMail}, err)
 		return t.again == onNewSession
 	}
 	begin := time.Now()
@@ -91,7 +91,7 @@ func (t *transaction) envelope() {
 		size = groupSize
 	}
 	for group := range slices.Chunk(t.steps(), size) {
-		pointless := t.refused || group[0].stage == schema.StageData && len(t.accepted) == 0
+		pointless := t.refused || group[0].stage == mail.StageData && len(t.accepted) == 0
 		if t.over || pointless {
 			return
 		}
@@ -112,11 +112,11 @@ func (t *transaction) envelope() {
 
 func (t *transaction) steps() []step {
 	all := make([]step, 0, len(t.d.to)+2)
-	all = append(all, step{stage: schema.StageMail})
+	all = append(all, step{stage: mail.StageMail})
 	for _, place := range t.d.to {
-		all = append(all, step{schema.StageRcpt, place})
+		all = append(all, step{mail.StageRcpt, place})
 	}
-	return append(all, step{stage: schema.StageData})
+	return append(all, step{stage: mail.StageData})
 }
 
 // lines writes the commands of a group. The addresses have been checked.
@@ -124,9 +124,9 @@ func (t *transaction) lines(group []step) []byte {
 	b := t.out[:0]
 	for _, st := range group {
 		switch st.stage {
-		case schema.StageMail:
+		case mail.StageMail:
 			b = t.appendParams(appendPath(append(b, "MAIL FROM:"...), t.d.m.From))
-		case schema.StageRcpt:
+		case mail.StageRcpt:
 			b = appendPath(append(b, "RCPT TO:"...), t.d.m.Recipients[st.place].Address)
 		default:
 			b = append(b, "DATA"...)
@@ -153,7 +153,7 @@ func (t *transaction) appendParams(b []byte) []byte {
 
 // hear takes in the reply to one command of the envelope.
 func (t *transaction) hear(st step, r reply, err error) {
-	settled := t.refused || st.stage == schema.StageData && len(t.accepted) == 0
+	settled := t.refused || st.stage == mail.StageData && len(t.accepted) == 0
 	switch {
 	case err != nil && settled:
 		t.botched, t.over = true, true
@@ -168,7 +168,7 @@ func (t *transaction) hear(st step, r reply, err error) {
 	if settled {
 		// Nothing is left to decide. But a relay that takes DATA without
 		// recipients waits for a dot (RFC 2920 section 3.1).
-		t.begun = st.stage == schema.StageData && r.code == 354
+		t.begun = st.stage == mail.StageData && r.code == 354
 		t.over = r.code == 421
 		t.botched = t.botched || t.over
 		return
@@ -181,9 +181,9 @@ func (t *transaction) hear(st step, r reply, err error) {
 		return
 	}
 	switch st.stage {
-	case schema.StageMail:
+	case mail.StageMail:
 		t.d.worked = true
-	case schema.StageRcpt:
+	case mail.StageRcpt:
 		t.accepted = append(t.accepted, st.place)
 	default:
 		t.begun = true
@@ -192,9 +192,9 @@ func (t *transaction) hear(st step, r reply, err error) {
 
 // lost is for a step that got no reply, or none that makes sense.
 func (t *transaction) lost(st step, err error) {
-	if t.d.ctx.Err() != nil && st.stage != schema.StageDot {
+	if t.d.ctx.Err() != nil && st.stage != mail.StageDot {
 		t.botched, t.over = true, true
-		t.d.postpone(schema.StageLocal, fmt.Errorf("the transaction was broken off: %w", context.Cause(t.d.ctx)))
+		t.d.postpone(mail.StageLocal, fmt.Errorf("the transaction was broken off: %w", context.Cause(t.d.ctx)))
 		return
 	}
 	if t.d.ctx.Err() != nil {
@@ -225,13 +225,13 @@ func (t *transaction) conclude(v verdict, st step, r reply, err error) {
 	switch {
 	case v.again == onNewSession:
 		// What the stale session said counts for nothing.
-	case st.stage == schema.StageRcpt:
+	case st.stage == mail.StageRcpt:
 		t.d.tx.Outcomes[st.place] = o
 		if !v.gone {
 			return
 		}
 		if v.trouble == fine {
-			o.Class = schema.Open
+			o.Class = mail.Pending
 		}
 		t.refused = true
 		t.d.settle(o)
@@ -242,7 +242,7 @@ func (t *transaction) conclude(v verdict, st step, r reply, err error) {
 }
 
 // sessionFault is what the reply to a command of a transaction says about the relay.
-func sessionFault(tr trouble, stage schema.Stage, r reply) *fault {
+func sessionFault(tr trouble, stage mail.Stage, r reply) *fault {
 	f := &fault{stage: stage, reply: r, trouble: tr, what: "asks for less mail", todo: "see its limits, or lower MAX_SESSIONS"}
 	switch tr {
 	case crowded:

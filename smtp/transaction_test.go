@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/postrider/postrider/internal/smtptest"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // TestDialogue compares the whole dialogue, byte for byte, with what RFC 5321
@@ -33,14 +33,14 @@ func TestDialogue(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	o := tx.Outcomes[0]
-	if o.QueueID != "1-1" || o.Reply != "Ok: queued as 1-1" || o.Code != 250 || o.Enhanced != "2.0.0" || o.Stage != schema.StageDot {
+	if o.QueueID != "1-1" || o.Reply != "Ok: queued as 1-1" || o.Code != 250 || o.Enhanced != "2.0.0" || o.Stage != mail.StageDot {
 		t.Errorf("outcome %+v", o)
 	}
 	if tx.Session == "" || tx.Use != 1 || tx.Connect <= 0 || tx.Dot <= 0 || tx.Data <= 0 || tx.Relay != b.server.Addr() || tx.At.IsZero() {
 		t.Errorf("transaction %+v", tx)
 	}
 	first := tx.Session
-	if tx = b.wantClasses(t, mail(), "delivered"); tx.Session != first || tx.Use != 2 || tx.Connect != 0 {
+	if tx = b.wantClasses(t, message(), "delivered"); tx.Session != first || tx.Use != 2 || tx.Connect != 0 {
 		t.Errorf("second transaction %+v", tx)
 	}
 }
@@ -51,9 +51,9 @@ func TestUnfit(t *testing.T) {
 	b := newBundle(t, smtptest.New(t, smtptest.Extensions("SIZE 70")), nil)
 	large, eight, utf := mailWith(strings.Repeat("x", 69)+"\r\n"), mailWith("x\r\n"), mailWith("x\r\n")
 	eight.EightBit, utf.UTF8 = true, true
-	for enhanced, m := range map[string]schema.Message{"5.3.4": large, "5.6.3": eight, "5.6.7": utf} {
+	for enhanced, m := range map[string]mail.Message{"5.3.4": large, "5.6.3": eight, "5.6.7": utf} {
 		o := b.wantClasses(t, m, "failed").Outcomes[0]
-		if o.Enhanced != enhanced || o.Code != 0 || o.Stage != schema.StageLocal || o.Reply == "" {
+		if o.Enhanced != enhanced || o.Code != 0 || o.Stage != mail.StageLocal || o.Reply == "" {
 			t.Errorf("%+v, want %s", o, enhanced)
 		}
 	}
@@ -75,24 +75,24 @@ func TestAddresses(t *testing.T) {
 		"a@[1.2.3]", "ä@x.test", "a@\xff.test", `"a` + "\r\n" + `b"@x.test`,
 	}
 	good := []string{"a@x.test", `"a b<>@c"@x.test`, "a@[192.0.2.1]", "a@[IPv6:2001:db8::1]", "a+b.c@x-y.test"}
-	tx := b.deliver(t, mail(append(bad, good...)...))
+	tx := b.deliver(t, message(append(bad, good...)...))
 	for i, o := range tx.Outcomes {
-		if i < len(bad) && (o.Class != schema.Failed || o.Stage != schema.StageLocal || o.Enhanced != "5.1.3") {
+		if i < len(bad) && (o.Class != mail.Failed || o.Stage != mail.StageLocal || o.Enhanced != "5.1.3") {
 			t.Errorf("%q: %+v", bad[i], o)
 		}
-		if i >= len(bad) && o.Class != schema.Delivered {
+		if i >= len(bad) && o.Class != mail.Delivered {
 			t.Errorf("%q: %+v", good[i-len(bad)], o)
 		}
 	}
 	if got := b.server.Messages()[0].Rcpts; fmt.Sprint(got) != fmt.Sprint(good) {
 		t.Errorf("recipients on the wire %q", got)
 	}
-	m := mail()
+	m := message()
 	m.From = "a@b> SIZE=1 <c@x.test"
-	if o := b.wantClasses(t, m, "failed").Outcomes[0]; o.Enhanced != "5.1.7" || o.Stage != schema.StageLocal {
+	if o := b.wantClasses(t, m, "failed").Outcomes[0]; o.Enhanced != "5.1.7" || o.Stage != mail.StageLocal {
 		t.Errorf("sender: %+v", o)
 	}
-	if len(b.Deliver(t.Context(), schema.Message{From: "a@x.test"}).Outcomes) != 0 {
+	if len(b.Deliver(t.Context(), mail.Message{From: "a@x.test"}).Outcomes) != 0 {
 		t.Error("outcomes for nobody")
 	}
 }
@@ -109,8 +109,8 @@ func TestParameters(t *testing.T) {
 				return nil
 			})
 			b := newBundle(t, smtptest.New(t, smtptest.Extensions(ext, "SIZE", "8BITMIME"), always), nil)
-			b.wantClasses(t, mail(), "delivered")
-			m := mail()
+			b.wantClasses(t, message(), "delivered")
+			m := message()
 			m.EightBit = true // BODY is no courtesy
 			b.wantClasses(t, m, "failed")
 			if n := strings.Count(b.server.Transcript(1), "C: MAIL"); n != 4 || b.server.Sessions() != 1 {
@@ -141,14 +141,14 @@ func TestPipelining(t *testing.T) {
 					to, want = append(to, a), append(want, c)
 				}
 				for range 2 {
-					b.wantClasses(t, mail(to...), strings.Join(want, " "))
+					b.wantClasses(t, message(to...), strings.Join(want, " "))
 				}
 				var none, failed []string
 				for i := range n {
 					none, failed = append(none, fmt.Sprintf("550@r%d.test", i)), append(failed, "failed")
 				}
-				b.wantClasses(t, mail(none...), strings.Join(failed, " "))
-				b.wantClasses(t, mail(), "delivered")
+				b.wantClasses(t, message(none...), strings.Join(failed, " "))
+				b.wantClasses(t, message(), "delivered")
 				if b.server.Sessions() != 1 || strings.Count(b.server.Transcript(1), "C: RSET") != 1 {
 					t.Errorf("%d sessions; RSET only after the refused transaction:\n%.2000s", b.server.Sessions(), b.server.Transcript(1))
 				}
@@ -173,8 +173,8 @@ func TestLoneDot(t *testing.T) {
 			}
 			return nil
 		})), nil)
-		b.wantClasses(t, mail("a@x.test", "b@x.test"), "failed failed")
-		b.wantClasses(t, mail(), "delivered")
+		b.wantClasses(t, message("a@x.test", "b@x.test"), "failed failed")
+		b.wantClasses(t, message(), "delivered")
 		s := b.server.Transcript(1)
 		if !strings.Contains(s, "S: 354 whatever\r\nC: .\r\nS: 554") || b.server.Sessions() != 1 || b.server.Accepted() != 1 {
 			t.Errorf("%s refused, %d sessions:\n%s", verb, b.server.Sessions(), s)
@@ -187,7 +187,7 @@ func TestPermit(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{smallBody, strings.Repeat("0123456789abcde\r\n", 1<<15)} {
 		b := newBundle(t, smtptest.New(t), nil)
-		b.wantClasses(t, mail(), "delivered")
+		b.wantClasses(t, message(), "delivered")
 		m := mailWith(body, "a@x.test", "b@x.test")
 		m.Permit = func() error {
 			if b.server.Accepted() != 1 {
@@ -195,8 +195,8 @@ func TestPermit(t *testing.T) {
 			}
 			return errors.New("the lease has lapsed")
 		}
-		tx := b.wantClasses(t, m, "delayed delayed")
-		if o := tx.Outcomes[0]; o.Stage != schema.StageLocal || !strings.Contains(o.Reply, "the lease has lapsed") {
+		tx := b.wantClasses(t, m, "requeued requeued")
+		if o := tx.Outcomes[0]; o.Stage != mail.StageLocal || !strings.Contains(o.Reply, "the lease has lapsed") {
 			t.Errorf("%+v", o)
 		}
 		asked := 0
@@ -216,16 +216,16 @@ func TestPermit(t *testing.T) {
 func TestBrokenReader(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t, smtptest.New(t), nil)
-	m := mail()
+	m := message()
 	m.Open = func() io.Reader {
 		return io.MultiReader(strings.NewReader(smallBody[:20]), readerFunc(func([]byte) (int, error) { return 0, errors.New("disk gone") }))
 	}
-	if o := b.wantClasses(t, m, "delayed").Outcomes[0]; !strings.Contains(o.Reply, "disk gone") {
+	if o := b.wantClasses(t, m, "requeued").Outcomes[0]; !strings.Contains(o.Reply, "disk gone") {
 		t.Errorf("%+v", o)
 	}
-	m = mail()
+	m = message()
 	m.Size++
-	if o := b.wantClasses(t, m, "failed").Outcomes[0]; o.Stage != schema.StageLocal {
+	if o := b.wantClasses(t, m, "failed").Outcomes[0]; o.Stage != mail.StageLocal {
 		t.Errorf("%+v", o)
 	}
 	if b.server.Accepted() != 0 || !b.Up() {
@@ -248,9 +248,9 @@ func TestOnlyOneNewSession(t *testing.T) {
 		}
 		return nil
 	})), nil)
-	b.wantClasses(t, mail(), "delivered")
+	b.wantClasses(t, message(), "delivered")
 	bad.Store(true)
-	b.wantClasses(t, mail(), "delayed")
+	b.wantClasses(t, message(), "requeued")
 	if n := b.server.Sessions(); n != 2 {
 		t.Errorf("%d sessions, want 2", n)
 	}
@@ -267,12 +267,12 @@ func TestRefusedThenGone(t *testing.T) {
 			}
 			return nil
 		})), nil)
-		b.wantClasses(t, mail(), "delivered")
-		b.wantClasses(t, mail(), class)
+		b.wantClasses(t, message(), "delivered")
+		b.wantClasses(t, message(), class)
 		if n := b.server.Sessions(); n != 1 {
 			t.Errorf("%s: %d sessions", verb, n)
 		}
-		b.wantClasses(t, mail(), "delivered")
+		b.wantClasses(t, message(), "delivered")
 	}
 }
 
@@ -281,7 +281,7 @@ func TestRefusedThenGone(t *testing.T) {
 func TestFirstIsTheFirstSent(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t, smtptest.New(t, smtptest.On("RCPT", smtptest.Answer{Reply: "452 4.5.3 too many"})), nil)
-	b.wantClasses(t, mail("a b@x.test", "c@x.test", "d@x.test"), "failed deferred open")
+	b.wantClasses(t, message("a b@x.test", "c@x.test", "d@x.test"), "failed deferred pending")
 }
 
 func TestQueueID(t *testing.T) {
@@ -320,8 +320,8 @@ func TestOutOfStepIsSaid(t *testing.T) {
 		return nil
 	}))
 	r := newTestRelay(t, testConfig("smtp://"+s.Addr()+"?tls=none"), &lines{})
-	tx := r.Deliver(t.Context(), mail())
-	if o := tx.Outcomes[0]; o.Class != schema.Deferred || !strings.Contains(o.Reply, "out of step: it answered 250 ok") {
+	tx := r.Deliver(t.Context(), message())
+	if o := tx.Outcomes[0]; o.Class != mail.Deferred || !strings.Contains(o.Reply, "out of step: it answered 250 ok") {
 		t.Errorf("%+v", o)
 	}
 }

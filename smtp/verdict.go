@@ -3,12 +3,12 @@ package smtp
 import (
 	"slices"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // answer is what came back at one step of the dialogue.
 type answer struct {
-	stage schema.Stage
+	stage mail.Stage
 	// reply is the zero reply where none came in time, or none that makes sense.
 	reply reply
 	// reused: the session has carried a transaction before, or lay idle.
@@ -24,7 +24,7 @@ type answer struct {
 // verdict is what an answer means.
 type verdict struct {
 	// class is that of the recipients concerned; empty means go on.
-	class schema.Class
+	class mail.Class
 	// trouble is what the answer says about the relay.
 	trouble trouble
 	// gone: the session cannot be used again.
@@ -60,7 +60,7 @@ const (
 // rule is a row of the table: an answer at one of these stages, of which on
 // holds, means that.
 type rule struct {
-	at    []schema.Stage
+	at    []mail.Stage
 	on    func(answer) bool
 	means verdict
 }
@@ -75,7 +75,7 @@ func ruleFor(a answer) *rule {
 		}
 	}
 	// TestJudgeEverything: no answer comes here.
-	return &rule{means: verdict{class: schema.Delayed, gone: true}}
+	return &rule{means: verdict{class: mail.Requeued, gone: true}}
 }
 
 // table is what replies mean. Stage beats code and code beats text; an enhanced
@@ -84,39 +84,39 @@ func ruleFor(a answer) *rule {
 var table = rules()
 
 func rules() []rule {
-	at := func(stages ...schema.Stage) []schema.Stage { return stages }
+	at := func(stages ...mail.Stage) []mail.Stage { return stages }
 	var (
-		opening = at(schema.StageConnect, schema.StageTLS, schema.StageGreeting, schema.StageEHLO, schema.StageAuth)
-		auth    = at(schema.StageAuth)
-		mail    = at(schema.StageMail)
-		rcpt    = at(schema.StageRcpt)
-		data    = at(schema.StageData)
-		body    = at(schema.StageBody)
-		dot     = at(schema.StageDot)
+		opening = at(mail.StageConnect, mail.StageTLS, mail.StageGreeting, mail.StageEHLO, mail.StageAuth)
+		auth    = at(mail.StageAuth)
+		atMail  = at(mail.StageMail)
+		rcpt    = at(mail.StageRcpt)
+		data    = at(mail.StageData)
+		body    = at(mail.StageBody)
+		dot     = at(mail.StageDot)
 
-		address = slices.Concat(mail, rcpt)
+		address = slices.Concat(atMail, rcpt)
 		content = slices.Concat(data, body)
 		message = slices.Concat(data, body, dot)
 	)
 	var (
 		goOn      = verdict{}
-		delivered = verdict{class: schema.Delivered}
+		delivered = verdict{class: mail.Delivered}
 		// A fault of the message: temporary, permanent, or not to be known.
-		deferred     = verdict{class: schema.Deferred}
-		deferredGone = verdict{class: schema.Deferred, gone: true}
-		failed       = verdict{class: schema.Failed}
-		failedGone   = verdict{class: schema.Failed, gone: true}
-		uncertain    = verdict{class: schema.Uncertain, gone: true}
+		deferred     = verdict{class: mail.Deferred}
+		deferredGone = verdict{class: mail.Deferred, gone: true}
+		failed       = verdict{class: mail.Failed}
+		failedGone   = verdict{class: mail.Failed, gone: true}
+		uncertain    = verdict{class: mail.Uncertain, gone: true}
 		// Once more, at no cost.
-		nextOne      = verdict{class: schema.Open}
-		plainMail    = verdict{class: schema.Failed, again: withoutParams}
-		freshSession = verdict{class: schema.Delayed, gone: true, again: onNewSession}
+		nextOne      = verdict{class: mail.Pending}
+		plainMail    = verdict{class: mail.Failed, again: withoutParams}
+		freshSession = verdict{class: mail.Requeued, gone: true, again: onNewSession}
 		// A fault of the session or the relay: nothing is counted.
-		lostSession   = verdict{class: schema.Delayed, gone: true}
-		fewerSessions = verdict{class: schema.Delayed, gone: true, trouble: crowded}
-		slowDown      = verdict{class: schema.Delayed, trouble: throttled}
-		relayDown     = verdict{class: schema.Delayed, gone: true, trouble: down}
-		alarm         = verdict{class: schema.Delayed, gone: true, trouble: alarming}
+		lostSession   = verdict{class: mail.Requeued, gone: true}
+		fewerSessions = verdict{class: mail.Requeued, gone: true, trouble: crowded}
+		slowDown      = verdict{class: mail.Requeued, trouble: throttled}
+		relayDown     = verdict{class: mail.Requeued, gone: true, trouble: down}
+		alarm         = verdict{class: mail.Requeued, gone: true, trouble: alarming}
 	)
 	return []rule{
 		// Whatever was asked, the relay wants other credentials; or, where it was
@@ -138,16 +138,16 @@ func rules() []rule {
 		{dot, outOfStep, uncertain},                     // RFC 1047: it may have been accepted
 
 		// MAIL is for all recipients.
-		{mail, digit(2), goOn},                                          // RFC 5321 section 3.3
-		{mail, all(reused, code(421)), freshSession},                    // the session had lain idle
-		{mail, all(reused, code(451), enhanced("4.4.2")), freshSession}, // RFC 3463 section 3.5: the same
-		{mail, code(421), fewerSessions},                                // RFC 5321 section 3.8
-		{mail, code(452), slowDown},                                     // RFC 5321 section 4.2.3: no room
-		{mail, code(454, 432), slowDown},                                // RFC 4954 section 6: no fault of the message
-		{mail, enhanced("4.7.28"), slowDown},                            // a flood, by IANA's registry; other 4.7.x are greylisting
-		{mail, digit(4), deferred},                                      // RFC 5321 section 4.2.1
-		{mail, all(withParams, code(555, 501)), plainMail},              // RFC 5321 section 4.1.1.11
-		{mail, digit(5), failed},                                        // RFC 5321 section 4.2.1
+		{atMail, digit(2), goOn},                                          // RFC 5321 section 3.3
+		{atMail, all(reused, code(421)), freshSession},                    // the session had lain idle
+		{atMail, all(reused, code(451), enhanced("4.4.2")), freshSession}, // RFC 3463 section 3.5: the same
+		{atMail, code(421), fewerSessions},                                // RFC 5321 section 3.8
+		{atMail, code(452), slowDown},                                     // RFC 5321 section 4.2.3: no room
+		{atMail, code(454, 432), slowDown},                                // RFC 4954 section 6: no fault of the message
+		{atMail, enhanced("4.7.28"), slowDown},                            // a flood, by IANA's registry; other 4.7.x are greylisting
+		{atMail, digit(4), deferred},                                      // RFC 5321 section 4.2.1
+		{atMail, all(withParams, code(555, 501)), plainMail},              // RFC 5321 section 4.1.1.11
+		{atMail, digit(5), failed},                                        // RFC 5321 section 4.2.1
 
 		// RCPT is for one recipient, and the others go on.
 		{rcpt, digit(2), goOn}, // RFC 5321 sections 3.4 (251) and 3.5.3 (252)
@@ -214,9 +214,9 @@ func outOfStep(a answer) bool {
 	switch {
 	case a.reply.code == 503 || ofAnother(a.reply.code):
 		return true
-	case a.stage == schema.StageData:
+	case a.stage == mail.StageData:
 		return a.reply.code != 354 && first != 4 && first != 5
-	case a.stage == schema.StageBody:
+	case a.stage == mail.StageBody:
 		return first != 4 && first != 5
 	}
 	return first != 2 && first != 4 && first != 5

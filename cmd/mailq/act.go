@@ -14,22 +14,22 @@ import (
 
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/command"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 const (
 	// manyLetters is how many get a bar and a sum on a terminal, not a line each.
-	manyLetters = 20
-	whichOnes   = `Names letters by id or origin, by ids from standard input (-; lines of "dead
+	manyDead  = 20
+	whichOnes = `Names letters by id or origin, by ids from standard input (-; lines of "dead
 list", with --json too, will do), or by flags. Exits with 1 where an ID names none,
 or no letter matches.`
 )
 
 func (a *app) deadReplay() *cobra.Command {
 	return a.acting(&act{
-		done: "replayed", event: schema.EventReplayed,
+		done: "replayed", event: wire.EventReplayed,
 		do: func(ctx context.Context, p *post, l *deadletter.Found) error {
-			return p.yard.Replay(ctx, l, p.op.MaxReplays)
+			return p.buried.Replay(ctx, l, p.op.MaxReplays)
 		},
 	}, &cobra.Command{
 		Use:   "replay {ID… | - | --reason … --recipient … --lane … --since … --until …}",
@@ -44,8 +44,8 @@ of attempts. However often it is asked, a letter goes out once. ` + "\n" + which
 
 func (a *app) deadDiscard() *cobra.Command {
 	return a.acting(&act{
-		done: "discarded", event: schema.EventDiscarded, final: true,
-		do: func(ctx context.Context, p *post, l *deadletter.Found) error { return p.yard.Discard(ctx, l) },
+		done: "discarded", event: wire.EventDiscarded, final: true,
+		do: func(ctx context.Context, p *post, l *deadletter.Found) error { return p.buried.Discard(ctx, l) },
 	}, &cobra.Command{
 		Use:   "discard {ID… | - | --reason … --recipient … --lane … --since … --until …}",
 		Short: "Give dead letters up, for good",
@@ -59,7 +59,7 @@ The log keeps what happened. On a terminal it asks first. ` + "\n" + whichOnes,
 // act is what is done to letters.
 type act struct {
 	done  string
-	event schema.Event
+	event wire.Event
 	// final: there is no way back, so a person is asked.
 	final bool
 	do    func(ctx context.Context, p *post, l *deadletter.Found) error
@@ -100,11 +100,11 @@ func (a *app) act(ctx context.Context, x *act, c *choice) error {
 		return command.Fail(command.Data, err)
 	}
 	w := &worker{app: a, act: x, post: p, choice: c, missing: map[string]bool{}}
-	letters := func() iter.Seq2[*deadletter.Found, error] { return w.letters(ctx, f, ids) }
-	if err := w.prepare(letters()); err != nil {
+	dead := func() iter.Seq2[*deadletter.Found, error] { return w.deadLetters(ctx, f, ids) }
+	if err := w.prepare(dead()); err != nil {
 		return err
 	}
-	for l, err := range letters() {
+	for l, err := range dead() {
 		if err != nil {
 			w.err = errors.Join(w.err, err)
 			continue
@@ -166,14 +166,14 @@ type worker struct {
 }
 
 // letters are those that are named, or that the filter selects.
-func (w *worker) letters(ctx context.Context, f deadletter.Filter, ids []string) iter.Seq2[*deadletter.Found, error] {
+func (w *worker) deadLetters(ctx context.Context, f deadletter.Filter, ids []string) iter.Seq2[*deadletter.Found, error] {
 	if len(w.choice.ids) == 0 {
-		return w.yard.All(ctx, f)
+		return w.buried.All(ctx, f)
 	}
 	return func(yield func(*deadletter.Found, error) bool) {
 		for _, id := range ids {
 			found := false
-			for l, err := range w.yard.ByID(ctx, id) {
+			for l, err := range w.buried.ByID(ctx, id) {
 				found = true
 				if !yield(l, err) {
 					return
@@ -188,13 +188,13 @@ func (w *worker) letters(ctx context.Context, f deadletter.Filter, ids []string)
 }
 
 // prepare counts the letters where a person looks on: for the bar, and to ask.
-func (w *worker) prepare(letters iter.Seq2[*deadletter.Found, error]) error {
+func (w *worker) prepare(dead iter.Seq2[*deadletter.Found, error]) error {
 	ask := w.final && !w.yes && !w.dryRun && isTerminal(w.stdin) && isTerminal(w.stderr)
 	if !ask && (!isTerminal(w.stderr) || !isTerminal(w.stdout)) {
 		return nil
 	}
 	n := int64(0)
-	for _, err := range letters {
+	for _, err := range dead {
 		if err != nil {
 			return failed(err)
 		}
@@ -207,7 +207,7 @@ func (w *worker) prepare(letters iter.Seq2[*deadletter.Found, error]) error {
 			return nothing("nothing was %s", w.done)
 		}
 	}
-	if n > manyLetters && !w.dryRun && !w.json && isTerminal(w.stdout) {
+	if n > manyDead && !w.dryRun && !w.json && isTerminal(w.stdout) {
 		bar := w.progress(n, w.done)
 		w.bar = &bar
 	}
@@ -239,12 +239,12 @@ func (w *worker) one(ctx context.Context, l *deadletter.Found) {
 func (w *worker) say(l *deadletter.Found) error {
 	if w.json {
 		return writeJSON(w.stdout, struct {
-			ID     string       `json:"id"`
-			Lane   schema.Lane  `json:"lane"`
-			Line   string       `json:"line"`
-			Event  schema.Event `json:"event"`
-			DryRun bool         `json:"dry_run,omitempty"`
-		}{l.Line.ID, l.Line.Lane, l.Line.Rcpt, w.event, w.dryRun})
+			ID     string     `json:"id"`
+			Lane   wire.Lane  `json:"lane"`
+			Line   string     `json:"line"`
+			Event  wire.Event `json:"event"`
+			DryRun bool       `json:"dry_run,omitempty"`
+		}{l.Key.ID, l.Key.Lane, l.Key.Recipient, w.event, w.dryRun})
 	}
 	if w.bar != nil {
 		return nil
@@ -257,7 +257,7 @@ func (w *worker) say(l *deadletter.Found) error {
 	if to == "" {
 		to = "nobody that can be read"
 	}
-	_, err := fmt.Fprintf(w.stdout, "%s %s to %s\n", done, l.Line.ID, to)
+	_, err := fmt.Fprintf(w.stdout, "%s %s to %s\n", done, l.Key.ID, to)
 	return err
 }
 

@@ -12,7 +12,8 @@ import (
 
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/command"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
 )
 
 func (a *app) dead() *cobra.Command {
@@ -44,14 +45,14 @@ func (c *choice) flags(cmd *cobra.Command) {
 
 // filter reads the flags; none reports that no flag was set.
 func (c *choice) filter(now time.Time) (f deadletter.Filter, none bool, err error) {
-	f = deadletter.Filter{Lane: schema.Lane(c.lane), Reason: schema.Reason(c.reason), Recipient: c.recipient}
+	f = deadletter.Filter{Lane: wire.Lane(c.lane), Reason: mail.Reason(c.reason), Recipient: c.recipient}
 	if c.lane != "" {
 		if err := f.Lane.Validate(); err != nil {
 			return f, false, command.Wrongf("--lane: %w", err)
 		}
 	}
-	if c.reason != "" && !slices.Contains(schema.Reasons, f.Reason) {
-		return f, false, command.Wrongf("--reason: %q is none of %v", c.reason, schema.Reasons)
+	if c.reason != "" && !slices.Contains(mail.Reasons, f.Reason) {
+		return f, false, command.Wrongf("--reason: %q is none of %v", c.reason, mail.Reasons)
 	}
 	if f.Since, err = moment(c.since, now); err != nil {
 		return f, false, command.Wrongf("--since: %w", err)
@@ -87,7 +88,7 @@ func (a *app) listDead(ctx context.Context, c *choice) error {
 		return err
 	}
 	defer p.Close()
-	for l, err := range p.yard.All(ctx, f) {
+	for l, err := range p.buried.All(ctx, f) {
 		if err != nil {
 			return failed(err)
 		}
@@ -99,18 +100,18 @@ func (a *app) listDead(ctx context.Context, c *choice) error {
 }
 
 // letterLine is a dead letter as JSON.
-type letterLine struct {
-	ID         string        `json:"id"`
-	Origin     string        `json:"origin"`
-	Lane       schema.Lane   `json:"lane"`
-	Line       string        `json:"line"`
-	Reason     schema.Reason `json:"reason"`
-	Error      string        `json:"error"`
-	At         time.Time     `json:"at"`
-	Recipients []string      `json:"recipients"`
-	Attempts   int           `json:"attempts"`
-	Replays    int           `json:"replays"`
-	Size       int           `json:"size"`
+type deadLetterLine struct {
+	ID         string      `json:"id"`
+	Origin     string      `json:"origin"`
+	Lane       wire.Lane   `json:"lane"`
+	Line       string      `json:"line"`
+	Reason     mail.Reason `json:"reason"`
+	Error      string      `json:"error"`
+	At         time.Time   `json:"at"`
+	Recipients []string    `json:"recipients"`
+	Attempts   int         `json:"attempts"`
+	Replays    int         `json:"replays"`
+	Size       int         `json:"size"`
 }
 
 func (c *choice) print(out io.Writer, l *deadletter.Found) error {
@@ -119,15 +120,15 @@ func (c *choice) print(out io.Writer, l *deadletter.Found) error {
 		if shown == "" {
 			shown = "-"
 		}
-		_, err := fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\n", l.Line.ID, shown, l.Reason, l.Error, l.At.Local().Format(time.DateTime))
+		_, err := fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\n", l.Key.ID, shown, l.Reason, l.Error, l.At.Local().Format(time.DateTime))
 		return err
 	}
 	return writeJSON(out, lineOf(l))
 }
 
-func lineOf(l *deadletter.Found) letterLine {
-	return letterLine{
-		l.Line.ID, l.Line.Origin, l.Line.Lane, l.Line.Rcpt, l.Reason, l.Error, l.At, addresses(l), l.Attempts, l.Replays, len(l.Body),
+func lineOf(l *deadletter.Found) deadLetterLine {
+	return deadLetterLine{
+		l.Key.ID, l.Key.Origin, l.Key.Lane, l.Key.Recipient, l.Reason, l.Error, l.At, addresses(l), l.Attempts, l.Replays, len(l.Body),
 	}
 }
 

@@ -12,7 +12,8 @@ import (
 
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/command"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
 )
 
 func (a *app) deadShow() *cobra.Command {
@@ -44,20 +45,20 @@ func (a *app) showDead(ctx context.Context, id string, asJSON, body bool) error 
 	}
 	defer p.Close()
 	var all []*deadletter.Found
-	for l, err := range p.yard.ByID(ctx, id) {
+	for l, err := range p.buried.ByID(ctx, id) {
 		if err != nil {
 			return failed(err)
 		}
 		all = append(all, l)
 	}
 	// The letters of one message have one body; those of two messages do not.
-	if body && len(all) > 0 && slices.ContainsFunc(all, func(l *deadletter.Found) bool { return l.Line.Origin != all[0].Line.Origin }) {
+	if body && len(all) > 0 && slices.ContainsFunc(all, func(l *deadletter.Found) bool { return l.Key.Origin != all[0].Key.Origin }) {
 		return command.Failf(command.Data, "several messages have that id: name one by its origin, which mailq dead list --json shows")
 	}
 	for i, l := range all {
 		switch {
 		case asJSON:
-			err = writeJSON(a.stdout, wholeLetter(l))
+			err = writeJSON(a.stdout, fullDeadLetterOf(l))
 		case body:
 			_, err = a.stdout.Write(l.Body)
 			return err
@@ -65,7 +66,7 @@ func (a *app) showDead(ctx context.Context, id string, asJSON, body bool) error 
 			if i > 0 {
 				fmt.Fprintln(a.stdout)
 			}
-			err = a.writeLetter(l)
+			err = a.writeDeadLetter(l)
 		}
 		if err != nil {
 			return err
@@ -78,18 +79,18 @@ func (a *app) showDead(ctx context.Context, id string, asJSON, body bool) error 
 }
 
 // letterWhole is a dead letter as JSON, with all there is.
-type letterWhole struct {
-	letterLine
+type fullDeadLetter struct {
+	deadLetterLine
 	Enqueued string              `json:"enqueued"`
-	Log      []schema.Attempt    `json:"log"`
+	Log      []wire.Attempt      `json:"log"`
 	Headers  map[string][]string `json:"headers"`
 	// Body as published; where it is no text, in base64.
 	Body       string `json:"body,omitempty"`
 	BodyBase64 []byte `json:"body_base64,omitempty"`
 }
 
-func wholeLetter(l *deadletter.Found) letterWhole {
-	w := letterWhole{letterLine: lineOf(l), Enqueued: l.Enqueued.UTC().Format("2006-01-02T15:04:05.999999999Z07:00"), Log: l.Log, Headers: l.Producer}
+func fullDeadLetterOf(l *deadletter.Found) fullDeadLetter {
+	w := fullDeadLetter{deadLetterLine: lineOf(l), Enqueued: l.Enqueued.UTC().Format("2006-01-02T15:04:05.999999999Z07:00"), Log: l.Log, Headers: l.Producer}
 	if utf8.Valid(l.Body) {
 		w.Body = string(l.Body)
 	} else {
@@ -98,7 +99,7 @@ func wholeLetter(l *deadletter.Found) letterWhole {
 	return w
 }
 
-func (a *app) writeLetter(l *deadletter.Found) error {
+func (a *app) writeDeadLetter(l *deadletter.Found) error {
 	p := a.paint()
 	var b strings.Builder
 	field := func(name, value string) {
@@ -106,9 +107,9 @@ func (a *app) writeLetter(l *deadletter.Found) error {
 			fmt.Fprintf(&b, "%s %s\n", p.dim(fmt.Sprintf("%-10s", name)), value)
 		}
 	}
-	field("id", p.bold(l.Line.ID))
-	field("origin", l.Line.Origin)
-	field("lane", string(l.Line.Lane))
+	field("id", p.bold(l.Key.ID))
+	field("origin", l.Key.Origin)
+	field("lane", string(l.Key.Lane))
 	field("to", strings.Join(addresses(l), ", "))
 	field("reason", p.red(string(l.Reason)))
 	field("error", l.Error)
@@ -122,16 +123,16 @@ func (a *app) writeLetter(l *deadletter.Found) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.Producer)) {
 		for _, v := range l.Producer[name] {
-			field("header", name+": "+schema.Sentence(v, 1000))
+			field("header", name+": "+mail.Sentence(v, 1000))
 		}
 	}
-	field("again", "mailq dead replay "+quote(l.Line.ID))
+	field("again", "mailq dead replay "+quote(l.Key.ID))
 	b.WriteString("\n" + printable(l.Body) + "\n")
 	_, err := fmt.Fprint(a.stdout, b.String())
 	return err
 }
 
-func recipientOf(to []schema.Recipient, index int) string {
+func recipientOf(to []mail.Recipient, index int) string {
 	for _, r := range to {
 		if r.Index == index {
 			return r.Address
@@ -153,7 +154,7 @@ func printable(b []byte) string {
 
 // quote is an id as it can be typed into a shell.
 func quote(id string) string {
-	if schema.Token(id) == id {
+	if mail.Token(id) == id {
 		return id
 	}
 	return "'" + strings.ReplaceAll(id, "'", `'\''`) + "'"

@@ -11,7 +11,8 @@ import (
 
 	"github.com/postrider/postrider/internal/command"
 	"github.com/postrider/postrider/journal"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
 )
 
 // question is which entries of the log are wanted.
@@ -47,21 +48,21 @@ where nothing matches.`,
 }
 
 func eventNames() string {
-	all := make([]string, len(schema.Events))
-	for i, e := range schema.Events {
+	all := make([]string, len(wire.Events))
+	for i, e := range wire.Events {
 		all[i] = string(e)
 	}
 	return strings.Join(all, ", ")
 }
 
 func (q *question) filter(now time.Time) (f journal.Filter, err error) {
-	f = journal.Filter{Lane: schema.Lane(q.lane), ID: q.id, Recipient: q.recipient, Event: schema.Event(q.outcome)}
+	f = journal.Filter{Lane: wire.Lane(q.lane), ID: q.id, Recipient: q.recipient, Event: wire.Event(q.outcome)}
 	if q.lane != "" {
 		if err := f.Lane.Validate(); err != nil {
 			return f, command.Wrongf("--lane: %w", err)
 		}
 	}
-	if q.outcome != "" && !slices.Contains(schema.Events, f.Event) {
+	if q.outcome != "" && !slices.Contains(wire.Events, f.Event) {
 		return f, command.Wrongf("--outcome: %q is none of %s", q.outcome, eventNames())
 	}
 	if f.Since, err = moment(q.since, now); err != nil {
@@ -113,7 +114,7 @@ func (a *app) printEvents(ctx context.Context, q *question) error {
 
 // printEvent writes a line for each group of recipients that share a fate;
 // with a recipient asked for, only that one's.
-func (a *app) printEvent(r *schema.Record, recipient string) error {
+func (a *app) printEvent(r *wire.Record, recipient string) error {
 	p := a.paint()
 	head := p.dim(clock(r.At)) + "  "
 	var b strings.Builder
@@ -128,14 +129,14 @@ func (a *app) printEvent(r *schema.Record, recipient string) error {
 }
 
 // event is padded, so that lines stand below each other.
-func (p paint) event(e schema.Event) string {
+func (p paint) event(e wire.Event) string {
 	s := fmt.Sprintf("%-9s", e)
 	switch e {
-	case schema.EventDelivered:
+	case wire.EventDelivered:
 		return p.green(s)
-	case schema.EventFailed, schema.EventExhausted, schema.EventExpired, schema.EventUncertain:
+	case wire.EventFailed, wire.EventExhausted, wire.EventExpired, wire.EventUncertain:
 		return p.red(s)
-	case schema.EventDeferred, schema.EventDelayed:
+	case wire.EventDeferred, wire.EventRequeued:
 		return p.yellow(s)
 	}
 	return p.bold(s)
@@ -143,15 +144,15 @@ func (p paint) event(e schema.Event) string {
 
 // group is recipients of a record that share a fate.
 type group struct {
-	event     schema.Event
+	event     wire.Event
 	rest      string
 	addresses []string
 }
 
-func groups(r *schema.Record, recipient string) []*group {
+func groups(r *wire.Record, recipient string) []*group {
 	var all []*group
 	for _, x := range r.Recipients {
-		if recipient != "" && !schema.SameAddress(x.Address, recipient) {
+		if recipient != "" && !mail.SameAddress(x.Address, recipient) {
 			continue
 		}
 		event, rest := fateOf(r, x)
@@ -167,20 +168,20 @@ func groups(r *schema.Record, recipient string) []*group {
 
 // fateOf is what the record says of one recipient: a record has one event, that
 // of the recipient that matters most.
-func fateOf(r *schema.Record, x schema.RecipientRecord) (schema.Event, string) {
+func fateOf(r *wire.Record, x wire.RecipientRecord) (wire.Event, string) {
 	said := ""
 	if s := x.Words(); s != "" {
 		said = ": " + s
 	}
 	switch {
-	case r.Event == schema.EventReplayed && x.State != schema.StateDelivered, r.Event == schema.EventDiscarded && x.State == schema.StateDead:
+	case r.Event == wire.EventReplayed && x.State != wire.StateDelivered, r.Event == wire.EventDiscarded && x.State == wire.StateDead:
 		return r.Event, ""
-	case x.State == schema.StateDelivered:
-		return schema.EventDelivered, said
-	case x.State == schema.StateDead:
-		return x.Reason.Event(), fmt.Sprintf(": %s%s", x.Reason, orElse(said, sentence(r.Error)))
-	case x.State == schema.StateOpen:
-		return schema.EventDeferred, ": still to be sent to, in this message"
+	case x.State == wire.StateDelivered:
+		return wire.EventDelivered, said
+	case x.State == wire.StateDead:
+		return wire.EventOf(x.Reason), fmt.Sprintf(": %s%s", x.Reason, orElse(said, sentence(r.Error)))
+	case x.State == wire.StatePending:
+		return wire.EventDeferred, ": still to be sent to, in this message"
 	}
 	return r.Waits(x.Index), fmt.Sprintf("%s; next attempt at %s", said, clock(r.Due))
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/postrider/postrider/queue"
 )
 
-func (a *app) glance() *cobra.Command {
+func (a *app) status() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "mailq",
@@ -36,34 +36,34 @@ asks the worker on this machine.
   empty in   when all that is ready will be settled at that rate`,
 		Example: "  mailq\n  mailq --json",
 		Args:    command.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.printGlance(cmd.Context(), asJSON) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.printStatus(cmd.Context(), asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object")
 	return cmd
 }
 
-func (a *app) printGlance(ctx context.Context, asJSON bool) error {
+func (a *app) printStatus(ctx context.Context, asJSON bool) error {
 	p, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	g, err := p.queue.Glance(ctx)
+	g, err := p.queue.Status(ctx)
 	if err != nil {
 		return failed(err)
 	}
 	wrong := wrongs(g)
 	if asJSON {
 		return writeJSON(a.stdout, struct {
-			*queue.Glance
+			*queue.Status
 			Wrong []string `json:"wrong"`
 		}{g, wrong})
 	}
-	return writeGlance(a.stdout, a.paint(), g, wrong)
+	return writeStatus(a.stdout, a.paint(), g, wrong)
 }
 
 // wrongs says what is wrong, and what to do.
-func wrongs(g *queue.Glance) []string {
+func wrongs(g *queue.Status) []string {
 	var all []string
 	say := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	if len(g.Lanes) == 0 {
@@ -101,7 +101,7 @@ func mails(n uint64) string {
 	return thousands(n) + " mails"
 }
 
-func writeGlance(out io.Writer, p paint, g *queue.Glance, wrong []string) error {
+func writeStatus(out io.Writer, p paint, g *queue.Status, wrong []string) error {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\twaiting\tdue\tin hand\tscheduled\tdead\toldest\trate\tempty in\t")
@@ -118,7 +118,7 @@ func writeGlance(out io.Writer, p paint, g *queue.Glance, wrong []string) error 
 			empty = short(max(l.Empty.Sub(g.At), time.Second))
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", l.Lane, thousands(l.Waiting), thousands(l.Due),
-			thousands(l.InHand), thousands(l.Scheduled), thousands(l.Dead), oldest, rate, empty)
+			thousands(l.InFlight), thousands(l.Scheduled), thousands(l.Dead), oldest, rate, empty)
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -19,7 +19,7 @@ import (
 	"github.com/postrider/postrider/internal/version"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/stream"
 )
 
 // exitNothing: nothing matches. The other statuses are [command]'s, and the
@@ -42,7 +42,7 @@ type app struct {
 
 func run(ctx context.Context, args []string, lookup env.Lookup, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{lookup, stdin, stdout, stderr}
-	root := a.glance()
+	root := a.status()
 	root.AddCommand(a.show(), a.events(), a.dead(), a.doctor())
 	version.Add(root)
 	return command.Run(ctx, root, args, stdin, stdout, stderr)
@@ -57,7 +57,7 @@ type post struct {
 	queue   *queue.Queue
 	log     *journal.Log
 	journal *journal.Journal
-	yard    *deadletter.Graveyard
+	buried  *deadletter.Queue
 	op      operator
 }
 
@@ -72,14 +72,14 @@ func (a *app) connect(ctx context.Context) (*post, error) {
 	j := journal.New(store)
 	return &post{
 		Conn: c, queue: queue.New(c.JS(), store, c.Now, c.Room), log: journal.NewLog(c.JS()),
-		journal: j, yard: deadletter.New(store, j, c.Now), op: op,
+		journal: j, buried: deadletter.New(store, j, c.Now), op: op,
 	}, nil
 }
 
 // failed is an error of the broker's, with what to exit with.
 func failed(err error) error {
 	err = queue.Explain(err)
-	if errors.Is(err, schema.ErrAway) {
+	if errors.Is(err, stream.ErrAway) {
 		// A request that is not permitted is not answered either.
 		return command.Fail(command.TempFail, fmt.Errorf("%w\nIt is there: it is busy, or does not let this user read the queue: set DATA_DIR to the directory of that broker, or NATS_CREDS, NATS_NKEY or NATS_USER", err))
 	}

@@ -45,7 +45,7 @@ func TestWrongUse(t *testing.T) {
 		"events --until soon":        `--until: "soon" is neither`,
 		"events --since":             "--since: its value is missing; usage: mailq events [flags]",
 		"events --outcome odd":       `--outcome: "odd" is none of scheduled, deferred, `,
-		"events --lane UP":           `--lane: lane "UP": a lane's name is `,
+		"events --lane UP":           `--lane: lane "UP" must be 1 to 32`,
 		"events --follow --until 1h": "--follow waits for what comes, --until ends before: give one of them; usage: mailq events [flags]",
 		"dead nosuch":                `"nosuch" is no command of mailq dead; usage: mailq dead [discard | list | replay | show] [flags]`,
 		"dead list x":                `"x" is one too many; usage: mailq dead list [flags]`,

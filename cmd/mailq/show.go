@@ -16,7 +16,8 @@ import (
 	"github.com/postrider/postrider/internal/command"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
 
 // searchAll is up to how many unsettled messages are searched for another one
@@ -77,9 +78,9 @@ func (a *app) showWays(ctx context.Context, id string, asJSON bool) error {
 // way is all that is known of one message.
 type way struct {
 	origin  string
-	records []*schema.Record
+	records []*wire.Record
 	live    []*queue.Message
-	letters []*deadletter.Found
+	dead    []*deadletter.Found
 }
 
 // search collects ways, by origin.
@@ -99,14 +100,14 @@ func (s *search) way(origin string) *way {
 func (s *search) sorted() []*way {
 	all := make([]*way, 0, len(s.ways))
 	for _, w := range s.ways {
-		slices.SortStableFunc(w.records, func(a, b *schema.Record) int {
-			return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Hop, b.Hop))
+		slices.SortStableFunc(w.records, func(a, b *wire.Record) int {
+			return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Generation, b.Generation))
 		})
 		all = append(all, w)
 	}
 	slices.SortFunc(all, func(a, b *way) int {
-		x, _ := schema.OriginTime(a.origin)
-		y, _ := schema.OriginTime(b.origin)
+		x, _ := wire.OriginTime(a.origin)
+		y, _ := wire.OriginTime(b.origin)
 		return cmp.Or(y.Compare(x), strings.Compare(a.origin, b.origin))
 	})
 	return all
@@ -114,13 +115,13 @@ func (s *search) sorted() []*way {
 
 // lanes are looked at only where mail waits: that it does may be the lane's
 // fault.
-func (s *search) lanes(ctx context.Context) (map[schema.Lane]*queue.Lane, error) {
-	all := map[schema.Lane]*queue.Lane{}
+func (s *search) lanes(ctx context.Context) (map[wire.Lane]*queue.Lane, error) {
+	all := map[wire.Lane]*queue.Lane{}
 	for _, w := range s.ways {
 		if len(w.live) == 0 || len(all) > 0 {
 			continue
 		}
-		g, err := s.queue.Glance(ctx)
+		g, err := s.queue.Status(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -136,7 +137,7 @@ var laneAndSequence = regexp.MustCompile(`^([a-z0-9-]{1,32})/([0-9]{1,19})$`)
 // find collects what there is of a message by whatever name.
 func (s *search) find(ctx context.Context, id string) error {
 	if m := laneAndSequence.FindStringSubmatch(id); m != nil {
-		origin, err := s.originAt(ctx, schema.Lane(m[1]), m[2])
+		origin, err := s.originAt(ctx, wire.Lane(m[1]), m[2])
 		if err != nil {
 			return err
 		}
@@ -147,12 +148,12 @@ func (s *search) find(ctx context.Context, id string) error {
 	if err := s.known(ctx, id); err != nil {
 		return err
 	}
-	if _, ok := schema.OriginTime(id); ok {
+	if _, ok := wire.OriginTime(id); ok {
 		m, err := s.queue.FreshByOrigin(ctx, id)
 		if err == nil {
-			s.way(m.Line.Origin).live = append(s.way(m.Line.Origin).live, m)
+			s.way(m.Key.Origin).live = append(s.way(m.Key.Origin).live, m)
 		}
-		if err == nil || !errors.Is(err, schema.ErrNotFound) || len(s.ways) > 0 {
+		if err == nil || !errors.Is(err, stream.ErrNotFound) || len(s.ways) > 0 {
 			return unlessNotFound(err)
 		}
 	}
@@ -160,7 +161,7 @@ func (s *search) find(ctx context.Context, id string) error {
 }
 
 func unlessNotFound(err error) error {
-	if errors.Is(err, schema.ErrNotFound) {
+	if errors.Is(err, stream.ErrNotFound) {
 		return nil
 	}
 	return err
@@ -195,14 +196,14 @@ func (s *search) known(ctx context.Context, id string) error {
 		return err
 	}
 	for _, m := range copies {
-		s.way(m.Line.Origin).live = append(s.way(m.Line.Origin).live, m)
+		s.way(m.Key.Origin).live = append(s.way(m.Key.Origin).live, m)
 	}
-	for l, err := range s.yard.ByID(ctx, id) {
+	for l, err := range s.buried.ByID(ctx, id) {
 		if err != nil {
 			return err
 		}
-		if l.Line.ID == id || l.Line.Origin == id {
-			s.way(l.Line.Origin).letters = append(s.way(l.Line.Origin).letters, l)
+		if l.Key.ID == id || l.Key.Origin == id {
+			s.way(l.Key.Origin).dead = append(s.way(l.Key.Origin).dead, l)
 		}
 	}
 	return nil
@@ -210,7 +211,7 @@ func (s *search) known(ctx context.Context, id string) error {
 
 // originAt is the origin of what a producer published at that place: from the
 // message while it is there, then from the log; empty where neither has it.
-func (s *search) originAt(ctx context.Context, lane schema.Lane, sequence string) (string, error) {
+func (s *search) originAt(ctx context.Context, lane wire.Lane, sequence string) (string, error) {
 	seq, err := strconv.ParseUint(sequence, 10, 64)
 	if err != nil {
 		return "", nil // too large for a sequence: then it is an id
@@ -218,9 +219,9 @@ func (s *search) originAt(ctx context.Context, lane schema.Lane, sequence string
 	m, err := s.queue.Fresh(ctx, lane, seq)
 	switch {
 	case err == nil:
-		return m.Line.Origin, nil
-	case errors.Is(err, schema.ErrNotFound):
-	case errors.Is(err, schema.ErrAway):
+		return m.Key.Origin, nil
+	case errors.Is(err, stream.ErrNotFound):
+	case errors.Is(err, stream.ErrAway):
 		return "", err
 	default:
 		return "", nil // no such lane: then it is an id
@@ -258,7 +259,7 @@ func (s *search) untouched(ctx context.Context, id string) error {
 		return err
 	}
 	for _, m := range found {
-		s.way(m.Line.Origin).live = append(s.way(m.Line.Origin).live, m)
+		s.way(m.Key.Origin).live = append(s.way(m.Key.Origin).live, m)
 	}
 	return nil
 }

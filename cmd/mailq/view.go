@@ -6,30 +6,31 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // view is a message's way as it is shown, and as JSON.
 type view struct {
-	ID         string           `json:"id"`
-	Origin     string           `json:"origin"`
-	Lane       schema.Lane      `json:"lane"`
-	Enqueued   time.Time        `json:"enqueued,omitzero"`
-	From       string           `json:"from"`
-	Subject    string           `json:"subject,omitempty"`
-	Size       int64            `json:"size,omitempty"`
-	Tags       []string         `json:"tags,omitempty"`
-	Attempts   []schema.Attempt `json:"attempts"`
-	Events     []*schema.Record `json:"events"`
-	Recipients []fate           `json:"recipients"`
+	ID         string         `json:"id"`
+	Origin     string         `json:"origin"`
+	Lane       wire.Lane      `json:"lane"`
+	Enqueued   time.Time      `json:"enqueued,omitzero"`
+	From       string         `json:"from"`
+	Subject    string         `json:"subject,omitempty"`
+	Size       int64          `json:"size,omitempty"`
+	Tags       []string       `json:"tags,omitempty"`
+	Attempts   []wire.Attempt `json:"attempts"`
+	Events     []*wire.Record `json:"events"`
+	Recipients []fate         `json:"recipients"`
 	// Next says what comes next for a message whose recipients are not known.
 	Next string `json:"next,omitempty"`
 }
 
 // fate is where one recipient stands.
 type fate struct {
-	schema.RecipientRecord
+	wire.RecipientRecord
 	// Known is when that became known.
 	Known time.Time `json:"known,omitzero"`
 	// Due is when the next attempt is.
@@ -38,14 +39,14 @@ type fate struct {
 	Is string `json:"is"`
 }
 
-func (w *way) lane() schema.Lane {
+func (w *way) lane() wire.Lane {
 	switch {
 	case len(w.records) > 0:
 		return w.records[0].Lane
 	case len(w.live) > 0:
-		return w.live[0].Line.Lane
+		return w.live[0].Key.Lane
 	}
-	return w.letters[0].Line.Lane
+	return w.dead[0].Key.Lane
 }
 
 // view puts together what is known. lane is how the lane stands, where mail of
@@ -69,11 +70,11 @@ func (w *way) complete() {
 	if len(w.records) > 0 {
 		return
 	}
-	for _, l := range w.letters {
-		r := &schema.Record{ID: l.Line.ID, Origin: w.origin, Lane: l.Line.Lane, Line: l.Line.Rcpt, Hop: l.Hop - 1, Event: l.Reason.Event(),
+	for _, l := range w.dead {
+		r := &wire.Record{ID: l.Key.ID, Origin: w.origin, Lane: l.Key.Lane, Recipient: l.Key.Recipient, Generation: l.Generation - 1, Event: wire.EventOf(l.Reason),
 			At: l.At, Enqueued: l.Enqueued, Size: int64(len(l.Body)), Attempts: l.Log, Error: l.Error}
 		for _, x := range l.Recipients {
-			r.Recipients = append(r.Recipients, schema.RecipientRecord{Address: x.Address, Index: x.Index, State: schema.StateDead, Reason: l.Reason})
+			r.Recipients = append(r.Recipients, wire.RecipientRecord{Address: x.Address, Index: x.Index, State: wire.StateDead, Reason: l.Reason})
 		}
 		w.records = append(w.records, r)
 	}
@@ -86,7 +87,7 @@ func (v *view) head(w *way) {
 		v.Size = max(v.Size, r.Size)
 	}
 	for _, m := range w.live {
-		v.ID, v.Enqueued, v.Size = m.Line.ID, m.Enqueued, max(v.Size, int64(m.Size))
+		v.ID, v.Enqueued, v.Size = m.Key.ID, m.Enqueued, max(v.Size, int64(m.Size))
 		if e := m.Envelope; e != nil {
 			v.From, v.Subject, v.Tags = e.ReversePath(), e.Subject, e.Tags
 		}
@@ -95,11 +96,11 @@ func (v *view) head(w *way) {
 
 // attempts are those of all records, each once. A single recipient's record
 // has of an attempt only its own outcome.
-func (w *way) attempts() []schema.Attempt {
-	var all []schema.Attempt
-	add := func(log []schema.Attempt) {
+func (w *way) attempts() []wire.Attempt {
+	var all []wire.Attempt
+	add := func(log []wire.Attempt) {
 		for _, a := range log {
-			i := slices.IndexFunc(all, func(b schema.Attempt) bool { return sameAttempt(a, b) })
+			i := slices.IndexFunc(all, func(b wire.Attempt) bool { return sameAttempt(a, b) })
 			if i < 0 {
 				all = append(all, a)
 				continue
@@ -117,16 +118,16 @@ func (w *way) attempts() []schema.Attempt {
 	for _, m := range w.live {
 		add(m.Log)
 	}
-	slices.SortStableFunc(all, func(a, b schema.Attempt) int { return a.At.Compare(b.At) })
+	slices.SortStableFunc(all, func(a, b wire.Attempt) int { return a.At.Compare(b.At) })
 	return all
 }
 
 // sameAttempt: no session carries two at one moment.
-func sameAttempt(a, b schema.Attempt) bool { return a.At.Equal(b.At) && a.Session == b.Session }
+func sameAttempt(a, b wire.Attempt) bool { return a.At.Equal(b.At) && a.Session == b.Session }
 
-func covers(outcomes []schema.GroupedOutcome, recipients schema.Indexes) bool {
+func covers(outcomes []wire.GroupedOutcome, recipients wire.Indexes) bool {
 	for _, x := range recipients {
-		if !slices.ContainsFunc(outcomes, func(o schema.GroupedOutcome) bool { return slices.Contains(o.Recipients, x) }) {
+		if !slices.ContainsFunc(outcomes, func(o wire.GroupedOutcome) bool { return slices.Contains(o.Recipients, x) }) {
 			return false
 		}
 	}
@@ -134,11 +135,11 @@ func covers(outcomes []schema.GroupedOutcome, recipients schema.Indexes) bool {
 }
 
 // recipients are those that any record or the envelope names, in order.
-func (w *way) recipients() []schema.Recipient {
-	var all []schema.Recipient
+func (w *way) recipients() []mail.Recipient {
+	var all []mail.Recipient
 	add := func(index int, address string) {
-		if !slices.ContainsFunc(all, func(r schema.Recipient) bool { return r.Index == index }) {
-			all = append(all, schema.Recipient{Index: index, Address: address})
+		if !slices.ContainsFunc(all, func(r mail.Recipient) bool { return r.Index == index }) {
+			all = append(all, mail.Recipient{Index: index, Address: address})
 		}
 	}
 	for _, r := range w.records {
@@ -150,23 +151,23 @@ func (w *way) recipients() []schema.Recipient {
 		if m.Envelope == nil {
 			continue
 		}
-		for _, x := range m.Envelope.Of(m.Line) {
+		for _, x := range m.Key.RecipientsIn(m.Envelope) {
 			add(x.Index, x.Address)
 		}
 	}
-	slices.SortFunc(all, func(a, b schema.Recipient) int { return a.Index - b.Index })
+	slices.SortFunc(all, func(a, b mail.Recipient) int { return a.Index - b.Index })
 	return all
 }
 
 // last is the record that counts for a recipient: one that calls it delivered,
 // which is for good, else that of the highest hop.
-func (w *way) last(index int) (rec *schema.Record, x *schema.RecipientRecord) {
+func (w *way) last(index int) (rec *wire.Record, x *wire.RecipientRecord) {
 	for _, r := range w.records {
 		y := r.Find(index)
-		if y == nil || x != nil && x.State == schema.StateDelivered {
+		if y == nil || x != nil && x.State == wire.StateDelivered {
 			continue
 		}
-		if x == nil || y.State == schema.StateDelivered || r.Hop >= rec.Hop {
+		if x == nil || y.State == wire.StateDelivered || r.Generation >= rec.Generation {
 			rec, x = r, y
 		}
 	}
@@ -176,26 +177,26 @@ func (w *way) last(index int) (rec *schema.Record, x *schema.RecipientRecord) {
 // message is what lies in the queue for a recipient.
 func (w *way) message(index int) *queue.Message {
 	for _, m := range w.live {
-		if i, ok := m.Line.Index(); m.Line.IsAll() || ok && i == index {
+		if i, ok := m.Key.Index(); m.Key.IsAll() || ok && i == index {
 			return m
 		}
 	}
 	return nil
 }
 
-func (w *way) letter(index int) *deadletter.Found {
-	for _, l := range w.letters {
-		if i, ok := l.Line.Index(); l.Line.IsAll() || ok && i == index {
+func (w *way) deadLetter(index int) *deadletter.Found {
+	for _, l := range w.dead {
+		if i, ok := l.Key.Index(); l.Key.IsAll() || ok && i == index {
 			return l
 		}
 	}
 	return nil
 }
 
-func (w *way) fate(to schema.Recipient, now time.Time, lane *queue.Lane) fate {
+func (w *way) fate(to mail.Recipient, now time.Time, lane *queue.Lane) fate {
 	rec, x := w.last(to.Index)
 	m := w.message(to.Index)
-	f := fate{RecipientRecord: schema.RecipientRecord{Address: to.Address, Index: to.Index}}
+	f := fate{RecipientRecord: wire.RecipientRecord{Address: to.Address, Index: to.Index}}
 	if rec == nil {
 		f.Is = "waits: " + inQueue(m, now, lane)
 		return f
@@ -203,13 +204,13 @@ func (w *way) fate(to schema.Recipient, now time.Time, lane *queue.Lane) fate {
 	f.RecipientRecord, f.Known = *x, rec.At
 	said := sentence(x.Words())
 	switch x.State {
-	case schema.StateDelivered:
+	case wire.StateDelivered:
 		f.Is = "delivered: accepted by the relay " + x.Relay + " at " + clock(w.when(to.Index, rec.At)) + said
-	case schema.StateDead:
+	case wire.StateDead:
 		f.Is = w.death(rec, x, now)
-	case schema.StateOpen:
+	case wire.StatePending:
 		f.Is = "open: its turn comes in this message's next transaction; " + inQueue(m, now, lane)
-	case schema.StateLater:
+	case wire.StateScheduled:
 		f.Due = rec.Due
 		f.Is = string(rec.Waits(to.Index)) + said + "; " + w.later(rec, to.Index, m, now, lane)
 	}
@@ -220,7 +221,7 @@ func (w *way) fate(to schema.Recipient, now time.Time, lane *queue.Lane) fate {
 func (w *way) when(index int, at time.Time) time.Time {
 	for _, a := range w.attempts() {
 		for _, o := range a.Outcomes {
-			if o.Class == schema.Delivered && slices.Contains(o.Recipients, index) {
+			if o.Class == mail.Delivered && slices.Contains(o.Recipients, index) {
 				at = a.At.Add(time.Duration(a.DataMS+a.DotMS) * time.Millisecond)
 			}
 		}
@@ -228,38 +229,38 @@ func (w *way) when(index int, at time.Time) time.Time {
 	return at
 }
 
-func (w *way) death(rec *schema.Record, x *schema.RecipientRecord, now time.Time) string {
-	if rec.Event == schema.EventDiscarded {
+func (w *way) death(rec *wire.Record, x *wire.RecipientRecord, now time.Time) string {
+	if rec.Event == wire.EventDiscarded {
 		return "discarded by an operator at " + from(now, rec.At) + ": nobody will send it"
 	}
 	is := fmt.Sprintf("dead, %s%s", why(x.Reason, rec.LastClass(x.Index)), orElse(sentence(x.Words()), sentence(rec.Error)))
-	if w.letter(x.Index) == nil {
+	if w.deadLetter(x.Index) == nil {
 		return is + "; its letter is not there: it is being buried, was delivered after all, or is older than 90 days"
 	}
 	return is + "; send it again: mailq dead replay " + quote(rec.ID)
 }
 
 // why is a reason in words, before those of the last outcome.
-func why(r schema.Reason, last schema.Class) string {
+func why(r mail.Reason, last mail.Class) string {
 	switch r {
-	case schema.ReasonFailed:
+	case mail.ReasonFailed:
 		return "refused for good"
-	case schema.ReasonExhausted:
-		if last == schema.Uncertain {
+	case mail.ReasonExhausted:
+		if last == mail.Uncertain {
 			return "exhausted: no attempt is left, and the last one is uncertain"
 		}
 		return "exhausted: every attempt it was allowed was deferred, the last one"
-	case schema.ReasonExpired:
+	case mail.ReasonExpired:
 		return "expired: no attempt was left before its time was over"
 	}
 	return string(r)
 }
 
-func (w *way) later(rec *schema.Record, index int, m *queue.Message, now time.Time, lane *queue.Lane) string {
+func (w *way) later(rec *wire.Record, index int, m *queue.Message, now time.Time, lane *queue.Lane) string {
 	switch {
-	case m != nil && m.Hop > rec.Hop:
+	case m != nil && m.Generation > rec.Generation:
 		return inQueue(m, now, lane)
-	case rec.Event == schema.EventReplayed && w.letter(index) != nil:
+	case rec.Event == wire.EventReplayed && w.deadLetter(index) != nil:
 		return "the replay was cut short: mailq dead replay " + quote(rec.ID) + " goes on with it"
 	}
 	return "its copy is being made for " + from(now, rec.Due)
@@ -270,7 +271,7 @@ func inQueue(m *queue.Message, now time.Time, lane *queue.Lane) string {
 	if m == nil {
 		return "it is being settled at this moment, look again"
 	}
-	switch m.Place {
+	switch m.State {
 	case queue.Scheduled:
 		return "next attempt at " + from(now, m.At)
 	case queue.Taken:
@@ -298,11 +299,11 @@ func pace(m *queue.Message, now time.Time, lane *queue.Lane) string {
 func (w *way) unread(lane *queue.Lane) string {
 	for _, r := range slices.Backward(w.records) {
 		switch {
-		case r.Event == schema.EventDiscarded:
+		case r.Event == wire.EventDiscarded:
 			return "discarded by an operator: nobody will send it"
-		case r.Event == schema.EventReplayed:
+		case r.Event == wire.EventReplayed:
 			continue
-		case len(w.letters) > 0:
+		case len(w.dead) > 0:
 			id := quote(r.ID)
 			return fmt.Sprintf("dead, %s: %s; its envelope as it was published: mailq dead show %s --body; mend and publish it anew, then: mailq dead discard %s", r.Reason, r.Error, id, id)
 		}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // writeJSON writes v as one line.
@@ -90,6 +90,6 @@ func moment(s string, now time.Time) (time.Time, error) {
 }
 
 // words are an outcome's reply, or what was wrong where there was none.
-func words(o schema.GroupedOutcome) string {
-	return schema.RecipientRecord{Code: o.Code, Enhanced: o.Enhanced, Reply: o.Reply}.Words()
+func words(o wire.GroupedOutcome) string {
+	return wire.RecipientRecord{Code: o.Code, Enhanced: o.Enhanced, Reply: o.Reply}.Words()
 }

@@ -7,8 +7,9 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
@@ -78,9 +79,9 @@ func FuzzPrintable(f *testing.F) {
 func TestWriteGlance(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-	g := &queue.Glance{At: now, Used: 80, Limit: 100, Died: 1, Lanes: []queue.Lane{
+	g := &queue.Status{At: now, Used: 80, Limit: 100, Died: 1, Lanes: []queue.Lane{
 		{Lane: "bulk", Waiting: 10000, Oldest: now.Add(-2 * time.Hour)},
-		{Lane: "normal", Waiting: 5, InHand: 5, Oldest: now.Add(-time.Hour), Rate: 2, Empty: now.Add(5 * time.Second), Dead: 3},
+		{Lane: "normal", Waiting: 5, InFlight: 5, Oldest: now.Add(-time.Hour), Rate: 2, Empty: now.Add(5 * time.Second), Dead: 3},
 		{Lane: "urgent", Due: 1, Oldest: now.Add(-time.Second)},
 	}}
 	wrong := wrongs(g)
@@ -90,10 +91,10 @@ func TestWriteGlance(t *testing.T) {
 		}
 	}
 	var plain, coloured bytes.Buffer
-	if err := writeGlance(&plain, paint{}, g, wrong); err != nil {
+	if err := writeStatus(&plain, paint{}, g, wrong); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeGlance(&coloured, paint{on: true}, g, wrong); err != nil {
+	if err := writeStatus(&coloured, paint{on: true}, g, wrong); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(coloured.String(), "\x1b[31m     bulk    10,000") || strings.Contains(plain.String(), "\x1b") {
@@ -103,10 +104,10 @@ func TestWriteGlance(t *testing.T) {
 		t.Error(plain.String())
 	}
 	plain.Reset()
-	if err := writeGlance(&plain, paint{}, &queue.Glance{At: now, Lanes: []queue.Lane{{Lane: "normal"}}}, nil); err != nil || !strings.Contains(plain.String(), "Nothing is wrong.") {
+	if err := writeStatus(&plain, paint{}, &queue.Status{At: now, Lanes: []queue.Lane{{Lane: "normal"}}}, nil); err != nil || !strings.Contains(plain.String(), "Nothing is wrong.") {
 		t.Error(plain.String())
 	}
-	if wrong := wrongs(&queue.Glance{At: now}); len(wrong) != 1 || !strings.HasPrefix(wrong[0], "the broker has no lanes") {
+	if wrong := wrongs(&queue.Status{At: now}); len(wrong) != 1 || !strings.HasPrefix(wrong[0], "the broker has no lanes") {
 		t.Errorf("of a broker without streams: %q", wrong)
 	}
 }
@@ -115,18 +116,18 @@ func TestWriteGlance(t *testing.T) {
 func TestDeliveredIsForGood(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-	record := func(hop int, line string, state schema.State) *schema.Record {
-		return &schema.Record{ID: "m", Lane: "normal", Line: line, Hop: hop, At: at, Event: schema.EventFailed,
-			Recipients: []schema.RecipientRecord{{Address: "a@x.test", State: state, Reason: schema.ReasonFailed}}}
+	record := func(generation int, line string, state wire.State) *wire.Record {
+		return &wire.Record{ID: "m", Lane: "normal", Recipient: line, Generation: generation, At: at, Event: wire.EventFailed,
+			Recipients: []wire.RecipientRecord{{Address: "a@x.test", State: state, Reason: mail.ReasonFailed}}}
 	}
-	w := &way{origin: "1700000000000000000-1", records: []*schema.Record{
-		record(0, "all", schema.StateLater), record(1, "0", schema.StateDelivered), record(2, "0", schema.StateDead),
+	w := &way{origin: "1700000000000000000-1", records: []*wire.Record{
+		record(0, "all", wire.StateScheduled), record(1, "0", wire.StateDelivered), record(2, "0", wire.StateDead),
 	}}
-	if f := w.view(at, nil).Recipients[0]; f.State != schema.StateDelivered || !strings.HasPrefix(f.Is, "delivered") {
+	if f := w.view(at, nil).Recipients[0]; f.State != wire.StateDelivered || !strings.HasPrefix(f.Is, "delivered") {
 		t.Errorf("%+v", f)
 	}
 	w.records = w.records[:1]
-	if f := w.view(at, nil).Recipients[0]; f.State != schema.StateLater || !strings.Contains(f.Is, "its copy is being made") {
+	if f := w.view(at, nil).Recipients[0]; f.State != wire.StateScheduled || !strings.Contains(f.Is, "its copy is being made") {
 		t.Errorf("%+v", f)
 	}
 }

@@ -7,7 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
 )
 
 // write shows a message's way: whose it is, what happened, and where each
@@ -90,8 +91,8 @@ func (v *view) history(b *strings.Builder, p paint) {
 	}
 	left := slices.Clone(v.Attempts)
 	for _, r := range v.Events {
-		left = slices.DeleteFunc(left, func(a schema.Attempt) bool {
-			known := slices.ContainsFunc(r.Attempts, func(x schema.Attempt) bool { return sameAttempt(a, x) })
+		left = slices.DeleteFunc(left, func(a wire.Attempt) bool {
+			known := slices.ContainsFunc(r.Attempts, func(x wire.Attempt) bool { return sameAttempt(a, x) })
 			if known {
 				writeAttempt(b, p, a, address)
 			}
@@ -107,31 +108,31 @@ func (v *view) history(b *strings.Builder, p paint) {
 }
 
 // decision is what a record says that no attempt says.
-func decision(r *schema.Record) string {
+func decision(r *wire.Record) string {
 	whose := ""
-	if r.Line != schema.All && len(r.Recipients) > 0 {
+	if r.Recipient != wire.All && len(r.Recipients) > 0 {
 		whose = " for " + r.Recipients[0].Address
 	}
 	switch r.Event {
-	case schema.EventScheduled:
+	case wire.EventScheduled:
 		return "scheduled for " + clock(r.Due) + ", its send_at"
-	case schema.EventReplayed:
+	case wire.EventReplayed:
 		return fmt.Sprintf("replayed by an operator%s, time %d: a fresh budget of attempts", whose, r.Replays)
-	case schema.EventDiscarded:
+	case wire.EventDiscarded:
 		return "discarded by an operator" + whose
-	case schema.EventDelayed:
+	case wire.EventRequeued:
 		return "delayed" + whose + ", the relay or the worker was at fault: no attempt is counted, next one at " + clock(r.Due)
-	case schema.EventDelivered:
+	case wire.EventDelivered:
 		return ""
 	}
 	switch {
 	case len(r.Recipients) == 0:
 		return fmt.Sprintf("buried unread, %s: %s", r.Reason, r.Error)
-	case r.Has(schema.StateOpen):
+	case r.Has(wire.StatePending):
 		return "more transactions follow for those that are left"
-	case r.Has(schema.StateDead) && r.Has(schema.StateLater):
+	case r.Has(wire.StateDead) && r.Has(wire.StateScheduled):
 		return fmt.Sprintf("%s for some, who lie dead; deferred for others, next attempt at %s", r.Event, clock(r.Due))
-	case r.Has(schema.StateDead):
+	case r.Has(wire.StateDead):
 		return fmt.Sprintf("%s%s: buried as a dead letter%s", r.Event, whose, sentence(r.Error))
 	}
 	return fmt.Sprintf("%s%s, next attempt at %s", r.Event, whose, clock(r.Due))
@@ -139,7 +140,7 @@ func decision(r *schema.Record) string {
 
 // writeAttempt is one attempt: where it went, how long it took, and what each
 // recipient was told.
-func writeAttempt(b *strings.Builder, p paint, a schema.Attempt, address func(int) string) {
+func writeAttempt(b *strings.Builder, p paint, a wire.Attempt, address func(int) string) {
 	name := fmt.Sprintf("attempt %d", a.N)
 	if !a.Counted {
 		name = "attempt, not counted"
@@ -174,11 +175,11 @@ func writeAttempt(b *strings.Builder, p paint, a schema.Attempt, address func(in
 	}
 }
 
-func (p paint) class(c schema.Class) string {
+func (p paint) class(c mail.Class) string {
 	switch c {
-	case schema.Delivered:
+	case mail.Delivered:
 		return p.green(string(c))
-	case schema.Failed, schema.Uncertain:
+	case mail.Failed, mail.Uncertain:
 		return p.red(string(c))
 	}
 	return p.yellow(string(c))

@@ -8,6 +8,7 @@ import (
 	"github.com/postrider/postrider/compose"
 	"github.com/postrider/postrider/internal/command"
 	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // check runs the very code that a worker runs, so that what would be dead is
@@ -18,7 +19,7 @@ func (a *app) check(header map[string][]string, body []byte, flagOf func(field s
 		err = e.CheckRelay()
 	}
 	if err == nil {
-		_, err = compose.Compose(e, schema.Origin(a.now(), 1), a.now())
+		_, err = compose.Compose(e, wire.Origin(a.now(), 1), a.now())
 	}
 	if err == nil {
 		return nil
@@ -32,7 +33,7 @@ func (a *app) check(header map[string][]string, body []byte, flagOf func(field s
 }
 
 // flagOf is the flag that a field of the JSON form comes from.
-func (m *mail) flagOf(field string, r *asked) string {
+func (m *flags) flagOf(field string, r *asked) string {
 	name, rest, _ := strings.Cut(field, "[")
 	name, _, _ = strings.Cut(name, ".")
 	switch name {

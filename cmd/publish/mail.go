@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/postrider/postrider/mail"
+
 	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
 
@@ -14,8 +16,8 @@ import (
 	"github.com/postrider/postrider/schema"
 )
 
-// mail is what the flags say.
-type mail struct {
+// flags is what the flags say.
+type flags struct {
 	options
 	from, subject, text, html string
 	to, cc, bcc, replyTo      []string
@@ -24,8 +26,8 @@ type mail struct {
 	files []string
 }
 
-func (a *app) mail() *cobra.Command {
-	m := new(mail)
+func (a *app) root() *cobra.Command {
+	m := new(flags)
 	cmd := &cobra.Command{
 		Use:   "publish --from ADDRESS --to ADDRESS [flags]",
 		Short: "Put a mail into the queue",
@@ -61,7 +63,7 @@ them it publishes to the worker on this machine.`,
 	return cmd
 }
 
-func (a *app) publishMail(cmd *cobra.Command, m *mail) error {
+func (a *app) publishMail(cmd *cobra.Command, m *flags) error {
 	switch {
 	case !cmd.Flags().Changed("from"):
 		return command.Wrongf("--from is missing")
@@ -96,21 +98,21 @@ func (a *app) publishMail(cmd *cobra.Command, m *mail) error {
 }
 
 // envelope is what the flags say, still unchecked.
-func (m *mail) envelope(a *app, cmd *cobra.Command, r *asked) (*schema.Envelope, error) {
+func (m *flags) envelope(a *app, cmd *cobra.Command, r *asked) (*schema.Envelope, error) {
 	e := &schema.Envelope{
 		ID: r.id, Subject: m.subject, SendAt: r.send, ExpiresAt: r.expires, MaxAttempts: r.maxAttempts, Tags: r.tags, Metadata: r.metadata,
 	}
 	var err error
-	if e.From, err = schema.ParseAddress(m.from); err != nil {
+	if e.From, err = mail.ParseAddress(m.from); err != nil {
 		return nil, command.Failf(command.Data, "--from: %w", err)
 	}
 	for _, l := range []struct {
 		flag string
 		in   []string
-		out  *[]schema.Address
+		out  *[]mail.Address
 	}{{"--to", m.to, &e.To}, {"--cc", m.cc, &e.Cc}, {"--bcc", m.bcc, &e.Bcc}, {"--reply-to", m.replyTo, &e.ReplyTo}} {
 		for _, s := range l.in {
-			address, err := schema.ParseAddress(s)
+			address, err := mail.ParseAddress(s)
 			if err != nil {
 				return nil, command.Failf(command.Data, "%s: %w", l.flag, err)
 			}
@@ -127,7 +129,7 @@ func (m *mail) envelope(a *app, cmd *cobra.Command, r *asked) (*schema.Envelope,
 }
 
 // texts are the flags', or one of them is what stands on standard input.
-func (m *mail) texts(a *app, cmd *cobra.Command, e *schema.Envelope) error {
+func (m *flags) texts(a *app, cmd *cobra.Command, e *schema.Envelope) error {
 	text, html := cmd.Flags().Changed("text"), cmd.Flags().Changed("html")
 	switch {
 	case m.text == "-" && m.html == "-":
@@ -169,7 +171,7 @@ func (a *app) piped() bool {
 	return err == nil && st.Mode()&os.ModeCharDevice == 0
 }
 
-func (m *mail) fields(e *schema.Envelope) error {
+func (m *flags) fields(e *schema.Envelope) error {
 	for _, h := range m.headers {
 		name, value, ok := strings.Cut(h, ":")
 		if !ok {
@@ -186,7 +188,7 @@ func (m *mail) fields(e *schema.Envelope) error {
 	return nil
 }
 
-func (m *mail) attachments(e *schema.Envelope) error {
+func (m *flags) attachments(e *schema.Envelope) error {
 	if len(m.inline) > 0 && e.HTML == nil {
 		return command.Wrongf("--inline: it is for what the HTML shows, and there is no --html")
 	}
@@ -207,7 +209,7 @@ func (m *mail) attachments(e *schema.Envelope) error {
 	return nil
 }
 
-func (m *mail) add(e *schema.Envelope, flag, file, id string) error {
+func (m *flags) add(e *schema.Envelope, flag, file, id string) error {
 	b, err := readFile(file)
 	if err != nil {
 		return command.Failf(command.Status(err), "%s: %w", flag, err)

@@ -35,7 +35,7 @@ type app struct {
 
 func run(ctx context.Context, args []string, lookup env.Lookup, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{lookup: lookup, stdin: stdin, stdout: stdout, stderr: stderr, now: time.Now}
-	root := a.mail()
+	root := a.root()
 	root.AddCommand(a.eml(), a.schema())
 	version.Add(root)
 	return command.Run(ctx, root, args, stdin, stdout, stderr)

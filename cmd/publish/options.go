@@ -10,6 +10,7 @@ import (
 
 	"github.com/postrider/postrider/internal/command"
 	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // options say how to send, of a mail in either form.
@@ -36,7 +37,7 @@ func (o *options) flags(cmd *cobra.Command) {
 
 // asked is what the options say.
 type asked struct {
-	lane          schema.Lane
+	lane          wire.Lane
 	id            string
 	send, expires time.Time
 	maxAttempts   int
@@ -51,7 +52,7 @@ func (o *options) read(cmd *cobra.Command, now time.Time) (*asked, error) {
 		return nil, err
 	}
 	f := cmd.Flags()
-	r := &asked{lane: schema.Lane(o.lane), id: o.id, maxAttempts: o.maxAttempts, tags: o.tags, sendFlag: "--at"}
+	r := &asked{lane: wire.Lane(o.lane), id: o.id, maxAttempts: o.maxAttempts, tags: o.tags, sendFlag: "--at"}
 	if err := r.lane.Validate(); err != nil {
 		return nil, command.Wrongf("--lane: %w", err)
 	}

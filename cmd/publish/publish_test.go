@@ -16,12 +16,14 @@ import (
 
 	"github.com/postrider/postrider/internal/command"
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
-const lane schema.Lane = "normal"
+const lane wire.Lane = "normal"
 
 // desk is a broker and the command.
 type desk struct {
@@ -93,8 +95,8 @@ func TestEveryFlag(t *testing.T) {
 	}
 	text, html := "t", "<p>"
 	want := &schema.Envelope{
-		ID: "x", From: schema.Address{Name: "Jörg", Email: "a@example.com"}, To: []schema.Address{{Email: "b@example.net"}, {Name: "C", Email: "c@example.net"}},
-		Cc: []schema.Address{{Email: "d@example.net"}}, Bcc: []schema.Address{{Email: "e@example.net"}}, ReplyTo: []schema.Address{{Email: "f@example.net"}},
+		ID: "x", From: mail.Address{Name: "Jörg", Email: "a@example.com"}, To: []mail.Address{{Email: "b@example.net"}, {Name: "C", Email: "c@example.net"}},
+		Cc: []mail.Address{{Email: "d@example.net"}}, Bcc: []mail.Address{{Email: "e@example.net"}}, ReplyTo: []mail.Address{{Email: "f@example.net"}},
 		Subject: "Grüße", Text: &text, HTML: &html, Headers: map[string]string{"X-A": "b: c"}, Tags: []string{"t1", "t2"}, Metadata: map[string]string{"k": "v=w"},
 		SendAt: e.SendAt, ExpiresAt: time.Date(2100, 1, 3, 0, 0, 0, 0, time.UTC), MaxAttempts: 7,
 		Attachments: []schema.Attachment{

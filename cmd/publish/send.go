@@ -10,7 +10,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/command"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/stream"
 )
 
 // publishFor bounds connecting and each publish; within it they are tried again.
@@ -25,7 +25,7 @@ func (a *app) publish(ctx context.Context, c *broker.Conn, r *asked, header map[
 	defer cancel()
 	ack, err := c.Publish(ctx, r.lane, r.id, header, body)
 	switch {
-	case errors.Is(err, schema.ErrTooLarge):
+	case errors.Is(err, stream.ErrTooLarge):
 		err = command.Fail(command.Data, err)
 	case errors.Is(err, broker.ErrNoLane):
 		err = command.Wrongf("--lane: no stream takes mail of lane %s: check the name against LANES of the workers, and that one has been started", r.lane)

@@ -296,7 +296,7 @@ func TestWorkerStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.eventually("nothing is in hand", time.Minute, func() bool {
-		return w.metric(admin, "postrider_in_hand")+w.metric(w.adminOf(first), "postrider_in_hand") == 0
+		return w.metric(admin, "postrider_in_flight")+w.metric(w.adminOf(first), "postrider_in_flight") == 0
 	})
 	twice := w.report(stopMails, "book", "ann@example.net")
 	open := w.open("open", []storm.Fault{stop})

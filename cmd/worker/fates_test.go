@@ -96,7 +96,7 @@ func (w *world) operate(bad string) {
 		want   string
 	}{
 		{"", 0, `(?s)waiting +due +in hand +scheduled +dead.* normal +0 +0 +0 +2 +5 .*\n! 5 mails died within the last hour`},
-		{"--json", 0, `"lanes":\[.*"lane":"normal","waiting":0,"due":0,"in_hand":0,"scheduled":2`},
+		{"--json", 0, `"lanes":\[.*"lane":"normal","waiting":0,"due":0,"in_flight":0,"scheduled":2`},
 		{"events --outcome delivered --recipient ANN@example.net", 0, `delivered  normal  delivered  ann@example.net: 250`},
 		{"events --id refused --json", 0, `^\{"v":1,"id":"refused"`},
 		{"events --id nobody", 1, `^$`},

@@ -7,13 +7,13 @@ import (
 
 // tally is how many mails this worker holds, has settled, and has left for
 // another delivery.
-type tally struct{ inHand, ended, back int }
+type tally struct{ inFlight, ended, back int }
 
 // tally reads what the consumer counts for /metrics.
 func (w *worker) tally() (n tally) {
 	into := map[string]*int{
-		"postrider_in_hand": &n.inHand, "postrider_settled_total": &n.ended,
-		"postrider_handed_back_total": &n.back, "postrider_left_total": &n.back,
+		"postrider_in_flight": &n.inFlight, "postrider_settled_total": &n.ended,
+		"postrider_requeued_total": &n.back, "postrider_left_total": &n.back,
 	}
 	families, _ := w.reg.Gather() // a collector that fails leaves the others
 	for _, f := range families {
@@ -29,10 +29,10 @@ func (w *worker) tally() (n tally) {
 // goodbye says what a worker that is told to stop still does.
 func (t *teller) goodbye() {
 	t.stopping = t.w.tally()
-	n, drain := t.stopping.inHand, t.w.set.consumer.Drain
+	n, drain := t.stopping.inFlight, t.w.set.consumer.Drain
 	switch {
 	case !t.text:
-		t.w.log.Info("stopping: what is in hand ends", "in_hand", n, "within", drain)
+		t.w.log.Info("stopping: what is in hand ends", "in_flight", n, "within", drain)
 	case n == 0:
 		t.print("Stopping: no mail is in hand.\n")
 	default:
@@ -46,7 +46,7 @@ func (t *teller) gone() {
 	ended, back := now.ended-t.stopping.ended, now.back-t.stopping.back
 	switch {
 	case !t.text:
-		t.w.log.Info("stopped", "ended", ended, "handed_back", back)
+		t.w.log.Info("stopped", "ended", ended, "requeued", back)
 	case ended+back == 0:
 		t.print("Stopped.\n")
 	default:

@@ -12,7 +12,7 @@ import (
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/command"
 	"github.com/postrider/postrider/internal/env"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/stream"
 )
 
 // provisionCommand is for operators and installations: it ends, where a worker
@@ -70,7 +70,7 @@ func provisionOnce(ctx context.Context, s *settings, timeout time.Duration, stdo
 // notProvisioned tells what may pass by itself, and a command that was told to
 // stop, from what somebody has to change.
 func notProvisioned(ctx context.Context, err error) error {
-	if errors.Is(err, schema.ErrAway) || ctx.Err() != nil {
+	if errors.Is(err, stream.ErrAway) || ctx.Err() != nil {
 		return command.Fail(command.TempFail, err)
 	}
 	return &configError{err}

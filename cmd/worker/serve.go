@@ -19,8 +19,8 @@ import (
 	"github.com/postrider/postrider/internal/devrelay"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/schema"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/stream"
 )
 
 // worker is what serve has started.
@@ -189,8 +189,8 @@ func (w *worker) provision(ctx context.Context) error {
 func (w *worker) readAckWait(ctx context.Context) error {
 	w.set.consumer.AckWait = w.set.broker.AckWait
 	for _, l := range w.set.consumer.Lanes.Names() {
-		for stream, name := range map[string]string{l.SendStream(): l.FreshConsumer(), l.LaterStream(): l.DueConsumer()} {
-			d, err := w.conn.AckWait(ctx, stream, name)
+		for _, s := range l.Sources() {
+			d, err := w.conn.AckWait(ctx, s.Stream, s.Consumer)
 			if err != nil {
 				return err
 			}
@@ -203,7 +203,7 @@ func (w *worker) readAckWait(ctx context.Context) error {
 // brokerError tells a broker that is away from one that somebody has to
 // change.
 func brokerError(err error) error {
-	if errors.Is(err, schema.ErrAway) {
+	if errors.Is(err, stream.ErrAway) {
 		return err
 	}
 	return &configError{err}
@@ -231,7 +231,7 @@ func (w *worker) parts(tell *teller) consumer.Parts {
 	j := journal.New(store)
 	return consumer.Parts{
 		NATS: w.conn.NC(), Durable: w.conn.Consumer, Link: w.conn, Now: w.conn.Now, Room: w.conn.Room,
-		Store: store, Journal: j, Graveyard: deadletter.New(store, j, w.conn.Now), Relay: w.relay,
+		Store: store, Journal: j, DeadLetters: deadletter.New(store, j, w.conn.Now), Relay: w.relay,
 		Repair: func(ctx context.Context) error {
 			_, err := broker.Provision(ctx, w.conn, w.set.consumer.Lanes.Names(), w.set.broker)
 			return err

@@ -15,7 +15,8 @@ import (
 
 	"github.com/postrider/postrider/consumer"
 	"github.com/postrider/postrider/internal/command"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
 )
 
 var levels = map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
@@ -117,12 +118,12 @@ Publish a mail, in another terminal:
 
 // failure reports a record of which something is neither delivered nor waits
 // for its own send_at.
-func failure(rec *schema.Record) bool {
-	return rec.Event != schema.EventDelivered && rec.Event != schema.EventScheduled
+func failure(rec *wire.Record) bool {
+	return rec.Event != wire.EventDelivered && rec.Event != wire.EventScheduled
 }
 
 // settled says what became of a message at this hop.
-func (t *teller) settled(rec *schema.Record, d consumer.Delivery) {
+func (t *teller) settled(rec *wire.Record, d consumer.Delivery) {
 	if t.w.set.worker.LogMail == "failures" && !failure(rec) {
 		return
 	}
@@ -150,19 +151,19 @@ func moment(t, now time.Time) string {
 	return t.Format(time.DateTime)
 }
 
-func (t *teller) recipient(b *strings.Builder, rec *schema.Record, x schema.RecipientRecord) {
+func (t *teller) recipient(b *strings.Builder, rec *wire.Record, x wire.RecipientRecord) {
 	switch x.State {
-	case schema.StateDelivered:
+	case wire.StateDelivered:
 		if t.w.set.worker.LogMail == "all" {
 			fmt.Fprintf(b, "%s %s to %s%s\n", t.word("delivered", green), rec.ID, x.Address, t.kept(x))
 		}
-	case schema.StateLater:
+	case wire.StateScheduled:
 		said := x.Words()
 		if said != "" {
 			said = ": " + said
 		}
 		fmt.Fprintf(b, "%s %s to %s, next attempt at %s%s\n", t.word(string(rec.Waits(x.Index)), yellow), rec.ID, x.Address, moment(rec.Due, rec.At), said)
-	case schema.StateDead:
+	case wire.StateDead:
 		fmt.Fprintf(b, "%s %s to %s, %s: %s\n", t.word("dead", red), rec.ID, x.Address, x.Reason, x.Words())
 		t.replayLine(b, rec)
 	}
@@ -179,16 +180,16 @@ func (t *teller) word(s, colour string) string {
 	return s
 }
 
-func (t *teller) replayLine(b *strings.Builder, rec *schema.Record) {
+func (t *teller) replayLine(b *strings.Builder, rec *wire.Record) {
 	id := rec.ID
-	if schema.Token(id) != id {
+	if mail.Token(id) != id {
 		id = "'" + strings.ReplaceAll(id, "'", `'\''`) + "'" // as a shell takes it
 	}
 	fmt.Fprintf(b, "           send it again: %s%s dead replay %s\n", t.at(), command.Typed("mailq"), id)
 }
 
 // kept is where the development relay keeps the mail, or the relay's name for it.
-func (t *teller) kept(x schema.RecipientRecord) string {
+func (t *teller) kept(x wire.RecipientRecord) string {
 	if t.w.dev != nil {
 		if path, ok := t.w.dev.Path(x.QueueID); ok {
 			return ": " + path
@@ -201,17 +202,17 @@ func (t *teller) kept(x schema.RecipientRecord) string {
 }
 
 // log is the same for machines: one line for a record.
-func (t *teller) log(rec *schema.Record, d consumer.Delivery) {
+func (t *teller) log(rec *wire.Record, d consumer.Delivery) {
 	level := slog.LevelInfo
-	if rec.Whole == schema.StateDead || rec.Has(schema.StateDead) {
+	if rec.Together == wire.StateDead || rec.Has(wire.StateDead) {
 		level = slog.LevelWarn
 	}
-	attrs := []any{"id", rec.ID, "lane", rec.Lane, "line", rec.Line, "hop", rec.Hop, "stream_seq", d.Sequence, "delivery", d.Times,
+	attrs := []any{"id", rec.ID, "lane", rec.Lane, "line", rec.Recipient, "hop", rec.Generation, "stream_seq", d.Sequence, "delivery", d.Times,
 		"attempt", rec.Counted, "queue_ms", rec.At.Sub(rec.Enqueued).Milliseconds(), "recipients", len(rec.Recipients)}
 	if n := len(rec.Attempts); n > 0 {
 		attrs = append(attrs, attemptAttrs(rec.Attempts[n-1])...)
 	}
-	if !rec.Due.IsZero() && rec.Has(schema.StateLater) {
+	if !rec.Due.IsZero() && rec.Has(wire.StateScheduled) {
 		attrs = append(attrs, "next_attempt", rec.Due)
 	}
 	if rec.Reason != "" {
@@ -225,7 +226,7 @@ func (t *teller) log(rec *schema.Record, d consumer.Delivery) {
 
 // attemptAttrs are the last attempt. Of several replies the one that matters
 // most to a person is shown; the log (mailq events) has them all.
-func attemptAttrs(a schema.Attempt) []any {
+func attemptAttrs(a wire.Attempt) []any {
 	attrs := []any{"relay", a.Relay, "session", a.Session, "conn_use", a.Use, "connect_ms", a.ConnectMS, "data_ms", a.DataMS, "dot_ms", a.DotMS}
 	if len(a.Outcomes) == 0 {
 		return attrs
@@ -243,4 +244,4 @@ func attemptAttrs(a schema.Attempt) []any {
 }
 
 // weight is how much an outcome matters to a person.
-var weight = map[schema.Class]int{schema.Open: 1, schema.Delayed: 2, schema.Deferred: 3, schema.Uncertain: 4, schema.Failed: 5}
+var weight = map[mail.Class]int{mail.Pending: 1, mail.Requeued: 2, mail.Deferred: 3, mail.Uncertain: 4, mail.Failed: 5}

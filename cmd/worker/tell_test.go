@@ -10,24 +10,25 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/consumer"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
 )
 
 // settledRecord is of a mail to three: delivered, deferred and failed.
-func settledRecord() *schema.Record {
+func settledRecord() *wire.Record {
 	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-	tx := schema.Transaction{At: at, Relay: "r:25", Session: "s1", Use: 3, Connect: 7 * time.Millisecond, Data: 8 * time.Millisecond, Dot: 9 * time.Millisecond, Outcomes: []schema.Outcome{
-		{Class: schema.Delivered, Stage: schema.StageDot, Code: 250, Reply: "ok"},
-		{Class: schema.Failed, Stage: schema.StageRcpt, Code: 550, Enhanced: "5.1.1", Reply: "nobody"},
-		{Class: schema.Deferred, Stage: schema.StageRcpt, Code: 450, Enhanced: "4.2.1", Reply: "later"},
+	tx := mail.Transaction{At: at, Relay: "r:25", Session: "s1", Use: 3, Connect: 7 * time.Millisecond, Data: 8 * time.Millisecond, Dot: 9 * time.Millisecond, Outcomes: []mail.Outcome{
+		{Class: mail.Delivered, Stage: mail.StageDot, Code: 250, Reply: "ok"},
+		{Class: mail.Failed, Stage: mail.StageRcpt, Code: 550, Enhanced: "5.1.1", Reply: "nobody"},
+		{Class: mail.Deferred, Stage: mail.StageRcpt, Code: 450, Enhanced: "4.2.1", Reply: "later"},
 	}}
-	to := []schema.Recipient{{Index: 0, Address: "a@x.test"}, {Index: 1, Address: "b@x.test"}, {Index: 2, Address: "c@x.test"}}
-	return &schema.Record{
-		ID: "m 1", Lane: "normal", Line: schema.All, Event: schema.EventFailed, At: at.Add(time.Second), Enqueued: at, Due: at.Add(time.Minute), Counted: 1,
-		Attempts: []schema.Attempt{schema.NewAttempt(1, true, to, tx)},
-		Recipients: []schema.RecipientRecord{
-			{Address: "a@x.test", State: schema.StateDelivered}, {Address: "b@x.test", Index: 1, State: schema.StateDead, Reason: schema.ReasonFailed, Code: 550},
-			{Address: "c@x.test", Index: 2, State: schema.StateLater, Code: 450},
+	to := []mail.Recipient{{Index: 0, Address: "a@x.test"}, {Index: 1, Address: "b@x.test"}, {Index: 2, Address: "c@x.test"}}
+	return &wire.Record{
+		ID: "m 1", Lane: "normal", Recipient: wire.All, Event: wire.EventFailed, At: at.Add(time.Second), Enqueued: at, Due: at.Add(time.Minute), Counted: 1,
+		Attempts: []wire.Attempt{wire.NewAttempt(1, true, to, tx)},
+		Recipients: []wire.RecipientRecord{
+			{Address: "a@x.test", State: wire.StateDelivered}, {Address: "b@x.test", Index: 1, State: wire.StateDead, Reason: mail.ReasonFailed, Code: 550},
+			{Address: "c@x.test", Index: 2, State: wire.StateScheduled, Code: 450},
 		},
 	}
 }
@@ -65,11 +66,11 @@ func TestFailuresOnly(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		mail  string
-		event schema.Event
+		event wire.Event
 		lines int
 	}{
-		{"all", schema.EventDelivered, 1}, {"failures", schema.EventDelivered, 0}, {"failures", schema.EventScheduled, 0},
-		{"failures", schema.EventDeferred, 1}, {"failures", schema.EventFailed, 1}, {"failures", schema.EventDelayed, 1},
+		{"all", wire.EventDelivered, 1}, {"failures", wire.EventDelivered, 0}, {"failures", wire.EventScheduled, 0},
+		{"failures", wire.EventDeferred, 1}, {"failures", wire.EventFailed, 1}, {"failures", wire.EventRequeued, 1},
 	} {
 		s := &settings{worker: workerConfig{LogLevel: "info", LogMail: c.mail, LogFormat: "json"}}
 		var out bytes.Buffer

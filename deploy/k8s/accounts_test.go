@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // connect connects as a user of the accounts; refused are the server's words.
@@ -61,11 +61,14 @@ func (l *live) threeReplicas(t *testing.T) {
 	}
 }
 
-const line = "normal.x.1-1.all" // as a record's subject ends
+const (
+	line        = "normal.x.1-1.all" // as a record's subject ends
+	copySubject = "mail.copy.normal.due.x.1-1.all"
+)
 
 // elsewhere is what neither producers nor operators may publish to.
 var elsewhere = []string{
-	"mail.due." + line, "$JS.API.STREAM.PURGE.MAIL_DEAD", "$JS.API.STREAM.DELETE.MAIL_SEND_NORMAL", "$JS.API.STREAM.UPDATE.MAIL_DEAD",
+	copySubject, "$JS.API.STREAM.PURGE.MAIL_DEAD", "$JS.API.STREAM.DELETE.MAIL_SEND_NORMAL", "$JS.API.STREAM.UPDATE.MAIL_DEAD",
 	"$JS.API.STREAM.CREATE.MINE", "$JS.API.CONSUMER.CREATE.MAIL_SEND_NORMAL.mine.mail.send.normal", "$JS.API.CONSUMER.DELETE.MAIL_SEND_NORMAL.fresh",
 	"$JS.API.CONSUMER.MSG.NEXT.MAIL_SEND_NORMAL.fresh", "$JS.ACK.MAIL_SEND_NORMAL.fresh.1.1.1.1.0", "$SYS.REQ.SERVER.PING", "_INBOX_worker.x",
 }
@@ -99,13 +102,13 @@ func (l *live) producerCannot(t *testing.T) {
 		}
 	}
 	for _, s := range append([]string{
-		"mail.later." + line, "mail.record." + line, "mail.dead." + line, "mail.event.normal.7", "mail.send.normal.x", "mail.send",
+		"mail.record." + line, "mail.dead." + line, "mail.event.normal.7", "mail.send.normal.x", "mail.send",
 		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.MSG.GET.MAIL_SEND_NORMAL", "$SYS.REQ.USER.INFO", "_INBOX.somebody.else",
 	}, elsewhere...) {
 		mayNotPublish(t, nc, refused, s)
 	}
 	// The server would write its acknowledgement there.
-	for _, reply := range []string{"mail.due." + line, "mail.later." + line, "mail.record." + line, "mail.dead." + line, "mail.event.normal.7", "$JS.API.STREAM.PURGE.MAIL_DEAD"} {
+	for _, reply := range []string{copySubject, "mail.record." + line, "mail.dead." + line, "mail.event.normal.7", "$JS.API.STREAM.PURGE.MAIL_DEAD"} {
 		if err := nc.PublishMsg(&nats.Msg{Subject: "mail.send.urgent", Reply: reply, Data: []byte("x")}); err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +131,7 @@ func (l *live) producerCannot(t *testing.T) {
 			t.Errorf("stream %s went from %s to %s", name, before[name], after[name])
 		}
 	}
-	for _, name := range []string{schema.StreamRecord, schema.StreamDead} {
+	for _, name := range []string{wire.StreamRecord, wire.StreamDead} {
 		if m := l.last(t, name, "mail.*.*.x.>"); m != "" {
 			t.Errorf("%s holds %s", name, m)
 		}
@@ -145,7 +148,7 @@ func (l *live) sniff(t *testing.T, nc *nats.Conn) {
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if m := l.last(t, schema.StreamDead, "mail.dead.>"); m == "" {
+	if m := l.last(t, wire.StreamDead, "mail.dead.>"); m == "" {
 		t.Error("there is no dead letter to read")
 	}
 	if m, err := sub.NextMsg(200 * time.Millisecond); err == nil {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/postrider/postrider/consumer"
+	"github.com/postrider/postrider/wire"
 	"sigs.k8s.io/yaml"
 
 	batch "k8s.io/api/batch/v1"
@@ -56,8 +57,8 @@ func TestScaling(t *testing.T) {
 		}
 		want := map[string]bool{}
 		for _, l := range consumer.DefaultConfig().Lanes.Names() {
-			want[l.SendStream()+"/"+l.FreshConsumer()] = true
-			want[l.LaterStream()+"/"+l.DueConsumer()] = true
+			want[l.SendStream()+"/"+wire.ConsumerFresh] = true
+			want[l.LaterStream()+"/"+wire.ConsumerDue] = true
 		}
 		for _, tr := range x.Triggers {
 			m := tr.Metadata

@@ -12,7 +12,7 @@ import (
 
 	"github.com/sethvargo/go-envconfig"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // Lookup finds a variable, like os.LookupEnv.
@@ -50,7 +50,7 @@ func readField(ctx context.Context, lookup Lookup, f reflect.StructField, v refl
 	if !ok {
 		return nil
 	}
-	value, set, err := find(lookup, name, f.Type == reflect.TypeFor[schema.Secret]())
+	value, set, err := find(lookup, name, f.Type == reflect.TypeFor[mail.Secret]())
 	if err != nil || !set || value == "" {
 		return err
 	}

@@ -8,14 +8,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 type settings struct {
 	Name   string        `env:"T_NAME"`
 	Number int           `env:"T_NUMBER"`
 	Wait   time.Duration `env:"T_WAIT"`
-	Pass   schema.Secret `env:"T_PASS"`
+	Pass   mail.Secret   `env:"T_PASS"`
 	Other  string
 }
 

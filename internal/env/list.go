@@ -7,7 +7,7 @@ import (
 	"reflect"
 	"strings"
 
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/mail"
 )
 
 // Setting is a variable and what is in force.
@@ -33,7 +33,7 @@ func List(lookup Lookup, targets ...any) []Setting {
 			if !ok {
 				continue
 			}
-			secret := f.Type == reflect.TypeFor[schema.Secret]()
+			secret := f.Type == reflect.TypeFor[mail.Secret]()
 			all = append(all, Setting{
 				Name: name, Value: withoutPassword(written(v.Field(i))), Source: source(lookup, name, secret),
 				Help: f.Tag.Get("help"), Secret: secret,
@@ -115,4 +115,4 @@ func withoutOptions(s string) string {
 }
 
 // hidden stands for a secret.
-var hidden = schema.Secret("set").String()
+var hidden = mail.Secret("set").String()

@@ -75,7 +75,7 @@ func TestMailq(t *testing.T) {
 		Lanes []struct {
 			Lane      string
 			Waiting   int
-			InHand    int `json:"in_hand"`
+			InHand    int `json:"in_flight"`
 			Scheduled int
 			Dead      int
 			Takers    int

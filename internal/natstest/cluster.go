@@ -14,7 +14,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/freeport"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // Cluster is three servers that share their streams, as an operator runs them:
@@ -29,7 +29,7 @@ type Cluster struct {
 
 // StartCluster starts three servers and provisions those lanes. They end with
 // the test.
-func StartCluster(t testing.TB, ackWait time.Duration, lanes ...schema.Lane) *Cluster {
+func StartCluster(t testing.TB, ackWait time.Duration, lanes ...wire.Lane) *Cluster {
 	t.Helper()
 	c := NewCluster(t, ackWait)
 	for i := range c.servers {

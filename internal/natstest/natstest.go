@@ -14,7 +14,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/freeport"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // timeout bounds each step of the helpers.
@@ -42,23 +42,23 @@ type Broker struct {
 	// Config is what a worker of this broker would have, NATS_URL included.
 	Config broker.Config
 	// Lanes are those that are provisioned.
-	Lanes []schema.Lane
+	Lanes []wire.Lane
 
 	log *slog.Logger
 }
 
 // Start starts a broker with those lanes, or with "normal" alone. It ends with
 // the test.
-func Start(t testing.TB, lanes ...schema.Lane) *Broker {
+func Start(t testing.TB, lanes ...wire.Lane) *Broker {
 	t.Helper()
 	return StartWith(t, Options{}, lanes...)
 }
 
 // StartWith is Start with options.
-func StartWith(t testing.TB, o Options, lanes ...schema.Lane) *Broker {
+func StartWith(t testing.TB, o Options, lanes ...wire.Lane) *Broker {
 	t.Helper()
 	if len(lanes) == 0 {
-		lanes = []schema.Lane{"normal"}
+		lanes = []wire.Lane{"normal"}
 	}
 	b := &Broker{Config: broker.DefaultConfig(), Lanes: lanes, log: o.Log}
 	if b.log == nil {

@@ -7,16 +7,16 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/internal/natstest"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 func TestRestartAndKill(t *testing.T) {
 	t.Parallel()
-	const lane = schema.Lane("normal")
+	const lane = wire.Lane("normal")
 	b := natstest.StartWith(t, natstest.Options{AckWait: time.Second})
-	q, err := b.Conn.JS().Consumer(t.Context(), lane.SendStream(), lane.FreshConsumer())
+	q, err := b.Conn.JS().Consumer(t.Context(), lane.SendStream(), wire.ConsumerFresh)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -111,10 +111,10 @@ func TestRelayHalfDead(t *testing.T) {
 	if r.Dead > 0 {
 		t.Errorf("%d died of a relay that is half dead", r.Dead)
 	}
-	if n := metric(t, s.broker, "postrider_handed_back_total") + metric(t, s.workers[0], "postrider_handed_back_total"); n == 0 {
+	if n := metric(t, s.broker, "postrider_requeued_total") + metric(t, s.workers[0], "postrider_requeued_total"); n == 0 {
 		t.Error("no session fell silent")
 	} else {
-		t.Logf("handed_back=%.0f", n)
+		t.Logf("requeued=%.0f", n)
 	}
 	if r.Delivered != halfDeadMails {
 		t.Errorf("%d delivered, want %d", r.Delivered, halfDeadMails)

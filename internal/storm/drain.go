@@ -48,7 +48,7 @@ func deadKeys(ctx context.Context, c *broker.Conn) (map[Key]bool, error) {
 			return nil, err
 		}
 		for _, r := range l.Recipients {
-			dead[Key{l.Line.ID, r.Address}] = true
+			dead[Key{l.Key.ID, r.Address}] = true
 		}
 	}
 	return dead, nil

@@ -16,7 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/broker"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // filler publishes large mail once each and hears what the broker says.
@@ -157,11 +157,11 @@ func TestStoreFull(t *testing.T) {
 // dueNow is how many copies in the lane's schedule have come due.
 func dueNow(t *testing.T, c *broker.Conn) int {
 	t.Helper()
-	stream, err := c.JS().Stream(t.Context(), schema.Lane("normal").LaterStream())
+	stream, err := c.JS().Stream(t.Context(), wire.Lane("normal").LaterStream())
 	if err != nil {
 		t.Fatal(err)
 	}
-	i, err := stream.Info(t.Context(), jetstream.WithSubjectFilter(schema.Lane("normal").DueFilter()))
+	i, err := stream.Info(t.Context(), jetstream.WithSubjectFilter(wire.Lane("normal").CopySubjects(wire.CopyDue)))
 	if err != nil {
 		t.Fatal(err)
 	}

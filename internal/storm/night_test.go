@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/broker"
-	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // TestNightOff: every process is killed between a mail's record and its ack,
@@ -33,7 +33,7 @@ func TestNightOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	logged := func() bool { return messages(t, c, schema.StreamEvent) >= held }
+	logged := func() bool { return messages(t, c, wire.StreamEvent) >= held }
 	eventually(t, "all are recorded, and the log has it", time.Minute, logged)
 	// The broker writes down what it has handed out a moment after it did so.
 	Pause(t.Context(), 2*time.Second)
@@ -63,7 +63,7 @@ func (s *storm) passNight(t *testing.T) {
 	t.Helper()
 	cfg := broker.DefaultConfig()
 	cfg.Listen, cfg.DataDir = s.get("NATS_LISTEN"), s.get("DATA_DIR")
-	e, err := broker.StartEmbedded(t.Context(), cfg, []schema.Lane{"normal"}, slog.New(slog.DiscardHandler))
+	e, err := broker.StartEmbedded(t.Context(), cfg, []wire.Lane{"normal"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func (s *storm) passNight(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	eventually(t, "the records have expired", time.Minute, func() bool { return messages(t, c, schema.StreamRecord) == 0 })
+	eventually(t, "the records have expired", time.Minute, func() bool { return messages(t, c, wire.StreamRecord) == 0 })
 	if left, err := queued(t.Context(), c); left == 0 || err != nil {
 		t.Fatalf("%d mails were killed before their ack: %v", left, err)
 	}

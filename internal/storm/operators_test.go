@@ -36,7 +36,7 @@ func dyingMail(n int) Mail {
 
 // operators act at random on the dead letters of m0 to mN-1.
 type operators struct {
-	graves *deadletter.Graveyard
+	graves *deadletter.Queue
 	mails  int
 	acts   atomic.Int64
 
@@ -106,7 +106,7 @@ func (o *operators) act(ctx context.Context, l *deadletter.Found) error {
 	defer o.mu.Unlock()
 	if verb == "discard" && (err == nil || ctx.Err() != nil) {
 		for _, r := range l.Recipients {
-			k := Key{l.Line.ID, r.Address}
+			k := Key{l.Key.ID, r.Address}
 			o.discarded[k] = o.discarded[k] || err == nil
 		}
 	}

@@ -30,7 +30,7 @@ func TestUpgrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	young := s.workers[1]
-	eventually(t, "the newer sets what is new", ready, func() bool { return metric(t, young, "postrider_in_hand") >= 0 })
+	eventually(t, "the newer sets what is new", ready, func() bool { return metric(t, young, "postrider_in_flight") >= 0 })
 	s.deadFor(t, 91*24*time.Hour)
 	p.next.Store(upgradeMails)
 	publish(2 * upgradeMails)
@@ -40,7 +40,7 @@ func TestUpgrade(t *testing.T) {
 	if err := s.startWorker(); err != nil {
 		t.Fatal(err)
 	}
-	metric(t, s.workers[2], "postrider_in_hand")
+	metric(t, s.workers[2], "postrider_in_flight")
 	s.deadFor(t, 91*24*time.Hour)
 	// The older ones go, with mail of theirs in the queue; the newer has the store.
 	p.next.Store(2 * upgradeMails)

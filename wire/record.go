@@ -1,4 +1,4 @@
-package schema
+package wire
 
 import (
 	"fmt"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/postrider/postrider/mail"
 )
 
 // Event names what happened to a line.
@@ -18,7 +19,7 @@ type Event string
 const (
 	EventScheduled Event = "scheduled"
 	EventDeferred  Event = "deferred"
-	EventDelayed   Event = "delayed"
+	EventRequeued  Event = "requeued"
 	EventDelivered Event = "delivered"
 	EventFailed    Event = "failed"
 	EventExpired   Event = "expired"
@@ -30,37 +31,16 @@ const (
 
 // Events lists them all.
 var Events = []Event{
-	EventScheduled, EventDeferred, EventDelayed, EventDelivered, EventFailed, EventExpired,
+	EventScheduled, EventDeferred, EventRequeued, EventDelivered, EventFailed, EventExpired,
 	EventExhausted, EventUncertain, EventReplayed, EventDiscarded,
 }
 
-// Reason says why a letter is dead.
-type Reason string
-
-// The reasons.
-const (
-	ReasonFailed      Reason = "failed"
-	ReasonExhausted   Reason = "exhausted"
-	ReasonExpired     Reason = "expired"
-	ReasonBadEnvelope Reason = "bad-envelope"
-	ReasonTooLarge    Reason = "too-large"
-	ReasonLoop        Reason = "loop"
-	ReasonCrashLoop   Reason = "crash-loop"
-	ReasonStranded    Reason = "stranded"
-)
-
-// Reasons lists them all.
-var Reasons = []Reason{
-	ReasonFailed, ReasonExhausted, ReasonExpired, ReasonBadEnvelope,
-	ReasonTooLarge, ReasonLoop, ReasonCrashLoop, ReasonStranded,
-}
-
-// Event is what a death for that reason is called in the log.
-func (r Reason) Event() Event {
+// EventOf is what a death for that reason is called in the log.
+func EventOf(r mail.Reason) Event {
 	switch r {
-	case ReasonExhausted:
+	case mail.ReasonExhausted:
 		return EventExhausted
-	case ReasonExpired:
+	case mail.ReasonExpired:
 		return EventExpired
 	}
 	return EventFailed
@@ -71,11 +51,11 @@ type State string
 
 const (
 	// StateOpen: to be sent to, in the message at hand.
-	StateOpen State = "open"
+	StatePending State = "pending"
 	// StateDelivered: accepted by a relay; never sent to again.
 	StateDelivered State = "delivered"
 	// StateLater: waits in a copy, one hop on.
-	StateLater State = "later"
+	StateScheduled State = "scheduled"
 	// StateDead: lies in a dead letter, one hop on.
 	StateDead State = "dead"
 )
@@ -85,15 +65,15 @@ const RecordVersion = 1
 
 // Record is what is known of a line at one hop. The last record of a line counts.
 type Record struct {
-	V      int    `json:"v"`
-	ID     string `json:"id"`
-	Origin string `json:"origin"`
-	Lane   Lane   `json:"lane"`
-	Line   string `json:"line"`
-	Hop    int    `json:"hop"`
-	Event  Event  `json:"event"`
+	V          int    `json:"v"`
+	ID         string `json:"id"`
+	Origin     string `json:"origin"`
+	Lane       Lane   `json:"lane"`
+	Recipient  string `json:"recipient"`
+	Generation int    `json:"generation"`
+	Event      Event  `json:"event"`
 	// Reason is set where all that is left of the line is dead for the same reason.
-	Reason     Reason            `json:"reason,omitempty"`
+	Reason     mail.Reason       `json:"reason,omitempty"`
 	At         time.Time         `json:"at"`
 	Enqueued   time.Time         `json:"enqueued,omitzero"`
 	From       string            `json:"from,omitempty"`
@@ -109,7 +89,7 @@ type Record struct {
 	// message; empty where each goes its own way or some are open still. A later
 	// addition to a recipient's state does not change it: what was carried on
 	// together stays together.
-	Whole State `json:"whole,omitempty"`
+	Together State `json:"together,omitempty"`
 	// Due is when the copy is to be tried.
 	Due time.Time `json:"due,omitzero"`
 	// Replays counts the replays of the line, Replayed is the time of the last one.
@@ -127,76 +107,15 @@ type Record struct {
 
 // RecipientRecord is where a recipient stands.
 type RecipientRecord struct {
-	Address  string `json:"address"`
-	Index    int    `json:"index"`
-	State    State  `json:"state"`
-	Reason   Reason `json:"reason,omitempty"`
-	Code     int    `json:"code,omitempty"`
-	Enhanced string `json:"enhanced,omitempty"`
-	Reply    string `json:"reply,omitempty"`
-	Relay    string `json:"relay,omitempty"`
-	QueueID  string `json:"queue_id,omitempty"`
-}
-
-// Attempt is one attempt at a line: a transaction, or what stood in its way.
-type Attempt struct {
-	// N is the number of attempts used up, this one included.
-	N       int       `json:"n"`
-	Counted bool      `json:"counted"`
-	At      time.Time `json:"at"`
-	Relay   string    `json:"relay,omitempty"`
-	Session string    `json:"session,omitempty"`
-	// Use counts the transactions of the session, from 1.
-	Use int `json:"use,omitempty"`
-	// Milliseconds.
-	ConnectMS int64 `json:"connect_ms,omitempty"`
-	DataMS    int64 `json:"data_ms,omitempty"`
-	DotMS     int64 `json:"dot_ms,omitempty"`
-	// Outcomes are grouped: recipients that got the same reply share one.
-	Outcomes []GroupedOutcome `json:"outcomes"`
-}
-
-// GroupedOutcome is one reply and the recipients that got it.
-type GroupedOutcome struct {
-	Recipients Indexes `json:"recipients"`
-	Class      Class   `json:"class"`
-	Stage      Stage   `json:"stage,omitempty"`
-	Code       int     `json:"code,omitempty"`
-	Enhanced   string  `json:"enhanced,omitempty"`
-	Reply      string  `json:"reply,omitempty"`
-	QueueID    string  `json:"queue_id,omitempty"`
-}
-
-// NewAttempt is the log's entry for a transaction with those recipients.
-// n is the number of attempts used up, this one included.
-func NewAttempt(n int, counted bool, to []Recipient, tx Transaction) Attempt {
-	a := Attempt{
-		N: n, Counted: counted, At: tx.At.UTC(), Relay: tx.Relay, Session: tx.Session, Use: tx.Use,
-		ConnectMS: tx.Connect.Milliseconds(), DataMS: tx.Data.Milliseconds(), DotMS: tx.Dot.Milliseconds(),
-	}
-	place := make(map[GroupedOutcomeKey]int)
-	for i, o := range tx.Outcomes {
-		k := GroupedOutcomeKey{o.Class, o.Stage, o.Code, o.Enhanced, Sentence(o.Reply, MaxReply)}
-		at, ok := place[k]
-		if !ok {
-			at = len(a.Outcomes)
-			place[k] = at
-			a.Outcomes = append(a.Outcomes, GroupedOutcome{
-				Class: o.Class, Stage: o.Stage, Code: o.Code, Enhanced: o.Enhanced, Reply: k.Reply, QueueID: o.QueueID,
-			})
-		}
-		a.Outcomes[at].Recipients = append(a.Outcomes[at].Recipients, to[i].Index)
-	}
-	return a
-}
-
-// GroupedOutcomeKey is what outcomes have to share to be grouped.
-type GroupedOutcomeKey struct {
-	Class    Class
-	Stage    Stage
-	Code     int
-	Enhanced string
-	Reply    string
+	Address  string      `json:"address"`
+	Index    int         `json:"index"`
+	State    State       `json:"state"`
+	Reason   mail.Reason `json:"reason,omitempty"`
+	Code     int         `json:"code,omitempty"`
+	Enhanced string      `json:"enhanced,omitempty"`
+	Reply    string      `json:"reply,omitempty"`
+	Relay    string      `json:"relay,omitempty"`
+	QueueID  string      `json:"queue_id,omitempty"`
 }
 
 // DecodeRecord reads a record. Fields of later versions are passed over.
@@ -235,7 +154,7 @@ func (r *Record) Shorten() bool {
 	for i := range r.Recipients {
 		x := &r.Recipients[i]
 		cut = cut || len(x.Reply) > shortReply || x.QueueID != ""
-		x.Reply, x.QueueID = Cut(x.Reply, shortReply), ""
+		x.Reply, x.QueueID = mail.Cut(x.Reply, shortReply), ""
 	}
 	return cut
 }
@@ -271,18 +190,18 @@ func (r *Record) Find(index int) *RecipientRecord {
 }
 
 // LineOf is the line that the record is of.
-func (r *Record) LineOf() Line {
-	return Line{Lane: r.Lane, ID: r.ID, Origin: r.Origin, Rcpt: r.Line}
+func (r *Record) Key() Key {
+	return Key{Lane: r.Lane, ID: r.ID, Origin: r.Origin, Recipient: r.Recipient}
 }
 
 // Waits is why the mail of that recipient, which goes on, is not gone yet. A
 // record has one event for all of them, and another's fate is not this one's.
 func (r *Record) Waits(index int) Event {
 	switch r.Event {
-	case EventScheduled, EventDelayed, EventReplayed:
+	case EventScheduled, EventRequeued, EventReplayed:
 		return r.Event
 	}
-	if r.LastClass(index) == Uncertain {
+	if r.LastClass(index) == mail.Uncertain {
 		return EventUncertain
 	}
 	return EventDeferred
@@ -290,7 +209,7 @@ func (r *Record) Waits(index int) Event {
 
 // LastClass is the class of the recipient's last outcome, empty where the record
 // holds none.
-func (r *Record) LastClass(index int) (class Class) {
+func (r *Record) LastClass(index int) (class mail.Class) {
 	for _, a := range r.Attempts {
 		for _, o := range a.Outcomes {
 			if slices.Contains(o.Recipients, index) {
@@ -303,7 +222,7 @@ func (r *Record) LastClass(index int) (class Class) {
 
 // Uniform reports the one state and reason of all recipients; only then they
 // stay one message.
-func (r *Record) Uniform() (State, Reason, bool) {
+func (r *Record) Uniform() (State, mail.Reason, bool) {
 	if len(r.Recipients) == 0 {
 		return "", "", false
 	}
@@ -314,36 +233,6 @@ func (r *Record) Uniform() (State, Reason, bool) {
 		}
 	}
 	return first.State, first.Reason, true
-}
-
-// LogFor is the part of a log that concerns one recipient.
-func LogFor(log []Attempt, index int) []Attempt {
-	var own []Attempt
-	for _, a := range log {
-		outcomes := a.Outcomes
-		a.Outcomes = nil
-		for _, o := range outcomes {
-			if slices.Contains(o.Recipients, index) {
-				o.Recipients = Indexes{index}
-				a.Outcomes = append(a.Outcomes, o)
-			}
-		}
-		if len(a.Outcomes) > 0 || len(outcomes) == 0 {
-			own = append(own, a)
-		}
-	}
-	return own
-}
-
-// Cut shortens s to at most n bytes at the end of a character.
-func Cut(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && s[n]&0xC0 == 0x80 {
-		n--
-	}
-	return s[:n]
 }
 
 // Words are the reply as people read it: "550 5.1.1 no such user", or what

@@ -1,4 +1,4 @@
-package schema
+package wire
 
 import (
 	"strings"
@@ -14,9 +14,9 @@ const (
 // Schedule makes the message with these headers one that fires into the due
 // subject of its line at that time. The time is written with nanoseconds:
 // whole seconds would fire up to one second early.
-func Schedule(header map[string][]string, at time.Time, l Line) {
+func Schedule(header map[string][]string, at time.Time, l Key) {
 	header[headerSchedule] = []string{"@at " + at.UTC().Format(time.RFC3339Nano)}
-	header[headerScheduleTarget] = []string{l.DueSubject()}
+	header[headerScheduleTarget] = []string{l.CopySubject(CopyDue)}
 }
 
 // ScheduledAt is when a schedule with these headers fires; false for what is

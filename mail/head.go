@@ -1,4 +1,4 @@
-package schema
+package mail
 
 import (
 	"bytes"
@@ -87,4 +87,48 @@ func (h *Head) add(line, text []byte) error {
 // validHeadName is validFieldName, however long.
 func validHeadName(s string) bool {
 	return s != "" && !slices.ContainsFunc([]byte(s), func(c byte) bool { return c <= ' ' || c >= 0x7f || c == ':' })
+}
+
+func (h *Head) Find(name string) *HeadField {
+	for i := range h.Fields {
+		if h.Fields[i].Is(name) {
+			return &h.Fields[i]
+		}
+	}
+	return nil
+}
+
+func (h *Head) Count(name string) (n int) {
+	for i := range h.Fields {
+		if h.Fields[i].Is(name) {
+			n++
+		}
+	}
+	return n
+}
+
+// resent are the fields of the last resending, which stand together at the top
+// (RFC 5322 section 3.6.6): of a mail that was resent, they say who and to whom
+// now. None where it was not.
+func (h *Head) Resent() *Head {
+	block, seen := new(Head), make(map[string]bool)
+	for i := range h.Fields {
+		f := &h.Fields[i]
+		if !HasPrefixFold(f.Name, "Resent-") {
+			if len(block.Fields) > 0 {
+				break
+			}
+			continue
+		}
+		low := strings.ToLower(f.Name)
+		if seen[low] {
+			break
+		}
+		seen[low] = true
+		block.Fields = append(block.Fields, *f)
+	}
+	if block.Find("Resent-To") == nil && block.Find("Resent-Cc") == nil && block.Find("Resent-Bcc") == nil {
+		return nil
+	}
+	return block
 }

@@ -1,4 +1,4 @@
-package schema
+package mail
 
 import "log/slog"
 

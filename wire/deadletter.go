@@ -1,4 +1,4 @@
-package schema
+package wire
 
 import (
 	"bytes"
@@ -7,21 +7,21 @@ import (
 	"maps"
 	"slices"
 	"strings"
-)
 
-// MaxError is what the sentence on a dead letter and in a record may take, in bytes.
-const MaxError = 1024
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/schema"
+)
 
 // Letter is a dead letter: a message that failed for good, whole, with why and
 // with the log of every attempt.
-type Letter struct {
+type DeadLetter struct {
 	Copy
-	Reason Reason
+	Reason mail.Reason
 	// Error is a sentence that names the field, or the relay's reply.
 	Error string
 	// Marker is set where the letter is no longer dead: what happened to it
 	// since. A marker has no body.
-	Marker Event
+	Tombstone Event
 	// Producer holds the producer's own headers.
 	Producer map[string][]string
 	// HeadersLost: the producer's headers could not be read, and Producer holds
@@ -33,7 +33,7 @@ type Letter struct {
 // Message is the letter as headers and body. Where the producer's headers
 // cannot stand beside ours, for their size or a name, they begin the body, and
 // [HeaderBody] says so.
-func (l *Letter) Message() (header map[string][]string, body []byte) {
+func (l *DeadLetter) Message() (header map[string][]string, body []byte) {
 	producer, body, form := l.Producer, l.Body, ""
 	switch {
 	case l.HeadersLost:
@@ -47,43 +47,43 @@ func (l *Letter) Message() (header map[string][]string, body []byte) {
 		header[HeaderBody] = []string{form}
 	}
 	header[HeaderReason] = []string{string(l.Reason)}
-	if e := Sentence(l.Error, MaxError); e != "" {
+	if e := mail.Sentence(l.Error, mail.MaxError); e != "" {
 		header[HeaderError] = []string{e}
 	}
-	if l.Marker != "" {
-		header[HeaderMarker] = []string{string(l.Marker)}
+	if l.Tombstone != "" {
+		header[HeaderTombstone] = []string{string(l.Tombstone)}
 		return header, nil
 	}
 	return header, body
 }
 
 // Unwritable is why no copy can carry the producer's headers on; nil where one can.
-func (l *Letter) Unwritable() error {
+func (l *DeadLetter) Unwritable() error {
 	if l.HeadersLost {
 		return errors.New("its NATS headers could not be read, and they may say when to send it, or not to")
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.Producer)) {
-		if !writable(name) {
+		if !schema.Writable(name) {
 			return fmt.Errorf("the header %q cannot be written again", name)
 		}
 	}
-	if size := headerSize(l.Producer); size > MaxProducerHeaders {
-		return fmt.Errorf("its NATS headers take %d bytes, at most %d can be written again", size, MaxProducerHeaders)
+	if size := schema.HeaderSize(l.Producer); size > schema.MaxProducerHeaders {
+		return fmt.Errorf("its NATS headers take %d bytes, at most %d can be written again", size, schema.MaxProducerHeaders)
 	}
 	return nil
 }
 
 // ParseLetter reads a dead letter or a marker.
-func ParseLetter(lane Lane, header map[string][]string, body []byte) (*Letter, error) {
+func ParseDeadLetter(lane Lane, header map[string][]string, body []byte) (*DeadLetter, error) {
 	c, err := ParseCopy(lane, header)
 	if err != nil {
 		return nil, fmt.Errorf("read dead letter: %w", err)
 	}
-	l := &Letter{
-		Copy: c, Producer: ProducerHeaders(header), Body: body,
-		Reason: Reason(first(header[HeaderReason])), Error: first(header[HeaderError]), Marker: Event(first(header[HeaderMarker])),
+	l := &DeadLetter{
+		Copy: c, Producer: schema.ProducerHeaders(header), Body: body,
+		Reason: mail.Reason(first(header[HeaderReason])), Error: first(header[HeaderError]), Tombstone: Event(first(header[HeaderTombstone])),
 	}
-	if l.Marker != "" {
+	if l.Tombstone != "" {
 		return l, nil
 	}
 	switch first(header[HeaderBody]) {
@@ -91,7 +91,7 @@ func ParseLetter(lane Lane, header map[string][]string, body []byte) (*Letter, e
 		l.HeadersLost = true
 	case BodyWithHeaders:
 		if l.Producer, l.Body, err = splitHeaderBlock(body); err != nil {
-			return nil, fmt.Errorf("read dead letter of %s: %w", c.Line, err)
+			return nil, fmt.Errorf("read dead letter of %s: %w", c.Key, err)
 		}
 	}
 	return l, nil
@@ -102,16 +102,6 @@ func first(v []string) string {
 		return ""
 	}
 	return v[0]
-}
-
-func headerSize(h map[string][]string) int {
-	n := 0
-	for name, values := range h {
-		for _, v := range values {
-			n += len(name) + len(v) + len(": \r\n")
-		}
-	}
-	return n
 }
 
 // headerBlock writes headers as lines "Name: value", ended by an empty line.

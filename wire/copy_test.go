@@ -1,4 +1,4 @@
-package schema
+package wire
 
 import (
 	"fmt"
@@ -8,14 +8,15 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/postrider/postrider/mail"
 )
 
 func TestCopyHeadersRoundTrip(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 4, 5, 6, 7, 8, time.UTC)
 	c := Copy{
-		Line: Line{Lane: "bulk", ID: "a b", Origin: Origin(now, 9), Rcpt: "3"}, Hop: 4, Attempts: 2, Enqueued: now,
-		Log:     []Attempt{{N: 1, Counted: true, At: now, Outcomes: []GroupedOutcome{{Recipients: Indexes{0, 1, 2, 7}, Class: Deferred, Code: 450}}}},
+		Key: Key{Lane: "bulk", ID: "a b", Origin: Origin(now, 9), Recipient: "3"}, Generation: 4, Attempts: 2, Enqueued: now,
+		Log:     []Attempt{{N: 1, Counted: true, At: now, Outcomes: []GroupedOutcome{{Recipients: Indexes{0, 1, 2, 7}, Class: mail.Deferred, Code: 450}}}},
 		DeadSeq: 7, Replays: 1, Replayed: now,
 	}
 	h := c.Headers(map[string][]string{"X-Own": {"1", "2"}, "nats-Rollup": {"all"}, "postrider-hop": {"9"}})
@@ -32,7 +33,7 @@ func TestCopyHeadersRoundTrip(t *testing.T) {
 	for name := range h {
 		broken := maps.Clone(h)
 		broken[name] = []string{"\x00"}
-		if _, err := ParseCopy("bulk", broken); err == nil && name != "X-Own" && name != HeaderID && name != HeaderOrigin && name != HeaderLine {
+		if _, err := ParseCopy("bulk", broken); err == nil && name != "X-Own" && name != HeaderID && name != HeaderOrigin && name != HeaderRecipient {
 			t.Errorf("%s: nonsense was read", name)
 		}
 	}
@@ -42,7 +43,7 @@ func TestEncodeLogKeepsFirstAndLast(t *testing.T) {
 	t.Parallel()
 	var log []Attempt
 	for n := 1; n <= 100; n++ {
-		log = append(log, Attempt{N: n, Outcomes: []GroupedOutcome{{Recipients: Indexes{0}, Reply: strings.Repeat("x", MaxReply)}}})
+		log = append(log, Attempt{N: n, Outcomes: []GroupedOutcome{{Recipients: Indexes{0}, Reply: strings.Repeat("x", mail.MaxReply)}}})
 	}
 	if b := EncodeLog(log, 1<<20); strings.Count(string(b), `"n":`) != 100 {
 		t.Error("a log that fits was shortened")
@@ -84,13 +85,13 @@ func TestIndexes(t *testing.T) {
 
 func TestNewAttemptGroups(t *testing.T) {
 	t.Parallel()
-	to := make([]Recipient, 1000)
-	tx := Transaction{Outcomes: make([]Outcome, 1000)}
+	to := make([]mail.Recipient, 1000)
+	tx := mail.Transaction{Outcomes: make([]mail.Outcome, 1000)}
 	for i := range to {
 		to[i].Index = i
-		tx.Outcomes[i] = Outcome{Class: Delivered, Code: 250, Reply: "ok"}
+		tx.Outcomes[i] = mail.Outcome{Class: mail.Delivered, Code: 250, Reply: "ok"}
 		if i >= 992 {
-			tx.Outcomes[i] = Outcome{Class: Deferred, Code: 450, Reply: "later\r\nplease\xff"}
+			tx.Outcomes[i] = mail.Outcome{Class: mail.Deferred, Code: 450, Reply: "later\r\nplease\xff"}
 		}
 	}
 	a := NewAttempt(1, true, to, tx)

@@ -1,4 +1,4 @@
-package schema
+package mail
 
 import (
 	"errors"
@@ -15,6 +15,7 @@ import (
 const (
 	maxLocalPart = 64
 	maxAddress   = 254
+	maxName      = 255 // characters
 )
 
 // Address is a mailbox: an addr-spec and, for people, a name. In JSON it is
@@ -30,7 +31,7 @@ func ParseAddress(s string) (Address, error) {
 	if !strings.HasSuffix(s, ">") {
 		return Address{Email: s}, nil
 	}
-	if hasControl(s) {
+	if HasControl(s) {
 		return Address{}, fmt.Errorf("address %q holds a control character or a line break", shown(s))
 	}
 	// The last "<" outside quotes begins the address: a name may hold others
@@ -48,7 +49,7 @@ func ParseAddress(s string) (Address, error) {
 
 // Validate reports why the address cannot be sent to.
 func (a Address) Validate() error {
-	if hasControl(a.Name) {
+	if HasControl(a.Name) {
 		return errors.New("the name holds a control character or a line break")
 	}
 	if n := utf8.RuneCountInString(a.Name); n > maxName {
@@ -67,7 +68,7 @@ func ValidateAddrSpec(s string) error {
 		return errors.New("the address is empty")
 	case !utf8.ValidString(s):
 		return errors.New("the address is not valid UTF-8")
-	case hasControl(s):
+	case HasControl(s):
 		return fmt.Errorf("address %q holds a control character or a line break", shown(s))
 	case at < 0:
 		return fmt.Errorf("address %q has no @", shown(s))
@@ -197,24 +198,9 @@ func unquote(s string) (string, bool) {
 	return b.String(), true
 }
 
-// hasControl reports anything that could break out of a line or a header: C0
-// and C1 controls with CR, LF, NUL and U+0085, and the Unicode line breaks.
-func hasControl(s string) bool {
-	ascii := true
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] == 0x7f {
-			return true
-		}
-		ascii = ascii && s[i] < utf8.RuneSelf
-	}
-	return !ascii && strings.ContainsFunc(s, func(r rune) bool {
-		return unicode.IsControl(r) || r == '\u2028' || r == '\u2029'
-	})
-}
-
 // mailbox is the same for all ways to write one: a domain's case means nothing,
 // a local part's may (RFC 5321 section 2.4).
-func mailbox(address string) string {
+func Normalize(address string) string {
 	at := strings.LastIndexByte(address, '@') + 1
 	return address[:at] + strings.ToLower(address[at:])
 }

@@ -1,4 +1,4 @@
-package schema
+package mail
 
 import (
 	"io"
@@ -17,11 +17,11 @@ const (
 	// Failed: a permanent reply.
 	Failed Class = "failed"
 	// Delayed: the relay's or our own fault, not the message's. It counts nothing.
-	Delayed Class = "delayed"
+	Requeued Class = "requeued"
 	// Uncertain: no reply came after the final dot. It counts as an attempt.
 	Uncertain Class = "uncertain"
 	// Open: not tried in this transaction; wants another one now.
-	Open Class = "open"
+	Pending Class = "pending"
 )
 
 // Counted reports whether an outcome uses up one of the attempts.

@@ -1,8 +1,10 @@
-package schema
+package wire
 
 import (
 	"testing"
 	"time"
+
+	"github.com/postrider/postrider/mail"
 )
 
 func TestOriginTime(t *testing.T) {
@@ -22,7 +24,7 @@ func FuzzOriginTime(f *testing.F) {
 	f.Add("1700000000000000000-7")
 	f.Add("+170000000000000000-7")
 	f.Fuzz(func(t *testing.T, s string) {
-		if at, ok := OriginTime(s); ok && (at.Before(time.Unix(0, 0)) || Token(s) != s) {
+		if at, ok := OriginTime(s); ok && (at.Before(time.Unix(0, 0)) || mail.Token(s) != s) {
 			t.Errorf("%q is taken for an origin of %v", s, at)
 		}
 	})
@@ -32,7 +34,7 @@ func TestScheduledAt(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2030, 1, 2, 3, 4, 5, 6, time.UTC)
 	h := map[string][]string{}
-	Schedule(h, at, Line{Lane: "normal", ID: "m", Origin: "1-1", Rcpt: All})
+	Schedule(h, at, Key{Lane: "normal", ID: "m", Origin: "1-1", Recipient: All})
 	if got, ok := ScheduledAt(h); !ok || !got.Equal(at) {
 		t.Errorf("%v %v", got, ok)
 	}

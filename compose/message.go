@@ -14,11 +14,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
 )
 
 // Letter is a mail as it goes over the wire, without dot-stuffing.
-type Letter struct {
+type Message struct {
 	// Size is the number of bytes.
 	Size int64
 	// EightBit: the bytes are not all below 128.
@@ -35,7 +36,7 @@ type Letter struct {
 }
 
 // Reader gives the letter from its beginning, anew at each call.
-func (l *Letter) Reader() io.Reader { return bytes.NewReader(l.bytes) }
+func (l *Message) Reader() io.Reader { return bytes.NewReader(l.bytes) }
 
 // Compose writes the mail of an envelope. origin names the message (see
 // [schema.Origin]) and makes its Message-ID; at is when it was enqueued and
@@ -44,7 +45,7 @@ func (l *Letter) Reader() io.Reader { return bytes.NewReader(l.bytes) }
 // The same three arguments give the same bytes; the letter may share them with
 // the envelope. The error is a [*schema.EnvelopeError]: the envelope breaks a
 // rule.
-func Compose(e *schema.Envelope, origin string, at time.Time) (*Letter, error) {
+func Compose(e *schema.Envelope, origin string, at time.Time) (*Message, error) {
 	// Everything below relies on what Validate holds to: above all, that no
 	// address and no header's name can break out of its line.
 	if err := e.Validate(); err != nil {
@@ -56,7 +57,7 @@ func Compose(e *schema.Envelope, origin string, at time.Time) (*Letter, error) {
 	var h header
 	h.b.Grow(sizeOf(e))
 	h.date(e, at)
-	h.addresses("From", "from", []schema.Address{e.From})
+	h.addresses("From", "from", []mail.Address{e.From})
 	h.addresses("To", "to", e.To)
 	h.addresses("Cc", "cc", e.Cc)
 	h.addresses("Reply-To", "reply_to", e.ReplyTo)
@@ -66,12 +67,12 @@ func Compose(e *schema.Envelope, origin string, at time.Time) (*Letter, error) {
 	id := h.messageID(e, origin)
 	h.others(e.Headers)
 	h.literal("MIME-Version", "1.0")
-	content(e, schema.Token(origin))(&h)
+	content(e, mail.Token(origin))(&h)
 	if h.err != nil {
 		return nil, h.err
 	}
 	b := h.bytes()
-	return &Letter{Size: int64(len(b)), EightBit: h.utf8, UTF8: h.utf8, MessageID: id, bytes: b}, nil
+	return &Message{Size: int64(len(b)), EightBit: h.utf8, UTF8: h.utf8, MessageID: id, bytes: b}, nil
 }
 
 // sizeOf is about what the mail will take.

@@ -12,25 +12,26 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/postrider/postrider/internal/smtptest"
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
 	"github.com/postrider/postrider/smtp"
 )
 
-// wire takes what producers publish to a relay, through all that a worker does
+// belt takes what producers publish to a relay, through all that a worker does
 // with it but for the broker.
-type wire struct {
+type belt struct {
 	t      *testing.T
 	server *smtptest.Server
 	relay  *smtp.Relay
 	seq    uint64
 	// to are the recipients of the last transaction: those who need SMTPUTF8, or
 	// those who do not.
-	to []schema.Recipient
+	to []mail.Recipient
 }
 
-func newWire(t *testing.T, opts ...smtptest.Option) *wire {
+func newBelt(t *testing.T, opts ...smtptest.Option) *belt {
 	t.Helper()
-	w := &wire{t: t, server: smtptest.New(t, opts...)}
+	w := &belt{t: t, server: smtptest.New(t, opts...)}
 	cfg := smtp.DefaultConfig()
 	cfg.URL = w.server.URL()
 	var err error
@@ -42,10 +43,10 @@ func newWire(t *testing.T, opts ...smtptest.Option) *wire {
 }
 
 // send gives what is wrong with the message, or what the relay made of it.
-func (w *wire) send(header nats.Header, body []byte) (*hand, schema.Transaction) {
+func (w *belt) send(header nats.Header, body []byte) (*delivery, mail.Transaction) {
 	w.t.Helper()
 	w.seq++
-	h := &hand{subject: lane.SendSubject(), seq: w.seq, stored: time.Unix(1_700_000_000, 0), header: header, body: body}
+	h := &delivery{subject: lane.SendSubject(), seq: w.seq, stored: time.Unix(1_700_000_000, 0), header: header, body: body}
 	if err := h.identify(lane); err != nil {
 		w.t.Fatal(err)
 	}
@@ -53,18 +54,18 @@ func (w *wire) send(header nats.Header, body []byte) (*hand, schema.Transaction)
 		w.t.Fatal(err)
 	}
 	if h.bad != nil {
-		return h, schema.Transaction{}
+		return h, mail.Transaction{}
 	}
-	w.to = h.openOf(h.draft(h.stored), schema.MaxRecipients)
+	w.to = h.pendingOf(h.draft(h.stored), schema.MaxRecipients)
 	return h, w.relay.Deliver(w.t.Context(), (&Consumer{}).message(h, w.to))
 }
 
 // one holds that the relay took one message more than before, from whom and for
 // whom the envelope says, and nothing in it but lines that end in CRLF.
-func (w *wire) one(what string, h *hand, tx schema.Transaction) (data []byte) {
+func (w *belt) one(what string, h *delivery, tx mail.Transaction) (data []byte) {
 	w.t.Helper()
 	for _, o := range tx.Outcomes {
-		if o.Class != schema.Delivered {
+		if o.Class != mail.Delivered {
 			w.t.Fatalf("%.200q: %+v", what, o)
 		}
 	}
@@ -136,7 +137,7 @@ func TestEndOfData(t *testing.T) {
 	if testing.Short() {
 		n = 3
 	}
-	w := newWire(t)
+	w := newBelt(t)
 	tried := 0
 	for _, end := range ends(n) {
 		body := around(end)

@@ -1,19 +1,14 @@
-package schema
+package wire
 
 import (
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/postrider/postrider/schema"
 )
-
-// MaxLog is what the log of attempts may take in a copy's headers, in bytes:
-// with the producer's headers and ours it has to stay below the 64 KiB that
-// JetStream allows in all.
-const MaxLog = 44 << 10
 
 // maxCount bounds hops, attempts and replays, so that one more is always one more.
 const maxCount = math.MaxInt32
@@ -21,9 +16,9 @@ const maxCount = math.MaxInt32
 // Copy is what a message of ours carries in its headers: whose it is and its
 // history. A fresh message has none; its Copy is made by [FirstHop].
 type Copy struct {
-	Line Line
+	Key Key
 	// Hop counts every copy of the line, whatever made it.
-	Hop int
+	Generation int
 	// Attempts is the number used up of the budget.
 	Attempts int
 	// Enqueued is the broker's time of first acceptance.
@@ -37,18 +32,18 @@ type Copy struct {
 
 // Next is the copy one hop on, for the same line.
 func (c Copy) Next() Copy {
-	c.Hop++
+	c.Generation++
 	return c
 }
 
 // Headers are the producer's own and c's. The log is shortened to fit.
 func (c Copy) Headers(producer map[string][]string) map[string][]string {
-	h := ProducerHeaders(producer)
+	h := schema.ProducerHeaders(producer)
 	set := func(k, v string) { h[k] = []string{v} }
-	set(HeaderID, c.Line.ID)
-	set(HeaderOrigin, c.Line.Origin)
-	set(HeaderLine, c.Line.Rcpt)
-	set(HeaderHop, strconv.Itoa(c.Hop))
+	set(HeaderID, c.Key.ID)
+	set(HeaderOrigin, c.Key.Origin)
+	set(HeaderRecipient, c.Key.Recipient)
+	set(HeaderGeneration, strconv.Itoa(c.Generation))
 	set(HeaderAttempts, strconv.Itoa(c.Attempts))
 	set(HeaderEnqueued, c.Enqueued.UTC().Format(time.RFC3339Nano))
 	if len(c.Log) > 0 {
@@ -64,26 +59,14 @@ func (c Copy) Headers(producer map[string][]string) map[string][]string {
 	return h
 }
 
-// ProducerHeaders are the headers a copy keeps: the producer's, without what
-// means something to the broker and without ours.
-func ProducerHeaders(h map[string][]string) map[string][]string {
-	kept := make(map[string][]string, len(h)+8)
-	for name, values := range h {
-		if !HasPrefixFold(name, NATSPrefix) && !HasPrefixFold(name, HeaderPrefix) {
-			kept[name] = values
-		}
-	}
-	return kept
-}
-
 // ParseCopy reads the headers of a copy or a dead letter of that lane.
 func ParseCopy(lane Lane, h map[string][]string) (Copy, error) {
 	r := headerReader{h: h}
 	c := Copy{
-		Line:     r.line(lane),
-		Hop:      r.number(HeaderHop),
-		Attempts: r.number(HeaderAttempts),
-		Enqueued: r.time(HeaderEnqueued),
+		Key:        r.line(lane),
+		Generation: r.number(HeaderGeneration),
+		Attempts:   r.number(HeaderAttempts),
+		Enqueued:   r.time(HeaderEnqueued),
 	}
 	if h[HeaderLog] != nil {
 		r.read(HeaderLog, func(s string) error { return json.Unmarshal([]byte(s), &c.Log) })
@@ -118,8 +101,8 @@ func (r *headerReader) read(name string, parse func(string) error) {
 }
 
 // line is what the copy is for.
-func (r *headerReader) line(lane Lane) Line {
-	l := Line{Lane: lane, ID: r.text(HeaderID), Origin: r.text(HeaderOrigin), Rcpt: r.text(HeaderLine)}
+func (r *headerReader) line(lane Lane) Key {
+	l := Key{Lane: lane, ID: r.text(HeaderID), Origin: r.text(HeaderOrigin), Recipient: r.text(HeaderRecipient)}
 	if r.err == nil {
 		r.err = l.validate()
 	}
@@ -145,48 +128,4 @@ func (r *headerReader) number(name string) (n int) {
 func (r *headerReader) time(name string) (t time.Time) {
 	r.read(name, func(v string) (err error) { t, err = time.Parse(time.RFC3339Nano, v); return err })
 	return t
-}
-
-// EncodeLog writes the attempts as JSON in at most limit bytes. What does not
-// fit is left out from the second oldest on: how it began and how it ended
-// says most, and the numbers show the gap.
-func EncodeLog(log []Attempt, limit int) []byte {
-	b := marshalLog(log)
-	for len(b) > limit && len(log) > 2 {
-		// Attempts are about as long as each other: drop a share at once.
-		drop := min(len(log)-2, max(1, len(log)*(len(b)-limit)/len(b)))
-		log = append(log[:1:1], log[1+drop:]...)
-		b = marshalLog(log)
-	}
-	if len(b) > limit && len(log) == 2 {
-		log = log[1:]
-		b = marshalLog(log)
-	}
-	if len(b) > limit && len(log) == 1 {
-		last := log[0]
-		last.Outcomes = nil
-		b = marshalLog([]Attempt{last})
-	}
-	return b
-}
-
-func marshalLog(log []Attempt) []byte {
-	b, err := json.Marshal(log)
-	if err != nil {
-		// Texts that are not UTF-8 are the only cause, and Sentence makes them so.
-		return []byte("[]")
-	}
-	return b
-}
-
-// Sentence makes s fit for one line of a header or a log: no controls, valid
-// UTF-8, at most n bytes.
-func Sentence(s string, n int) string {
-	s = strings.Map(func(r rune) rune {
-		if hasControl(string(r)) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-	return strings.TrimSpace(Cut(s, n))
 }

@@ -1,0 +1,143 @@
+package mail
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// mailboxes are the addr-specs of an address list (RFC 5322 section 3.4), of
+// its groups too, without names and comments. It reads what mailers write,
+// names in any charset among it, and takes nothing that it has to guess at.
+func AddrSpecs(list []byte) ([]string, error) {
+	r := mailboxReader{in: list}
+	for r.pos < len(r.in) {
+		if err := r.step(); err != nil {
+			return nil, err
+		}
+	}
+	err := r.end()
+	return r.found, err
+}
+
+type mailboxReader struct {
+	in  []byte
+	pos int
+	// words are what stands outside of angle brackets since the last comma.
+	words []byte
+	gap   bool
+	// angle is what stood in them.
+	angle   []byte
+	angled  bool
+	inAngle bool
+	found   []string
+}
+
+func (r *mailboxReader) step() error {
+	c := r.in[r.pos]
+	r.pos++
+	switch {
+	case c == ' ' || c == '\t' || c == '\r' || c == '\n':
+		r.gap = true
+		return nil
+	case c == '(':
+		r.gap = true
+		return r.comment()
+	case c == '"':
+		return r.until('"', "a quoted string")
+	case c == '[':
+		return r.until(']', "an address literal")
+	case c == '<' && !r.inAngle:
+		if r.angled {
+			return errors.New("two addresses stand side by side without a comma")
+		}
+		r.inAngle, r.angled, r.gap = true, true, false
+		return nil
+	case c == '>' && r.inAngle:
+		r.inAngle = false
+		return nil
+	case r.inAngle && c == ':' && len(r.angle) > 0 && r.angle[0] == '@':
+		r.angle = r.angle[:0] // a route, long out of use (RFC 5321 appendix C)
+		return nil
+	case r.inAngle && c == ',' && len(r.angle) > 0 && r.angle[0] == '@':
+		return nil
+	case c == ',' || c == ';':
+		return r.end()
+	case c == ':' && !r.inAngle && !r.angled:
+		r.words, r.gap = nil, false // the name of a group
+		return nil
+	}
+	r.put(c)
+	return nil
+}
+
+// put adds to the words or to the address. A gap counts, but beside a dot or
+// an @, where folding was once allowed.
+func (r *mailboxReader) put(c ...byte) {
+	to := &r.words
+	if r.inAngle {
+		to = &r.angle
+	}
+	glue := func(b byte) bool { return b == '.' || b == '@' }
+	if n := len(*to); r.gap && n > 0 && !glue((*to)[n-1]) && !glue(c[0]) {
+		*to = append(*to, ' ')
+	}
+	r.gap = false
+	*to = append(*to, c...)
+}
+
+// until takes everything up to c, quoted pairs as pairs.
+func (r *mailboxReader) until(c byte, what string) error {
+	start := r.pos - 1
+	for ; r.pos < len(r.in); r.pos++ {
+		switch r.in[r.pos] {
+		case '\\':
+			r.pos++
+		case c:
+			r.pos++
+			r.put(slices.DeleteFunc(bytes.Clone(r.in[start:r.pos]), func(b byte) bool { return b == '\r' || b == '\n' })...)
+			return nil
+		}
+	}
+	return fmt.Errorf("%s has no end", what)
+}
+
+// comment passes over a comment; they nest.
+func (r *mailboxReader) comment() error {
+	for depth := 1; r.pos < len(r.in); r.pos++ {
+		switch r.in[r.pos] {
+		case '\\':
+			r.pos++
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 {
+				r.pos++
+				return nil
+			}
+		}
+	}
+	return errors.New("a comment has no end")
+}
+
+// end takes the address that a comma or the end of the list ends.
+func (r *mailboxReader) end() error {
+	address := string(r.words)
+	switch {
+	case r.inAngle:
+		return errors.New("a < has no >")
+	case r.angled:
+		address = string(r.angle)
+	}
+	given := r.angled || address != ""
+	r.words, r.angle, r.angled, r.gap = r.words[:0], r.angle[:0], false, false
+	if !given {
+		return nil // nothing between two commas, or an empty group
+	}
+	if err := ValidateAddrSpec(address); err != nil {
+		return err
+	}
+	r.found = append(r.found, address)
+	return nil
+}

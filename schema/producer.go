@@ -1,0 +1,63 @@
+package schema
+
+import (
+	"github.com/postrider/postrider/mail"
+)
+
+// HeaderPrefix begins the names of our own headers. On what a producer publishes
+// they make a bad envelope.
+const HeaderPrefix = "Postrider-"
+
+// HeaderUnreadable stands, on no wire, in place of NATS headers that cannot be
+// read. They are not taken for none: they may say not to send.
+const HeaderUnreadable = "Postrider-Unreadable"
+
+// Headers a producer may set, besides its own.
+const (
+	HeaderContentType = "Content-Type"
+	HeaderMsgID       = "Nats-Msg-Id"
+	// MailPrefix begins the headers of the raw form.
+	MailPrefix        = "Mail-"
+	HeaderMailID      = "Mail-Id"
+	HeaderMailFrom    = "Mail-From"
+	HeaderMailTo      = "Mail-To"
+	HeaderSendAt      = "Mail-Send-At"
+	HeaderExpiresAt   = "Mail-Expires-At"
+	HeaderRelay       = "Mail-Relay"
+	HeaderTenant      = "Mail-Tenant"
+	HeaderMaxAttempts = "Mail-Max-Attempts"
+	HeaderTag         = "Mail-Tag"
+	// HeaderMeta begins those of metadata; what follows is the key.
+	HeaderMeta = "Mail-Meta-"
+	// NATSPrefix begins the headers that mean something to the broker.
+	NATSPrefix = "Nats-"
+)
+
+// The two forms of an envelope, as [HeaderContentType] names them.
+const (
+	TypeJSON    = "application/json"
+	TypeMessage = "message/rfc822"
+)
+
+// ProducerHeaders are the headers a copy keeps: the producer's, without what
+// means something to the broker and without ours.
+func ProducerHeaders(h map[string][]string) map[string][]string {
+	kept := make(map[string][]string, len(h)+8)
+	for name, values := range h {
+		if !mail.HasPrefixFold(name, NATSPrefix) && !mail.HasPrefixFold(name, HeaderPrefix) {
+			kept[name] = values
+		}
+	}
+	return kept
+}
+
+// HeaderSize is what the headers take in a NATS message, in bytes.
+func HeaderSize(h map[string][]string) int {
+	n := 0
+	for name, values := range h {
+		for _, v := range values {
+			n += len(name) + len(v) + len(": \r\n")
+		}
+	}
+	return n
+}

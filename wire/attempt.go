@@ -1,0 +1,126 @@
+package wire
+
+import (
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/postrider/postrider/mail"
+)
+
+// MaxLog is what the log of attempts may take in a copy's headers, in bytes:
+// with the producer's headers and ours it has to stay below the 64 KiB that
+// JetStream allows in all.
+const MaxLog = 44 << 10
+
+// Attempt is one attempt at a line: a transaction, or what stood in its way.
+type Attempt struct {
+	// N is the number of attempts used up, this one included.
+	N       int       `json:"n"`
+	Counted bool      `json:"counted"`
+	At      time.Time `json:"at"`
+	Relay   string    `json:"relay,omitempty"`
+	Session string    `json:"session,omitempty"`
+	// Use counts the transactions of the session, from 1.
+	Use int `json:"use,omitempty"`
+	// Milliseconds.
+	ConnectMS int64 `json:"connect_ms,omitempty"`
+	DataMS    int64 `json:"data_ms,omitempty"`
+	DotMS     int64 `json:"dot_ms,omitempty"`
+	// Outcomes are grouped: recipients that got the same reply share one.
+	Outcomes []GroupedOutcome `json:"outcomes"`
+}
+
+// GroupedOutcome is one reply and the recipients that got it.
+type GroupedOutcome struct {
+	Recipients Indexes    `json:"recipients"`
+	Class      mail.Class `json:"class"`
+	Stage      mail.Stage `json:"stage,omitempty"`
+	Code       int        `json:"code,omitempty"`
+	Enhanced   string     `json:"enhanced,omitempty"`
+	Reply      string     `json:"reply,omitempty"`
+	QueueID    string     `json:"queue_id,omitempty"`
+}
+
+// NewAttempt is the log's entry for a transaction with those recipients.
+// n is the number of attempts used up, this one included.
+func NewAttempt(n int, counted bool, to []mail.Recipient, tx mail.Transaction) Attempt {
+	a := Attempt{
+		N: n, Counted: counted, At: tx.At.UTC(), Relay: tx.Relay, Session: tx.Session, Use: tx.Use,
+		ConnectMS: tx.Connect.Milliseconds(), DataMS: tx.Data.Milliseconds(), DotMS: tx.Dot.Milliseconds(),
+	}
+	place := make(map[GroupedOutcomeKey]int)
+	for i, o := range tx.Outcomes {
+		k := GroupedOutcomeKey{o.Class, o.Stage, o.Code, o.Enhanced, mail.Sentence(o.Reply, mail.MaxReply)}
+		at, ok := place[k]
+		if !ok {
+			at = len(a.Outcomes)
+			place[k] = at
+			a.Outcomes = append(a.Outcomes, GroupedOutcome{
+				Class: o.Class, Stage: o.Stage, Code: o.Code, Enhanced: o.Enhanced, Reply: k.Reply, QueueID: o.QueueID,
+			})
+		}
+		a.Outcomes[at].Recipients = append(a.Outcomes[at].Recipients, to[i].Index)
+	}
+	return a
+}
+
+// GroupedOutcomeKey is what outcomes have to share to be grouped.
+type GroupedOutcomeKey struct {
+	Class    mail.Class
+	Stage    mail.Stage
+	Code     int
+	Enhanced string
+	Reply    string
+}
+
+// LogFor is the part of a log that concerns one recipient.
+func LogFor(log []Attempt, index int) []Attempt {
+	var own []Attempt
+	for _, a := range log {
+		outcomes := a.Outcomes
+		a.Outcomes = nil
+		for _, o := range outcomes {
+			if slices.Contains(o.Recipients, index) {
+				o.Recipients = Indexes{index}
+				a.Outcomes = append(a.Outcomes, o)
+			}
+		}
+		if len(a.Outcomes) > 0 || len(outcomes) == 0 {
+			own = append(own, a)
+		}
+	}
+	return own
+}
+
+// EncodeLog writes the attempts as JSON in at most limit bytes. What does not
+// fit is left out from the second oldest on: how it began and how it ended
+// says most, and the numbers show the gap.
+func EncodeLog(log []Attempt, limit int) []byte {
+	b := marshalLog(log)
+	for len(b) > limit && len(log) > 2 {
+		// Attempts are about as long as each other: drop a share at once.
+		drop := min(len(log)-2, max(1, len(log)*(len(b)-limit)/len(b)))
+		log = append(log[:1:1], log[1+drop:]...)
+		b = marshalLog(log)
+	}
+	if len(b) > limit && len(log) == 2 {
+		log = log[1:]
+		b = marshalLog(log)
+	}
+	if len(b) > limit && len(log) == 1 {
+		last := log[0]
+		last.Outcomes = nil
+		b = marshalLog([]Attempt{last})
+	}
+	return b
+}
+
+func marshalLog(log []Attempt) []byte {
+	b, err := json.Marshal(log)
+	if err != nil {
+		// Texts that are not UTF-8 are the only cause, and Sentence makes them so.
+		return []byte("[]")
+	}
+	return b
+}

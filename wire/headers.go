@@ -1,0 +1,33 @@
+package wire
+
+// Headers of Postrider's own. They count only on subjects that producers
+// cannot publish to; on a fresh message they make a bad envelope.
+const (
+	HeaderID         = "Postrider-Id"
+	HeaderOrigin     = "Postrider-Origin"
+	HeaderRecipient  = "Postrider-Recipient"
+	HeaderGeneration = "Postrider-Generation"
+	HeaderAttempts   = "Postrider-Attempts"
+	HeaderEnqueued   = "Postrider-Enqueued"
+	HeaderLog        = "Postrider-Log"
+	HeaderDeadSeq    = "Postrider-Dead-Seq"
+	// HeaderReplayed is the time of the last replay, RFC 3339: the budget of
+	// attempts and age begins there.
+	HeaderReplayed = "Postrider-Replayed"
+	// HeaderReplays counts the replays of a line.
+	HeaderReplays   = "Postrider-Replays"
+	HeaderReason    = "Postrider-Reason"
+	HeaderError     = "Postrider-Error"
+	HeaderTombstone = "Postrider-Tombstone"
+	// HeaderBody says where a dead letter's producer's headers are, if not
+	// beside ours: [BodyWithHeaders] or [BodyHeadersLost].
+	HeaderBody = "Postrider-Body"
+)
+
+// The values of [HeaderBody].
+const (
+	// BodyWithHeaders: the body begins with the producer's headers.
+	BodyWithHeaders = "headers"
+	// BodyHeadersLost: they could not be read, and are nowhere.
+	BodyHeadersLost = "headers-lost"
+)

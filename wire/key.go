@@ -1,0 +1,191 @@
+package wire
+
+import (
+	"fmt"
+	"hash/fnv"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/schema"
+)
+
+// All stands for a message's recipients together.
+const All = "all"
+
+// Key says whose message it is, for ever: the lane, id and origin of its
+// acceptance, and whom it is for, [All] recipients or one of them. Records,
+// copies and dead letters are kept by key.
+type Key struct {
+	Lane Lane
+	// ID is for people; subjects have its [Token].
+	ID string
+	// Origin is "<unix ns>-<stream sequence>" of the first acceptance.
+	Origin string
+	// Recipient is [All] or the index of a recipient, from 0.
+	Recipient string
+}
+
+// Origin names the message that a stream accepted at that time and sequence.
+func Origin(t time.Time, seq uint64) string {
+	return strconv.FormatInt(t.UnixNano(), 10) + "-" + strconv.FormatUint(seq, 10)
+}
+
+// For is the key of one recipient of the same message.
+func (k Key) For(index int) Key {
+	k.Recipient = strconv.Itoa(index)
+	return k
+}
+
+// Together is the key of all recipients of the same message.
+func (k Key) Together() Key {
+	k.Recipient = All
+	return k
+}
+
+// IsAll reports whether k is for all recipients of its message.
+func (k Key) IsAll() bool { return k.Recipient == All }
+
+// Index is the recipient that k is for; false for [All].
+func (k Key) Index() (int, bool) {
+	i, err := strconv.Atoi(k.Recipient)
+	return i, err == nil && i >= 0
+}
+
+// RecipientsIn are those of the envelope that k is for; none if the envelope has
+// no such recipient.
+func (k Key) RecipientsIn(e *schema.Envelope) []mail.Recipient {
+	index, one := k.Index()
+	if !one {
+		return e.Recipients()
+	}
+	if r, ok := e.At(index); ok {
+		return []mail.Recipient{r}
+	}
+	return nil
+}
+
+var originForm = regexp.MustCompile(`^[0-9]{1,20}-[0-9]{1,20}$`)
+
+// validate reports a key that is not ours: all its parts but the id are tokens
+// of subjects as they are.
+func (k Key) validate() error {
+	switch i, one := k.Index(); {
+	case !originForm.MatchString(k.Origin):
+		return fmt.Errorf("%q is not an origin: <unix ns>-<sequence>", mail.Cut(k.Origin, 64))
+	case k.Recipient != All && (!one || strconv.Itoa(i) != k.Recipient):
+		return fmt.Errorf("%q is neither %q nor the index of a recipient", mail.Cut(k.Recipient, 64), All)
+	}
+	return nil
+}
+
+// tail ends every subject of the key, behind its lane.
+func (k Key) tail() string { return mail.Token(k.ID) + "." + k.Origin + "." + k.Recipient }
+
+// CopyState is the state of a copy in its subject.
+type CopyState string
+
+// The states of copies.
+const (
+	// CopyLater waits for its time.
+	CopyLater CopyState = "later"
+	// CopyDue is ready to be taken. Waiting copies fire into it.
+	CopyDue CopyState = "due"
+	// CopyAny matches all states.
+	CopyAny CopyState = "*"
+)
+
+// CopySubject is the subject of the key's copy in that state. A key has one
+// copy, whatever its state: write it with an expected sequence over
+// CopySubject(CopyAny), always with this literal filter.
+func (k Key) CopySubject(s CopyState) string {
+	return "mail.copy." + string(k.Lane) + "." + string(s) + "." + k.tail()
+}
+
+// RecordSubject is where the key's records are.
+func (k Key) RecordSubject() string { return "mail.record." + string(k.Lane) + "." + k.tail() }
+
+// RecordFilter matches the key's records whatever its id, for a message that must
+// not be decoded. It is slow if there are many records.
+func (k Key) RecordFilter() string {
+	return "mail.record." + string(k.Lane) + ".*." + k.Origin + "." + k.Recipient
+}
+
+// DeadSubject is where the key's dead letter is.
+func (k Key) DeadSubject() string { return "mail.dead." + string(k.Lane) + "." + k.tail() }
+
+// EventSubject is the bucket of the log with the key's entries.
+func (k Key) EventSubject() string {
+	h := fnv.New32a()
+	h.Write([]byte(mail.Token(k.ID)))
+	return "mail.event." + string(k.Lane) + "." + strconv.FormatUint(uint64(h.Sum32()%EventBuckets), 10)
+}
+
+// EventFilter matches all entries of the key's lane.
+func (k Key) EventFilter() string { return "mail.event." + string(k.Lane) + ".*" }
+
+// String is the key for people, in logs.
+func (k Key) String() string {
+	if k.IsAll() {
+		return k.ID
+	}
+	return k.ID + " recipient " + k.Recipient
+}
+
+// ParseKey reads a key from a subject of a record, a copy or a dead letter:
+// mail.<kind>.<lane>.<id>.<origin>.<recipient>, in a copy with the state behind
+// the lane. The id is its [Token].
+func ParseKey(subject string) (Key, error) {
+	t := strings.Split(subject, ".")
+	if len(t) == 7 && t[1] == "copy" {
+		t = append(t[:3:3], t[4:]...)
+	}
+	if len(t) != 6 || t[0] != "mail" {
+		return Key{}, fmt.Errorf("subject %q is not mail.<kind>.<lane>.<id>.<origin>.<recipient>", subject)
+	}
+	k := Key{Lane: Lane(t[2]), ID: t[3], Origin: t[4], Recipient: t[5]}
+	if err := k.validate(); err != nil {
+		return Key{}, fmt.Errorf("subject %q: %w", subject, err)
+	}
+	return k, nil
+}
+
+// KeyTail is how the subjects of a message's keys may end.
+type KeyTail struct {
+	// Filter matches the last three tokens of a subject.
+	Filter string
+	// not is the id whose subjects an earlier tail has.
+	not string
+}
+
+// KeyTails are the tails of all keys of a message that people name by its id or
+// its origin: what looks like an origin may be an id. No subject has two of them.
+func KeyTails(name string) []KeyTail {
+	tails := []KeyTail{{Filter: mail.Token(name) + ".*.*"}}
+	if _, ok := OriginTime(name); ok {
+		tails = append(tails, KeyTail{Filter: "*." + name + ".*", not: mail.Token(name)})
+	}
+	return tails
+}
+
+// Has reports whether a subject that the filter matches is this tail's own.
+func (t KeyTail) Has(subject string) bool {
+	k, err := ParseKey(subject)
+	return err == nil && (t.not == "" || k.ID != t.not)
+}
+
+// OriginTime is the time of first acceptance that an origin begins with; false
+// for what is no origin. An id may look like one only by intent.
+func OriginTime(s string) (time.Time, bool) {
+	ns, seq, _ := strings.Cut(s, "-")
+	if len(ns) < 16 || len(ns) > 19 || seq == "" || strings.Trim(ns+seq, "0123456789") != "" {
+		return time.Time{}, false
+	}
+	n, err := strconv.ParseInt(ns, 10, 64)
+	if err != nil {
+		return time.Time{}, false
+	}
+	return time.Unix(0, n), true
+}

@@ -1,0 +1,92 @@
+package wire
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/postrider/postrider/schema"
+)
+
+// Streams that all lanes share.
+const (
+	StreamRecord = "MAIL_RECORD"
+	StreamEvent  = "MAIL_EVENT"
+	StreamDead   = "MAIL_DEAD"
+)
+
+// EventBuckets is the number of subjects a lane has in [StreamEvent].
+const EventBuckets = 4096
+
+// Lane is the name of a lane: 1 to 32 of a-z, 0-9 and "-".
+type Lane string
+
+// Validate reports an invalid name.
+func (l Lane) Validate() error {
+	if err := schema.ValidateName(string(l)); err != nil {
+		return fmt.Errorf("lane %w", err)
+	}
+	return nil
+}
+
+// SendSubject is where producers publish mail without a tenant.
+func (l Lane) SendSubject() string { return "mail.send." + string(l) }
+
+// TenantSubjects matches where producers publish mail of a tenant.
+func (l Lane) TenantSubjects() string { return l.SendSubject() + ".*" }
+
+// SendStream is the stream of what producers publish.
+func (l Lane) SendStream() string { return "MAIL_SEND_" + strings.ToUpper(string(l)) }
+
+// LaterStream is the stream of the lane's copies, waiting and due.
+func (l Lane) LaterStream() string { return "MAIL_LATER_" + strings.ToUpper(string(l)) }
+
+// CopySubjects matches the copies of the lane in that state, or with "*" in any.
+func (l Lane) CopySubjects(s CopyState) string {
+	return "mail.copy." + string(l) + "." + string(s) + ".>"
+}
+
+// The durable consumers of a lane.
+const (
+	ConsumerFresh = "fresh"
+	ConsumerDue   = "due"
+)
+
+// Source is where mail of a lane is taken from: a stream and its durable
+// consumer.
+type Source struct {
+	Lane     Lane
+	Stream   string
+	Consumer string
+	// Subjects are what the consumer hands out; none means the whole stream.
+	Subjects []string
+	// Fresh mail was published by producers. The rest is due copies of ours.
+	Fresh bool
+}
+
+// Filter matches in the stream what the source hands out.
+func (s Source) Filter() string {
+	if len(s.Subjects) == 0 {
+		return ">"
+	}
+	return s.Subjects[0]
+}
+
+// Sources are all that a lane's mail is taken from. Everything that reads or
+// makes a lane's streams goes by this list.
+func (l Lane) Sources() []Source {
+	return []Source{
+		{Lane: l, Stream: l.SendStream(), Consumer: ConsumerFresh, Fresh: true},
+		{Lane: l, Stream: l.LaterStream(), Consumer: ConsumerDue, Subjects: []string{l.CopySubjects(CopyDue)}},
+	}
+}
+
+// TenantOf is the tenant that a subject of producers names; empty for none. ok
+// is false for a subject on which the lane takes no mail of producers.
+func (l Lane) TenantOf(subject string) (tenant string, ok bool) {
+	rest, ok := strings.CutPrefix(subject, l.SendSubject())
+	if !ok || rest == "" {
+		return "", ok
+	}
+	tenant, ok = strings.CutPrefix(rest, ".")
+	return tenant, ok && !strings.Contains(tenant, ".")
+}
