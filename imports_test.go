@@ -28,9 +28,9 @@ var rooms = map[string][]string{
 	"deadletter":              {"stream", "wire", "schema", "mail"},
 	"queue":                   {"journal", "stream", "wire", "schema", "mail"},
 	"doctor":                  {"queue", "broker", "consumer", "smtp", "stream", "wire"},
-	"cmd/worker":              {"broker", "consumer", "smtp", "journal", "deadletter", "queue", "stream", "wire", "schema", "mail", "internal/devrelay", "internal/command", "internal/env", "internal/version"},
-	"cmd/publish":             {"compose", "broker", "stream", "wire", "schema", "mail", "internal/command", "internal/env", "internal/version"},
-	"cmd/mailq":               {"broker", "consumer", "smtp", "journal", "deadletter", "queue", "doctor", "stream", "wire", "schema", "mail", "internal/command", "internal/env", "internal/version"},
+	"cmd/worker":              {"broker", "consumer", "smtp", "journal", "deadletter", "queue", "stream", "wire", "schema", "mail", "internal/devrelay", "internal/cli", "internal/env", "internal/version"},
+	"cmd/publish":             {"compose", "broker", "stream", "wire", "schema", "mail", "internal/cli", "internal/env", "internal/version"},
+	"cmd/mailq":               {"broker", "consumer", "smtp", "journal", "deadletter", "queue", "doctor", "stream", "wire", "schema", "mail", "internal/cli", "internal/env", "internal/version"},
 	"examples":                {},
 	"internal/env":            {"mail"},
 	"internal/freeport":       {},
@@ -40,8 +40,8 @@ var rooms = map[string][]string{
 	"internal/fleet":          {},
 	"internal/smtptest/relay": {"internal/smtptest"},
 	"internal/devrelay":       {"mail"},
-	"internal/version":        {"internal/command"},
-	"internal/command":        {"broker", "stream", "wire", "internal/env"},
+	"internal/version":        {"internal/cli"},
+	"internal/cli":        {"broker", "stream", "wire", "internal/env"},
 }
 
 // guests says which packages may import what is not ours, by its prefix.

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postrider/postrider/deadletter"
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -85,9 +85,9 @@ func (a *app) act(ctx context.Context, x *act, c *choice) error {
 	case err != nil:
 		return err
 	case len(c.ids) == 0 && none:
-		return command.Wrongf("ID is missing, or a flag that says which letters are to be %s", x.done)
+		return cli.Wrongf("ID is missing, or a flag that says which letters are to be %s", x.done)
 	case len(c.ids) > 0 && !none:
-		return command.Wrongf("name the letters by ID or by flags, not both")
+		return cli.Wrongf("name the letters by ID or by flags, not both")
 	}
 	p, err := a.connect(ctx)
 	if err != nil {
@@ -97,7 +97,7 @@ func (a *app) act(ctx context.Context, x *act, c *choice) error {
 	// Read once: ids may come from standard input.
 	ids, err := a.ids(c.ids)
 	if err != nil {
-		return command.Fail(command.Data, err)
+		return cli.Fail(cli.Data, err)
 	}
 	w := &worker{app: a, act: x, post: p, choice: c, missing: map[string]bool{}}
 	dead := func() iter.Seq2[*deadletter.Found, error] { return w.deadLetters(ctx, f, ids) }

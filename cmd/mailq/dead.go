@@ -11,14 +11,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postrider/postrider/deadletter"
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/wire"
 )
 
 func (a *app) dead() *cobra.Command {
 	cmd := &cobra.Command{Use: "dead", Short: "Mail that failed for good: list, show, replay, discard", Example: "  mailq dead list\n  mailq dead replay --recipient @example.net"}
-	cmd.Args = command.NoArgs // a word that is no command is an error
+	cmd.Args = cli.NoArgs // a word that is no command is an error
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	cmd.AddCommand(a.deadList(), a.deadShow(), a.deadReplay(), a.deadDiscard())
 	return cmd
@@ -48,17 +48,17 @@ func (c *choice) filter(now time.Time) (f deadletter.Filter, none bool, err erro
 	f = deadletter.Filter{Lane: wire.Lane(c.lane), Reason: mail.Reason(c.reason), Recipient: c.recipient}
 	if c.lane != "" {
 		if err := f.Lane.Validate(); err != nil {
-			return f, false, command.Wrongf("--lane: %w", err)
+			return f, false, cli.Wrongf("--lane: %w", err)
 		}
 	}
 	if c.reason != "" && !slices.Contains(mail.Reasons, f.Reason) {
-		return f, false, command.Wrongf("--reason: %q is none of %v", c.reason, mail.Reasons)
+		return f, false, cli.Wrongf("--reason: %q is none of %v", c.reason, mail.Reasons)
 	}
 	if f.Since, err = moment(c.since, now); err != nil {
-		return f, false, command.Wrongf("--since: %w", err)
+		return f, false, cli.Wrongf("--since: %w", err)
 	}
 	if f.Until, err = moment(c.until, now); err != nil {
-		return f, false, command.Wrongf("--until: %w", err)
+		return f, false, cli.Wrongf("--until: %w", err)
 	}
 	return f, f == deadletter.Filter{}, nil
 }
@@ -71,7 +71,7 @@ func (a *app) deadList() *cobra.Command {
 time of burial, separated by tabs. Filters can be combined.`,
 		Example: `  mailq dead list --reason failed --recipient @example.net --since 24h
   mailq dead list | grep 5.7.1 | mailq dead replay -`,
-		Args: command.NoArgs,
+		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.listDead(cmd.Context(), c) },
 	}
 	c.flags(cmd)

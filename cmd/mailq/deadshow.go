@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postrider/postrider/deadletter"
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/wire"
 )
@@ -25,9 +25,9 @@ func (a *app) deadShow() *cobra.Command {
 headers and the body as it was published. ID is an id or an origin. With --body
 only those bytes, as they are: a mended envelope can be published again.`,
 		Example: "  mailq dead show m1\n  mailq dead show m1 --body > envelope.json",
-		Args:    command.One("ID"),
+		Args:    cli.One("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := command.OneOf(cmd, "json", "body"); err != nil {
+			if err := cli.OneOf(cmd, "json", "body"); err != nil {
 				return err
 			}
 			return a.showDead(cmd.Context(), args[0], asJSON, body)
@@ -53,7 +53,7 @@ func (a *app) showDead(ctx context.Context, id string, asJSON, body bool) error 
 	}
 	// The letters of one message have one body; those of two messages do not.
 	if body && len(all) > 0 && slices.ContainsFunc(all, func(l *deadletter.Found) bool { return l.Key.Origin != all[0].Key.Origin }) {
-		return command.Failf(command.Data, "several messages have that id: name one by its origin, which mailq dead list --json shows")
+		return cli.Failf(cli.Data, "several messages have that id: name one by its origin, which mailq dead list --json shows")
 	}
 	for i, l := range all {
 		switch {

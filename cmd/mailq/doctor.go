@@ -12,7 +12,7 @@ import (
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/consumer"
 	"github.com/postrider/postrider/doctor"
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/env"
 	"github.com/postrider/postrider/smtp"
 )
@@ -41,7 +41,7 @@ The status is 0 where nothing is wrong, 1 with warnings, 2 with problems; 75 or
 69 where the broker cannot be reached or read, and 78 where NATS_ variables are
 wrong.`,
 		Example: "  mailq doctor\n  mailq doctor --json",
-		Args:    command.NoArgs,
+		Args:    cli.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.examine(cmd.Context(), asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object a line, a finding each")
@@ -141,9 +141,9 @@ func verdict(all []doctor.Finding) error {
 	said := errors.New(plural(count[doctor.Problem], "problem") + ", " + plural(count[doctor.Warning], "warning"))
 	switch doctor.Worst(all) {
 	case doctor.Problem:
-		return command.Fail(exitProblems, said)
+		return cli.Fail(exitProblems, said)
 	case doctor.Warning:
-		return command.Fail(exitWarnings, said)
+		return cli.Fail(exitWarnings, said)
 	}
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/wire"
@@ -32,7 +32,7 @@ where nothing matches.`,
 		Example: `  mailq events --since 1h --outcome failed
   mailq events --recipient @example.net --since 2030-01-02T15:04:05Z
   mailq events --follow --lane bulk`,
-		Args: command.NoArgs,
+		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.printEvents(cmd.Context(), q) },
 	}
 	f := cmd.Flags()
@@ -59,20 +59,20 @@ func (q *question) filter(now time.Time) (f journal.Filter, err error) {
 	f = journal.Filter{Lane: wire.Lane(q.lane), ID: q.id, Recipient: q.recipient, Event: wire.Event(q.outcome)}
 	if q.lane != "" {
 		if err := f.Lane.Validate(); err != nil {
-			return f, command.Wrongf("--lane: %w", err)
+			return f, cli.Wrongf("--lane: %w", err)
 		}
 	}
 	if q.outcome != "" && !slices.Contains(wire.Events, f.Event) {
-		return f, command.Wrongf("--outcome: %q is none of %s", q.outcome, eventNames())
+		return f, cli.Wrongf("--outcome: %q is none of %s", q.outcome, eventNames())
 	}
 	if f.Since, err = moment(q.since, now); err != nil {
-		return f, command.Wrongf("--since: %w", err)
+		return f, cli.Wrongf("--since: %w", err)
 	}
 	if f.Until, err = moment(q.until, now); err != nil {
-		return f, command.Wrongf("--until: %w", err)
+		return f, cli.Wrongf("--until: %w", err)
 	}
 	if q.follow && q.until != "" {
-		return f, command.Wrongf("--follow waits for what comes, --until ends before: give one of them")
+		return f, cli.Wrongf("--follow waits for what comes, --until ends before: give one of them")
 	}
 	return f, nil
 }

@@ -12,7 +12,7 @@ import (
 
 	"github.com/postrider/postrider/consumer"
 	"github.com/postrider/postrider/doctor"
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/queue"
 )
 
@@ -35,7 +35,7 @@ asks the worker on this machine.
              last minute, or since something began to move within it
   empty in   when all that is ready will be settled at that rate`,
 		Example: "  mailq\n  mailq --json",
-		Args:    command.NoArgs,
+		Args:    cli.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.printStatus(cmd.Context(), asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object")

@@ -14,7 +14,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/deadletter"
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/env"
 	"github.com/postrider/postrider/internal/version"
 	"github.com/postrider/postrider/journal"
@@ -22,7 +22,7 @@ import (
 	"github.com/postrider/postrider/stream"
 )
 
-// exitNothing: nothing matches. The other statuses are [command]'s, and the
+// exitNothing: nothing matches. The other statuses are [cli]'s, and the
 // doctor has its own.
 const exitNothing = 1
 
@@ -45,7 +45,7 @@ func run(ctx context.Context, args []string, lookup env.Lookup, stdin io.Reader,
 	root := a.status()
 	root.AddCommand(a.show(), a.events(), a.dead(), a.doctor())
 	version.Add(root)
-	return command.Run(ctx, root, args, stdin, stdout, stderr)
+	return cli.Run(ctx, root, args, stdin, stdout, stderr)
 }
 
 // connectFor bounds the wait for the broker.
@@ -64,7 +64,7 @@ type post struct {
 // connect connects to the broker; Close lets go of it.
 func (a *app) connect(ctx context.Context) (*post, error) {
 	op := operator{MaxReplays: 5}
-	c, err := command.Dial(ctx, a.lookup, broker.Operator, connectFor, &op)
+	c, err := cli.Dial(ctx, a.lookup, broker.Operator, connectFor, &op)
 	if err != nil {
 		return nil, err
 	}
@@ -81,14 +81,14 @@ func failed(err error) error {
 	err = queue.Explain(err)
 	if errors.Is(err, stream.ErrAway) {
 		// A request that is not permitted is not answered either.
-		return command.Fail(command.TempFail, fmt.Errorf("%w\nIt is there: it is busy, or does not let this user read the queue: set DATA_DIR to the directory of that broker, or NATS_CREDS, NATS_NKEY or NATS_USER", err))
+		return cli.Fail(cli.TempFail, fmt.Errorf("%w\nIt is there: it is busy, or does not let this user read the queue: set DATA_DIR to the directory of that broker, or NATS_CREDS, NATS_NKEY or NATS_USER", err))
 	}
-	return command.Fail(command.Unavailable, err)
+	return cli.Fail(cli.Unavailable, err)
 }
 
 // nothing is how a command ends that found nothing.
 func nothing(format string, args ...any) error {
-	return command.Failf(exitNothing, format, args...)
+	return cli.Failf(exitNothing, format, args...)
 }
 
 // operator is what concerns an operator alone.

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/natstest"
 )
 
@@ -60,7 +60,7 @@ func TestWrongUse(t *testing.T) {
 		"version x":                  `"x" is one too many; usage: mailq version [flags]`,
 	} {
 		status, stdout, stderr := mailq(t, []string{"NATS_URL=nats://127.0.0.1:9"}, strings.Split(args, " ")...)
-		if status != command.Usage || stdout != "" || !strings.HasPrefix(stderr, "mailq: "+want) || strings.Count(stderr, "\n") != 1 {
+		if status != cli.Usage || stdout != "" || !strings.HasPrefix(stderr, "mailq: "+want) || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%s: status %d: %s%s", args, status, stdout, stderr)
 		}
 	}
@@ -75,7 +75,7 @@ func TestNoWorker(t *testing.T) {
 	dir := t.TempDir()
 	for _, args := range commands {
 		status, _, stderr := mailq(t, []string{"NATS_LISTEN=127.0.0.1:9", "DATA_DIR=" + dir}, strings.Fields(args)...)
-		if status != command.TempFail || strings.Count(stderr, "\n") != 1 {
+		if status != cli.TempFail || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("mailq %s: status %d: %s", args, status, stderr)
 		}
 		for _, want := range []string{"127.0.0.1:9", "start a worker", dir, "DATA_DIR", "NATS_URL", "a worker is started with: "} {
@@ -94,7 +94,7 @@ func TestElsewhere(t *testing.T) {
 	began := time.Now()
 	for _, args := range commands {
 		status, _, stderr := mailq(t, []string{"NATS_LISTEN=" + strings.TrimPrefix(b.Config.URL, "nats://"), "DATA_DIR=" + dir}, strings.Fields(args)...)
-		if status != command.TempFail || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, dir+", which has none: set DATA_DIR") {
+		if status != cli.TempFail || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, dir+", which has none: set DATA_DIR") {
 			t.Errorf("mailq %s: status %d: %s", args, status, stderr)
 		}
 	}

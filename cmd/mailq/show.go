@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postrider/postrider/deadletter"
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/stream"
@@ -34,7 +34,7 @@ became of each recipient and what comes next. ID is an id, an origin, or what
 publish printed: lane/sequence. Several messages may have one id: all of them,
 the newest first. Exits with 1 where there is none.`,
 		Example: "  mailq show m1\n  mailq show normal/17\n  mailq show m1 --json",
-		Args:    command.One("ID"),
+		Args:    cli.One("ID"),
 		RunE:    func(cmd *cobra.Command, args []string) error { return a.showWays(cmd.Context(), args[0], asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object a line")

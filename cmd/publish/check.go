@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/postrider/postrider/compose"
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/schema"
 	"github.com/postrider/postrider/wire"
 )
@@ -26,10 +26,10 @@ func (a *app) check(header map[string][]string, body []byte, flagOf func(field s
 	}
 	if bad, ok := errors.AsType[*schema.EnvelopeError](err); ok {
 		if flag := flagOf(bad.Field); flag != "" {
-			return command.Failf(command.Data, "%s: a worker would refuse it: %w", flag, err)
+			return cli.Failf(cli.Data, "%s: a worker would refuse it: %w", flag, err)
 		}
 	}
-	return command.Failf(command.Data, "a worker would refuse this mail: %w", err)
+	return cli.Failf(cli.Data, "a worker would refuse this mail: %w", err)
 }
 
 // flagOf is the flag that a field of the JSON form comes from.

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postrider/postrider/broker"
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -37,7 +37,7 @@ keep the others from being published; the exit status is the highest of all.`,
 		Example: `  publish eml mails/*.eml
   publish eml --from bounces@example.com --to ann@example.net letter.eml
   generate-invoice | publish eml --lane bulk --id invoice-17 -`,
-		Args: command.Some("FILE"),
+		Args: cli.Some("FILE"),
 		RunE: func(cmd *cobra.Command, files []string) error { return a.publishFiles(cmd, m, files) },
 	}
 	f := cmd.Flags()
@@ -54,7 +54,7 @@ func (a *app) publishFiles(cmd *cobra.Command, m *eml, files []string) error {
 		return err
 	}
 	if m.id != "" && len(files) > 1 {
-		return command.Wrongf("--id: it is for one mail, and there are %d files", len(files))
+		return cli.Wrongf("--id: it is for one mail, and there are %d files", len(files))
 	}
 	header := asked.header()
 	if cmd.Flags().Changed("from") {
@@ -68,20 +68,20 @@ func (a *app) publishFiles(cmd *cobra.Command, m *eml, files []string) error {
 	}
 	p := &postman{app: a, eml: m, asked: asked, header: header}
 	defer p.close()
-	worst := command.OK
+	worst := cli.OK
 	for _, file := range files {
 		if err := p.file(cmd.Context(), file); err != nil {
 			_, _ = fmt.Fprintf(a.stderr, "publish: %s: %v\n", file, err)
-			worst = max(worst, command.Status(err))
+			worst = max(worst, cli.Status(err))
 		}
 		if len(files) > 1 {
 			asked.id = uuid.NewString()
 		}
 	}
-	if worst == command.OK {
+	if worst == cli.OK {
 		return nil
 	}
-	return command.Failf(worst, "") // it has been said, file by file
+	return cli.Failf(worst, "") // it has been said, file by file
 }
 
 // carried refuses what a NATS header would not bring over as it is.
@@ -89,7 +89,7 @@ func carried(header map[string][]string, r *asked) error {
 	for name, values := range header {
 		for _, v := range values {
 			if !token.MatchString(name) || strings.TrimSpace(v) != v || strings.ContainsAny(v, "\r\n") {
-				return command.Failf(command.Data, "%s: %q: of a whole mail it goes in a header: a key is letters, digits, - and _, a value one line without spaces at its ends",
+				return cli.Failf(cli.Data, "%s: %q: of a whole mail it goes in a header: a key is letters, digits, - and _, a value one line without spaces at its ends",
 					flagOfHeader("header "+name, r), v)
 			}
 		}
@@ -121,7 +121,7 @@ func (p *postman) file(ctx context.Context, file string) error {
 		return err
 	}
 	if p.away != nil {
-		return command.Failf(command.Status(p.away), "not published either")
+		return cli.Failf(cli.Status(p.away), "not published either")
 	}
 	if p.conn == nil {
 		if p.conn, p.away = p.connect(ctx); p.away != nil {
@@ -142,9 +142,9 @@ func (p *postman) read(file string) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(p.stdin, most+1))
 	switch {
 	case err != nil:
-		return nil, command.Failf(command.NoInput, "read standard input: %w", err)
+		return nil, cli.Failf(cli.NoInput, "read standard input: %w", err)
 	case len(b) > most:
-		return nil, command.Failf(command.Data, "larger than %d bytes, which is more than any broker takes", most)
+		return nil, cli.Failf(cli.Data, "larger than %d bytes, which is more than any broker takes", most)
 	}
 	return b, nil
 }

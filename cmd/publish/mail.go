@@ -12,7 +12,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
 
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -43,7 +43,7 @@ them it publishes to the worker on this machine.`,
       --html '<img src="cid:logo.png"> Thank you' --text "Thank you" --inline logo.png --attach ticket.pdf
   publish --from you@example.com --to ann@example.net --text "Good morning" --in 8h --tag greetings
   publish eml mails/*.eml`,
-		Args: command.NoArgs,
+		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.publishMail(cmd, m) },
 	}
 	f := cmd.Flags()
@@ -66,9 +66,9 @@ them it publishes to the worker on this machine.`,
 func (a *app) publishMail(cmd *cobra.Command, m *flags) error {
 	switch {
 	case !cmd.Flags().Changed("from"):
-		return command.Wrongf("--from is missing")
+		return cli.Wrongf("--from is missing")
 	case len(m.to)+len(m.cc)+len(m.bcc) == 0:
-		return command.Wrongf("--to is missing (or --cc or --bcc)")
+		return cli.Wrongf("--to is missing (or --cc or --bcc)")
 	}
 	asked, err := m.read(cmd, a.now())
 	if err != nil {
@@ -80,7 +80,7 @@ func (a *app) publishMail(cmd *cobra.Command, m *flags) error {
 	}
 	body, err := json.Marshal(e)
 	if err != nil {
-		return command.Failf(command.Data, "write the envelope: %w", err)
+		return cli.Failf(cli.Data, "write the envelope: %w", err)
 	}
 	if err := a.check(nil, body, func(field string) string { return m.flagOf(field, asked) }); err != nil {
 		return err
@@ -104,7 +104,7 @@ func (m *flags) envelope(a *app, cmd *cobra.Command, r *asked) (*schema.Envelope
 	}
 	var err error
 	if e.From, err = mail.ParseAddress(m.from); err != nil {
-		return nil, command.Failf(command.Data, "--from: %w", err)
+		return nil, cli.Failf(cli.Data, "--from: %w", err)
 	}
 	for _, l := range []struct {
 		flag string
@@ -114,7 +114,7 @@ func (m *flags) envelope(a *app, cmd *cobra.Command, r *asked) (*schema.Envelope
 		for _, s := range l.in {
 			address, err := mail.ParseAddress(s)
 			if err != nil {
-				return nil, command.Failf(command.Data, "%s: %w", l.flag, err)
+				return nil, cli.Failf(cli.Data, "%s: %w", l.flag, err)
 			}
 			*l.out = append(*l.out, address)
 		}
@@ -133,9 +133,9 @@ func (m *flags) texts(a *app, cmd *cobra.Command, e *schema.Envelope) error {
 	text, html := cmd.Flags().Changed("text"), cmd.Flags().Changed("html")
 	switch {
 	case m.text == "-" && m.html == "-":
-		return command.Wrongf("--text, --html: only one of them can come from standard input")
+		return cli.Wrongf("--text, --html: only one of them can come from standard input")
 	case !text && !html && !a.piped():
-		return command.Wrongf("no text: give --text or --html, or pipe the text in")
+		return cli.Wrongf("no text: give --text or --html, or pipe the text in")
 	}
 	if text || !html {
 		e.Text = &m.text
@@ -147,13 +147,13 @@ func (m *flags) texts(a *app, cmd *cobra.Command, e *schema.Envelope) error {
 		if s != nil && (*s == "-" || !text && !html) {
 			b, err := io.ReadAll(io.LimitReader(a.stdin, most+1))
 			if err != nil {
-				return command.Failf(command.NoInput, "read the text from standard input: %w", err)
+				return cli.Failf(cli.NoInput, "read the text from standard input: %w", err)
 			}
 			if len(b) > most {
-				return command.Failf(command.Data, "the text on standard input is larger than %d bytes, which is more than any broker takes", most)
+				return cli.Failf(cli.Data, "the text on standard input is larger than %d bytes, which is more than any broker takes", most)
 			}
 			if !utf8.Valid(b) {
-				return command.Failf(command.Data, "the text on standard input is not UTF-8")
+				return cli.Failf(cli.Data, "the text on standard input is not UTF-8")
 			}
 			*s = string(b)
 		}
@@ -175,10 +175,10 @@ func (m *flags) fields(e *schema.Envelope) error {
 	for _, h := range m.headers {
 		name, value, ok := strings.Cut(h, ":")
 		if !ok {
-			return command.Wrongf("--header: %q is not \"Name: value\"", h)
+			return cli.Wrongf("--header: %q is not \"Name: value\"", h)
 		}
 		if _, twice := e.Headers[name]; twice {
-			return command.Wrongf("--header: %s is given twice", name)
+			return cli.Wrongf("--header: %s is given twice", name)
 		}
 		if e.Headers == nil {
 			e.Headers = make(map[string]string)
@@ -190,7 +190,7 @@ func (m *flags) fields(e *schema.Envelope) error {
 
 func (m *flags) attachments(e *schema.Envelope) error {
 	if len(m.inline) > 0 && e.HTML == nil {
-		return command.Wrongf("--inline: it is for what the HTML shows, and there is no --html")
+		return cli.Wrongf("--inline: it is for what the HTML shows, and there is no --html")
 	}
 	for _, file := range m.attach {
 		if err := m.add(e, "--attach", file, ""); err != nil {
@@ -212,7 +212,7 @@ func (m *flags) attachments(e *schema.Envelope) error {
 func (m *flags) add(e *schema.Envelope, flag, file, id string) error {
 	b, err := readFile(file)
 	if err != nil {
-		return command.Failf(command.Status(err), "%s: %w", flag, err)
+		return cli.Failf(cli.Status(err), "%s: %w", flag, err)
 	}
 	m.files = append(m.files, flag+" "+file)
 	e.Attachments = append(e.Attachments, schema.Attachment{Filename: filepath.Base(file), Content: b, ContentID: id})
@@ -225,15 +225,15 @@ const most = 64 << 20
 func readFile(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, command.Failf(command.NoInput, "%w", err)
+		return nil, cli.Failf(cli.NoInput, "%w", err)
 	}
 	defer func() { _ = f.Close() }() // nothing was written
 	b, err := io.ReadAll(io.LimitReader(f, most+1))
 	switch {
 	case err != nil:
-		return nil, command.Failf(command.NoInput, "%w", err)
+		return nil, cli.Failf(cli.NoInput, "%w", err)
 	case len(b) > most:
-		return nil, command.Failf(command.Data, "%s is larger than %d bytes, which is more than any broker takes", file, most)
+		return nil, cli.Failf(cli.Data, "%s is larger than %d bytes, which is more than any broker takes", file, most)
 	}
 	return b, nil
 }

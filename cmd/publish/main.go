@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/env"
 	"github.com/postrider/postrider/internal/version"
 	"github.com/postrider/postrider/schema"
@@ -38,14 +38,14 @@ func run(ctx context.Context, args []string, lookup env.Lookup, stdin io.Reader,
 	root := a.root()
 	root.AddCommand(a.eml(), a.schema())
 	version.Add(root)
-	return command.Run(ctx, root, args, stdin, stdout, stderr)
+	return cli.Run(ctx, root, args, stdin, stdout, stderr)
 }
 
 func (a *app) schema() *cobra.Command {
 	return &cobra.Command{
 		Use:   "schema",
 		Short: "Print the JSON Schema of the envelope",
-		Args:  command.NoArgs,
+		Args:  cli.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := io.WriteString(a.stdout, schema.JSONSchema())
 			return err

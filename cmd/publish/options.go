@@ -8,7 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/schema"
 	"github.com/postrider/postrider/wire"
 )
@@ -48,16 +48,16 @@ type asked struct {
 
 // read checks what no envelope could say of an option.
 func (o *options) read(cmd *cobra.Command, now time.Time) (*asked, error) {
-	if err := command.OneOf(cmd, "at", "in"); err != nil {
+	if err := cli.OneOf(cmd, "at", "in"); err != nil {
 		return nil, err
 	}
 	f := cmd.Flags()
 	r := &asked{lane: wire.Lane(o.lane), id: o.id, maxAttempts: o.maxAttempts, tags: o.tags, sendFlag: "--at"}
 	if err := r.lane.Validate(); err != nil {
-		return nil, command.Wrongf("--lane: %w", err)
+		return nil, cli.Wrongf("--lane: %w", err)
 	}
 	if f.Changed("max-attempts") && o.maxAttempts == 0 {
-		return nil, command.Wrongf("--max-attempts: 0 is not 1 to 100")
+		return nil, cli.Wrongf("--max-attempts: 0 is not 1 to 100")
 	}
 	if f.Changed("in") {
 		r.sendFlag = "--in"
@@ -72,7 +72,7 @@ func (o *options) read(cmd *cobra.Command, now time.Time) (*asked, error) {
 	for _, m := range o.meta {
 		k, v, ok := strings.Cut(m, "=")
 		if _, twice := r.metadata[k]; !ok || twice {
-			return nil, command.Wrongf("--meta: %q: give key=value, each key once", m)
+			return nil, cli.Wrongf("--meta: %q: give key=value, each key once", m)
 		}
 		if r.metadata == nil {
 			r.metadata = make(map[string]string)
@@ -80,7 +80,7 @@ func (o *options) read(cmd *cobra.Command, now time.Time) (*asked, error) {
 		r.metadata[k] = v
 	}
 	if f.Changed("id") && o.id == "" {
-		return nil, command.Wrongf("--id: it is empty: leave it out")
+		return nil, cli.Wrongf("--id: it is empty: leave it out")
 	}
 	if r.id == "" {
 		r.id = uuid.NewString()
@@ -91,7 +91,7 @@ func (o *options) read(cmd *cobra.Command, now time.Time) (*asked, error) {
 func (o *options) sendAt(now time.Time) (time.Time, error) {
 	switch {
 	case o.in < 0:
-		return time.Time{}, command.Wrongf("--in: %s lies in the past", o.in)
+		return time.Time{}, cli.Wrongf("--in: %s lies in the past", o.in)
 	case o.in > 0:
 		return now.Add(o.in).UTC(), nil
 	case o.at == "":
@@ -107,7 +107,7 @@ func (o *options) expiresAt(now time.Time) (time.Time, error) {
 	}
 	if d, err := time.ParseDuration(o.expires); err == nil {
 		if d <= 0 {
-			return time.Time{}, command.Wrongf("--expires: %s lies in the past", o.expires)
+			return time.Time{}, cli.Wrongf("--expires: %s lies in the past", o.expires)
 		}
 		return now.Add(d).UTC(), nil
 	}
@@ -118,10 +118,10 @@ func (o *options) expiresAt(now time.Time) (time.Time, error) {
 func future(flag, s string, now time.Time, orElse string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		return t, command.Wrongf("%s: %q is not a time like 2030-01-02T15:04:05Z%s", flag, s, orElse)
+		return t, cli.Wrongf("%s: %q is not a time like 2030-01-02T15:04:05Z%s", flag, s, orElse)
 	}
 	if t.Before(now) {
-		return t, command.Wrongf("%s: %s has passed", flag, s)
+		return t, cli.Wrongf("%s: %s has passed", flag, s)
 	}
 	return t, nil
 }

@@ -14,7 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
@@ -150,10 +150,10 @@ func TestTextFromStandardInput(t *testing.T) {
 		status int
 		word   string
 	}{
-		{nil, nil, command.Usage, "--text or --html"},
-		{strings.NewReader("x"), []string{"--text", "-", "--html", "-"}, command.Usage, "only one"},
-		{strings.NewReader("\xff"), nil, command.Data, "UTF-8"},
-		{strings.NewReader("a\x00b"), nil, command.Data, "--text: a worker would refuse it: text: holds a NUL"},
+		{nil, nil, cli.Usage, "--text or --html"},
+		{strings.NewReader("x"), []string{"--text", "-", "--html", "-"}, cli.Usage, "only one"},
+		{strings.NewReader("\xff"), nil, cli.Data, "UTF-8"},
+		{strings.NewReader("a\x00b"), nil, cli.Data, "--text: a worker would refuse it: text: holds a NUL"},
 	} {
 		if status, _, stderr := d.run(c.stdin, append([]string{"--from", "a@b", "--to", "c@d"}, c.args...)...); status != c.status || !strings.Contains(stderr, c.word) {
 			t.Errorf("%v: %d %s", c.args, status, stderr)
@@ -170,24 +170,24 @@ func TestRefusesBeforeItPublishes(t *testing.T) {
 		status int
 		word   string
 	}{
-		{"--from x", command.Data, "--from: a worker would refuse it: from: address"},
-		{"--to x", command.Data, "--to: a worker would refuse it: to[0]: address"},
-		{"--to c@d --to x", command.Data, "--to: a worker would refuse it: to[1]: address"},
-		{"--to >", command.Data, `--to: address ">" has a`},
-		{"--cc x", command.Data, "--cc: "}, {"--bcc x", command.Data, "--bcc: "}, {"--reply-to x", command.Data, "--reply-to: "},
-		{"--subject a\nb", command.Data, "--subject: "}, {"--text a\x00b", command.Data, "--text: "}, {"--html a\x00b", command.Data, "--html: "},
-		{"--subject a\xff", command.Data, "UTF-8"},
-		{"--header X", command.Usage, "--header: "}, {"--header To:_x", command.Data, "--header: a worker would refuse it: headers.To: "}, {"--header X:a --header X:b", command.Usage, "--header: X is given twice"},
-		{"--lane UP", command.Usage, "--lane: "}, {"--at tomorrow", command.Usage, "--at: "}, {"--at 2001-01-01T00:00:00Z", command.Usage, "--at: 2001-01-01T00:00:00Z has passed"},
-		{"--at 2263-01-01T00:00:00Z", command.Data, "--at: a worker would refuse it: send_at"}, {"--in -1s", command.Usage, "--in: "}, {"--in soon", command.Usage, "--in"},
-		{"--in 1h --at 2100-01-01T00:00:00Z", command.Usage, "at"}, {"--in 2h --expires 1h", command.Data, "--expires: a worker would refuse it: expires_at"},
-		{"--expires -1h", command.Usage, "--expires: "}, {"--expires never", command.Usage, "--expires: "}, {"--expires 2001-01-01T00:00:00Z", command.Usage, "--expires: "},
-		{"--max-attempts 0", command.Usage, "--max-attempts: "}, {"--max-attempts 101", command.Data, "--max-attempts: "}, {"--max-attempts x", command.Usage, "max-attempts"},
-		{"--id " + strings.Repeat("i", 257), command.Data, "--id: "}, {"--id=_", command.Data, "--id: "}, {"--tag a\nb", command.Data, "--tag: "}, {"--meta k", command.Usage, "--meta: "}, {"--meta =v", command.Data, "--meta: "}, {"--meta k=1 --meta k=2", command.Usage, "--meta: "},
-		{"--attach nowhere", command.NoInput, "--attach: open nowhere"}, {"--attach .", command.NoInput, "--attach: "}, {"--inline nowhere", command.Usage, "--html"},
-		{"--html x --inline a_b=" + d.file("x.png", ""), command.OK, ""},
-		{"--html x --inline <a>=" + d.file("x.png", ""), command.Data, "--inline " + filepath.Join(d.dir, "x.png") + ": a worker would refuse it: attachments[0].content_id"},
-		{"--nonsense", command.Usage, "there is no flag --nonsense"}, {"stray", command.Usage, `"stray" is no command of publish`},
+		{"--from x", cli.Data, "--from: a worker would refuse it: from: address"},
+		{"--to x", cli.Data, "--to: a worker would refuse it: to[0]: address"},
+		{"--to c@d --to x", cli.Data, "--to: a worker would refuse it: to[1]: address"},
+		{"--to >", cli.Data, `--to: address ">" has a`},
+		{"--cc x", cli.Data, "--cc: "}, {"--bcc x", cli.Data, "--bcc: "}, {"--reply-to x", cli.Data, "--reply-to: "},
+		{"--subject a\nb", cli.Data, "--subject: "}, {"--text a\x00b", cli.Data, "--text: "}, {"--html a\x00b", cli.Data, "--html: "},
+		{"--subject a\xff", cli.Data, "UTF-8"},
+		{"--header X", cli.Usage, "--header: "}, {"--header To:_x", cli.Data, "--header: a worker would refuse it: headers.To: "}, {"--header X:a --header X:b", cli.Usage, "--header: X is given twice"},
+		{"--lane UP", cli.Usage, "--lane: "}, {"--at tomorrow", cli.Usage, "--at: "}, {"--at 2001-01-01T00:00:00Z", cli.Usage, "--at: 2001-01-01T00:00:00Z has passed"},
+		{"--at 2263-01-01T00:00:00Z", cli.Data, "--at: a worker would refuse it: send_at"}, {"--in -1s", cli.Usage, "--in: "}, {"--in soon", cli.Usage, "--in"},
+		{"--in 1h --at 2100-01-01T00:00:00Z", cli.Usage, "at"}, {"--in 2h --expires 1h", cli.Data, "--expires: a worker would refuse it: expires_at"},
+		{"--expires -1h", cli.Usage, "--expires: "}, {"--expires never", cli.Usage, "--expires: "}, {"--expires 2001-01-01T00:00:00Z", cli.Usage, "--expires: "},
+		{"--max-attempts 0", cli.Usage, "--max-attempts: "}, {"--max-attempts 101", cli.Data, "--max-attempts: "}, {"--max-attempts x", cli.Usage, "max-attempts"},
+		{"--id " + strings.Repeat("i", 257), cli.Data, "--id: "}, {"--id=_", cli.Data, "--id: "}, {"--tag a\nb", cli.Data, "--tag: "}, {"--meta k", cli.Usage, "--meta: "}, {"--meta =v", cli.Data, "--meta: "}, {"--meta k=1 --meta k=2", cli.Usage, "--meta: "},
+		{"--attach nowhere", cli.NoInput, "--attach: open nowhere"}, {"--attach .", cli.NoInput, "--attach: "}, {"--inline nowhere", cli.Usage, "--html"},
+		{"--html x --inline a_b=" + d.file("x.png", ""), cli.OK, ""},
+		{"--html x --inline <a>=" + d.file("x.png", ""), cli.Data, "--inline " + filepath.Join(d.dir, "x.png") + ": a worker would refuse it: attachments[0].content_id"},
+		{"--nonsense", cli.Usage, "there is no flag --nonsense"}, {"stray", cli.Usage, `"stray" is no command of publish`},
 	} {
 		args := []string{"--from", "a@b", "--to", "c@d", "--text", "x"}
 		for a := range strings.SplitSeq(c.args, " ") {
@@ -201,7 +201,7 @@ func TestRefusesBeforeItPublishes(t *testing.T) {
 		}
 		status, stdout, stderr := d.run(nil, args...)
 		called := strings.HasSuffix(stderr, "; usage: publish --from ADDRESS --to ADDRESS [flags]\n") && strings.Count(stderr, "\n") == 1
-		if status != c.status || !strings.Contains(stderr, c.word) || status != command.OK && stdout != "" || called != (status == command.Usage) {
+		if status != c.status || !strings.Contains(stderr, c.word) || status != cli.OK && stdout != "" || called != (status == cli.Usage) {
 			t.Errorf("%q: status %d, want %d; %s%s, want %q", c.args, status, c.status, stdout, stderr, c.word)
 		}
 	}
@@ -210,7 +210,7 @@ func TestRefusesBeforeItPublishes(t *testing.T) {
 		"schema x": `"x" is one too many; usage: publish schema`, "eml": "FILE is missing; usage: publish eml FILE... [flags]",
 		"help x": `"x" is no command of publish`,
 	} {
-		if status, _, stderr := d.run(nil, strings.Split(args, " ")...); status != command.Usage || !strings.HasPrefix(stderr, "publish: "+want) {
+		if status, _, stderr := d.run(nil, strings.Split(args, " ")...); status != cli.Usage || !strings.HasPrefix(stderr, "publish: "+want) {
 			t.Errorf("%s: %d %s", args, status, stderr)
 		}
 	}
@@ -224,7 +224,7 @@ func TestTooLargeSaysBothNumbers(t *testing.T) {
 	d := newDesk(t)
 	for _, size := range []int{6_300_000, 9_000_000} { // above the lane's limit in base64, and above the broker's
 		status, _, stderr := d.run(nil, "--from", "a@b", "--to", "c@d", "--text", "x", "--attach", d.file("big", strings.Repeat("x", size)))
-		if status != command.Data || !strings.Contains(stderr, "8323072") || !strings.Contains(stderr, "bytes") {
+		if status != cli.Data || !strings.Contains(stderr, "8323072") || !strings.Contains(stderr, "bytes") {
 			t.Errorf("%d: status %d, %s", size, status, stderr)
 		}
 	}
@@ -238,7 +238,7 @@ func TestNoBroker(t *testing.T) {
 	var out, errs bytes.Buffer
 	lookup := func(name string) (string, bool) { return "nats://127.0.0.1:9", name == "NATS_URL" }
 	status := run(t.Context(), []string{"--from", "a@b", "--to", "c@d", "--text", "x"}, lookup, nil, &out, &errs)
-	if status != command.TempFail || !strings.Contains(errs.String(), "NATS_URL names it") || out.Len() > 0 {
+	if status != cli.TempFail || !strings.Contains(errs.String(), "NATS_URL names it") || out.Len() > 0 {
 		t.Error(status, errs.String())
 	}
 }
@@ -253,7 +253,7 @@ func TestNoWorker(t *testing.T) {
 		return value, ok
 	}
 	status := run(t.Context(), []string{"--from", "a@b", "--to", "c@d", "--text", "x"}, lookup, nil, &out, &errs)
-	if said := errs.String(); status != command.TempFail || !strings.Contains(said, "start a worker") || !strings.Contains(said, dir) || strings.Count(said, "\n") != 1 {
+	if said := errs.String(); status != cli.TempFail || !strings.Contains(said, "start a worker") || !strings.Contains(said, dir) || strings.Count(said, "\n") != 1 {
 		t.Error(status, said)
 	}
 }
@@ -265,7 +265,7 @@ func TestEml(t *testing.T) {
 	good, bad := d.file("good.eml", mail), d.file("bad.eml", "From: a@example.com\n\nhi\n")
 	status, stdout, stderr := d.run(strings.NewReader(mail), "eml", bad, good, filepath.Join(d.dir, "missing.eml"), "-")
 	lines := strings.Split(strings.TrimSpace(stdout), "\n")
-	if status != command.NoInput || len(lines) != 2 || !strings.HasSuffix(lines[0], " normal/1 "+good) || !strings.HasSuffix(lines[1], " normal/2 -") ||
+	if status != cli.NoInput || len(lines) != 2 || !strings.HasSuffix(lines[0], " normal/1 "+good) || !strings.HasSuffix(lines[1], " normal/2 -") ||
 		!strings.Contains(stderr, "bad.eml: a worker would refuse this mail: message: no recipient") || !strings.Contains(stderr, "missing.eml: open") {
 		t.Errorf("%d\n%s\n%s", status, stdout, stderr)
 	}
@@ -307,7 +307,7 @@ func TestEmlWithoutBroker(t *testing.T) {
 	var out, errs bytes.Buffer
 	lookup := func(name string) (string, bool) { return "nats://127.0.0.1:9", name == "NATS_URL" }
 	status := run(context.Background(), []string{"eml", good, good}, lookup, nil, &out, &errs)
-	if status != command.TempFail || strings.Count(errs.String(), "NATS_URL names it") != 1 || strings.Count(errs.String(), "good.eml: ") != 2 {
+	if status != cli.TempFail || strings.Count(errs.String(), "NATS_URL names it") != 1 || strings.Count(errs.String(), "good.eml: ") != 2 {
 		t.Error(status, errs.String())
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/postrider/postrider/broker"
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/stream"
 )
 
@@ -17,7 +17,7 @@ import (
 const publishFor = 30 * time.Second
 
 func (a *app) connect(ctx context.Context) (*broker.Conn, error) {
-	return command.Dial(ctx, a.lookup, broker.Publisher, publishFor)
+	return cli.Dial(ctx, a.lookup, broker.Publisher, publishFor)
 }
 
 func (a *app) publish(ctx context.Context, c *broker.Conn, r *asked, header map[string][]string, body []byte) (broker.Ack, error) {
@@ -26,11 +26,11 @@ func (a *app) publish(ctx context.Context, c *broker.Conn, r *asked, header map[
 	ack, err := c.Publish(ctx, r.lane, r.id, header, body)
 	switch {
 	case errors.Is(err, stream.ErrTooLarge):
-		err = command.Fail(command.Data, err)
+		err = cli.Fail(cli.Data, err)
 	case errors.Is(err, broker.ErrNoLane):
-		err = command.Wrongf("--lane: no stream takes mail of lane %s: check the name against LANES of the workers, and that one has been started", r.lane)
+		err = cli.Wrongf("--lane: no stream takes mail of lane %s: check the name against LANES of the workers, and that one has been started", r.lane)
 	case err != nil:
-		err = command.Fail(command.TempFail, err)
+		err = cli.Fail(cli.TempFail, err)
 	}
 	return ack, err
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
 
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/env"
 )
 
@@ -26,7 +26,7 @@ no secret: only whether it is set. The form markdown lists all variables with
 their defaults; docs/configuration.md is made with it. Problems are reported as
 at a start, and the status is then 78.`,
 		Example: "  worker config\n  MAX_SESSIONS=20 worker config --format json",
-		Args:    command.NoArgs,
+		Args:    cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return printConfig(cmd.Context(), lookup, format, stdout)
 		},
@@ -42,7 +42,7 @@ func printConfig(ctx context.Context, lookup env.Lookup, format string, out io.W
 		return err
 	}
 	if format != "text" && format != "json" {
-		return command.Wrongf("--format: %q is not text, json or markdown", format)
+		return cli.Wrongf("--format: %q is not text, json or markdown", format)
 	}
 	s, errs := readSettings(ctx, lookup)
 	for _, room := range s.rooms() {
@@ -56,7 +56,7 @@ func printConfig(ctx context.Context, lookup env.Lookup, format string, out io.W
 		errs = append(errs, err)
 	}
 	if len(errs) > 0 {
-		return command.Fail(command.Config, errors.Join(errs...))
+		return cli.Fail(cli.Config, errors.Join(errs...))
 	}
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 )
 
 // said runs the worker with those variables and gives what it printed.
@@ -23,7 +23,7 @@ func said(t *testing.T, vars map[string]string, args ...string) (stdout, stderr 
 func TestConfigurationPage(t *testing.T) {
 	t.Parallel()
 	got, stderr, status := said(t, map[string]string{"MAX_SESSIONS": "77"}, "config", "--format", "markdown")
-	if status != command.OK {
+	if status != cli.OK {
 		t.Fatal(stderr)
 	}
 	want, err := os.ReadFile(filepath.Join("..", "..", "docs", "configuration.md"))
@@ -46,7 +46,7 @@ func TestConfigSources(t *testing.T) {
 		"SMTP_USERNAME": "app", "SMTP_PASSWORD_FILE": file, "RETRY_AFTER": "90s,2h", "MAX_SESSIONS": "",
 	}
 	out, stderr, status := said(t, vars, "config", "--format", "json")
-	if status != command.OK {
+	if status != cli.OK {
 		t.Fatal(stderr)
 	}
 	got := map[string]string{}
@@ -81,7 +81,7 @@ func TestConfigSources(t *testing.T) {
 func TestConfigProblems(t *testing.T) {
 	t.Parallel()
 	out, stderr, status := said(t, map[string]string{"MAX_ATTEMPTS": "0", "LOG_MAIL": "some", "SMTP_URL": "smtp://u:hunter2@r"}, "config")
-	if status != command.Config || !strings.Contains(stderr, "MAX_ATTEMPTS: is 0") || !strings.Contains(stderr, `LOG_MAIL: "some"`) {
+	if status != cli.Config || !strings.Contains(stderr, "MAX_ATTEMPTS: is 0") || !strings.Contains(stderr, `LOG_MAIL: "some"`) {
 		t.Errorf("status %d: %s", status, stderr)
 	}
 	if !strings.Contains(out, "MAX_SESSIONS ") || strings.Contains(out+stderr, "hunter2") {
@@ -101,7 +101,7 @@ func TestWrongUse(t *testing.T) {
 		"devrelay --dir": "--dir: its value is missing; usage: worker devrelay", "version odd": `"odd" is one too many; usage: worker version`,
 	} {
 		stdout, stderr, status := said(t, nil, strings.Split(args, " ")...)
-		if status != command.Usage || stdout != "" || !strings.HasPrefix(stderr, "worker: "+want) || strings.Count(stderr, "\n") != 1 {
+		if status != cli.Usage || stdout != "" || !strings.HasPrefix(stderr, "worker: "+want) || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%s: status %d: %s%s", args, status, stdout, stderr)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/devrelay"
 	"github.com/postrider/postrider/internal/env"
 )
@@ -32,10 +32,10 @@ file TIME-ID.eml, sends nothing anywhere, and answers by recipient:
 It knows neither TLS nor logins, and takes mail from whoever reaches it. Of the
 worker's settings it reads LOG_FORMAT and LOG_LEVEL; debug names each mail.`,
 		Example: "  worker devrelay\n  worker devrelay --listen :2525 --dir /data/sent",
-		Args:    command.NoArgs,
+		Args:    cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, _, err := net.SplitHostPort(cfg.Listen); err != nil {
-				return command.Wrongf("--listen: %q is not host:port", cfg.Listen)
+				return cli.Wrongf("--listen: %q is not host:port", cfg.Listen)
 			}
 			return runDevrelay(cmd.Context(), lookup, cfg, stdout, stderr)
 		},
@@ -48,13 +48,13 @@ worker's settings it reads LOG_FORMAT and LOG_LEVEL; debug names each mail.`,
 func runDevrelay(ctx context.Context, lookup env.Lookup, cfg devrelay.Config, stdout, stderr io.Writer) (err error) {
 	s := &settings{worker: defaultWorkerConfig()}
 	if errs := env.Read(ctx, lookup, &s.worker); len(errs) > 0 {
-		return command.Fail(command.Config, errors.Join(errs...))
+		return cli.Fail(cli.Config, errors.Join(errs...))
 	}
 	text := s.worker.LogFormat != "json"
 	log := newLogger(s, text, stdout, stderr)
 	r, err := devrelay.Start(ctx, cfg, log)
 	if err != nil {
-		return command.Fail(command.Config, err)
+		return cli.Fail(cli.Config, err)
 	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeFor)

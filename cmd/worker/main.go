@@ -14,7 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/env"
 	"github.com/postrider/postrider/internal/version"
 )
@@ -26,7 +26,7 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, lookup env.Lookup, stdout, stderr io.Writer) int {
-	return command.Run(ctx, program(lookup, stdout, stderr), args, nil, stdout, stderr)
+	return cli.Run(ctx, program(lookup, stdout, stderr), args, nil, stdout, stderr)
 }
 
 func program(lookup env.Lookup, stdout, stderr io.Writer) *cobra.Command {
@@ -37,7 +37,7 @@ func program(lookup env.Lookup, stdout, stderr io.Writer) *cobra.Command {
 set it starts a broker and a development relay of its own. Settings come from
 the environment alone: worker config lists them.`,
 		Example: "  worker\n  SMTP_URL=smtp://relay.example.com:587 worker\n  worker config",
-		Args:    command.NoArgs,
+		Args:    cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withSettings(cmd.Context(), lookup, (*settings).checkRelay, func(s *settings) error {
 				return serve(cmd.Context(), s, stdout, stderr)
@@ -57,17 +57,17 @@ func withSettings(ctx context.Context, lookup env.Lookup, check, do func(*settin
 		errs = append(errs, err)
 	}
 	if len(errs) > 0 {
-		return command.Fail(command.Config, errors.Join(errs...))
+		return cli.Fail(cli.Config, errors.Join(errs...))
 	}
 	err := do(s)
 	if err == nil {
 		return nil
 	}
-	if _, ok := errors.AsType[*command.ExitError](err); ok {
+	if _, ok := errors.AsType[*cli.ExitError](err); ok {
 		return err
 	}
 	if _, ok := errors.AsType[*configError](err); ok {
-		return command.Fail(command.Config, err)
+		return cli.Fail(cli.Config, err)
 	}
-	return command.Fail(command.Unavailable, err)
+	return cli.Fail(cli.Unavailable, err)
 }

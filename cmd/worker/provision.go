@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postrider/postrider/broker"
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/env"
 	"github.com/postrider/postrider/stream"
 )
@@ -25,10 +25,10 @@ func provisionCommand(lookup env.Lookup, stdout, stderr io.Writer) *cobra.Comman
 		Long: `Make and upgrade the streams and consumers at NATS_URL, and end. What all
 workers share, such as ACK_WAIT, is changed for all of them. The status is 75
 where the broker is away: trying again may help.`,
-		Args: command.NoArgs,
+		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if timeout <= 0 {
-				return command.Wrongf("--timeout: is %s, must be more than nothing", timeout)
+				return cli.Wrongf("--timeout: is %s, must be more than nothing", timeout)
 			}
 			return withSettings(cmd.Context(), lookup, (*settings).checkBroker, func(s *settings) error {
 				return provisionOnce(cmd.Context(), s, timeout, stdout, stderr)
@@ -71,7 +71,7 @@ func provisionOnce(ctx context.Context, s *settings, timeout time.Duration, stdo
 // stop, from what somebody has to change.
 func notProvisioned(ctx context.Context, err error) error {
 	if errors.Is(err, stream.ErrAway) || ctx.Err() != nil {
-		return command.Fail(command.TempFail, err)
+		return cli.Fail(cli.TempFail, err)
 	}
 	return &configError{err}
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/natstest"
 )
 
@@ -36,7 +36,7 @@ func TestTokenIsNotTold(t *testing.T) {
 	}
 	lookup := func(name string) (string, bool) { v, ok := env[name]; return v, ok }
 	var out spoken
-	if status := run(t.Context(), []string{"provision"}, lookup, &out, &out); status != command.OK || !strings.Contains(out.String(), "is ready for the lanes") {
+	if status := run(t.Context(), []string{"provision"}, lookup, &out, &out); status != cli.OK || !strings.Contains(out.String(), "is ready for the lanes") {
 		t.Fatalf("status %d: %s", status, out.String())
 	}
 	ctx, stop := context.WithCancel(t.Context())
@@ -49,7 +49,7 @@ func TestTokenIsNotTold(t *testing.T) {
 		}
 	}
 	stop()
-	if status := <-ended; status != command.OK {
+	if status := <-ended; status != cli.OK {
 		t.Errorf("status %d", status)
 	}
 	if strings.Contains(out.String(), canary) {

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/postrider/postrider/consumer"
-	"github.com/postrider/postrider/internal/command"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/wire"
 )
@@ -101,7 +101,7 @@ func (t *teller) hello() {
 		relay = fmt.Sprintf("the development relay: each mail is kept in %s and sent nowhere", filepath.Join(t.w.set.broker.DataDir, "sent"))
 	}
 	lanes, _ := t.w.set.consumer.Lanes.MarshalText()
-	next := t.at() + command.Typed("publish") + ` --from you@example.com --to ann@example.net --subject Hello --text "My first mail"`
+	next := t.at() + cli.Typed("publish") + ` --from you@example.com --to ann@example.net --subject Hello --text "My first mail"`
 	if !t.text {
 		t.w.log.Info("worker started", "broker", where, "relay", relay, "lanes", string(lanes), "admin", t.w.admin.addr, "publish", next)
 		return
@@ -185,7 +185,7 @@ func (t *teller) replayLine(b *strings.Builder, rec *wire.Record) {
 	if mail.Token(id) != id {
 		id = "'" + strings.ReplaceAll(id, "'", `'\''`) + "'" // as a shell takes it
 	}
-	fmt.Fprintf(b, "           send it again: %s%s dead replay %s\n", t.at(), command.Typed("mailq"), id)
+	fmt.Fprintf(b, "           send it again: %s%s dead replay %s\n", t.at(), cli.Typed("mailq"), id)
 }
 
 // kept is where the development relay keeps the mail, or the relay's name for it.

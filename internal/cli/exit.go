@@ -1,6 +1,6 @@
-// Package command is what the programs share as commands: how they end, what
+// Package cli is what the programs share as commands: how they end, what
 // they say of wrong use, how they reach the broker, and how they are typed.
-package command
+package cli
 
 import (
 	"errors"
