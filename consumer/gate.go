@@ -6,25 +6,30 @@ import (
 	"time"
 )
 
-// fullFor is how long nothing is taken after a write was refused for want of room.
+// fullFor is how long nothing is fetched after a write found no room.
 const fullFor = 10 * time.Second
 
-// gate says when messages may be taken.
-type gate struct {
-	relay interface {
-		Wait(ctx context.Context) error
-	}
-	link Link
+// Relay tells whether mail can be sent at all. Where each message goes is decided
+// when it is settled.
+type Relay interface {
+	// Up reports whether the relay may be used.
+	Up() bool
+	// Wait returns once it may be.
+	Wait(ctx context.Context) error
+}
 
-	// stopping is closed when the worker is told to stop.
-	stopping <-chan struct{}
+// Gate says when messages may be fetched: while the relay is up, the connection is
+// stable and the store has room.
+type Gate struct {
+	Relay Relay
+	Link  Link
 
 	mu    sync.Mutex
 	until time.Time
 }
 
-// full closes the gate for a while; false where it was closed already.
-func (g *gate) full() bool {
+// Full closes the gate for ten seconds; false if it was closed already.
+func (g *Gate) Full() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
@@ -33,34 +38,28 @@ func (g *gate) full() bool {
 	return news
 }
 
-// wait returns once messages may be taken: the relay is up, no write was refused
-// lately for want of room, and the connection has settled down.
-func (g *gate) wait(ctx context.Context) error {
+// wait returns once messages may be fetched.
+func (g *Gate) wait(ctx context.Context) error {
 	for {
-		if err := g.relay.Wait(ctx); err != nil {
+		if err := g.Relay.Wait(ctx); err != nil {
 			return err
 		}
-		d := g.closedFor()
-		if d <= 0 {
+		g.mu.Lock()
+		closed := max(time.Until(g.until), g.settling())
+		g.mu.Unlock()
+		if closed <= 0 {
 			return ctx.Err()
 		}
-		if err := sleep(ctx, d); err != nil {
+		if err := sleep(ctx, closed); err != nil {
 			return err
 		}
 	}
 }
 
-func (g *gate) closedFor() time.Duration {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return max(time.Until(g.until), g.settling())
-}
-
-// settling is the time left after a reconnect in which nothing is begun.
-func (g *gate) settling() time.Duration {
-	last := g.link.LastReconnect()
-	if last.IsZero() {
-		return 0
+// settling is the time left after a reconnect in which nothing new is begun.
+func (g *Gate) settling() time.Duration {
+	if last := g.Link.LastReconnect(); !last.IsZero() {
+		return time.Until(last.Add(settleDown))
 	}
-	return time.Until(last.Add(settleDown))
+	return 0
 }

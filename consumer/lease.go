@@ -2,15 +2,16 @@ package consumer
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 )
 
-// settleDown is how long nothing new is begun after a reconnect: a broker that
-// was killed forgets its latest deliveries, and the hand that still holds such
-// a message needs this long to record what it did.
+// settleDown is how long nothing new is begun after a reconnect: a broker that was
+// killed forgets its latest deliveries, and a worker that still holds such a
+// message needs this long to record what it did.
 const settleDown = 1500 * time.Millisecond
 
 // Link tells what happened to the connection.
@@ -21,36 +22,38 @@ type Link interface {
 	LastReconnect() time.Time
 }
 
-// lease is the right to work on a message. It begins at the broker, with the
-// delivery, and is lapsed once half of AckWait has gone by without a renewal
-// that the broker has seen, or the connection was lost, or the process stood
-// still: then another hand may have the message.
+// lease is the right to work on a delivery. It begins at the broker, with the
+// delivery. It has expired once half of AckWait has gone by without a renewal that
+// the broker has seen, or the connection was lost, or the process did not run:
+// then another worker may have the message.
 type lease struct {
 	set   *leases
-	msg   settler
+	msg   *nats.Msg
 	epoch int64
 	// renewed is guarded by set.mu.
 	renewed time.Time
 }
 
-// leases renews every message in hand.
+// leases renews every message in flight.
 type leases struct {
 	nc   *nats.Conn
 	link Link
-	wait time.Duration
+	// count is told of the bytes that come into flight and, negative, leave it.
+	count func(bytes int) int
 
 	mu    sync.Mutex
+	wait  time.Duration
 	held  map[*lease]struct{}
 	pulse time.Time // last sign that the process is running
-	stood time.Time // end of the last standstill
+	stood time.Time // end of the last time that it did not
 }
 
-func newLeases(nc *nats.Conn, link Link, wait time.Duration) *leases {
-	return &leases{nc: nc, link: link, wait: wait, held: make(map[*lease]struct{}), pulse: time.Now()}
+func newLeases(nc *nats.Conn, link Link, wait time.Duration, count func(bytes int) int) *leases {
+	return &leases{nc: nc, link: link, wait: wait, count: count, held: make(map[*lease]struct{}), pulse: time.Now()}
 }
 
-// adopt goes by another AckWait from now on: it may be changed at the broker
-// while workers run.
+// adopt uses another AckWait from now on: it may be changed at the broker while
+// workers run.
 func (s *leases) adopt(wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,7 +66,8 @@ func (s *leases) ackWait() time.Duration {
 	return s.wait
 }
 
-func (s *leases) hold(m settler) *lease {
+func (s *leases) hold(m *nats.Msg) *lease {
+	s.count(m.Size())
 	l := &lease{set: s, msg: m, epoch: s.link.Epoch(), renewed: time.Now()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,25 +77,39 @@ func (s *leases) hold(m settler) *lease {
 
 func (l *lease) release() {
 	l.set.mu.Lock()
-	defer l.set.mu.Unlock()
 	delete(l.set.held, l)
+	l.set.mu.Unlock()
+	l.set.count(-l.msg.Size())
 }
 
-// lapsed reports that another hand may have the message.
-func (l *lease) expired() bool {
+// Ack acknowledges and waits for the broker's answer.
+func (l *lease) Ack(ctx context.Context) error {
+	_, err := l.set.nc.RequestWithContext(ctx, l.msg.Reply, []byte("+ACK"))
+	return err
+}
+
+// Requeue asks for the message to be delivered again after that pause.
+func (l *lease) Requeue(pause time.Duration) error {
+	return l.set.nc.Publish(l.msg.Reply, fmt.Appendf(nil, `-NAK {"delay":%d}`, pause))
+}
+
+func (l *lease) renew() error { return l.set.nc.Publish(l.msg.Reply, []byte("+WPI")) }
+
+// Expired reports that another worker may have the message.
+func (l *lease) Expired() bool {
 	s := l.set
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.feel(now)
-	// A message that was read from the connection just after a standstill may
-	// have lain there through all of it.
+	// A message that was read from the connection just after the process had not
+	// run may have been there all that time.
 	return since(now, l.renewed) > s.wait/2 || s.link.Epoch() != l.epoch ||
 		!s.stood.IsZero() && l.renewed.Before(s.stood.Add(settleDown))
 }
 
-// feel notices that the process stood still: nobody has felt the pulse for
-// long. s.mu is held.
+// feel notices that the process did not run: nobody has felt the pulse for long.
+// s.mu is held.
 func (s *leases) feel(now time.Time) {
 	if since(now, s.pulse) > s.wait/4 {
 		s.stood = now
@@ -99,8 +117,8 @@ func (s *leases) feel(now time.Time) {
 	s.pulse = now
 }
 
-// since is the time gone by on the clock that went further: the monotonic one
-// stands still while the machine sleeps, the other one can be set.
+// since is the time gone by on the clock that went further: the monotonic clock
+// stops while the machine sleeps, the wall clock can be set.
 func since(now, then time.Time) time.Duration {
 	return max(now.Sub(then), now.Round(0).Sub(then.Round(0)))
 }
@@ -129,9 +147,9 @@ func (s *leases) renewAll(ctx context.Context) {
 		return
 	}
 	for _, l := range all {
-		// Also of one that has lapsed, which does not make it ours again: its hand
-		// may be waiting for a relay, and nobody else is to send it meanwhile.
-		_ = l.msg.InProgress() // fails for a message that was acked meanwhile
+		// Also if it has expired, which does not make it ours again: the delivery may
+		// be waiting for a relay, and nobody else must send it meanwhile.
+		_ = l.renew() // fails for a message that was acked meanwhile
 	}
 	// Only what the broker has read counts as renewed.
 	ctx, cancel := context.WithTimeout(ctx, s.ackWait()/6)
@@ -140,7 +158,7 @@ func (s *leases) renewAll(ctx context.Context) {
 		return
 	}
 	for _, l := range all {
-		if !l.expired() {
+		if !l.Expired() {
 			s.mu.Lock()
 			l.renewed = began
 			s.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 )
 
 // RoomForFresh and RoomForDue are the shares of the room from which on messages
-// are taken one at a time: fresh mail first, for what is due and delivered makes
+// are fetched one at a time: fresh mail first, for what is due and delivered makes
 // room.
 const (
 	RoomForFresh = 0.75
@@ -21,7 +21,7 @@ type room struct {
 
 	mu          sync.Mutex
 	used, limit uint64
-	// turned is closed when other mail than before is taken one at a time.
+	// turned is closed when other mail than before is fetched one at a time.
 	turned chan struct{}
 }
 
@@ -29,19 +29,16 @@ func newRoom(ask func(ctx context.Context) (used, limit uint64, err error)) *roo
 	return &room{ask: ask, turned: make(chan struct{})}
 }
 
-// fullness is what is taken one at a time.
+// fullness is which mail is fetched one at a time.
 type fullness int
 
 const (
-	roomy   fullness = iota // nothing
+	roomy   fullness = iota // none
 	filling                 // fresh mail
 	crowded                 // all mail
 )
 
-// measureEvery is how often the broker is asked.
-const measureEvery = 5 * time.Second
-
-// fullness of the store. A broker that sets no limit, or does not say, is roomy.
+// fullnessOf the store. A broker that sets no limit, or does not say, is roomy.
 func fullnessOf(used, limit uint64) fullness {
 	switch share := float64(used) / float64(max(limit, 1)); {
 	case limit > 0 && share >= RoomForDue:
@@ -52,7 +49,7 @@ func fullnessOf(used, limit uint64) fullness {
 	return roomy
 }
 
-// narrow reports that messages go one at a time, and gives what is closed when
+// narrow reports that messages go one at a time, and returns what is closed when
 // that may have changed.
 func (r *room) narrow(fresh bool) (narrow bool, turned <-chan struct{}) {
 	r.mu.Lock()
@@ -61,29 +58,46 @@ func (r *room) narrow(fresh bool) (narrow bool, turned <-chan struct{}) {
 	return f == crowded || fresh && f == filling, r.turned
 }
 
-// What a message leaves behind that is deferred or dies, beside itself: its
-// record, its entries in the log, the headers of its copy; 3.2 KB were measured.
-// The room that is left shall take them for a day, so that somebody can make more.
+// What a message leaves behind that is deferred or dead-lettered, beside itself:
+// its record, its entries in the log, the headers of its copy; 3.2 KB were
+// measured. What is left shall hold them for a day, so that somebody can make room.
 const (
 	keptBytes = 4 << 10
 	roomLasts = 24 * time.Hour
 	pauseMost = time.Minute
 )
 
-// pause is how long nothing is taken after a message that made no room: the
+// pause is how long nothing is fetched after a message that made no room: the
 // longer, the less is left.
 func (r *room) pause() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	left := float64(r.limit) - float64(r.used)
-	if left <= 0 {
+	if r.used >= r.limit {
 		return pauseMost
 	}
-	return time.Duration(min(float64(pauseMost), float64(roomLasts)*keptBytes/left))
+	return time.Duration(min(float64(pauseMost), float64(roomLasts)*keptBytes/float64(r.limit-r.used)))
 }
 
-// set takes note of a measurement. It gives what is taken one at a time now, and
-// what was before.
+// rest pauses after a message that made no room, unless there is room before.
+func (r *room) rest(ctx context.Context, fresh bool) {
+	over := time.After(r.pause())
+	for {
+		narrow, turned := r.narrow(fresh)
+		if !narrow {
+			return
+		}
+		select {
+		case <-over:
+			return
+		case <-turned:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// set enters a measurement. It returns what is fetched one at a time now, and what
+// was before.
 func (r *room) set(used, limit uint64) (now, before fullness) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -96,29 +110,29 @@ func (r *room) set(used, limit uint64) (now, before fullness) {
 	return now, before
 }
 
-// measure asks the broker, and says what changes.
+// measure asks the broker, and logs what changes.
 func (r *room) measure(ctx context.Context, log *slog.Logger) {
 	used, limit, err := r.ask(ctx)
 	if err != nil {
-		return // what was measured last holds on
+		return // what was measured last stays
 	}
 	log = log.With("used_bytes", used, "limit_bytes", limit)
 	switch now, before := r.set(used, limit); {
 	case now == before:
 	case now == crowded:
-		log.Warn("the broker's store is nearly full: all mail is taken one at a time until there is room")
+		log.Warn("the broker's store is nearly full: all mail is fetched one at a time until there is room")
 	case now == filling && before == roomy:
-		log.Warn("the broker's store is filling up: fresh mail is taken one at a time until there is room, due mail goes on")
+		log.Warn("the broker's store is filling up: fresh mail is fetched one at a time until there is room, due mail goes on")
 	case now == filling:
-		log.Info("the broker's store has some room again: due mail goes on, fresh mail is taken one at a time")
+		log.Info("the broker's store has some room again: due mail goes on, fresh mail is fetched one at a time")
 	default:
 		log.Info("the broker's store has room again")
 	}
 }
 
-// watch keeps an eye on the room until ctx ends.
+// watch measures every five seconds until ctx ends.
 func (r *room) watch(ctx context.Context, log *slog.Logger) {
-	for sleep(ctx, measureEvery) == nil {
+	for sleep(ctx, 5*time.Second) == nil {
 		r.measure(ctx, log)
 	}
 }

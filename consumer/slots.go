@@ -2,29 +2,33 @@ package consumer
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/postrider/postrider/wire"
 )
 
-// slots are the places for messages that are worked on at once. A free one
-// goes to the waiting lane that uses least of its weight, so a busy lane gets
-// its share at once and what a lane does not use the others do.
+// slots bound what is in flight, in messages and in bytes. A free slot goes to the
+// waiting lane that uses least of its weight: a busy lane gets its share at once,
+// and what a lane does not use the others do.
 type slots struct {
-	mu    sync.Mutex
-	free  int
-	lanes []*share
+	all, maxBytes int
+	lanes         []*share
+
+	mu      sync.Mutex
+	changed *sync.Cond
+	free    int
+	bytes   int // of all messages that arrived and are not settled
 }
 
 type share struct {
-	lane    wire.Lane
-	weight  int
-	used    int
-	waiting []chan struct{}
+	lane                  wire.Lane
+	weight, used, waiting int
 }
 
-func newSlots(n int, lanes Lanes) *slots {
-	s := &slots{free: n}
+func newSlots(n, maxBytes int, lanes Lanes) *slots {
+	s := &slots{all: n, free: n, maxBytes: maxBytes}
+	s.changed = sync.NewCond(&s.mu)
 	for _, w := range lanes {
 		s.lanes = append(s.lanes, &share{lane: w.Lane, weight: w.Weight})
 	}
@@ -32,68 +36,71 @@ func newSlots(n int, lanes Lanes) *slots {
 }
 
 func (s *slots) share(l wire.Lane) *share {
-	for _, x := range s.lanes {
-		if x.lane == l {
-			return x
-		}
-	}
-	panic("consumer: no such lane: " + string(l))
+	return s.lanes[slices.IndexFunc(s.lanes, func(x *share) bool { return x.lane == l })]
 }
 
-// acquire waits for a place; give it back with release.
+// acquire waits for a slot. It must be given back with release.
 func (s *slots) acquire(ctx context.Context, l wire.Lane) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	got := make(chan struct{})
-	s.mu.Lock()
-	x := s.share(l)
-	x.waiting = append(x.waiting, got)
-	s.grant()
-	s.mu.Unlock()
-	select {
-	case <-got:
-		return nil
-	case <-ctx.Done():
-	}
+	defer context.AfterFunc(ctx, func() { s.release(l, 0) })()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, w := range x.waiting {
-		if w == got {
-			x.waiting = append(x.waiting[:i], x.waiting[i+1:]...)
-			return ctx.Err()
+	x := s.share(l)
+	x.waiting++
+	defer func() {
+		x.waiting--
+		s.changed.Broadcast()
+	}()
+	for ctx.Err() == nil {
+		// While too many bytes are in flight nothing begins, unless nothing is
+		// worked on at all.
+		if s.free > 0 && (s.bytes < s.maxBytes || s.free == s.all) && s.next() == x {
+			s.free--
+			x.used++
+			return nil
 		}
+		s.changed.Wait()
 	}
-	// It came at the same moment: pass it on.
-	x.used--
-	s.free++
-	s.grant()
 	return ctx.Err()
 }
 
-func (s *slots) release(l wire.Lane) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.share(l).used--
-	s.free++
-	s.grant()
+// next is the lane whose turn it is; nil if none waits. s.mu is held.
+func (s *slots) next() (best *share) {
+	for _, x := range s.lanes {
+		if x.waiting > 0 && (best == nil || (x.used+1)*best.weight < (best.used+1)*x.weight) {
+			best = x
+		}
+	}
+	return best
 }
 
-// hand gives free places to those who wait. s.mu is held.
-func (s *slots) grant() {
-	for s.free > 0 {
-		var best *share
-		for _, x := range s.lanes {
-			if len(x.waiting) > 0 && (best == nil || (x.used+1)*best.weight < (best.used+1)*x.weight) {
-				best = x
-			}
-		}
-		if best == nil {
-			return
-		}
-		close(best.waiting[0])
-		best.waiting = best.waiting[1:]
-		best.used++
-		s.free--
+// more takes up to n further slots if nobody waits for them.
+func (s *slots) more(l wire.Lane, n int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.next() != nil {
+		return 0
 	}
+	n = min(max(n, 0), s.free)
+	s.free -= n
+	s.share(l).used += n
+	return n
+}
+
+// release gives back n slots.
+func (s *slots) release(l wire.Lane, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free += n
+	s.share(l).used -= n
+	s.changed.Broadcast()
+}
+
+// count adds the bytes of a message that arrived, or takes them off. It returns
+// what may still arrive, at least 1.
+func (s *slots) count(bytes int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bytes += bytes
+	s.changed.Broadcast()
+	return max(s.maxBytes-s.bytes, 1)
 }

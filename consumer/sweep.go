@@ -1,34 +1,34 @@
 package consumer
 
 import (
-	"context"
 	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/stream"
 )
 
-// sweep finds, now and then, what no consumer will ever hand out: a message
-// that ran out of deliveries, or one that a killed broker brought back.
-func (c *Consumer) sweep(ctx, settling context.Context, s *source) {
-	for sleep(ctx, c.cfg.SweepInterval) == nil {
-		if err := c.sweepOnce(ctx, settling, s); err != nil && ctx.Err() == nil && !errors.Is(err, stream.ErrAway) {
-			c.log.Warn("search for stranded mail", "stream", s.stream, "error", err)
+// sweep finds, now and then, what no consumer will ever deliver: a message that ran
+// out of deliveries, or one that a killed broker brought back.
+func (c *Consumer) sweep(live lifetimes, f *fetcher) {
+	for sleep(live.fetch, c.cfg.SweepInterval) == nil {
+		if err := c.sweepOnce(live, f); err != nil && live.fetch.Err() == nil && !errors.Is(err, stream.ErrAway) {
+			c.Log.Warn("search for stranded mail", "stream", f.Stream, "error", err)
 		}
 	}
 }
 
-func (c *Consumer) sweepOnce(ctx, settling context.Context, s *source) error {
-	info, err := s.consumer.Info(ctx)
+func (c *Consumer) sweepOnce(live lifetimes, f *fetcher) error {
+	info, err := f.durable.Info(live.fetch)
 	if err != nil {
-		return nil //nolint:nilerr // the taker reports a consumer or a broker that is gone
+		return nil //nolint:nilerr // the fetcher reports a consumer or a broker that is gone
 	}
-	c.adoptAckWait(s, info.Config.AckWait)
+	c.adoptAckWait(f, info.Config.AckWait)
 	seq := uint64(1)
 	for {
-		m, err := c.Store.Next(ctx, s.stream, s.filter, seq, time.Time{})
+		m, err := c.Next(live.fetch, f.Stream, f.Filter(), seq, time.Time{})
 		if errors.Is(err, stream.ErrNotFound) || err == nil && m.Sequence > HandedOut(info) {
 			return nil
 		}
@@ -36,29 +36,30 @@ func (c *Consumer) sweepOnce(ctx, settling context.Context, s *source) error {
 			return err
 		}
 		seq = m.Sequence + 1
-		c.log.Warn("found a message that no consumer would hand out any more", "lane", s.lane, "stream_seq", m.Sequence)
+		c.Log.Warn("found a message that no consumer would deliver any more", "lane", f.Lane, "stream_seq", m.Sequence)
 		c.metrics.stranded.Inc()
-		h := &delivery{stream: s.stream, subject: m.Subject, seq: m.Sequence, stored: m.Time, header: m.Header, body: m.Data}
-		c.settleSafely(ctx, settling, s.lane, h)
+		c.settleSafely(live, &settle.Delivery{
+			Lane: f.Lane, Stream: f.Stream, Subject: m.Subject, Sequence: m.Sequence, Stored: m.Time, Header: m.Header, Body: m.Data,
+		})
 	}
 }
 
-// adoptAckWait goes by the shortest AckWait of all consumers as they stand now.
-func (c *Consumer) adoptAckWait(s *source, wait time.Duration) {
-	s.ackWait.Store(int64(wait))
-	for _, other := range c.sources {
+// adoptAckWait uses the shortest AckWait of all durable consumers as they are now.
+func (c *Consumer) adoptAckWait(f *fetcher, wait time.Duration) {
+	f.ackWait.Store(int64(wait))
+	for _, other := range c.fetchers {
 		wait = min(wait, time.Duration(other.ackWait.Load()))
 	}
 	if old := c.leases.ackWait(); wait != old {
-		c.log.Info("ACK_WAIT was changed at the broker", "from", old, "to", wait)
+		c.Log.Info("the AckWait of the consumers was changed at the broker", "from", old, "to", wait)
 		c.leases.adopt(wait)
 	}
 }
 
-// HandedOut is the sequence up to which the consumer is done: its ack floor,
-// or with nothing pending the last it delivered. What still lies there is
-// stranded; counting gave false alarms. (What waits after a nak counts as
-// pending; NumRedelivered counts the stranded themselves.)
+// HandedOut is the sequence up to which a consumer is done: its ack floor, or with
+// nothing pending the last it delivered. A message that is still there is
+// stranded. (What waits after a nak counts as pending. Counting messages gave
+// false alarms.)
 func HandedOut(info *jetstream.ConsumerInfo) uint64 {
 	if info.NumPending == 0 && info.NumAckPending == 0 {
 		return info.Delivered.Stream

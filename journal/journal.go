@@ -42,19 +42,14 @@ type Journal struct {
 // New is a journal on that store.
 func New(s Store) *Journal { return &Journal{store: s} }
 
-// Look is the last record of the line and its sequence; nil and 0 where there
-// is none.
+// Lookup returns the last record of the key and its sequence; nil and 0 if there
+// is none. A key without an ID stands for any id: it is used for messages that
+// must not be decoded, and is slow if there are many records.
 func (j *Journal) Lookup(ctx context.Context, l wire.Key) (*wire.Record, uint64, error) {
-	return j.last(ctx, l, l.RecordSubject())
-}
-
-// LookByOrigin is [Journal.Look] for a message whose id is not known because
-// nobody dares to decode it.
-func (j *Journal) LookupByOrigin(ctx context.Context, l wire.Key) (*wire.Record, uint64, error) {
-	return j.last(ctx, l, l.RecordFilter())
-}
-
-func (j *Journal) last(ctx context.Context, l wire.Key, filter string) (*wire.Record, uint64, error) {
+	filter := l.RecordSubject()
+	if l.ID == "" {
+		filter = l.RecordFilter()
+	}
 	m, err := j.store.Last(ctx, wire.StreamRecord, filter)
 	switch {
 	case errors.Is(err, stream.ErrNotFound):
@@ -98,18 +93,21 @@ func (j *Journal) Set(ctx context.Context, r *wire.Record, expected uint64, brie
 	return seq, nil
 }
 
-// Find searches the log for the line's last record at that hop or above, for
-// when the record itself has expired; nil where the log has none. It reads the
-// entries of the line's bucket from its enqueue time on.
-func (j *Journal) Find(ctx context.Context, l wire.Key, generation int, enqueued time.Time) (*wire.Record, error) {
-	return j.search(ctx, l.EventSubject(), enqueued, func(r *wire.Record) bool { return r.Key() == l && r.Generation >= generation })
-}
-
-// FindByOrigin does the same whatever the line's id, for a message whose body
-// nobody dares to decode. It reads all entries of the lane from that time on.
-func (j *Journal) FindByOrigin(ctx context.Context, l wire.Key, generation int, enqueued time.Time) (*wire.Record, error) {
-	return j.search(ctx, l.EventFilter(), enqueued, func(r *wire.Record) bool {
-		return r.Origin == l.Origin && r.Recipient == l.Recipient && r.Generation >= generation
+// Find searches the log for the last record of the key at that generation or
+// above, for when the record itself has expired; nil if there is none. It reads
+// the entries of the key's bucket from its enqueue time on, or, if the key has no
+// ID, all entries of the lane.
+func (j *Journal) Find(ctx context.Context, k wire.Key, generation int, enqueued time.Time) (*wire.Record, error) {
+	subject := k.EventSubject()
+	if k.ID == "" {
+		subject = k.EventFilter()
+	}
+	return j.search(ctx, subject, enqueued, func(r *wire.Record) bool {
+		of := r.Key()
+		if k.ID == "" {
+			of.ID = ""
+		}
+		return of == k && r.Generation >= generation
 	})
 }
 

@@ -110,6 +110,9 @@ type Transaction struct {
 	Data time.Duration
 	// Dot is the time from the final dot to its reply.
 	Dot time.Duration
+	// Down reports that the relay is not to be used for now: what was requeued is
+	// its own fault, not that of a recipient.
+	Down bool
 	// Outcomes stand in the order of the message's recipients, one for each.
 	Outcomes []Outcome
 }

@@ -1,6 +1,8 @@
 package schema
 
 import (
+	"strings"
+
 	"github.com/postrider/postrider/mail"
 )
 
@@ -60,4 +62,17 @@ func HeaderSize(h map[string][]string) int {
 		}
 	}
 	return n
+}
+
+// MsgID is the producer's Nats-Msg-Id, empty for none. Names of headers are
+// compared without case; of several the first in the order of their spelling
+// counts, so that every reader finds the same.
+func MsgID(header map[string][]string) (id string) {
+	found := ""
+	for name, v := range header {
+		if len(v) > 0 && strings.EqualFold(name, HeaderMsgID) && (found == "" || name < found) {
+			found, id = name, v[0]
+		}
+	}
+	return id
 }

@@ -33,6 +33,13 @@ func Origin(t time.Time, seq uint64) string {
 	return strconv.FormatInt(t.UnixNano(), 10) + "-" + strconv.FormatUint(seq, 10)
 }
 
+// FreshKey is the key of what a lane accepted at that time and sequence, as long
+// as no id is known: the id is the origin.
+func FreshKey(lane Lane, stored time.Time, seq uint64) Key {
+	origin := Origin(stored, seq)
+	return Key{Lane: lane, ID: origin, Origin: origin, Recipient: All}
+}
+
 // For is the key of one recipient of the same message.
 func (k Key) For(index int) Key {
 	k.Recipient = strconv.Itoa(index)

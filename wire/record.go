@@ -220,6 +220,25 @@ func (r *Record) LastClass(index int) (class mail.Class) {
 	return class
 }
 
+// HangUps counts, by index, how often the relay closed the session at a recipient.
+func (r *Record) HangUps() map[int]int {
+	var n map[int]int
+	for _, a := range r.Attempts {
+		for _, o := range a.Outcomes {
+			if o.Class != mail.Requeued || o.Stage != mail.StageRcpt {
+				continue
+			}
+			if n == nil {
+				n = make(map[int]int)
+			}
+			for _, i := range o.Recipients {
+				n[i]++
+			}
+		}
+	}
+	return n
+}
+
 // Uniform reports the one state and reason of all recipients; only then they
 // stay one message.
 func (r *Record) Uniform() (State, mail.Reason, bool) {

@@ -88,7 +88,7 @@ func (s *settings) rooms() []room {
 	return []room{
 		{"The broker", []any{&s.broker}},
 		{"The relay", []any{&s.smtp, &s.smtp.Timeouts}},
-		{"Taking mail and giving up", []any{&s.consumer}},
+		{"Taking mail and giving up", []any{&s.consumer, &s.settle}},
 		{"The process", []any{&s.worker}},
 	}
 }

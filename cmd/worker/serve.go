@@ -19,6 +19,7 @@ import (
 	"github.com/postrider/postrider/internal/devrelay"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/smtp"
 	"github.com/postrider/postrider/stream"
 )
@@ -61,7 +62,7 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) (err erro
 		}
 	}
 	tell := &teller{w: w, out: stdout, text: text, colour: isTerminal(stdout) && s.colour}
-	c := consumer.New(s.consumer, w.parts(tell))
+	c := w.takeMail(tell)
 	w.watchQueue(ctx)
 	w.admin.ready(w.conn.NC().IsConnected)
 	end := w.onStop(ctx, tell.goodbye, c.Hurry)
@@ -226,16 +227,21 @@ func (w *worker) startRelay(ctx context.Context) (err error) {
 	return nil
 }
 
-func (w *worker) parts(tell *teller) consumer.Parts {
+// takeMail makes the consumer and what settles its deliveries.
+func (w *worker) takeMail(tell *teller) *consumer.Consumer {
 	store := w.conn.Store()
 	j := journal.New(store)
-	return consumer.Parts{
-		NATS: w.conn.NC(), Durable: w.conn.Consumer, Link: w.conn, Now: w.conn.Now, Room: w.conn.Room,
-		Store: store, Journal: j, DeadLetters: deadletter.New(store, j, w.conn.Now), Relay: w.relay,
+	gate := &consumer.Gate{Relay: w.relay, Link: w.conn}
+	settler := settle.New(w.set.settle, w.set.consumer.Lanes.Names(), settle.Parts{
+		Relay: w.relay, Journal: j, DeadLetters: deadletter.New(store, j, w.conn.Now), Store: store,
+		Now: w.conn.Now, Full: gate.Full, Settled: tell.settled, Log: w.log, Metrics: w.reg,
+	})
+	return consumer.New(w.set.consumer, consumer.Parts{
+		NATS: w.conn.NC(), Link: w.conn, Durable: w.conn.Consumer, Next: store.Next, Room: w.conn.Room,
+		Gate: gate, Settler: settler, Log: w.log, Metrics: w.reg,
 		Repair: func(ctx context.Context) error {
 			_, err := broker.Provision(ctx, w.conn, w.set.consumer.Lanes.Names(), w.set.broker)
 			return err
 		},
-		Settled: tell.settled, Log: w.log, Metrics: w.reg,
-	}
+	})
 }

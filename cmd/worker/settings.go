@@ -10,6 +10,7 @@ import (
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/consumer"
 	"github.com/postrider/postrider/internal/env"
+	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -18,6 +19,7 @@ type settings struct {
 	broker   broker.Config
 	smtp     smtp.Config
 	consumer consumer.Config
+	settle   settle.Config
 	worker   workerConfig
 	// colour: NO_COLOR is not set (no-color.org).
 	colour bool
@@ -61,14 +63,14 @@ func (e *configError) Unwrap() error { return e.error }
 
 func readSettings(ctx context.Context, lookup env.Lookup) (*settings, []error) {
 	s := &settings{
-		broker: broker.DefaultConfig(), smtp: smtp.DefaultConfig(), consumer: consumer.DefaultConfig(),
+		broker: broker.DefaultConfig(), smtp: smtp.DefaultConfig(), consumer: consumer.DefaultConfig(), settle: settle.DefaultConfig(),
 		worker: defaultWorkerConfig(),
 	}
-	errs := env.Read(ctx, lookup, &s.broker, &s.smtp.Timeouts, &s.smtp, &s.consumer, &s.worker)
+	errs := env.Read(ctx, lookup, &s.broker, &s.smtp.Timeouts, &s.smtp, &s.consumer, &s.settle, &s.worker)
 	no, _ := lookup("NO_COLOR")
 	s.colour = no == ""
 	s.consumer.Slots = s.smtp.MaxSessions
-	s.consumer.PauseMin, s.consumer.PauseMax = s.smtp.RelayPauseMin, s.smtp.RelayPauseMax
+	s.settle.PauseMin, s.settle.PauseMax = s.smtp.RelayPauseMin, s.smtp.RelayPauseMax
 	return s, errs
 }
 

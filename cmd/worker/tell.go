@@ -13,9 +13,9 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/postrider/postrider/consumer"
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -123,7 +123,7 @@ func failure(rec *wire.Record) bool {
 }
 
 // settled says what became of a message at this hop.
-func (t *teller) settled(rec *wire.Record, d consumer.Delivery) {
+func (t *teller) settled(rec *wire.Record, d *settle.Delivery) {
 	if t.w.set.worker.LogMail == "failures" && !failure(rec) {
 		return
 	}
@@ -202,7 +202,7 @@ func (t *teller) kept(x wire.RecipientRecord) string {
 }
 
 // log is the same for machines: one line for a record.
-func (t *teller) log(rec *wire.Record, d consumer.Delivery) {
+func (t *teller) log(rec *wire.Record, d *settle.Delivery) {
 	level := slog.LevelInfo
 	if rec.Together == wire.StateDead || rec.Has(wire.StateDead) {
 		level = slog.LevelWarn

@@ -1,0 +1,39 @@
+package settle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	ackTries = 3
+	ackFor   = 5 * time.Second
+)
+
+// ack is step 5. It waits for the broker's answer, because an unanswered ack may
+// be forgotten. After three tries the message, which is recorded and forwarded, is
+// deleted by its sequence: a broker that was killed ignores acks above its
+// rolled-back pointer.
+func (s *Settler) ack(ctx context.Context, d *Delivery) error {
+	for n := 0; d.Handle != nil && n < ackTries; n++ {
+		tctx, cancel := context.WithTimeout(ctx, ackFor)
+		err := d.Handle.Ack(tctx)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if err := sleep(ctx, 200*time.Millisecond<<n); err != nil {
+			return ErrLeft
+		}
+	}
+	if d.Handle != nil {
+		s.metrics.deleted.Inc()
+	}
+	err := s.writes.try(ctx, nobody, func(ctx context.Context) error { return s.Store.Delete(ctx, d.Stream, d.Sequence) })
+	if err != nil && !errors.Is(err, ErrLeft) {
+		return fmt.Errorf("delete settled message %d from %s: %w", d.Sequence, d.Stream, err)
+	}
+	return err
+}

@@ -1,0 +1,154 @@
+package settle
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
+)
+
+// attempt is step 2: transactions for those who are pending, and a record after
+// each but the last. If the relay or the worker was at fault, the message is
+// requeued and the error says so.
+func (s *Settler) attempt(span Span, d *Delivery, rec *wire.Record) error {
+	began := len(rec.Attempts)
+	for {
+		batch := d.pendingOf(rec, s.cfg.RecipientsPerTransaction)
+		tx := s.Relay.Deliver(span.Work, d.transaction(batch))
+		stopped := s.apply(d, rec, batch, tx)
+		if stopped != nil && d.setAside(rec, batch, tx) {
+			continue
+		}
+		if stopped == nil && len(d.pendingOf(rec, 1)) == 0 {
+			stopped = d.asideFor // nil if nobody is
+		}
+		switch {
+		case stopped != nil:
+			return s.requeue(span.Settle, d, rec, *stopped, began)
+		case !rec.Has(wire.StatePending):
+			return nil
+		}
+		rec.Event = wire.EventDeferred
+		if err := s.record(span.Settle, d, rec); err != nil {
+			return err
+		}
+		rec.Event, d.seen = "", clone(rec)
+		began = len(rec.Attempts)
+	}
+}
+
+// mostAside is how many recipients are set aside in one delivery: each costs a
+// session, and a relay may hang up at all of them.
+const mostAside = 3
+
+// setAside leaves out of this delivery a recipient at whom the relay closed the
+// session, so that the others do not wait for it. It reports that there are
+// others to try. A relay that is down is to blame itself.
+func (d *Delivery) setAside(rec *wire.Record, batch []mail.Recipient, tx mail.Transaction) bool {
+	i := slices.IndexFunc(tx.Outcomes, hungUp)
+	if i < 0 || tx.Down {
+		return false
+	}
+	if d.aside == nil {
+		d.aside = make(map[int]bool)
+	}
+	d.aside[batch[i].Index], d.asideFor = true, &tx.Outcomes[i]
+	return len(d.aside) <= mostAside && len(d.pendingOf(rec, 1)) > 0
+}
+
+// hungUp reports that the relay closed the session at a recipient.
+func hungUp(o mail.Outcome) bool { return o.Class == mail.Requeued && o.Stage == mail.StageRcpt }
+
+// pendingOf are the next recipients to send to, at most most. Those at whom the
+// relay hung up before come last: they must not keep the others waiting. Those
+// who need SMTPUTF8 go apart: a relay without it must not fail the others.
+func (d *Delivery) pendingOf(rec *wire.Record, most int) []mail.Recipient {
+	var pending []int
+	for _, x := range rec.Recipients {
+		if x.State == wire.StatePending && !d.aside[x.Index] {
+			pending = append(pending, x.Index)
+		}
+	}
+	if hangUps := rec.HangUps(); len(hangUps) > 0 {
+		slices.SortStableFunc(pending, func(a, b int) int { return cmp.Compare(hangUps[a], hangUps[b]) })
+	}
+	var batch []mail.Recipient
+	for _, i := range pending {
+		if len(batch) == most {
+			break
+		}
+		if p := d.to[i]; len(batch) == 0 || p.utf8 == d.to[batch[0].Index].utf8 {
+			batch = append(batch, mail.Recipient{Index: i, Address: p.address})
+		}
+	}
+	return batch
+}
+
+func (d *Delivery) transaction(to []mail.Recipient) mail.Message {
+	return mail.Message{
+		ID: d.own.Key.ID, From: d.from.address, Recipients: to,
+		Open: d.message.Reader, Size: d.message.Size, EightBit: d.message.EightBit,
+		UTF8:   d.message.UTF8 || d.from.utf8 || d.to[to[0].Index].utf8,
+		Permit: d.permit,
+	}
+}
+
+// errExpired is the answer to a relay that asks before the final dot.
+var errExpired = errors.New("the lease on the message has expired: another worker may have it")
+
+// permit keeps the final dot from being sent once the lease has expired.
+func (d *Delivery) permit() error {
+	if d.expired() {
+		return errExpired
+	}
+	return nil
+}
+
+// apply enters the outcomes of a transaction into rec. It returns the outcome
+// that stopped the transaction if the relay or the worker was at fault, or if
+// nothing was decided.
+func (s *Settler) apply(d *Delivery, rec *wire.Record, to []mail.Recipient, tx mail.Transaction) *mail.Outcome {
+	n := d.own.Attempts + 1
+	stand := d.standing(s.Now(), n, d.jitter())
+	var stopped *mail.Outcome
+	counted, moved := false, false
+	for i, o := range tx.Outcomes {
+		counted = counted || o.Class.Counted()
+		if o.Class == mail.Requeued {
+			stopped = &tx.Outcomes[i]
+			continue
+		}
+		decision := s.policy.Decide(o.Class, stand)
+		if decision.State == wire.StatePending {
+			continue
+		}
+		moved = true
+		x := rec.Find(to[i].Index)
+		*x = wire.RecipientRecord{
+			Address: x.Address, Index: x.Index, State: decision.State, Reason: decision.Reason,
+			Code: o.Code, Enhanced: o.Enhanced, Reply: mail.Sentence(o.Reply, mail.MaxReply), Relay: tx.Relay, QueueID: o.QueueID,
+		}
+		if decision.State == wire.StateScheduled && rec.Due.Before(stand.Now) {
+			rec.Due = decision.Due
+		}
+	}
+	if counted {
+		rec.Counted = n
+	}
+	rec.At = stand.Now.UTC()
+	rec.Attempts = append(rec.Attempts, wire.NewAttempt(rec.Counted, counted, to, tx))
+	s.metrics.transaction(tx)
+	if stopped == nil && !moved {
+		stopped = &mail.Outcome{Class: mail.Requeued, Stage: mail.StageLocal, Reply: "the relay took no recipient and refused none"}
+	}
+	return stopped
+}
+
+// pause is how long a message waits after the relay's fault. It grows with the
+// times that this happened.
+func (s *Settler) pause(times int) time.Duration {
+	return min(s.cfg.PauseMin<<min(max(times-1, 0), 16), s.cfg.PauseMax)
+}

@@ -1,0 +1,261 @@
+package settle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/postrider/postrider/compose"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
+)
+
+// Handle tells the broker what becomes of a delivery.
+type Handle interface {
+	// Ack acknowledges and waits for the broker's answer.
+	Ack(ctx context.Context) error
+	// Requeue asks for the message to be delivered again after that pause.
+	Requeue(pause time.Duration) error
+	// Expired reports that the lease has expired: another worker may have the
+	// message.
+	Expired() bool
+}
+
+// Delivery is one message handed to a worker by the broker. Its exported fields
+// are the caller's to set. While it is settled it belongs to the settling
+// goroutine.
+type Delivery struct {
+	Lane     wire.Lane
+	Stream   string
+	Subject  string
+	Sequence uint64
+	Stored   time.Time
+	Header   map[string][]string
+	Body     []byte
+	// Times counts deliveries of the message, from 1; 0 for what the sweep found.
+	Times int
+	// Handle is nil for what the sweep found: it has no lease, and can only be
+	// deleted by its sequence.
+	Handle Handle
+	// Kept is set if something of the message goes on, as a copy or a dead letter,
+	// so that settling it made no room in the store.
+	Kept bool
+
+	stopping <-chan struct{}
+	// own is whose message it is, and its history.
+	own wire.Copy
+	// envelope and message are set if bad is nil.
+	envelope *schema.Envelope
+	message  *compose.Message
+	bad      *schema.EnvelopeError
+	// from and to are the addresses in the form of MAIL and RCPT, to by index.
+	from path
+	to   map[int]path
+
+	// seen is the last record of the key, of whatever generation, and its sequence.
+	seen    *wire.Record
+	seenSeq uint64
+	// aside are recipients that are not tried again in this delivery, asideFor the
+	// outcome of the last of them.
+	aside    map[int]bool
+	asideFor *mail.Outcome
+}
+
+// path is an address in the form of MAIL and RCPT.
+type path struct {
+	address string
+	utf8    bool
+}
+
+// Key says whose message it is. It is empty before the delivery was settled.
+func (d *Delivery) Key() wire.Key { return d.own.Key }
+
+// fresh reports a message of a producer, not a copy of ours.
+func (d *Delivery) fresh() bool { _, ok := d.Lane.TenantOf(d.Subject); return ok }
+
+// expired reports that another worker may have the message.
+func (d *Delivery) expired() bool { return d.Handle != nil && d.Handle.Expired() }
+
+// identify finds whose message it is without reading its body. The headers of a
+// copy and its subject must agree: what is settled by one would be looked up by
+// the other.
+func (d *Delivery) identify() error {
+	if !d.fresh() {
+		own, err := wire.ParseCopy(d.Lane, d.Header)
+		if err == nil && own.Key.CopySubject(wire.CopyDue) != d.Subject {
+			err = fmt.Errorf("its headers name another subject, %s", own.Key.CopySubject(wire.CopyDue))
+		}
+		if err == nil {
+			d.own = own
+		}
+		return err
+	}
+	d.own = wire.Copy{Key: wire.FreshKey(d.Lane, d.Stored, d.Sequence), Enqueued: d.Stored}
+	if id := schema.MsgID(d.Header); id != "" && schema.ValidateID(id) == nil {
+		d.own.Key.ID = id
+	}
+	return nil
+}
+
+// read decodes the body and composes the message. What is wrong with it is in
+// d.bad; the error is ours.
+func (d *Delivery) read() error {
+	header := d.Header
+	if !d.fresh() {
+		header = schema.ProducerHeaders(header)
+	}
+	e, err := schema.Decode(header, d.Body)
+	if err == nil {
+		err = d.adopt(e)
+	}
+	if err == nil {
+		d.envelope = e
+		return d.compose()
+	}
+	bad, ok := errors.AsType[*schema.EnvelopeError](err)
+	if !ok {
+		return err
+	}
+	d.bad = bad
+	return nil
+}
+
+// adopt takes the id of a fresh message from its envelope, and checks what only
+// its subject and headers tell.
+func (d *Delivery) adopt(e *schema.Envelope) error {
+	tenant, fresh := d.Lane.TenantOf(d.Subject)
+	if !fresh {
+		return nil
+	}
+	if e.ID != "" {
+		d.own.Key.ID = e.ID
+	} else if err := schema.ValidateID(schema.MsgID(d.Header)); err != nil {
+		return &schema.EnvelopeError{Field: "header " + schema.HeaderMsgID, Problem: err.Error(), Reason: mail.ReasonBadEnvelope}
+	}
+	d.envelope = e // known even if it is refused
+	return e.CheckTenant(tenant)
+}
+
+// compose makes the message and its addresses.
+func (d *Delivery) compose() error {
+	err := d.envelope.CheckRelay() // the worker's one relay has no name
+	if err == nil && len(d.own.Key.RecipientsIn(d.envelope)) == 0 {
+		err = fmt.Errorf("it is for recipient %s, which it does not have", d.own.Key.Recipient)
+	}
+	if err == nil {
+		d.message, err = compose.Compose(d.envelope, d.own.Key.Origin, d.own.Enqueued)
+	}
+	if err == nil {
+		err = d.address()
+	}
+	if err == nil {
+		return nil
+	}
+	if bad, ok := errors.AsType[*schema.EnvelopeError](err); ok {
+		d.bad = bad
+		return nil
+	}
+	d.bad = &schema.EnvelopeError{Problem: err.Error(), Reason: mail.ReasonBadEnvelope}
+	return nil
+}
+
+// address writes the addresses in the form of MAIL and RCPT, also those of a
+// mailbox that is named again: an older worker's record may have one pending.
+func (d *Delivery) address() (err error) {
+	if d.from.address, d.from.utf8, err = compose.Path(d.envelope.ReversePath()); err != nil {
+		return err
+	}
+	d.to = make(map[int]path)
+	only, one := d.own.Key.Index()
+	for i, address := range d.envelope.Named() {
+		if one && i != only {
+			continue
+		}
+		var p path
+		if p.address, p.utf8, err = compose.Path(address); err != nil {
+			return err
+		}
+		d.to[i] = p
+	}
+	return nil
+}
+
+// recipients are those that the key is for.
+func (d *Delivery) recipients() []mail.Recipient {
+	if d.bad != nil || d.envelope == nil {
+		return nil
+	}
+	return d.own.Key.RecipientsIn(d.envelope)
+}
+
+// standing is what the policy needs to know of the message with n attempts used.
+func (d *Delivery) standing(now time.Time, n int, jitter float64) Standing {
+	s := Standing{Attempts: n, Now: now, Began: d.own.Enqueued, Jitter: jitter}
+	if d.envelope != nil {
+		s.MaxAttempts, s.Expires = d.envelope.MaxAttempts, d.envelope.ExpiresAt
+	}
+	if d.own.Replays > 0 {
+		// An operator asked for another round, whatever the producer once set.
+		s.Began, s.Expires = d.own.Replayed, time.Time{}
+	}
+	if d.envelope != nil && d.envelope.SendAt.After(s.Began) {
+		s.Began = d.envelope.SendAt
+	}
+	return s
+}
+
+// draft begins the record of this generation: recipients that no record calls
+// delivered are pending. A record of this generation that left some pending is
+// continued.
+func (d *Delivery) draft(now time.Time) *wire.Record {
+	if d.seen != nil && d.seen.Generation == d.own.Generation {
+		r := clone(d.seen)
+		r.Event, r.Delivery = "", d.Times
+		return r
+	}
+	k := d.own.Key
+	r := &wire.Record{
+		V: wire.RecordVersion, ID: k.ID, Origin: k.Origin, Lane: k.Lane, Recipient: k.Recipient, Generation: d.own.Generation,
+		At: now.UTC(), Enqueued: d.own.Enqueued.UTC(), Size: int64(len(d.Body)),
+		Attempts: slices.Clone(d.own.Log), Counted: d.own.Attempts,
+		Replays: d.own.Replays, Replayed: d.own.Replayed, DeadSeq: d.own.DeadSeq, Delivery: d.Times,
+	}
+	if d.envelope != nil {
+		r.From, r.Subject, r.Tags = d.envelope.ReversePath(), mail.Cut(d.envelope.Subject, 256), d.envelope.Tags
+	}
+	for _, to := range d.recipients() {
+		r.Recipients = append(r.Recipients, wire.RecipientRecord{Address: to.Address, Index: to.Index, State: wire.StatePending})
+	}
+	keepDelivered(r, d.seen)
+	return r
+}
+
+// keepDelivered takes over what another record of the key calls delivered.
+func keepDelivered(r, from *wire.Record) {
+	if from == nil {
+		return
+	}
+	for _, old := range from.Recipients {
+		if x := r.Find(old.Index); x != nil && old.State == wire.StateDelivered {
+			*x = old
+		}
+	}
+}
+
+func clone(r *wire.Record) *wire.Record {
+	c := *r
+	c.Recipients, c.Attempts = slices.Clone(r.Recipients), slices.Clone(r.Attempts)
+	return &c
+}
+
+// jitter spreads retries without a source of randomness, so that the same message
+// of the same generation is always due at the same time. It is from -1 to 1.
+func (d *Delivery) jitter() float64 {
+	x := d.Sequence*0x9E3779B97F4A7C15 + uint64(d.own.Generation)*0xBF58476D1CE4E5B9 + uint64(d.own.Enqueued.UnixNano())
+	x ^= x >> 31
+	x *= 0x94D049BB133111EB
+	return float64(x>>11)/(1<<52) - 1
+}

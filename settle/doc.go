@@ -1,0 +1,21 @@
+// Package settle takes one delivery through the five steps, always in this
+// order, each in a file of its own:
+//
+//  1. lookup: what is recorded of the key
+//  2. attempt: SMTP transactions for those not delivered yet
+//  3. record: all outcomes, by compare-and-set
+//  4. forward: a copy of what lives, a dead letter of what failed
+//  5. ack, confirmed
+//
+// The process may end between any two of them: the next delivery of the message
+// looks up the record and continues from it. ARCHITECTURE.md lists what happens
+// at each crash.
+//
+// Two workers may hold one message after a crash, a lost connection or a stop of
+// the process. Then the first writer of the record wins, and the second merges
+// (merge.go). A delivery whose lease has expired sends no final dot and asks
+// before every write whether its message is still in its stream (write.go).
+//
+// What becomes of a recipient is decided by pure functions (policy.go). The
+// package knows neither JetStream pulls, which are package consumer's, nor SMTP.
+package settle

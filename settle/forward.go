@@ -1,0 +1,160 @@
+package settle
+
+import (
+	"context"
+	"errors"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
+)
+
+// forward is step 4: what lives of a record goes on as a copy, one generation on,
+// and what is dead as a dead letter. All together if the record says so, else each
+// recipient under a key of its own. Doing it again changes nothing.
+func (s *Settler) forward(ctx context.Context, d *Delivery, rec *wire.Record, redo bool) error {
+	if d.own.DeadSeq > 0 {
+		// The replayer may have died before it marked the dead letter.
+		m := d.own
+		m.Generation--
+		err := s.writes.tryWithRoom(ctx, d, func(ctx context.Context) error { return s.DeadLetters.Mark(ctx, m, wire.EventReplayed) })
+		if err != nil {
+			return err
+		}
+	}
+	if rec.Together != "" {
+		return s.forwardKey(ctx, d, rec, d.own.Key, togetherOf(rec))
+	}
+	for _, x := range rec.Recipients {
+		if x.State == wire.StateDelivered {
+			continue
+		}
+		k := d.own.Key.For(x.Index)
+		if redo {
+			gone, err := s.further(ctx, d, k, rec.Generation+1)
+			if err != nil {
+				return err
+			}
+			if gone {
+				continue
+			}
+		}
+		if err := s.forwardKey(ctx, d, rec, k, x); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// togetherOf stands for all recipients of a record that go on together.
+func togetherOf(rec *wire.Record) wire.RecipientRecord {
+	x := wire.RecipientRecord{State: rec.Together, Reason: rec.Reason}
+	for _, r := range rec.Recipients {
+		if r.State == rec.Together {
+			x = r
+		}
+	}
+	x.State = rec.Together
+	return x
+}
+
+// further reports a key whose own record has reached that generation: the copy
+// that would be made was made, and may have been settled since.
+func (s *Settler) further(ctx context.Context, d *Delivery, k wire.Key, generation int) (bool, error) {
+	var rec *wire.Record
+	err := s.writes.try(ctx, d, func(ctx context.Context) (err error) {
+		rec, _, err = s.Journal.Lookup(ctx, k)
+		return err
+	})
+	return rec != nil && rec.Generation >= generation, err
+}
+
+func (s *Settler) forwardKey(ctx context.Context, d *Delivery, rec *wire.Record, k wire.Key, x wire.RecipientRecord) error {
+	d.Kept = d.Kept || x.State != wire.StateDelivered
+	switch x.State {
+	case wire.StateScheduled:
+		err := s.schedule(ctx, d, rec, k)
+		if !errors.Is(err, stream.ErrTooLarge) {
+			return err
+		}
+		// The broker does not take the message back with its history. That is the
+		// message's own fault: it is dead-lettered.
+		x.State, x.Reason = wire.StateDead, mail.ReasonTooLarge
+		if err := s.giveUp(ctx, d, rec, k, x.Reason); err != nil {
+			return err
+		}
+		rec = clone(rec)
+		rec.Attempts = rec.Attempts[max(0, len(rec.Attempts)-1):]
+	case wire.StateDead:
+	default:
+		return nil
+	}
+	return s.writes.bury(ctx, d, s.DeadLetters, d.deadLetter(rec, k, x))
+}
+
+// giveUp changes the record of a key that was to go on: it is dead.
+func (s *Settler) giveUp(ctx context.Context, d *Delivery, rec *wire.Record, k wire.Key, why mail.Reason) error {
+	rec.Event = wire.EventFailed
+	if rec.Together != "" {
+		rec.Together, rec.Reason = wire.StateDead, why
+	}
+	index, one := k.Index()
+	for i := range rec.Recipients {
+		x := &rec.Recipients[i]
+		if x.State == wire.StateScheduled && (!one || x.Index == index) {
+			x.State, x.Reason = wire.StateDead, why
+		}
+	}
+	return s.record(ctx, d, rec)
+}
+
+// schedule makes the copy that is due when the record says.
+func (s *Settler) schedule(ctx context.Context, d *Delivery, rec *wire.Record, k wire.Key) error {
+	next := d.next(rec, k)
+	m := nats.NewMsg(k.CopySubject(wire.CopyLater))
+	m.Header = next.Headers(d.Header)
+	wire.Schedule(m.Header, rec.Due, k)
+	m.Data = d.Body
+	var expected uint64
+	if d.Subject == k.CopySubject(wire.CopyDue) {
+		expected = d.Sequence // this delivery is of the key's one copy
+	}
+	return s.writes.tryWithRoom(ctx, d, func(ctx context.Context) error {
+		_, _, err := s.Store.Put(ctx, m, k.CopySubject(wire.CopyAny), expected, next.Generation)
+		return err
+	})
+}
+
+// next is the key's copy one generation on, with its history.
+func (d *Delivery) next(rec *wire.Record, k wire.Key) wire.Copy {
+	next := wire.Copy{
+		Key: k, Generation: rec.Generation + 1, Attempts: rec.Counted, Enqueued: d.own.Enqueued,
+		Log: rec.Attempts, Replays: rec.Replays, Replayed: rec.Replayed,
+	}
+	if i, ok := k.Index(); ok {
+		next.Log = wire.LogFor(rec.Attempts, i)
+	}
+	return next
+}
+
+func (d *Delivery) deadLetter(rec *wire.Record, k wire.Key, x wire.RecipientRecord) *wire.DeadLetter {
+	sentence := rec.Error
+	if sentence == "" {
+		sentence = x.Words()
+	}
+	return &wire.DeadLetter{
+		Copy: d.next(rec, k), Reason: x.Reason, Error: sentence,
+		Producer: schema.ProducerHeaders(d.Header), Body: d.Body,
+		HeadersLost: d.Header[schema.HeaderUnreadable] != nil,
+	}
+}
+
+func (w *writer) bury(ctx context.Context, d *Delivery, to DeadLetters, l *wire.DeadLetter) error {
+	return w.tryWithRoom(ctx, d, func(ctx context.Context) error {
+		_, err := to.Bury(ctx, l)
+		return err
+	})
+}

@@ -1,0 +1,192 @@
+package settle
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
+)
+
+// merger adds what a second delivery had accepted to the record that another one
+// wrote first.
+type merger struct {
+	Parts
+	writes  *writer
+	metrics *metrics
+}
+
+// merge adds what mine calls delivered to what the other delivery decided, in an
+// order that leaves no moment at which it would be sent again or stay dead: the
+// recipients' own records, the dead letter, the record of all. It merges only
+// into records that exist.
+func (m *merger) merge(ctx context.Context, d *Delivery, mine *wire.Record) error {
+	for first := true; ; first = false {
+		last, seq, err := m.lookup(ctx, d.own.Key)
+		if err != nil || last == nil || holdsOwn(last, mine) {
+			return err
+		}
+		if first {
+			m.metrics.twice.Add(float64(acceptedTwice(mine, d.seen, last)))
+		}
+		news := additions(mine, last)
+		if len(news) == 0 {
+			return nil
+		}
+		if d.own.Key.IsAll() {
+			for _, x := range news {
+				if err := m.mergeOne(ctx, d, last, x); err != nil {
+					return err
+				}
+			}
+		}
+		merged := clone(last)
+		dead := false
+		for _, x := range news {
+			y := merged.Find(x.Index)
+			dead = dead || y.State == wire.StateDead
+			*y = x
+		}
+		if dead {
+			if err := m.unbury(ctx, d, last, merged); err != nil {
+				return err
+			}
+		}
+		if err := m.set(ctx, merged, seq); !errors.Is(err, stream.ErrConflict) {
+			return err
+		}
+	}
+}
+
+// holdsOwn reports that last is our own record, written by a try whose answer was
+// lost, or was made from it: it holds the transaction that mine ends with. One
+// that had to be shortened holds none, and is known by its time. A transaction
+// without a session need not be recognised: it delivered to nobody.
+func holdsOwn(last, mine *wire.Record) bool {
+	n := len(mine.Attempts)
+	if n == 0 && len(last.Attempts) == 0 {
+		return last.Generation == mine.Generation && last.At.Equal(mine.At)
+	}
+	return n > 0 && slices.ContainsFunc(last.Attempts, func(a wire.Attempt) bool {
+		own := mine.Attempts[n-1]
+		return own.Session != "" && a.Session == own.Session && a.Use == own.Use && a.At.Equal(own.At)
+	})
+}
+
+// acceptedTwice counts those that the relay accepted from both deliveries: mine
+// and the other one's last record call them delivered, what we saw before the
+// attempt did not.
+func acceptedTwice(mine, seen, last *wire.Record) (n int) {
+	for _, x := range mine.Recipients {
+		if x.State == wire.StateDelivered && delivered(last, x.Index) && !delivered(seen, x.Index) {
+			n++
+		}
+	}
+	return n
+}
+
+func delivered(r *wire.Record, index int) bool {
+	if r == nil {
+		return false
+	}
+	x := r.Find(index)
+	return x != nil && x.State == wire.StateDelivered
+}
+
+// additions are those that mine calls delivered and last does not.
+func additions(mine, last *wire.Record) []wire.RecipientRecord {
+	var news []wire.RecipientRecord
+	for _, x := range mine.Recipients {
+		if x.State == wire.StateDelivered && last.Find(x.Index) != nil && !delivered(last, x.Index) {
+			news = append(news, x)
+		}
+	}
+	return news
+}
+
+// mergeOne adds to the record of the recipient's own key, or makes it: a lookup
+// under that key does not see the record of all.
+func (m *merger) mergeOne(ctx context.Context, d *Delivery, last *wire.Record, x wire.RecipientRecord) error {
+	k := d.own.Key.For(x.Index)
+	for {
+		rec, seq, err := m.lookup(ctx, k)
+		if err != nil {
+			return err
+		}
+		// dead is the generation of the recipient's own dead letter, should it have
+		// one, even if that is still being made.
+		dead, was := last.Generation+1, last.Find(x.Index).State
+		if rec == nil {
+			rec = clone(last)
+			rec.Recipient, rec.Generation = k.Recipient, last.Generation+1
+		} else {
+			rec = clone(rec)
+			dead = rec.Generation + 1
+			if y := rec.Find(x.Index); y != nil { // it has none if the envelope was not read
+				was = y.State
+			}
+		}
+		if was == wire.StateDelivered {
+			return nil
+		}
+		rec.Recipients = []wire.RecipientRecord{x}
+		rec.Together, rec.Event, rec.Reason = wire.StateDelivered, wire.EventDelivered, ""
+		if was == wire.StateDead {
+			if err := m.mark(ctx, wire.Copy{Key: k, Generation: dead, Enqueued: d.own.Enqueued}); err != nil {
+				return err
+			}
+		}
+		if err := m.set(ctx, rec, seq); !errors.Is(err, stream.ErrConflict) {
+			return err
+		}
+	}
+}
+
+// unbury takes those that were accepted out of the dead letter. One of all
+// recipients holds others too: they get dead letters of their own before it
+// becomes a tombstone.
+func (m *merger) unbury(ctx context.Context, d *Delivery, last, merged *wire.Record) error {
+	if last.Together != wire.StateDead {
+		return nil // mergeOne has marked the recipients' own
+	}
+	if d.own.Key.IsAll() {
+		merged.Together = ""
+		for _, x := range merged.Recipients {
+			if x.State != wire.StateDead {
+				continue
+			}
+			if err := m.writes.bury(ctx, nobody, m.DeadLetters, d.deadLetter(merged, d.own.Key.For(x.Index), x)); err != nil {
+				return err
+			}
+		}
+	} else {
+		merged.Together, merged.Event, merged.Reason = wire.StateDelivered, wire.EventDelivered, ""
+	}
+	return m.mark(ctx, wire.Copy{Key: d.own.Key, Generation: last.Generation + 1, Enqueued: d.own.Enqueued})
+}
+
+// What a merge reads and writes needs no lease: it adds only what the relay has
+// accepted.
+
+func (m *merger) lookup(ctx context.Context, k wire.Key) (rec *wire.Record, seq uint64, err error) {
+	err = m.writes.try(ctx, nobody, func(ctx context.Context) (err error) {
+		rec, seq, err = m.Journal.Lookup(ctx, k)
+		return err
+	})
+	return rec, seq, err
+}
+
+func (m *merger) set(ctx context.Context, rec *wire.Record, expected uint64) error {
+	rec.At = m.Now().UTC()
+	return m.writes.try(ctx, nobody, func(ctx context.Context) error {
+		_, err := m.Journal.Set(ctx, rec, expected, false)
+		return err
+	})
+}
+
+func (m *merger) mark(ctx context.Context, c wire.Copy) error {
+	return m.writes.try(ctx, nobody, func(ctx context.Context) error {
+		return m.DeadLetters.Mark(ctx, c, wire.EventDelivered)
+	})
+}

@@ -1,0 +1,68 @@
+package settle
+
+import (
+	"context"
+
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
+)
+
+// lastRequeue is the number of deliveries from which on a message is not given
+// back to the broker but scheduled: deliveries are bounded, and rollouts must
+// never look like crashes.
+const lastRequeue = 8
+
+// requeue gives back a message without counting an attempt, because the relay or
+// the worker was at fault. It is scheduled instead if that happened often, or if
+// the relay hung up at a recipient: it may do so each time, and what is given
+// back counts against the deliveries that a lane may have in flight. It returns
+// nil if rec schedules the message, else an error.
+func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, why mail.Outcome, began int) error {
+	s.metrics.requeued.Inc()
+	if (d.RequeuedOften() || d.asideFor != nil) && !d.expired() {
+		due := s.Now().Add(s.pause(d.own.Generation + 1))
+		if end := s.policy.deadline(d.standing(due, 0, 0)); due.After(end) {
+			due = end
+		}
+		setPending(rec, wire.StateScheduled, "")
+		rec.Event = wire.EventRequeued
+		if rec.Due.Before(s.Now()) {
+			rec.Due = due
+		}
+		return nil
+	}
+	if len(rec.Attempts) > began && progress(rec, d.seen) || d.RequeuedOften() {
+		// The record also says that this delivery ended without a crash.
+		rec.Event = wire.EventRequeued
+		if err := s.record(ctx, d, rec); err != nil {
+			return err
+		}
+	}
+	s.Log.Debug("message requeued", "id", d.own.Key.ID, "lane", d.own.Key.Lane, "reply", why.Reply)
+	return s.Requeue(d)
+}
+
+// Requeue gives a delivery back, to come again after a pause that grows with its
+// deliveries. It always returns [ErrLeft].
+func (s *Settler) Requeue(d *Delivery) error { return d.giveBack(s.pause(d.Times)) }
+
+// RequeuedOften reports a message that must not be given back any more: settle
+// it, and it is scheduled if it cannot be sent.
+func (d *Delivery) RequeuedOften() bool { return d.Times >= lastRequeue }
+
+// progress reports whether the draft knows more than the last record.
+func progress(rec, seen *wire.Record) bool {
+	for _, x := range rec.Recipients {
+		if x.State == wire.StatePending {
+			continue
+		}
+		var old *wire.RecipientRecord
+		if seen != nil {
+			old = seen.Find(x.Index)
+		}
+		if old == nil || old.State != x.State {
+			return true
+		}
+	}
+	return false
+}

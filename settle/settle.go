@@ -1,0 +1,242 @@
+package settle
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
+)
+
+// Relay makes transactions. It chooses for each message where it goes.
+type Relay interface {
+	// Deliver makes one transaction and returns an outcome for each recipient.
+	Deliver(ctx context.Context, m mail.Message) mail.Transaction
+}
+
+// Journal keeps the records. A key without an ID stands for any id; it is used
+// for messages that must not be decoded. Errors are those of package stream.
+type Journal interface {
+	// Lookup returns the last record of the key and its sequence; nil and 0 if
+	// there is none.
+	Lookup(ctx context.Context, k wire.Key) (*wire.Record, uint64, error)
+	// Set makes r the last record of its key if the last sequence is the expected
+	// one, 0 for none. A brief record is kept for minutes only.
+	Set(ctx context.Context, r *wire.Record, expected uint64, brief bool) (uint64, error)
+	// Find searches the log for the last record of the key at that generation or
+	// above; nil if there is none.
+	Find(ctx context.Context, k wire.Key, generation int, enqueued time.Time) (*wire.Record, error)
+}
+
+// DeadLetters keeps what failed for good. Doing either again changes nothing.
+type DeadLetters interface {
+	Bury(ctx context.Context, l *wire.DeadLetter) (uint64, error)
+	Mark(ctx context.Context, c wire.Copy, event wire.Event) error
+}
+
+// Store reads and writes the lanes' streams. Errors are those of package stream.
+type Store interface {
+	// Put publishes the one copy of a key. A message on filter of that generation
+	// or a later one is left in place.
+	Put(ctx context.Context, m *nats.Msg, filter string, expected uint64, generation int) (seq uint64, already bool, err error)
+	// Next is the first message from seq on whose subject matches.
+	Next(ctx context.Context, stream, subject string, seq uint64, since time.Time) (*jetstream.RawStreamMsg, error)
+	// Delete deletes a message. It is no error if there is none.
+	Delete(ctx context.Context, stream string, seq uint64) error
+}
+
+// Parts are what a Settler works with.
+type Parts struct {
+	Relay       Relay
+	Journal     Journal
+	DeadLetters DeadLetters
+	Store       Store
+	// Now is the broker's clock.
+	Now func() time.Time
+	// Full is told that a write found no room. It returns false if that is known
+	// already. Nothing should be fetched for a while.
+	Full func() bool
+	// Settled is told of each record that ends a generation, by the goroutine that
+	// settled it; nil for nobody.
+	Settled func(*wire.Record, *Delivery)
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+// Settler settles deliveries. It keeps nothing between them, so any number of
+// goroutines may call it at once.
+type Settler struct {
+	Parts
+	cfg     Config
+	policy  Policy
+	metrics *metrics
+	writes  *writer
+	merger  *merger
+}
+
+// New makes a Settler for those lanes.
+func New(cfg Config, lanes []wire.Lane, p Parts) *Settler {
+	s := &Settler{
+		Parts: p, cfg: cfg,
+		policy:  Policy{MaxAttempts: cfg.MaxAttempts, RetryAfter: cfg.RetryAfter, MaxAge: cfg.MaxAge},
+		metrics: newMetrics(p.Metrics, lanes),
+		writes:  &writer{store: p.Store, full: p.Full, log: p.Log},
+	}
+	s.merger = &merger{Parts: p, writes: s.writes, metrics: s.metrics}
+	return s
+}
+
+// Span is for how long a delivery may be worked on.
+type Span struct {
+	// Work ends when transactions have to stop. Settle ends a little later, so
+	// that their outcomes are written.
+	Work, Settle context.Context
+	// Stopping is closed when the worker is told to stop.
+	Stopping <-chan struct{}
+}
+
+// Why a delivery is not acknowledged though nothing failed: the broker delivers
+// the message again, or another delivery of it settles it.
+var (
+	// ErrLeft: this delivery must do no more.
+	ErrLeft = errors.New("left to another delivery")
+	// errGone: the message is not in its stream any more, and the lease has expired.
+	errGone = errors.New("no longer in its stream")
+	// errAgain: another delivery recorded first; look up its record.
+	errAgain = errors.New("another delivery recorded first")
+)
+
+// Settle takes a delivery through the five steps. It returns nil if the message
+// is acknowledged, [ErrLeft] if another delivery will settle it.
+func (s *Settler) Settle(span Span, d *Delivery) error {
+	d.stopping = span.Stopping
+	if err := d.identify(); err != nil {
+		return s.buryUnread(span.Settle, d, mail.ReasonBadEnvelope, err.Error())
+	}
+	if d.Times >= crashLoop {
+		if settled, err := s.settleCrashLoop(span.Settle, d); settled || err != nil {
+			return err
+		}
+	}
+	if err := d.read(); err != nil {
+		return err
+	}
+	for {
+		done, err := s.lookup(span.Settle, d, d.own.Key)
+		if err != nil {
+			return err
+		}
+		if done != nil {
+			return s.finish(span.Settle, d, done, true)
+		}
+		if d.seen != nil && d.seen.Generation > d.own.Generation {
+			return s.ack(span.Settle, d)
+		}
+		rec, err := s.decide(span, d)
+		if errors.Is(err, errAgain) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		return s.finish(span.Settle, d, rec, false)
+	}
+}
+
+// finish forwards what lives of a record and acks. redo is set if the record was
+// found, not just written: some of it may have been forwarded before.
+func (s *Settler) finish(ctx context.Context, d *Delivery, rec *wire.Record, redo bool) error {
+	if err := s.forward(ctx, d, rec, redo); err != nil {
+		return err
+	}
+	if err := s.ack(ctx, d); err != nil {
+		return err
+	}
+	if !redo {
+		s.metrics.settled(rec)
+		if s.Settled != nil {
+			s.Settled(rec, d)
+		}
+	}
+	return nil
+}
+
+// decide brings the message to a record with nobody pending, by an attempt if one
+// is due. It returns ErrLeft if the message was requeued.
+func (s *Settler) decide(span Span, d *Delivery) (*wire.Record, error) {
+	now := s.Now()
+	rec := d.draft(now)
+	stand := d.standing(now, d.own.Attempts+1, 0)
+	switch {
+	case d.bad != nil:
+		rec.Together, rec.Reason, rec.Error = wire.StateDead, d.bad.Reason, mail.Sentence(d.bad.Error(), mail.MaxError)
+	case !rec.Has(wire.StatePending):
+		// Everything was accepted while this copy waited.
+	case d.early(now) && !s.policy.Expired(stand):
+		setPending(rec, wire.StateScheduled, "")
+		rec.Due, rec.Event = d.envelope.SendAt, wire.EventScheduled
+	case d.Times == 0:
+		setPending(rec, wire.StateDead, mail.ReasonStranded)
+		rec.Error = "no consumer would have delivered the message again"
+	case s.policy.Expired(stand):
+		setPending(rec, wire.StateDead, mail.ReasonExpired)
+	default:
+		if err := s.attempt(span, d, rec); err != nil {
+			return nil, err
+		}
+	}
+	conclude(rec)
+	return rec, s.record(span.Settle, d, rec)
+}
+
+// early reports mail whose send_at is still to come: fresh mail, or a replay of
+// mail that died unread. A scheduled copy may come a moment early by our clock.
+func (d *Delivery) early(now time.Time) bool {
+	if d.own.Generation > 0 {
+		now = now.Add(clocksApart)
+	}
+	return d.envelope.SendAt.After(now)
+}
+
+// clocksApart is by how much our clock may be behind the broker's.
+const clocksApart = time.Second
+
+func setPending(rec *wire.Record, s wire.State, why mail.Reason) {
+	for i := range rec.Recipients {
+		if rec.Recipients[i].State == wire.StatePending {
+			rec.Recipients[i].State, rec.Recipients[i].Reason = s, why
+		}
+	}
+}
+
+// conclude sets whether the recipients go on together, and names the event after
+// the recipient that matters most to a person.
+func conclude(rec *wire.Record) {
+	if state, why, same := rec.Uniform(); same {
+		rec.Together, rec.Reason = state, why
+	}
+	if rec.Event != "" {
+		return
+	}
+	rec.Event = wire.EventDelivered
+	for _, x := range rec.Recipients {
+		switch x.State {
+		case wire.StateDead:
+			rec.Event = wire.EventOf(x.Reason)
+			return
+		case wire.StateScheduled:
+			if rec.Event != wire.EventUncertain {
+				rec.Event = rec.Waits(x.Index)
+			}
+		}
+	}
+	if rec.Together == wire.StateDead {
+		rec.Event = wire.EventOf(rec.Reason)
+	}
+}

@@ -1,0 +1,113 @@
+package settle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/postrider/postrider/stream"
+)
+
+// tryFor is how long one try of a read or write waits for the broker's answer.
+const tryFor = 5 * time.Second
+
+// writer reads and writes at the broker until it is answered.
+type writer struct {
+	store Store
+	full  func() bool
+	log   *slog.Logger
+}
+
+// nobody is the delivery of writes that need no lease.
+var nobody = &Delivery{}
+
+// try repeats what the broker does not answer. If the lease has expired, it asks
+// before every try whether the message is still in its stream.
+func (w *writer) try(ctx context.Context, d *Delivery, do func(context.Context) error) error {
+	for n := 0; ; n++ {
+		err := w.stillThere(ctx, d)
+		if err == nil {
+			tctx, cancel := context.WithTimeout(ctx, tryFor)
+			err = do(tctx)
+			cancel()
+		}
+		if !errors.Is(err, stream.ErrAway) {
+			return err
+		}
+		// In an election "no responders" comes at once: pause.
+		if serr := sleep(ctx, min(100*time.Millisecond<<min(n, 5), 2*time.Second)); serr != nil {
+			return fmt.Errorf("%w: %w", ErrLeft, err)
+		}
+	}
+}
+
+// stillThere returns errGone if the lease has expired and another worker has
+// settled the message.
+func (w *writer) stillThere(ctx context.Context, d *Delivery) error {
+	if !d.expired() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, tryFor)
+	defer cancel()
+	m, err := w.store.Next(ctx, d.Stream, d.Subject, d.Sequence, time.Time{})
+	if errors.Is(err, stream.ErrNotFound) || err == nil && m.Sequence != d.Sequence {
+		return errGone
+	}
+	return err
+}
+
+// tryWithRoom is try that also waits for room in the store.
+func (w *writer) tryWithRoom(ctx context.Context, d *Delivery, do func(context.Context) error) error {
+	for {
+		err := w.try(ctx, d, do)
+		if !errors.Is(err, stream.ErrFull) {
+			return err
+		}
+		if err := w.awaitRoom(ctx, d, err); err != nil {
+			return err
+		}
+	}
+}
+
+// roomPause is the pause between tries of a write that finds no room.
+const roomPause = time.Second
+
+// awaitRoom keeps the message in flight until the write may be tried again. If it
+// were requeued, it would be sent again to those who have it already: only a
+// worker that is told to stop requeues it.
+func (w *writer) awaitRoom(ctx context.Context, d *Delivery, cause error) error {
+	if w.full() {
+		w.log.Error("no room in the store for the record or copy of a message: it stays in flight and nothing more is fetched until there is room", "id", d.own.Key.ID, "lane", d.own.Key.Lane, "error", cause)
+	}
+	t := time.NewTimer(roomPause)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+	case <-d.stopping:
+	}
+	return errors.Join(d.giveBack(0), cause)
+}
+
+// giveBack requeues the message after that pause, unless another worker may have
+// it. It always returns ErrLeft.
+func (d *Delivery) giveBack(pause time.Duration) error {
+	if d.Handle != nil && !d.Handle.Expired() {
+		_ = d.Handle.Requeue(pause) // not sent, the message comes again after AckWait
+	}
+	return ErrLeft
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
