@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postrider/postrider/consumer"
 	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -43,7 +43,7 @@ func TestLogLine(t *testing.T) {
 	t.Parallel()
 	s := &settings{worker: workerConfig{LogLevel: "info", LogMail: "all", LogFormat: "json"}}
 	var out bytes.Buffer
-	tellerFor(s, &out, false).settled(settledRecord(), consumer.Delivery{Sequence: 17, Times: 2})
+	tellerFor(s, &out, false).settled(settledRecord(), &settle.Delivery{Sequence: 17, Times: 2})
 	var got map[string]any
 	if err := json.Unmarshal(out.Bytes(), &got); err != nil || strings.Count(out.String(), "\n") != 1 {
 		t.Fatalf("%v: %s", err, out.String())
@@ -76,7 +76,7 @@ func TestFailuresOnly(t *testing.T) {
 		var out bytes.Buffer
 		rec := settledRecord()
 		rec.Event = c.event
-		tellerFor(s, &out, false).settled(rec, consumer.Delivery{})
+		tellerFor(s, &out, false).settled(rec, &settle.Delivery{})
 		if n := strings.Count(out.String(), "\n"); n != c.lines {
 			t.Errorf("%s, %s: %d lines, want %d", c.mail, c.event, n, c.lines)
 		}
