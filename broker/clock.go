@@ -83,7 +83,7 @@ func (c *Conn) Skew(ctx context.Context) (skew, margin time.Duration, err error)
 
 // brokerTime is the `ts` of a stream info.
 func (c *Conn) brokerTime(ctx context.Context) (time.Time, error) {
-	b, err := c.api(ctx, "STREAM.INFO."+wire.StreamRecord, nil)
+	b, err := c.store.API(ctx, "STREAM.INFO."+wire.StreamRecord, nil)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("ask the broker for its time: %w", err)
 	}

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,8 +9,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/stream"
 )
 
 // ours refuses a stream that something else made or uses, and tells whether a
@@ -127,21 +127,13 @@ const (
 
 // refused gives a failed request its class and what to do.
 func refused(err error) error {
-	var e *jetstream.APIError
-	switch {
-	case errors.As(err, &e):
+	if e, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch int(e.ErrorCode) {
 		case codeNoPeers, codeReplicasSingle:
 			return fmt.Errorf("the broker has not so many servers with room; set REPLICAS to what it has: %w", err)
 		case codeOverlap:
 			return fmt.Errorf("another stream takes the same subjects (%w); remove it or use another NATS account: %w", ErrForeign, err)
 		}
-		if class := (&apiError{Code: int(e.ErrorCode)}).class(); class != nil {
-			return fmt.Errorf("%w: %w", class, err)
-		}
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrNoResponders),
-		errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrDisconnected):
-		return fmt.Errorf("%w: %w", ErrAway, err)
 	}
-	return err
+	return stream.Classify(err)
 }

@@ -129,7 +129,7 @@ func (c Config) hasUserInfo() bool {
 // broker on this machine. Its errors never quote the URL: it may hold a password.
 func (c Config) servers() ([]*url.URL, error) {
 	if c.URL == "" {
-		return []*url.URL{{Scheme: "nats", Host: dialable(c.Listen)}}, nil
+		return []*url.URL{{Scheme: "nats", Host: Reachable(c.Listen)}}, nil
 	}
 	var urls []*url.URL
 	for part := range strings.SplitSeq(c.URL, ",") {
@@ -164,9 +164,9 @@ func (c Config) address() string {
 	return strings.Join(hosts, ", ")
 }
 
-// dialable is an address to reach a listener at: one that listens everywhere
-// is reached on loopback.
-func dialable(listen string) string {
+// Reachable is an address at which a listener can be reached: one that listens
+// on all addresses is reached on loopback.
+func Reachable(listen string) string {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
 		return listen
@@ -177,8 +177,8 @@ func dialable(listen string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// isLoopback reports whether only this machine reaches the listener.
-func isLoopback(listen string) bool {
+// IsLoopback reports whether only this machine can reach a listener.
+func IsLoopback(listen string) bool {
 	host, _, err := net.SplitHostPort(listen)
 	ip := net.ParseIP(host)
 	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())

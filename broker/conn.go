@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/url"
 	"sync"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/stream"
 )
 
 // drainTimeout bounds [Conn.Close].
@@ -19,9 +22,10 @@ const drainTimeout = 5 * time.Second
 // Conn is a connection to the broker. Its methods may be called from many
 // goroutines at once. It reconnects by itself, for ever.
 type Conn struct {
-	nc  *nats.Conn
-	js  jetstream.JetStream
-	log *slog.Logger
+	nc    *nats.Conn
+	js    jetstream.JetStream
+	store *stream.Store
+	log   *slog.Logger
 
 	clock    clock
 	embedded bool                      // this process's own broker is at the other end
@@ -39,7 +43,7 @@ func open(ctx context.Context, role Role, log *slog.Logger, url string, opts ...
 	if err != nil {
 		return nil, err
 	}
-	c.nc = nc
+	c.nc, c.store = nc, stream.New(nc)
 	if c.js, err = jetstream.New(nc); err != nil {
 		nc.Close()
 		return nil, err
@@ -51,6 +55,21 @@ func open(ctx context.Context, role Role, log *slog.Logger, url string, opts ...
 		_ = c.clock.measure(ctx, c.brokerTime)
 		c.work.Go(func() { c.clock.run(watch, c.brokerTime) })
 	}
+	return c, nil
+}
+
+// Inside connects, as an operator, to the embedded broker of this process. seed
+// is the file of the operator's nkey.
+func Inside(ctx context.Context, role Role, log *slog.Logger, seed string, server nats.InProcessConnProvider) (*Conn, error) {
+	key, err := nats.NkeyOptionFromSeed(seed)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the embedded broker: %w", err)
+	}
+	c, err := open(ctx, role, log, "", key, nats.InProcessServer(server))
+	if err != nil {
+		return nil, fmt.Errorf("connect to the embedded broker: %w", err)
+	}
+	c.embedded = true
 	return c, nil
 }
 
@@ -96,6 +115,9 @@ func (c *Conn) NC() *nats.Conn { return c.nc }
 
 // JS is the JetStream context of the connection.
 func (c *Conn) JS() jetstream.JetStream { return c.js }
+
+// Store reads and writes the messages of streams over this connection.
+func (c *Conn) Store() *stream.Store { return c.store }
 
 // URL is the server's that is connected to, without user, password or token;
 // empty while there is none. A token stands where others have a user's name, so

@@ -38,7 +38,7 @@ func consumerConfig(s wire.Source, ackWait time.Duration) jetstream.ConsumerConf
 	return c
 }
 
-// Consumer finds a durable consumer. It fails with [ErrAway] where nobody
+// Consumer finds a durable consumer. It fails with [stream.ErrAway] where nobody
 // answers for it.
 func (c *Conn) Consumer(ctx context.Context, stream, name string) (jetstream.Consumer, error) {
 	q, err := c.js.Consumer(ctx, stream, name)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/postrider/postrider/stream"
 )
 
 // A worker that finds no broker tries again after dialPause and says so every
@@ -33,7 +35,7 @@ func Dial(ctx context.Context, cfg Config, log *slog.Logger) (*Conn, error) {
 	var reported time.Time
 	for {
 		c, err := dialOnce(ctx, cfg, log)
-		if err == nil || cfg.Role != Worker || !errors.Is(err, ErrAway) || ctx.Err() != nil {
+		if err == nil || cfg.Role != Worker || !errors.Is(err, stream.ErrAway) || ctx.Err() != nil {
 			return c, err
 		}
 		if time.Since(reported) >= dialReport {
@@ -139,7 +141,7 @@ func (c Config) explain(err error) error {
 	case errors.As(err, &notTLS), errors.As(err, &alert), errors.Is(err, nats.ErrSecureConnRequired), errors.Is(err, nats.ErrSecureConnWanted):
 		return fmt.Errorf("connect to NATS at %s: TLS fails; check NATS_URL, NATS_CA, NATS_CERT and NATS_KEY: %w", at, err)
 	case c.URL == "":
-		return fmt.Errorf("connect to NATS at %s: %w: start a worker, which is its own broker%s, or set NATS_URL to one elsewhere", at, ErrAway, c.neverHere())
+		return fmt.Errorf("connect to NATS at %s: %w: start a worker, which is its own broker%s, or set NATS_URL to one elsewhere", at, stream.ErrAway, c.neverHere())
 	}
-	return fmt.Errorf("connect to NATS at %s: %w; check that it runs and that NATS_URL names it: %w", at, ErrAway, err)
+	return fmt.Errorf("connect to NATS at %s: %w; check that it runs and that NATS_URL names it: %w", at, stream.ErrAway, err)
 }

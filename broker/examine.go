@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -51,7 +49,7 @@ type Usage struct {
 type State struct {
 	// Name is the stream's, or stream/consumer.
 	Name string
-	// Err says why it cannot be used: [ErrMissing], [ErrForeign], [ErrAway].
+	// Err says why it cannot be used: [ErrMissing], [ErrForeign], [stream.ErrAway].
 	Err error
 	// Newer: a newer Postrider set it up, so that Drift is not known.
 	Newer bool
@@ -112,10 +110,10 @@ func (c Config) usage(info *jetstream.AccountInfo, serverName string) Usage {
 	t := fullest(info)
 	u := Usage{Stored: t.Store, Reserved: t.ReservedStore, Limit: limitOf(t)}
 	owner, _ := ownerOf(serverName)
-	if operator, err := publicKey(filepath.Join(c.DataDir, operatorFile)); err != nil || operator != owner {
+	if operator, err := PublicKey(OperatorFile(c.DataDir)); err != nil || operator != owner {
 		return u
 	}
-	if free, err := freeBytes(c.DataDir); err == nil {
+	if free, err := FreeBytes(c.DataDir); err == nil {
 		u.Dir, u.Free = c.DataDir, free
 	}
 	return u
@@ -126,7 +124,7 @@ func (c *Conn) lanes(ctx context.Context, asked []wire.Lane) ([]wire.Lane, error
 	lanes := slices.Clone(asked)
 	all := c.js.StreamNames(ctx)
 	for name := range all.Name() {
-		if lane := wire.Lane(strings.ToLower(laneOfStream(name))); isLaneStream(name) && lane.Validate() == nil {
+		if lane, ok := wire.LaneOfStream(name); ok {
 			lanes = append(lanes, lane)
 		}
 	}

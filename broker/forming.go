@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/stream"
 )
 
 // formFor is how long a cluster may take to find its servers, once it has a leader,
@@ -51,17 +53,17 @@ func (c *Conn) kind() string {
 // leaderless reports the answer of a cluster too few of whose servers are there.
 // What its settings keep from ever working is answered otherwise.
 func leaderless(err error) bool {
-	if refusal, ok := errors.AsType[*apiError](err); ok {
-		return refusal.Code == codeUnavailable
+	if refusal, ok := errors.AsType[*stream.APIError](err); ok {
+		return refusal.Code == stream.CodeUnavailable
 	}
 	refusal, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && int(refusal.ErrorCode) == codeUnavailable
+	return ok && int(refusal.ErrorCode) == stream.CodeUnavailable
 }
 
 // forming reports what a cluster says that is not complete. One that never will
 // be says the same.
 func forming(err error) bool {
-	if leaderless(err) || errors.Is(err, ErrAway) || errors.Is(err, nats.ErrNoResponders) {
+	if leaderless(err) || errors.Is(err, stream.ErrAway) || errors.Is(err, nats.ErrNoResponders) {
 		return true
 	}
 	refusal, ok := errors.AsType[*jetstream.APIError](err)

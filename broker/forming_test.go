@@ -14,6 +14,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -94,7 +95,7 @@ func TestSingleServerBusy(t *testing.T) {
 	tries := 0
 	err = c.WhenFormed(within(t), func() error {
 		if tries++; tries == 1 {
-			return broker.ErrAway
+			return stream.ErrAway
 		}
 		return nil
 	})
@@ -111,9 +112,9 @@ func TestWaitForClusterIsStopped(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	err := c.WhenFormed(ctx, func() error {
 		cancel()
-		return broker.ErrAway
+		return stream.ErrAway
 	})
-	if !errors.Is(err, context.Canceled) || !errors.Is(err, broker.ErrAway) {
+	if !errors.Is(err, context.Canceled) || !errors.Is(err, stream.ErrAway) {
 		t.Errorf("WhenFormed = %v", err)
 	}
 }

@@ -7,10 +7,10 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -20,7 +20,7 @@ import (
 // set stays as it is; lanes are never removed.
 //
 // The warnings are sentences for the log. It fails with [ErrOldServer],
-// [ErrForeign], [ErrFull] (no room to reserve), [ErrAway], or in verify with
+// [ErrForeign], [stream.ErrFull] (no room to reserve), [stream.ErrAway], or in verify with
 // all that differs.
 func Provision(ctx context.Context, c *Conn, lanes []wire.Lane, cfg Config) (warnings []string, err error) {
 	info, err := c.account(ctx)
@@ -111,17 +111,20 @@ func (p *provisioner) forgotten(ctx context.Context, lanes []wire.Lane) error {
 			ours[s.Stream] = true
 		}
 	}
-	left := make(map[string]uint64)
+	left := make(map[wire.Lane]uint64)
 	all := p.c.js.ListStreams(ctx)
 	for s := range all.Info() {
-		if name := s.Config.Name; isLaneStream(name) && !ours[name] && s.State.Msgs > 0 {
-			left[strings.ToLower(laneOfStream(name))] += s.State.Msgs
+		if lane, ok := wire.LaneOfStream(s.Config.Name); ok && !ours[s.Config.Name] {
+			left[lane] += s.State.Msgs
 		}
 	}
 	if err := all.Err(); err != nil {
 		return fmt.Errorf("list streams: %w", refused(err))
 	}
 	for _, lane := range slices.Sorted(maps.Keys(left)) {
+		if left[lane] == 0 {
+			continue
+		}
 		p.warn(fmt.Sprintf("lane %s holds %d messages and is not among LANES: no worker with these LANES sends them; add it until it is empty", lane, left[lane]))
 	}
 	return nil
@@ -146,7 +149,7 @@ func (p *provisioner) shareRoom(l *layout, info *jetstream.AccountInfo, reserved
 	}
 	l.laneBytes = newLanePart(limit, reserved, len(l.lanes), missing)
 	if missing > 0 && l.laneBytes < l.maxPayload && !p.verify() {
-		return fmt.Errorf("make a new lane: %w: %d of %d bytes are promised to streams that exist, and each of %d lanes needs at least %d: make room on the disk and start again", ErrFull, reserved, limit, missing, l.maxPayload)
+		return fmt.Errorf("make a new lane: %w: %d of %d bytes are promised to streams that exist, and each of %d lanes needs at least %d: make room on the disk and start again", stream.ErrFull, reserved, limit, missing, l.maxPayload)
 	}
 	return nil
 }
@@ -210,6 +213,7 @@ func (p *provisioner) create(ctx context.Context, want jetstream.StreamConfig) e
 		return nil
 	}
 	want.Replicas = p.replicas()
+	want.AllowDirect = direct(want)
 	want.Metadata = stamp(nil)
 	p.single = p.single || want.Replicas == 1
 	s, err := p.c.js.CreateStream(ctx, want)

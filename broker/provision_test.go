@@ -13,6 +13,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -83,6 +84,13 @@ func TestProvisionMakesTheTable(t *testing.T) {
 	}
 	if !later.AllowMsgSchedules || later.MaxAge != 0 || later.MaxBytes != -1 || later.MaxMsgs != -1 || later.MaxMsgsPerSubject != -1 {
 		t.Errorf("schedules can be dropped in %+v", later)
+	}
+	for name, want := range map[string]struct{ atomic, direct bool }{
+		"MAIL_SEND_BULK": {true, true}, "MAIL_LATER_BULK": {true, true}, "MAIL_RECORD": {true, true}, "MAIL_EVENT": {true, false},
+	} {
+		if c := configOf(t, b.Conn.JS(), name); c.AllowAtomicPublish != want.atomic || c.AllowDirect != want.direct || c.PersistMode != jetstream.DefaultPersistMode {
+			t.Errorf("%s has atomic publish %v, direct gets %v, persist mode %v", name, c.AllowAtomicPublish, c.AllowDirect, c.PersistMode)
+		}
 	}
 	q := got["MAIL_SEND_BULK/fresh"].(jetstream.ConsumerConfig)
 	if q.AckPolicy != jetstream.AckExplicitPolicy || q.AckWait != 2*time.Minute || q.MaxDeliver != 64 || q.MaxAckPending != 4096 || q.MaxWaiting != 4096 || len(q.BackOff) != 0 {
@@ -382,7 +390,7 @@ func TestThreeReplicas(t *testing.T) {
 	leader := n.Leader(normal.SendStream())
 	n.Stop(max(leader, 0))
 	warnings, err := broker.Provision(within(t), c, []wire.Lane{normal}, n.Config)
-	for deadline := time.Now().Add(20 * time.Second); errors.Is(err, broker.ErrAway) && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(20 * time.Second); errors.Is(err, stream.ErrAway) && time.Now().Before(deadline); {
 		warnings, err = broker.Provision(within(t), c, []wire.Lane{normal}, n.Config)
 	}
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/postrider/postrider/stream"
 )
 
 // Earlier servers lose messages of a replicated work queue at max-deliver, and
@@ -52,7 +54,7 @@ const (
 
 // noJetStream says what it means that the account's usage cannot be asked.
 func noJetStream(err error) error {
-	var refusal *apiError
+	var refusal *stream.APIError
 	switch {
 	case errors.As(err, &refusal) && refusal.Code == codeNotForAccount:
 		return fmt.Errorf("the NATS account has no JetStream: enable it for the account that the workers use: %w", err)

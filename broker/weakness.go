@@ -62,7 +62,7 @@ func producers(account string) *Weakness {
 func (c *Conn) accountName(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	b, err := c.ask(ctx, &nats.Msg{Subject: "$SYS.REQ.USER.INFO"})
+	b, err := c.store.Request(ctx, &nats.Msg{Subject: "$SYS.REQ.USER.INFO"})
 	if err != nil {
 		return ""
 	}

@@ -160,7 +160,7 @@ func (d *death) isDead() bool {
 // mortal is the parts of a worker that dies at a point.
 type mortal struct {
 	*death
-	broker.Store
+	*stream.Store
 	*journal.Journal
 	*deadletter.Queue
 	*books
@@ -271,7 +271,7 @@ type bench struct {
 	conn   *broker.Conn
 	books  *books
 	refuse refuser
-	store  broker.Store
+	store  *stream.Store
 	yard   *deadletter.Queue
 	cfg    Config
 }

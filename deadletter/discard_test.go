@@ -10,7 +10,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/journal"
@@ -25,7 +24,7 @@ var errDead = errors.New("the operator's machine is gone")
 
 // mortal is a store whose user dies: writes after the first few are never made.
 type mortal struct {
-	broker.Store
+	*stream.Store
 	left *int
 }
 
@@ -44,18 +43,11 @@ func (m mortal) Set(ctx context.Context, msg *nats.Msg, filter string, expected 
 	return m.Store.Set(ctx, msg, filter, expected)
 }
 
-func (m mortal) Put(ctx context.Context, msg *nats.Msg, filter string, expected uint64, generation int) (uint64, bool, error) {
-	if err := m.spend(); err != nil {
-		return 0, false, err
-	}
-	return m.Store.Put(ctx, msg, filter, expected, generation)
-}
-
 // yard is a broker with dead letters, and operators to act on them.
 type yard struct {
 	*deadletter.Queue
 	t     *testing.T
-	store broker.Store
+	store *stream.Store
 	now   func() time.Time
 }
 

@@ -7,16 +7,16 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
 // raced is a store to which somebody else writes just before its first Set.
 type raced struct {
-	broker.Store
+	*stream.Store
 	first *func()
 }
 

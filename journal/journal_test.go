@@ -107,7 +107,7 @@ func TestBriefRecordsExpire(t *testing.T) {
 		if _, err := j.Set(t.Context(), recordAt(l, 0, now), 0, brief); err != nil {
 			t.Fatal(err)
 		}
-		m, err := b.Conn.Last(t.Context(), wire.StreamRecord, l.RecordSubject())
+		m, err := b.Conn.Store().Last(t.Context(), wire.StreamRecord, l.RecordSubject())
 		if err != nil || m.Header.Get(jetstream.MsgTTLHeader) != ttl {
 			t.Errorf("brief %v: the record is %+v, %v; want it to live %q", brief, m, err, ttl)
 		}

@@ -1,4 +1,4 @@
-package broker_test
+package embedded_test
 
 import (
 	"bufio"

@@ -1,4 +1,4 @@
-package broker_test
+package embedded_test
 
 import (
 	"context"
@@ -87,7 +87,7 @@ func (g *guarded) unharmed() {
 		wire.StreamDead: canary.DeadSubject(), wire.StreamRecord: canary.RecordSubject(),
 		normal.LaterStream(): canary.CopySubject(wire.CopyDue), bulk.SendStream(): bulk.SendSubject(),
 	} {
-		m, err := g.Conn.Next(within(g.t), stream, subject, 1, time.Time{})
+		m, err := g.Conn.Store().Next(within(g.t), stream, subject, 1, time.Time{})
 		if err != nil || string(m.Data) != "ours" {
 			g.t.Errorf("what lay in %s is %v, %v", stream, m, err)
 		}
@@ -157,7 +157,10 @@ func headerAttempts() []headerAttempt {
 		{one("Nats-Expected-Last-Subject-Sequence", "99"), 10071},
 		{nats.Header{"Nats-Expected-Last-Subject-Sequence": {"0"}, "Nats-Expected-Last-Subject-Sequence-Subject": {canary.DeadSubject()}}, 0},
 		{one("Nats-Expected-Last-Msg-Id", "other"), 10070},
-		{nats.Header{"Nats-Batch-Id": {"b"}, "Nats-Batch-Sequence": {"1"}, "Nats-Batch-Commit": {"1"}}, 10174},
+		{nats.Header{"Nats-Batch-Id": {"b"}, "Nats-Batch-Sequence": {"1"}, "Nats-Batch-Commit": {"1"}}, 0},
+		{nats.Header{"Nats-Batch-Id": {"c"}, "Nats-Batch-Sequence": {"2"}, "Nats-Batch-Commit": {"1"}}, 10176},
+		{nats.Header{"Nats-Batch-Id": {"d"}, "Nats-Batch-Sequence": {"1"}, "Nats-Batch-Commit": {"1"}, "Nats-Rollup": {"all"}}, 10111},
+		{nats.Header{"Nats-Batch-Id": {"e"}, "Nats-Batch-Sequence": {"1"}, "Nats-Batch-Commit": {"1"}, "Nats-Schedule": {"@at 2030-01-01T00:00:00Z"}}, 10188},
 		{one("Nats-Incr", "+1"), 10168},
 		{one("Nats-Required-Api-Level", "99"), 0},
 		{one("Nats-Marker-Reason", "Remove"), 0},

@@ -1,4 +1,4 @@
-package broker_test
+package embedded_test
 
 import (
 	"bufio"
@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/broker/embedded"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -187,7 +188,7 @@ func TestBeyondThisMachine(t *testing.T) {
 }
 
 // checkCredentials publishes one mail, with the producer's credential.
-func checkCredentials(t *testing.T, e *broker.Embedded, addr string) {
+func checkCredentials(t *testing.T, e *embedded.Server, addr string) {
 	t.Helper()
 	for _, says := range []string{
 		"PUB mail.send.normal 1\r\nx\r\n", plain + "PUB mail.send.normal 1\r\nx\r\n", "CONNECT {}\r\nSUB _INBOX.> 1\r\n", "CONNECT {\"nkey\":\"\",\"sig\":\"\"}\r\n",
