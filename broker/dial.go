@@ -23,14 +23,13 @@ const (
 	dialReport = 30 * time.Second
 )
 
-// Dial connects to the broker at cfg.URL, or where that is empty to the
-// embedded broker that listens on this machine at cfg.Listen. Where cfg names
-// no credential and cfg.DataDir was written by the very broker that answers,
-// the credential there is used: the producer's for a [Publisher], else the
-// operator's.
+// Dial connects to the broker at cfg.URL or, if that is empty, to the embedded
+// broker that listens on this machine at cfg.Listen. If cfg names no credential
+// and the broker that answers keeps its mail in cfg.DataDir, the credential there
+// is used: the producer's for a [Publisher], else the operator's.
 //
-// A [Worker] waits until a broker can be reached or ctx ends; the others fail
-// at once. Wrong credentials and TLS failures are final for all.
+// It fails with [stream.ErrAway] if no broker can be reached. A [Worker] waits
+// for one until ctx ends. Refused credentials and TLS failures are final for all.
 func Dial(ctx context.Context, cfg Config, log *slog.Logger) (*Conn, error) {
 	var reported time.Time
 	for {
@@ -121,8 +120,8 @@ func (c Config) credentials(ctx context.Context) ([]nats.Option, error) {
 	return opts, nil
 }
 
-// explain says what a failed connection means and what to do. NATS's own
-// errors name hosts, never credentials.
+// explain says what a failed connection means and what to do. The errors of
+// nats.go name hosts and no credentials.
 func (c Config) explain(err error) error {
 	at := c.address()
 	var (
@@ -135,7 +134,7 @@ func (c Config) explain(err error) error {
 		if kinds := c.credentialKinds(); len(kinds) > 0 {
 			return fmt.Errorf("connect to NATS at %s: it refuses the credentials of %s: %w", at, strings.Join(kinds, ", "), err)
 		}
-		return fmt.Errorf("connect to NATS at %s: it wants credentials; set NATS_CREDS, NATS_NKEY, NATS_USER or NATS_TOKEN, or DATA_DIR to the directory of that broker: %w", at, err)
+		return fmt.Errorf("connect to NATS at %s: it requires credentials; set NATS_CREDS, NATS_NKEY, NATS_USER or NATS_TOKEN, or DATA_DIR to the directory of that broker: %w", at, err)
 	case errors.As(err, &unknownCA):
 		return fmt.Errorf("connect to NATS at %s: its certificate is not trusted; set NATS_CA to the certificate that signed it: %w", at, err)
 	case errors.As(err, &notTLS), errors.As(err, &alert), errors.Is(err, nats.ErrSecureConnRequired), errors.Is(err, nats.ErrSecureConnWanted):
