@@ -39,7 +39,7 @@ const (
 )
 
 // ServerName is the name of an embedded broker. It ties the broker to the
-// directory with its mail: everybody who connects learns the public half of the
+// directory with its mail: a client learns from it the public half of the
 // operator's key, and whether writes are synced before they are acknowledged.
 func ServerName(operator string, synced bool) string {
 	if !synced {

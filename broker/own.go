@@ -48,7 +48,7 @@ func (c Config) lacks(unread error) string {
 	case errors.Is(unread, fs.ErrNotExist):
 		return "which has none"
 	}
-	return "where it cannot be read (" + unread.Error() + ")"
+	return "which cannot be read (" + unread.Error() + ")"
 }
 
 // neverHere says that no worker has kept mail in DATA_DIR, as happens if a

@@ -17,7 +17,7 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// setup is every stream and consumer as it stands, by name.
+// setup is the configuration of every stream and consumer, by name.
 func setup(t *testing.T, js jetstream.JetStream) map[string]any {
 	t.Helper()
 	ctx := within(t)
@@ -195,7 +195,7 @@ func TestProvisionKeepsWhatIsAnOperators(t *testing.T) {
 	}
 }
 
-// TestNothingIsCompressed: not even where it was so before.
+// TestNothingIsCompressed: not even a stream that was compressed before.
 func TestNothingIsCompressed(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
@@ -289,7 +289,7 @@ func TestAckWaitStands(t *testing.T) {
 		want   time.Duration
 		warned bool
 	}{
-		{"a worker goes by what stands", false, 2 * time.Minute, true},
+		{"a worker goes by what the broker has", false, 2 * time.Minute, true},
 		{"worker provision changes it", true, 30 * time.Second, false},
 	}
 	for _, tt := range tests {

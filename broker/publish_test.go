@@ -150,13 +150,13 @@ func TestRecordIsSourcedIntoItsBucket(t *testing.T) {
 			t.Errorf("%s holds %q, want %q", key.EventSubject(), m.Data, id)
 		}
 	}
-	// Operators' acts on a whole lane go there directly.
+	// Operators' acts on a lane are published there directly.
 	if _, err := b.Conn.JS().Publish(within(t), "mail.event.normal.0", nil); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestEveryRecordIsInTheLog: records of one line that follow each other faster
+// TestEveryRecordIsInTheLog: records of one key that follow each other faster
 // than they are sourced all have their entry; a limit of one a subject lost
 // those that were overwritten first.
 func TestEveryRecordIsInTheLog(t *testing.T) {
@@ -242,7 +242,7 @@ func TestScheduleFiresIntoDue(t *testing.T) {
 	if due.Subject() != key.CopySubject(wire.CopyDue) || string(due.Data()) != "body" || h.Get(wire.HeaderGeneration) != "1" || len(h.Values("Mail-To")) != 2 {
 		t.Errorf("fired %s with %v", due.Subject(), h)
 	}
-	// It is still the line's one copy: the filter covers both.
+	// It is still the key's one copy: the filter covers both.
 	if got, already, err := b.Conn.Store().Put(within(t), m, key.CopySubject(wire.CopyAny), 0, 1); err != nil || !already || got <= seq {
 		t.Errorf("Put again = %d, %v, %v; want the fired copy", got, already, err)
 	}

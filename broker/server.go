@@ -47,7 +47,7 @@ func parseVersion(s string) ([]int, bool) {
 	return n, true
 }
 
-// The answers of a server without JetStream.
+// The answers of a server or account without JetStream.
 const (
 	codeNotForAccount = 10039
 	codeNotEnabled    = 10076

@@ -34,7 +34,7 @@ func TestAll(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
 	s := b.Conn.Store()
-	one, other := letter.For(1).RecordSubject(), letter.For(2).RecordSubject()
+	one, other := deadKey.For(1).RecordSubject(), deadKey.For(2).RecordSubject()
 	write := func(subject string) {
 		t.Helper()
 		if _, err := s.Publish(within(t), atGeneration(subject, 0)); err != nil {
@@ -62,7 +62,7 @@ func TestAll(t *testing.T) {
 		"behind the end":          {any, stream.Range{From: 7}, nil},
 		"from a time before":      {one, stream.Range{Since: b.Conn.Now().Add(-time.Hour)}, []uint64{1, 3, 5}},
 		"from a time to come":     {one, stream.Range{Since: b.Conn.Now().Add(time.Hour)}, nil},
-		"a subject without any":   {letter.DeadSubject(), stream.Range{}, nil},
+		"a subject without any":   {deadKey.DeadSubject(), stream.Range{}, nil},
 		"as long as there is any": {other, stream.Range{Through: math.MaxUint64}, []uint64{2, 4, 6}},
 	} {
 		if all, err := sequences(t, s, c.subject, c.r, nil); !slices.Equal(all, c.want) || err != nil {
@@ -112,12 +112,12 @@ func TestAllEndsAtAnError(t *testing.T) {
 	t.Parallel()
 	s := natstest.Start(t).Conn.Store()
 	for range 3 {
-		if _, err := s.Publish(within(t), atGeneration(letter.RecordSubject(), 0)); err != nil {
+		if _, err := s.Publish(within(t), atGeneration(deadKey.RecordSubject(), 0)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	n := 2
-	if all, err := sequences(t, failing{s, &n}, letter.RecordSubject(), stream.Range{}, nil); len(all) != 2 || !errors.Is(err, stream.ErrAway) {
+	if all, err := sequences(t, failing{s, &n}, deadKey.RecordSubject(), stream.Range{}, nil); len(all) != 2 || !errors.Is(err, stream.ErrAway) {
 		t.Errorf("%v, %v; want two and ErrAway", all, err)
 	}
 	seen := 0

@@ -23,7 +23,7 @@ import (
 func records(n, from int) []stream.Write {
 	all := make([]stream.Write, n)
 	for i := range all {
-		m := atGeneration(letter.For(from+i).RecordSubject(), 0)
+		m := atGeneration(deadKey.For(from+i).RecordSubject(), 0)
 		all[i] = stream.Write{Msg: m, Filter: m.Subject}
 	}
 	return all
@@ -97,7 +97,7 @@ func TestBatchOfCopies(t *testing.T) {
 	due := b.Conn.Now().Add(time.Second)
 	writes := make([]stream.Write, 50)
 	for i := range writes {
-		k := letter.For(i)
+		k := deadKey.For(i)
 		m := atGeneration(k.CopySubject(wire.CopyLater), 1)
 		wire.Schedule(m.Header, due, k)
 		writes[i] = stream.Write{Msg: m, Filter: k.CopySubject(wire.CopyAny)}
@@ -147,8 +147,8 @@ func TestBatchRefused(t *testing.T) {
 		"a conflict at the end":    {records(10, -2), stream.ErrConflict},
 		"a wrong expectation":      {change(3, func(w *stream.Write) { w.Expected = 99 }), stream.ErrConflict},
 		"two on one subject":       {append(records(3, 100), records(2, 102)...), stream.ErrBatch},
-		"two on one filter":        {change(3, func(w *stream.Write) { w.Filter = letter.For(100).RecordSubject() }), stream.ErrBatch},
-		"another stream":           {change(3, func(w *stream.Write) { w.Msg.Subject = letter.DeadSubject() }), stream.ErrBatch},
+		"two on one filter":        {change(3, func(w *stream.Write) { w.Filter = deadKey.For(100).RecordSubject() }), stream.ErrBatch},
+		"another stream":           {change(3, func(w *stream.Write) { w.Msg.Subject = deadKey.DeadSubject() }), stream.ErrBatch},
 		"no stream":                {change(3, func(w *stream.Write) { w.Msg.Subject = "elsewhere" }), stream.ErrBatch},
 		"a rollup":                 {change(3, func(w *stream.Write) { w.Msg.Header.Set("Nats-Rollup", "all") }), stream.ErrBatch},
 		"too many":                 {records(stream.MaxBatch+1, 100), stream.ErrBatch},
@@ -195,7 +195,7 @@ func TestBatchRefused(t *testing.T) {
 func deads(n int) []stream.Write {
 	all := make([]stream.Write, n)
 	for i := range all {
-		all[i].Msg = atGeneration(letter.For(i).DeadSubject(), 0)
+		all[i].Msg = atGeneration(deadKey.For(i).DeadSubject(), 0)
 	}
 	return all
 }

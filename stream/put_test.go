@@ -15,7 +15,7 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-var letter = wire.Key{Lane: normal, ID: "a", Origin: "1-1", Recipient: wire.All}
+var deadKey = wire.Key{Lane: normal, ID: "a", Origin: "1-1", Recipient: wire.All}
 
 func atGeneration(subject string, generation int) *nats.Msg {
 	return &nats.Msg{Subject: subject, Header: nats.Header{wire.HeaderGeneration: {strconv.Itoa(generation)}}, Data: []byte("generation " + strconv.Itoa(generation))}
@@ -45,11 +45,11 @@ func TestPut(t *testing.T) {
 			t.Parallel()
 			b := natstest.Start(t)
 			for _, generation := range tt.there {
-				if _, err := b.Conn.JS().PublishMsg(within(t), atGeneration(letter.DeadSubject(), generation)); err != nil {
+				if _, err := b.Conn.JS().PublishMsg(within(t), atGeneration(deadKey.DeadSubject(), generation)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			m := atGeneration(letter.DeadSubject(), tt.generation)
+			m := atGeneration(deadKey.DeadSubject(), tt.generation)
 			seq, already, err := b.Conn.Store().Put(within(t), m, "", tt.expected, tt.generation)
 			if err != nil || seq != tt.seq || already != tt.already {
 				t.Errorf("Put = %d, %v, %v; want %d, %v", seq, already, err, tt.seq, tt.already)
@@ -57,9 +57,9 @@ func TestPut(t *testing.T) {
 			if len(m.Header) != 1 {
 				t.Errorf("Put changed the message's header to %v", m.Header)
 			}
-			last, err := b.Conn.Store().Last(within(t), wire.StreamDead, letter.DeadSubject())
+			last, err := b.Conn.Store().Last(within(t), wire.StreamDead, deadKey.DeadSubject())
 			if err != nil || last.Sequence != tt.seq {
-				t.Errorf("the letter is %v, %v; want sequence %d", last, err, tt.seq)
+				t.Errorf("the dead letter is %v, %v; want sequence %d", last, err, tt.seq)
 			}
 		})
 	}
@@ -75,7 +75,7 @@ func TestPutRaced(t *testing.T) {
 		err     error
 	}
 	for _, same := range []bool{true, false} {
-		key := letter.For(len(strconv.FormatBool(same)))
+		key := deadKey.For(len(strconv.FormatBool(same)))
 		results := make([]result, workers)
 		var wg sync.WaitGroup
 		for i := range workers {
@@ -102,7 +102,7 @@ func TestPutRaced(t *testing.T) {
 			}
 		}
 		if same && len(made) != 1 {
-			t.Errorf("%d workers at one generation made %d letters", workers, len(made))
+			t.Errorf("%d workers at one generation made %d dead letters", workers, len(made))
 		}
 		want := "generation 1"
 		if !same {
@@ -110,7 +110,7 @@ func TestPutRaced(t *testing.T) {
 		}
 		last, err := b.Conn.Store().Last(within(t), wire.StreamDead, key.DeadSubject())
 		if err != nil || string(last.Data) != want {
-			t.Errorf("same generation %v: the letter is %v, %v; want %s", same, last, err, want)
+			t.Errorf("same generation %v: the dead letter is %v, %v; want %s", same, last, err, want)
 		}
 	}
 }
@@ -140,10 +140,10 @@ func TestPutAsksBeforeEveryTry(t *testing.T) {
 		return nil
 	}}
 	// Expecting what is not there, the first try is refused.
-	if _, _, err := stream.Put(within(t), p, atGeneration(letter.DeadSubject(), 1), "", 7, 1); !errors.Is(err, gone) || asked != 2 {
+	if _, _, err := stream.Put(within(t), p, atGeneration(deadKey.DeadSubject(), 1), "", 7, 1); !errors.Is(err, gone) || asked != 2 {
 		t.Errorf("Put = %v after asking %d times, want %v after 2", err, asked, gone)
 	}
-	if _, err := b.Conn.Store().Last(within(t), wire.StreamDead, letter.DeadSubject()); !errors.Is(err, stream.ErrNotFound) {
+	if _, err := b.Conn.Store().Last(within(t), wire.StreamDead, deadKey.DeadSubject()); !errors.Is(err, stream.ErrNotFound) {
 		t.Errorf("a worker whose lease has expired put a dead letter: %v", err)
 	}
 }
@@ -153,12 +153,12 @@ func TestPutRefused(t *testing.T) {
 	b := natstest.Start(t)
 	js := b.Conn.JS()
 	p := b.Conn.Store()
-	large := atGeneration(letter.DeadSubject(), 1)
+	large := atGeneration(deadKey.DeadSubject(), 1)
 	large.Header.Set(wire.HeaderLog, strings.Repeat("x", 70<<10))
 	if _, _, err := p.Put(within(t), large, "", 0, 1); !errors.Is(err, stream.ErrTooLarge) {
 		t.Errorf("headers over 64 KiB: %v, want ErrTooLarge", err)
 	}
-	large = atGeneration(letter.DeadSubject(), 1)
+	large = atGeneration(deadKey.DeadSubject(), 1)
 	large.Data = make([]byte, 9<<20)
 	if _, _, err := p.Put(within(t), large, "", 0, 1); !errors.Is(err, stream.ErrTooLarge) {
 		t.Errorf("body over max_payload: %v, want ErrTooLarge", err)
@@ -174,7 +174,7 @@ func TestPutRefused(t *testing.T) {
 		t.Error("put on a subject that is not ours")
 	}
 	shutdown(t, b)
-	if _, _, err := p.Put(within(t), atGeneration(letter.DeadSubject(), 1), "", 0, 1); !errors.Is(err, stream.ErrAway) {
+	if _, _, err := p.Put(within(t), atGeneration(deadKey.DeadSubject(), 1), "", 0, 1); !errors.Is(err, stream.ErrAway) {
 		t.Errorf("without a broker: %v, want ErrAway", err)
 	}
 }
@@ -182,13 +182,13 @@ func TestPutRefused(t *testing.T) {
 func TestPutOverARestart(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
-	seq, _, err := b.Conn.Store().Put(within(t), atGeneration(letter.DeadSubject(), 1), "", 0, 1)
+	seq, _, err := b.Conn.Store().Put(within(t), atGeneration(deadKey.DeadSubject(), 1), "", 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, again := range map[string]func(testing.TB){"restart": b.Restart, "kill": b.Kill} {
 		again(t)
-		got, already, err := b.Conn.Store().Put(within(t), atGeneration(letter.DeadSubject(), 1), "", 0, 1)
+		got, already, err := b.Conn.Store().Put(within(t), atGeneration(deadKey.DeadSubject(), 1), "", 0, 1)
 		if err != nil || !already || got != seq {
 			t.Errorf("after a %s: Put = %d, %v, %v; want %d, already", name, got, already, err, seq)
 		}
@@ -203,12 +203,12 @@ func TestNothingIsSentAfterItWasGivenUp(t *testing.T) {
 	<-lost
 	ctx, cancel := briefly(t)
 	defer cancel()
-	if _, _, err := b.Conn.Store().Put(ctx, atGeneration(letter.DeadSubject(), 1), "", 0, 1); !errors.Is(err, stream.ErrAway) {
+	if _, _, err := b.Conn.Store().Put(ctx, atGeneration(deadKey.DeadSubject(), 1), "", 0, 1); !errors.Is(err, stream.ErrAway) {
 		t.Fatalf("Put while disconnected = %v, want ErrAway", err)
 	}
 	// A client's buffer would be sent on at once.
 	b.Restart(t)
-	if m, err := b.Conn.Store().Last(within(t), wire.StreamDead, letter.DeadSubject()); !errors.Is(err, stream.ErrNotFound) {
+	if m, err := b.Conn.Store().Last(within(t), wire.StreamDead, deadKey.DeadSubject()); !errors.Is(err, stream.ErrNotFound) {
 		t.Errorf("after the reconnect there is %v, %v", m, err)
 	}
 }

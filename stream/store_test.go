@@ -14,7 +14,7 @@ func TestStoreSetNextDelete(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
 	s := b.Conn.Store()
-	subject := letter.RecordSubject()
+	subject := deadKey.RecordSubject()
 	if seq, err := s.Set(within(t), atGeneration(subject, 0), subject, 0); err != nil || seq != 1 {
 		t.Fatalf("Set expecting none = %d, %v", seq, err)
 	}

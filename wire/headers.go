@@ -16,7 +16,7 @@ const (
 	// HeaderReplayed is the time of the last replay, RFC 3339: the budget of
 	// attempts and age begins there.
 	HeaderReplayed = "Postrider-Replayed"
-	// HeaderReplays counts the replays of a line.
+	// HeaderReplays counts the replays of a key.
 	HeaderReplays   = "Postrider-Replays"
 	HeaderReason    = "Postrider-Reason"
 	HeaderError     = "Postrider-Error"

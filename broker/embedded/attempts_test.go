@@ -16,12 +16,12 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// What somebody tries who may publish mail and nothing else, with a library and
-// a good credential; strangers_test.go has who comes without either.
+// What a client may try that may publish mail and nothing else, with a library and
+// a good credential. strangers_test.go has clients without either.
 
 var canary = wire.Key{Lane: normal, ID: "canary", Origin: "1-1", Recipient: wire.All}
 
-// guarded is a broker with something in every stream, and how it all stood.
+// guarded is a broker with something in every stream, and the state of all.
 type guarded struct {
 	*natstest.Broker
 	t      *testing.T
@@ -77,7 +77,7 @@ func (g *guarded) unharmed() {
 	}
 	for name, was := range g.before {
 		if after[name] != was {
-			g.t.Errorf("stream %s stands at %s, want %s", name, after[name], was)
+			g.t.Errorf("stream %s has %s, want %s", name, after[name], was)
 		}
 	}
 	if len(after) != len(g.before) {
@@ -89,7 +89,7 @@ func (g *guarded) unharmed() {
 	} {
 		m, err := g.Conn.Store().Next(within(g.t), stream, subject, 1, time.Time{})
 		if err != nil || string(m.Data) != "ours" {
-			g.t.Errorf("what lay in %s is %v, %v", stream, m, err)
+			g.t.Errorf("what was in %s is %v, %v", stream, m, err)
 		}
 	}
 }
@@ -133,8 +133,8 @@ var forbiddenSubscriptions = []string{
 }
 
 // headerAttempt is a set of NATS headers on an otherwise good mail, and the broker's
-// error code; 0 where the mail is taken, with no further effect, and silent
-// where it is not and nobody says so.
+// error code; 0 if the mail is accepted, with no further effect, and silent if it
+// is not accepted and there is no answer.
 type headerAttempt struct {
 	header nats.Header
 	code   int
@@ -256,11 +256,11 @@ func (a *attacker) headers(t *testing.T, g *guarded) {
 	}
 }
 
-// reserved are the reply subjects that the broker takes from nobody.
+// reserved are the reply subjects that the broker accepts from no client.
 var reserved = regexp.MustCompile(`^(\$JS\.ACK|_R_|_GR_)\.`)
 
 // replies: the server writes its PubAck to the reply subject, in the producers'
-// own account, where nothing listens but other producers.
+// own account, where only other producers listen.
 func (a *attacker) replies(t *testing.T, g *guarded) {
 	t.Helper()
 	for _, s := range append(forbiddenSubjects(), normal.SendSubject()) {

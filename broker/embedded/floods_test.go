@@ -100,7 +100,7 @@ func TestFloodOfConnections(t *testing.T) {
 }
 
 // TestFloodOfBytes: a payload above the limit ends the connection before it is
-// read, and one that is not read keeps nobody waiting.
+// read, and one that is never completed makes no other client wait.
 func TestFloodOfBytes(t *testing.T) {
 	t.Parallel()
 	g := guard(t)
