@@ -256,7 +256,14 @@ func (m mortalStore) Set(ctx context.Context, msg *nats.Msg, filter string, expe
 	if err := m.pass("set"); err != nil {
 		return 0, err
 	}
-	return m.Store.Set(ctx, msg, filter, expected)
+	seq, err := m.Store.Set(ctx, msg, filter, expected)
+	// A replay puts its copy by Set.
+	if strings.HasPrefix(msg.Subject, "mail.copy.") {
+		if perr := m.pass("carried"); perr != nil {
+			return 0, perr
+		}
+	}
+	return seq, err
 }
 
 func (m mortal) Next(ctx context.Context, stream, subject string, seq uint64, since time.Time) (*jetstream.RawStreamMsg, error) {
