@@ -63,3 +63,13 @@ func shutdown(t testing.TB, e *embedded.Server) {
 		t.Errorf("shut down: %v", err)
 	}
 }
+
+// awaitTick waits a moment between two looks at the broker's state.
+func awaitTick(ctx context.Context, t *testing.T) {
+	t.Helper()
+	select {
+	case <-ctx.Done():
+		t.Fatal(ctx.Err())
+	case <-time.After(20 * time.Millisecond):
+	}
+}
