@@ -48,18 +48,18 @@ func TestAll(t *testing.T) {
 		write(one)
 		write(other)
 	}
-	const any = "mail.record.>"
+	const every = "mail.record.>"
 	for name, c := range map[string]struct {
 		subject string
 		r       stream.Range
 		want    []uint64
 	}{
-		"everything":              {any, stream.Range{}, []uint64{1, 2, 3, 4, 5, 6}},
+		"everything":              {every, stream.Range{}, []uint64{1, 2, 3, 4, 5, 6}},
 		"one subject":             {one, stream.Range{}, []uint64{1, 3, 5}},
 		"from a sequence":         {one, stream.Range{From: 2}, []uint64{3, 5}},
 		"through a sequence":      {one, stream.Range{Through: 4}, []uint64{1, 3}},
-		"a part":                  {any, stream.Range{From: 2, Through: 3}, []uint64{2, 3}},
-		"behind the end":          {any, stream.Range{From: 7}, nil},
+		"a part":                  {every, stream.Range{From: 2, Through: 3}, []uint64{2, 3}},
+		"behind the end":          {every, stream.Range{From: 7}, nil},
 		"from a time before":      {one, stream.Range{Since: b.Conn.Now().Add(-time.Hour)}, []uint64{1, 3, 5}},
 		"from a time to come":     {one, stream.Range{Since: b.Conn.Now().Add(time.Hour)}, nil},
 		"a subject without any":   {deadKey.DeadSubject(), stream.Range{}, nil},
@@ -87,7 +87,7 @@ func TestAll(t *testing.T) {
 		t.Errorf("with two deleted meanwhile: %v, %v", all, err)
 	}
 	// The caller may stop.
-	for m, err := range stream.All(within(t), s, wire.StreamRecord, any, stream.Range{}) {
+	for m, err := range stream.All(within(t), s, wire.StreamRecord, every, stream.Range{}) {
 		if err != nil || m.Sequence != 1 {
 			t.Errorf("the first is %v, %v", m, err)
 		}
