@@ -21,27 +21,28 @@ var rooms = map[string][]string{
 	"wire":                    {"schema", "mail"},
 	"stream":                  {"wire"},
 	"compose":                 {"schema", "mail"},
-	"broker":                  {"stream", "wire", "schema", "mail"},
+	"broker":                  {"stream", "wire", "mail"},
+	"broker/embedded":         {"broker", "wire"},
 	"consumer":                {"compose", "stream", "wire", "schema", "mail"},
 	"smtp":                    {"mail"},
 	"journal":                 {"stream", "wire", "mail"},
 	"deadletter":              {"stream", "wire", "schema", "mail"},
 	"queue":                   {"journal", "stream", "wire", "schema", "mail"},
 	"doctor":                  {"queue", "broker", "consumer", "smtp", "stream", "wire"},
-	"cmd/worker":              {"broker", "consumer", "smtp", "journal", "deadletter", "queue", "stream", "wire", "schema", "mail", "internal/devrelay", "internal/cli", "internal/env", "internal/version"},
+	"cmd/worker":              {"broker", "broker/embedded", "consumer", "smtp", "journal", "deadletter", "queue", "stream", "wire", "schema", "mail", "internal/devrelay", "internal/cli", "internal/env", "internal/version"},
 	"cmd/publish":             {"compose", "broker", "stream", "wire", "schema", "mail", "internal/cli", "internal/env", "internal/version"},
 	"cmd/mailq":               {"broker", "consumer", "smtp", "journal", "deadletter", "queue", "doctor", "stream", "wire", "schema", "mail", "internal/cli", "internal/env", "internal/version"},
 	"examples":                {},
 	"internal/env":            {"mail"},
 	"internal/freeport":       {},
-	"internal/natstest":       {"broker", "wire", "internal/freeport"},
+	"internal/natstest":       {"broker", "broker/embedded", "wire", "internal/freeport"},
 	"internal/smtptest":       {"mail"},
 	"internal/storm":          {"broker", "journal", "deadletter", "wire", "mail", "internal/freeport"},
 	"internal/fleet":          {},
 	"internal/smtptest/relay": {"internal/smtptest"},
 	"internal/devrelay":       {"mail"},
 	"internal/version":        {"internal/cli"},
-	"internal/cli":        {"broker", "stream", "wire", "internal/env"},
+	"internal/cli":            {"broker", "stream", "wire", "internal/env"},
 }
 
 // guests says which packages may import what is not ours, by its prefix.
@@ -49,8 +50,8 @@ var guests = []struct {
 	prefix string
 	only   []string
 }{
-	{"github.com/nats-io/nats-server/", []string{"broker", "internal/natstest"}},
-	{"github.com/nats-io/", []string{"broker", "consumer", "journal", "deadletter", "queue", "doctor", "internal/natstest", "internal/storm", "examples"}},
+	{"github.com/nats-io/nats-server/", []string{"broker/embedded", "internal/natstest"}},
+	{"github.com/nats-io/", []string{"stream", "broker", "broker/embedded", "consumer", "journal", "deadletter", "queue", "doctor", "internal/natstest", "internal/storm", "examples"}},
 	{"github.com/emersion/go-smtp", []string{"smtp", "internal/smtptest", "internal/devrelay"}},
 	{"net/smtp", nil},
 	{"github.com/testcontainers/", nil},

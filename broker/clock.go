@@ -13,18 +13,18 @@ import (
 
 const (
 	clockInterval = time.Minute
-	// A slower answer tells too little: it may err by half its way.
+	// A slower answer is not used: its error may be half the time it took.
 	clockMaxTrip = time.Second
 )
 
-// clock is the broker's: enqueue times and schedules are by it, and machines
-// differ. It goes on from the last answer by the time gone by since, so that it
-// does not jump with the local clock.
+// clock is the broker's clock. Enqueue times and schedules go by it, because the
+// clocks of machines differ. Between two answers of the broker it advances with
+// the monotonic clock, so that it does not jump when the local clock is set.
 type clock struct {
-	last atomic.Pointer[reading]
+	last atomic.Pointer[reading] // nil before the first answer
 }
 
-// reading is what the broker's clock said at a local time.
+// reading is the broker's time at a local time.
 type reading struct{ broker, local time.Time }
 
 func (k *clock) now() time.Time {
@@ -35,7 +35,8 @@ func (k *clock) now() time.Time {
 	return r.broker.Add(time.Since(r.local))
 }
 
-// measure asks the broker once. Where the answer is no use the last one stands.
+// measure asks the broker once. If the answer cannot be used, the previous one
+// remains.
 func (k *clock) measure(ctx context.Context, ask func(context.Context) (time.Time, error)) error {
 	sent := time.Now()
 	broker, err := ask(ctx)
@@ -48,8 +49,8 @@ func (k *clock) measure(ctx context.Context, ask func(context.Context) (time.Tim
 	return nil
 }
 
-// offset is how far the broker's clock is ahead, its answer having been
-// written half way through the trip.
+// offset is how far the broker's clock is ahead, if the answer was written half
+// way through the trip.
 func offset(sent time.Time, trip time.Duration, broker time.Time) time.Duration {
 	return broker.Sub(sent.Add(trip / 2))
 }
@@ -63,14 +64,14 @@ func (k *clock) run(ctx context.Context, ask func(context.Context) (time.Time, e
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			// A broker that is away is somebody else's to report.
+			// The connection reports a broker that is away.
 			_ = k.measure(ctx, ask)
 		}
 	}
 }
 
-// Skew asks the broker for its time: how far its clock is ahead of the local
-// one, to within margin.
+// Skew asks the broker for its time. The result is how far its clock is ahead of
+// the local one, plus or minus margin. It fails with [stream.ErrAway].
 func (c *Conn) Skew(ctx context.Context) (skew, margin time.Duration, err error) {
 	sent := time.Now()
 	broker, err := c.brokerTime(ctx)
@@ -83,7 +84,7 @@ func (c *Conn) Skew(ctx context.Context) (skew, margin time.Duration, err error)
 
 // brokerTime is the `ts` of a stream info.
 func (c *Conn) brokerTime(ctx context.Context) (time.Time, error) {
-	b, err := c.api(ctx, "STREAM.INFO."+wire.StreamRecord, nil)
+	b, err := c.store.API(ctx, "STREAM.INFO."+wire.StreamRecord, nil)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("ask the broker for its time: %w", err)
 	}

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,12 +9,13 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/stream"
 )
 
-// ours refuses a stream that something else made or uses, and tells whether a
-// newer Postrider set it up.
+// ours refuses a stream that something other than Postrider made or uses. newer
+// reports that a newer Postrider set it up.
 func ours(have, want jetstream.StreamConfig) (newer bool, err error) {
 	v, err := strconv.Atoi(have.Metadata[versionKey])
 	switch {
@@ -38,8 +38,9 @@ func ours(have, want jetstream.StreamConfig) (newer bool, err error) {
 	return false, nil
 }
 
-// streamDrift says how a stream that exists differs from what it must be, and
-// what it is to become. One that a newer Postrider set up is not compared.
+// streamDrift says how a stream that exists differs from what it must be: target
+// is what it must become, diff has a sentence for each difference. A stream that
+// a newer Postrider set up is not compared.
 func streamDrift(have, want jetstream.StreamConfig) (target jetstream.StreamConfig, diff []string, newer bool, err error) {
 	if newer, err = ours(have, want); err != nil || newer {
 		return have, nil, newer, err
@@ -59,8 +60,8 @@ func consumerDrift(have, want jetstream.ConsumerConfig) (target jetstream.Consum
 	return target, diff, false, err
 }
 
-// echoed checks that the server understood what our promise hangs on: an older
-// one drops settings it does not know without an error.
+// echoed checks that the server has understood the settings on which the promise
+// rests: an older one drops those it does not know, without an error.
 func echoed(have, want jetstream.StreamConfig) error {
 	if want.AllowMsgSchedules && !have.AllowMsgSchedules || want.AllowMsgTTL && !have.AllowMsgTTL {
 		return fmt.Errorf("stream %s: %w: it knows no message schedules or no message TTL; Postrider needs version %s", want.Name, ErrOldServer, minVersion)
@@ -104,7 +105,7 @@ func settings(cfg any) (map[string]json.RawMessage, error) {
 	return m, nil
 }
 
-// shown is a setting for people: nanoseconds as a duration.
+// shown is a setting for people, nanoseconds as a duration.
 func shown(key string, v json.RawMessage) string {
 	switch key {
 	case "max_age", "duplicate_window", "ack_wait":
@@ -125,23 +126,15 @@ const (
 	codeReplicasSingle = 10074
 )
 
-// refused gives a failed request its class and what to do.
+// refused adds to the error of a provisioning request its class and what to do.
 func refused(err error) error {
-	var e *jetstream.APIError
-	switch {
-	case errors.As(err, &e):
+	if e, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch int(e.ErrorCode) {
 		case codeNoPeers, codeReplicasSingle:
-			return fmt.Errorf("the broker has not so many servers with room; set REPLICAS to what it has: %w", err)
+			return fmt.Errorf("the broker has fewer servers with room than that; set REPLICAS to what it has: %w", err)
 		case codeOverlap:
 			return fmt.Errorf("another stream takes the same subjects (%w); remove it or use another NATS account: %w", ErrForeign, err)
 		}
-		if class := (&apiError{Code: int(e.ErrorCode)}).class(); class != nil {
-			return fmt.Errorf("%w: %w", class, err)
-		}
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrNoResponders),
-		errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrDisconnected):
-		return fmt.Errorf("%w: %w", ErrAway, err)
 	}
-	return err
+	return stream.Classify(err)
 }

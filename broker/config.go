@@ -11,13 +11,13 @@ import (
 	"github.com/postrider/postrider/mail"
 )
 
-// Role is what a connection is for. It names the connection and its inboxes,
-// so that a broker's permissions can tell workers, operators and producers apart.
+// Role is the purpose of a connection. The connection and its inboxes are named
+// after it, so that permissions can tell workers, operators and producers apart.
 type Role string
 
 // The roles.
 const (
-	// Worker delivers mail. It waits for a broker that is not there yet.
+	// Worker delivers mail. It waits for a broker that is not running yet.
 	Worker Role = "worker"
 	// Publisher only publishes to lanes.
 	Publisher Role = "publish"
@@ -31,7 +31,7 @@ const (
 	Verify = "verify"
 )
 
-// Config says which broker to use and how. A Config is validated before use.
+// Config says which broker to use and how. Call [Config.Validate] before use.
 type Config struct {
 	URL      string      `env:"NATS_URL" help:"NATS servers to use, separated by commas; empty: the worker starts its own broker, publish and mailq use the one at NATS_LISTEN."`
 	Creds    string      `env:"NATS_CREDS" help:"File with a NATS user's JWT and seed."`
@@ -52,11 +52,11 @@ type Config struct {
 
 	// Role is set by the command; the zero Role is Worker.
 	Role Role
-	// SetAckWait lets Provision change the AckWait of consumers that exist.
-	// The embedded broker's own worker needs no leave.
+	// SetAckWait lets Provision change the AckWait of consumers that exist. The
+	// worker that embeds the broker may do so in any case.
 	SetAckWait bool
-	// Unsynced makes the embedded broker answer before a write is on the disk.
-	// For benchmarks and tests: a power cut then loses acknowledged mail.
+	// Unsynced makes the embedded broker answer before a write is on the disk, so
+	// that a power cut loses acknowledged mail. It is for benchmarks and tests.
 	Unsynced bool
 }
 
@@ -71,8 +71,8 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate reports everything that is wrong, each error naming its variable.
-// No error holds a secret.
+// Validate reports everything that is wrong. Each error begins with its
+// variable. No error holds a secret.
 func (c Config) Validate() []error {
 	var errs []error
 	check := func(bad bool, format string, args ...any) {
@@ -90,16 +90,16 @@ func (c Config) Validate() []error {
 		_, _, err := net.SplitHostPort(c.Listen)
 		check(err != nil, "NATS_LISTEN: %q is not host:port", c.Listen)
 		check(c.DataDir == "", "DATA_DIR: is empty")
-		check(c.Replicas > 1, "REPLICAS: is %d, but the embedded broker is one server; set NATS_URL to a cluster or leave REPLICAS out", c.Replicas)
+		check(c.Replicas > 1, "REPLICAS: is %d, but the embedded broker is one server; set NATS_URL to a cluster or unset REPLICAS", c.Replicas)
 	}
-	// More than five are refused by the server.
+	// The server refuses more than five.
 	check(c.Replicas < 0 || c.Replicas > 5, "REPLICAS: is %d, must be 0 to 5", c.Replicas)
 	check(c.Provision != Apply && c.Provision != Verify, "PROVISION: is %q, must be %s or %s", c.Provision, Apply, Verify)
 	check(c.AckWait < time.Second, "ACK_WAIT: is %s, must be at least 1s", c.AckWait)
 	return errs
 }
 
-// credentialKinds names the variables that give a credential.
+// credentialKinds are the variables that are set and give a credential.
 func (c Config) credentialKinds() []string {
 	var kinds []string
 	add := func(set bool, name string) {
@@ -125,11 +125,11 @@ func (c Config) hasUserInfo() bool {
 	return false
 }
 
-// servers reads NATS_URL, or where it is empty the address of an embedded
-// broker on this machine. Its errors never quote the URL: it may hold a password.
+// servers are those of NATS_URL or, if that is empty, the embedded broker on
+// this machine. Its errors never quote the URL, which may hold a password.
 func (c Config) servers() ([]*url.URL, error) {
 	if c.URL == "" {
-		return []*url.URL{{Scheme: "nats", Host: dialable(c.Listen)}}, nil
+		return []*url.URL{{Scheme: "nats", Host: Reachable(c.Listen)}}, nil
 	}
 	var urls []*url.URL
 	for part := range strings.SplitSeq(c.URL, ",") {
@@ -154,7 +154,7 @@ func (c Config) servers() ([]*url.URL, error) {
 	return urls, nil
 }
 
-// address is the servers' hosts and ports, without anything secret.
+// address is the servers' hosts and ports, without a secret.
 func (c Config) address() string {
 	urls, _ := c.servers()
 	hosts := make([]string, len(urls))
@@ -164,9 +164,9 @@ func (c Config) address() string {
 	return strings.Join(hosts, ", ")
 }
 
-// dialable is an address to reach a listener at: one that listens everywhere
-// is reached on loopback.
-func dialable(listen string) string {
+// Reachable is an address at which a listener can be reached: one that listens
+// on all addresses is reached on loopback.
+func Reachable(listen string) string {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
 		return listen
@@ -177,8 +177,8 @@ func dialable(listen string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// isLoopback reports whether only this machine reaches the listener.
-func isLoopback(listen string) bool {
+// IsLoopback reports whether only this machine can reach a listener.
+func IsLoopback(listen string) bool {
 	host, _, err := net.SplitHostPort(listen)
 	ip := net.ParseIP(host)
 	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())

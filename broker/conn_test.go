@@ -17,6 +17,7 @@ import (
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/stream"
 )
 
 func TestConnTellsThatItWasLost(t *testing.T) {
@@ -37,7 +38,7 @@ func TestConnTellsThatItWasLost(t *testing.T) {
 	if down <= before {
 		t.Errorf("Epoch while disconnected = %d, before %d", down, before)
 	}
-	if _, err := b.Conn.Last(within(t), "MAIL_RECORD", "x"); !errors.Is(err, broker.ErrAway) {
+	if _, err := b.Conn.Store().Last(within(t), "MAIL_RECORD", "x"); !errors.Is(err, stream.ErrAway) {
 		t.Errorf("Last while disconnected = %v, want ErrAway", err)
 	}
 	b.Restart(t)
@@ -134,19 +135,19 @@ func TestDialFailures(t *testing.T) {
 		want   error // nil: no sentinel
 		says   []string
 	}{
-		"nothing there, NATS_URL empty":  {func(c *broker.Config) { c.URL, c.Listen = "", nobody }, broker.ErrAway, []string{"start a worker", "NATS_URL", nobody}},
-		"nothing there, nor in DATA_DIR": {func(c *broker.Config) { c.URL, c.Listen, c.DataDir = "", nobody, missing }, broker.ErrAway, []string{"start a worker", "NATS_URL", nobody, missing}},
+		"nothing there, NATS_URL empty":  {func(c *broker.Config) { c.URL, c.Listen = "", nobody }, stream.ErrAway, []string{"start a worker", "NATS_URL", nobody}},
+		"nothing there, nor in DATA_DIR": {func(c *broker.Config) { c.URL, c.Listen, c.DataDir = "", nobody, missing }, stream.ErrAway, []string{"start a worker", "NATS_URL", nobody, missing}},
 		"no DATA_DIR":                    {func(c *broker.Config) { c.DataDir = missing }, nil, []string{host, "set DATA_DIR", missing + ", which does not exist", "NATS_URL"}},
 		"an empty DATA_DIR":              {func(c *broker.Config) { c.DataDir = empty }, nil, []string{"set DATA_DIR", empty + ", which has none"}},
 		"another broker's DATA_DIR":      {func(c *broker.Config) { c.DataDir = other.Config.DataDir }, nil, []string{"set DATA_DIR", other.Config.DataDir + ", which has another broker's"}},
 		"a DATA_DIR that cannot be read": {func(c *broker.Config) { c.DataDir = b.Embedded.ProducerFile() }, nil, []string{"set DATA_DIR", "not a directory"}},
-		"nothing there":                  {func(c *broker.Config) { c.URL = nobody }, broker.ErrAway, []string{"NATS_URL", nobody}},
-		"no such host":                   {func(c *broker.Config) { c.URL = "nats://nowhere.invalid" }, broker.ErrAway, []string{"nowhere.invalid:4222"}},
+		"nothing there":                  {func(c *broker.Config) { c.URL = nobody }, stream.ErrAway, []string{"NATS_URL", nobody}},
+		"no such host":                   {func(c *broker.Config) { c.URL = "nats://nowhere.invalid" }, stream.ErrAway, []string{"nowhere.invalid:4222"}},
 		"wrong password":                 {func(c *broker.Config) { c.User, c.Password = "joe", "hunter2" }, nats.ErrAuthorization, []string{"refuses", "NATS_USER"}},
 		"wrong password in NATS_URL":     {func(c *broker.Config) { c.URL = "nats://joe:hunter2@" + host }, nats.ErrAuthorization, []string{"a user in NATS_URL"}},
 		"wrong token":                    {func(c *broker.Config) { c.Token = "hunter2" }, nats.ErrAuthorization, []string{"NATS_TOKEN"}},
 		"TLS asked of a server without":  {func(c *broker.Config) { c.URL = "tls://" + host }, nil, []string{"TLS"}},
-		"password in an URL, nobody":     {func(c *broker.Config) { c.URL = "nats://joe:hunter2@" + nobody }, broker.ErrAway, []string{nobody}},
+		"password in an URL, nobody":     {func(c *broker.Config) { c.URL = "nats://joe:hunter2@" + nobody }, stream.ErrAway, []string{nobody}},
 		"an URL that is none":            {func(c *broker.Config) { c.URL = "nats://joe:hunter2@[::" }, nil, []string{"NATS_URL"}},
 		"no such creds":                  {func(c *broker.Config) { c.Creds = "/nowhere/c" }, nil, []string{"NATS_CREDS", "/nowhere/c"}},
 		"no such nkey":                   {func(c *broker.Config) { c.NKey = "/nowhere/n" }, nil, []string{"NATS_NKEY", "/nowhere/n"}},
@@ -209,7 +210,7 @@ func TestWorkerWaitsForItsBroker(t *testing.T) {
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
 	remote.URL = "nats://" + freeport.Addr()
-	if _, err := broker.Dial(canceled, remote, quiet); !errors.Is(err, broker.ErrAway) {
+	if _, err := broker.Dial(canceled, remote, quiet); !errors.Is(err, stream.ErrAway) {
 		t.Errorf("Dial that was canceled = %v", err)
 	}
 }

@@ -13,14 +13,14 @@ import (
 
 const (
 	// maxDeliver is a safety net, not a number of attempts. A message that
-	// reaches it stays in the stream, seen by nobody but the sweep.
+	// reaches it stays in the stream, and only the sweep finds it.
 	maxDeliver    = 64
 	maxAckPending = 4096
 	maxWaiting    = 4096
 )
 
-// consumerConfig is the durable pull consumer of a source. Waiting copies are not
-// matched: they fire into what is.
+// consumerConfig is the durable pull consumer of a source. Of copies it matches
+// those that are due; the waiting ones fire into these.
 func consumerConfig(s wire.Source, ackWait time.Duration) jetstream.ConsumerConfig {
 	c := jetstream.ConsumerConfig{
 		Name:          s.Consumer,
@@ -38,8 +38,8 @@ func consumerConfig(s wire.Source, ackWait time.Duration) jetstream.ConsumerConf
 	return c
 }
 
-// Consumer finds a durable consumer. It fails with [ErrAway] where nobody
-// answers for it.
+// Consumer finds a durable consumer. It fails with [stream.ErrAway], or with
+// jetstream.ErrConsumerNotFound or jetstream.ErrStreamNotFound.
 func (c *Conn) Consumer(ctx context.Context, stream, name string) (jetstream.Consumer, error) {
 	q, err := c.js.Consumer(ctx, stream, name)
 	if err != nil {
@@ -48,8 +48,8 @@ func (c *Conn) Consumer(ctx context.Context, stream, name string) (jetstream.Con
 	return q, nil
 }
 
-// AckWait is how long a message of the consumer belongs to whoever took it:
-// what stands at the broker, which all workers go by.
+// AckWait is how long a delivery of the consumer belongs to the worker that has
+// it. It is what the broker has, not a setting: all workers go by it.
 func (c *Conn) AckWait(ctx context.Context, stream, consumer string) (time.Duration, error) {
 	q, err := c.Consumer(ctx, stream, consumer)
 	if err != nil {
@@ -58,7 +58,7 @@ func (c *Conn) AckWait(ctx context.Context, stream, consumer string) (time.Durat
 	return q.CachedInfo().Config.AckWait, nil
 }
 
-// consumer makes one consumer, brings it up to date, or compares it.
+// consumer makes, upgrades or compares one consumer.
 func (p *provisioner) consumer(ctx context.Context, stream string, want jetstream.ConsumerConfig) error {
 	name := stream + "/" + want.Name
 	q, err := p.c.js.Consumer(ctx, stream, want.Name)
@@ -74,7 +74,7 @@ func (p *provisioner) consumer(ctx context.Context, stream string, want jetstrea
 	want.Metadata = stamp(nil)
 	_, err = p.c.js.CreateConsumer(ctx, stream, want)
 	if errors.Is(err, jetstream.ErrConsumerExists) {
-		// Another worker was quicker, with another AckWait.
+		// Another worker has just made it, with another AckWait.
 		if q, err = p.c.js.Consumer(ctx, stream, want.Name); err == nil {
 			return p.renew(ctx, stream, q.CachedInfo().Config, want)
 		}
@@ -86,11 +86,11 @@ func (p *provisioner) consumer(ctx context.Context, stream string, want jetstrea
 	return nil
 }
 
-// renew brings a consumer that exists up to date.
+// renew upgrades or compares a consumer that exists.
 func (p *provisioner) renew(ctx context.Context, stream string, have, want jetstream.ConsumerConfig) error {
 	name := stream + "/" + want.Name
 	if have.AckWait != want.AckWait && !p.c.embedded && !p.cfg.SetAckWait {
-		p.warn(fmt.Sprintf("consumer %s: ACK_WAIT is %s, but %s stands at the broker and is used; run `worker provision` to change it for all workers", name, want.AckWait, have.AckWait))
+		p.warn(fmt.Sprintf("consumer %s: ACK_WAIT is %s, but the broker has %s, which is used; run `worker provision` to change it for all workers", name, want.AckWait, have.AckWait))
 		want.AckWait = have.AckWait
 	}
 	target, diff, newer, err := consumerDrift(have, want)
@@ -111,11 +111,11 @@ func (p *provisioner) renew(ctx context.Context, stream string, have, want jetst
 }
 
 // overConsumer puts our settings over those of a consumer that exists. Replicas,
-// a description and a pause are an operator's.
+// description and pause are an operator's choice.
 func overConsumer(have, want jetstream.ConsumerConfig) jetstream.ConsumerConfig {
 	c := want
 	c.Description, c.Replicas, c.PauseUntil = have.Description, have.Replicas, have.PauseUntil
-	// Lowering it would strand what has been delivered more often.
+	// A lower value would strand messages that have had more deliveries.
 	if have.MaxDeliver > c.MaxDeliver || have.MaxDeliver < 0 {
 		c.MaxDeliver = have.MaxDeliver
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/postrider/postrider/stream"
 )
 
 // A worker that finds no broker tries again after dialPause and says so every
@@ -21,19 +23,18 @@ const (
 	dialReport = 30 * time.Second
 )
 
-// Dial connects to the broker at cfg.URL, or where that is empty to the
-// embedded broker that listens on this machine at cfg.Listen. Where cfg names
-// no credential and cfg.DataDir was written by the very broker that answers,
-// the credential there is used: the producer's for a [Publisher], else the
-// operator's.
+// Dial connects to the broker at cfg.URL or, if that is empty, to the embedded
+// broker that listens on this machine at cfg.Listen. If cfg names no credential
+// and the broker that answers keeps its mail in cfg.DataDir, the credential there
+// is used: the producer's for a [Publisher], else the operator's.
 //
-// A [Worker] waits until a broker can be reached or ctx ends; the others fail
-// at once. Wrong credentials and TLS failures are final for all.
+// It fails with [stream.ErrAway] if no broker can be reached. A [Worker] waits
+// for one until ctx ends. Refused credentials and TLS failures are final for all.
 func Dial(ctx context.Context, cfg Config, log *slog.Logger) (*Conn, error) {
 	var reported time.Time
 	for {
 		c, err := dialOnce(ctx, cfg, log)
-		if err == nil || cfg.Role != Worker || !errors.Is(err, ErrAway) || ctx.Err() != nil {
+		if err == nil || cfg.Role != Worker || !errors.Is(err, stream.ErrAway) || ctx.Err() != nil {
 			return c, err
 		}
 		if time.Since(reported) >= dialReport {
@@ -119,8 +120,8 @@ func (c Config) credentials(ctx context.Context) ([]nats.Option, error) {
 	return opts, nil
 }
 
-// explain says what a failed connection means and what to do. NATS's own
-// errors name hosts, never credentials.
+// explain says what a failed connection means and what to do. The errors of
+// nats.go name hosts and no credentials.
 func (c Config) explain(err error) error {
 	at := c.address()
 	var (
@@ -133,13 +134,13 @@ func (c Config) explain(err error) error {
 		if kinds := c.credentialKinds(); len(kinds) > 0 {
 			return fmt.Errorf("connect to NATS at %s: it refuses the credentials of %s: %w", at, strings.Join(kinds, ", "), err)
 		}
-		return fmt.Errorf("connect to NATS at %s: it wants credentials; set NATS_CREDS, NATS_NKEY, NATS_USER or NATS_TOKEN, or DATA_DIR to the directory of that broker: %w", at, err)
+		return fmt.Errorf("connect to NATS at %s: it requires credentials; set NATS_CREDS, NATS_NKEY, NATS_USER or NATS_TOKEN, or DATA_DIR to the directory of that broker: %w", at, err)
 	case errors.As(err, &unknownCA):
 		return fmt.Errorf("connect to NATS at %s: its certificate is not trusted; set NATS_CA to the certificate that signed it: %w", at, err)
 	case errors.As(err, &notTLS), errors.As(err, &alert), errors.Is(err, nats.ErrSecureConnRequired), errors.Is(err, nats.ErrSecureConnWanted):
 		return fmt.Errorf("connect to NATS at %s: TLS fails; check NATS_URL, NATS_CA, NATS_CERT and NATS_KEY: %w", at, err)
 	case c.URL == "":
-		return fmt.Errorf("connect to NATS at %s: %w: start a worker, which is its own broker%s, or set NATS_URL to one elsewhere", at, ErrAway, c.neverHere())
+		return fmt.Errorf("connect to NATS at %s: %w: start a worker, which is its own broker%s, or set NATS_URL to one elsewhere", at, stream.ErrAway, c.neverHere())
 	}
-	return fmt.Errorf("connect to NATS at %s: %w; check that it runs and that NATS_URL names it: %w", at, ErrAway, err)
+	return fmt.Errorf("connect to NATS at %s: %w; check that it runs and that NATS_URL names it: %w", at, stream.ErrAway, err)
 }

@@ -1,14 +1,15 @@
-// Package broker owns everything between Postrider and NATS JetStream: the
-// connection, the embedded server, the streams and consumers and their
-// upgrade, and publishing.
+// Package broker connects to NATS JetStream, with the credential that the
+// settings name, and provisions it: it makes the streams and consumers, upgrades
+// them, and compares them with what they must be.
 //
-// The order of use is [StartEmbedded] and [Embedded.Connect] (one machine) or
-// [Dial] (a broker elsewhere), then [Provision], then the methods of [Conn].
+// The order of use is [Dial], or for the broker in the process its package
+// embedded, then [Provision], then the methods of [Conn].
 //
-// What an acknowledged publish promises is kept by synced writes (as the
-// embedded broker does them) or by replicas that do not lose power together;
-// [Provision] warns where it finds neither.
+// The promise of an acknowledged publish rests on synced writes, as the embedded
+// broker does them, or on replicas that do not lose power together. [Provision]
+// warns if it finds neither.
 //
-// It takes no messages and settles none: that is package consumer's. It never
-// deletes a stream or a consumer.
+// It reads and writes no messages, except to publish to a lane: package stream
+// does. It takes no deliveries: package consumer does. It never deletes a stream
+// or a consumer.
 package broker

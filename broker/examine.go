@@ -4,33 +4,31 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/wire"
 )
 
-// Examination is what stands at the broker, beside what should.
+// Examination is the state of the broker, beside what it must be.
 type Examination struct {
-	// Server is the name, Address the URL without a secret, and Version and
-	// Level (of the JetStream API) what the server says of itself.
+	// Server is the server's name and Address its URL without a secret. Version
+	// and Level (of the JetStream API) are what it says of itself.
 	Server, Address, Version string
 	Level                    int
-	// Old says that Postrider cannot use this server.
+	// Old says why Postrider cannot use this server; nil if it can.
 	Old error
 	// Embedded: the broker is part of a worker.
 	Embedded bool
 	// Cluster is empty for a single server.
 	Cluster string
-	// Account is that of the streams; empty where the broker does not say.
+	// Account is that of the streams; empty if the broker does not say.
 	Account string
-	// Writes and Producers are what the promise lacks; nil for nothing.
+	// Writes and Producers are what weakens the promise; nil for nothing.
 	Writes, Producers *Weakness
 	Usage             Usage
-	// Lanes are those that have a stream, and those that were asked for.
+	// Lanes are those that were asked for and those that have a stream, by name.
 	Lanes     []wire.Lane
 	Streams   []StreamState
 	Consumers []ConsumerState
@@ -38,34 +36,35 @@ type Examination struct {
 
 // Usage is the room at the broker, in bytes.
 type Usage struct {
-	// Stored is what lies there, Reserved what streams have been promised, and
-	// Limit what may be stored; 0 where there is none or the broker does not say.
+	// Stored is what is stored, Reserved what streams have reserved, and Limit
+	// what may be stored; 0 if there is none or the broker does not say.
 	Stored, Reserved, Limit uint64
-	// Dir is the directory of an embedded broker on this machine, and Free what
-	// its file system has left; Dir is empty for any other.
+	// Dir is the directory of an embedded broker on this machine, empty for any
+	// other broker. Free is what its file system has left.
 	Dir  string
 	Free uint64
 }
 
-// State is how a stream or consumer stands.
+// State is the state of a stream or consumer.
 type State struct {
 	// Name is the stream's, or stream/consumer.
 	Name string
-	// Err says why it cannot be used: [ErrMissing], [ErrForeign], [ErrAway].
+	// Err says why it cannot be used: [ErrMissing], [ErrForeign],
+	// [stream.ErrAway].
 	Err error
-	// Newer: a newer Postrider set it up, so that Drift is not known.
+	// Newer: a newer Postrider set it up, so that it cannot be compared.
 	Newer bool
-	// Drift are the settings that are not as they must be, a sentence each.
+	// Drift has a sentence for each setting that is not as it must be.
 	Drift []string
 }
 
-// StreamState is how a stream stands; Info is nil where it could not be read.
+// StreamState is the state of a stream. Info is nil if it could not be read.
 type StreamState struct {
 	State
 	Info *jetstream.StreamInfo
 }
 
-// ConsumerState is how a lane's consumer stands; Info is nil where it could not
+// ConsumerState is the state of a lane's consumer. Info is nil if it could not
 // be read.
 type ConsumerState struct {
 	State
@@ -73,10 +72,10 @@ type ConsumerState struct {
 	Info *jetstream.ConsumerInfo
 }
 
-// Examine compares what stands at the broker with what [Provision] would make
-// of it, for those lanes and all that are there, and changes nothing. What
-// cannot be read stands in the states. It fails where the account or its list
-// of streams cannot be read.
+// Examine compares what the broker has with what [Provision] would make of it,
+// and changes nothing: for those lanes and for all that have a stream. A stream
+// or consumer that cannot be read has an error in its state. Examine fails if
+// the account or its list of streams cannot be read.
 func Examine(ctx context.Context, c *Conn, lanes []wire.Lane, cfg Config) (*Examination, error) {
 	info, err := c.account(ctx)
 	if err != nil {
@@ -90,19 +89,19 @@ func Examine(ctx context.Context, c *Conn, lanes []wire.Lane, cfg Config) (*Exam
 	_, x.Embedded = embeddedName(x.Server)
 	x.Old = checkServer(x.Version, x.Level)
 	x.Producers = producers(x.Account)
-	if x.Lanes, err = c.lanes(ctx, lanes); err != nil {
+	if x.Lanes, err = allLanes(ctx, c.js, lanes); err != nil {
 		return nil, err
 	}
 	single := false
 	for _, want := range (layout{lanes: x.Lanes, replicas: cfg.Replicas, maxPayload: c.nc.MaxPayload()}).streams() {
-		s := c.streamState(ctx, want)
+		s := streamState(ctx, c.js, want)
 		single = single || s.Info != nil && s.Info.Config.Replicas == 1
 		x.Streams = append(x.Streams, s)
 	}
-	x.Writes = c.writes(single)
+	x.Writes = writes(c.nc.ConnectedServerName(), single)
 	for _, lane := range x.Lanes {
 		for _, s := range lane.Sources() {
-			x.Consumers = append(x.Consumers, c.consumerState(ctx, s))
+			x.Consumers = append(x.Consumers, consumerState(ctx, c.js, s))
 		}
 	}
 	return x, nil
@@ -112,21 +111,21 @@ func (c Config) usage(info *jetstream.AccountInfo, serverName string) Usage {
 	t := fullest(info)
 	u := Usage{Stored: t.Store, Reserved: t.ReservedStore, Limit: limitOf(t)}
 	owner, _ := ownerOf(serverName)
-	if operator, err := publicKey(filepath.Join(c.DataDir, operatorFile)); err != nil || operator != owner {
+	if operator, err := PublicKey(OperatorFile(c.DataDir)); err != nil || operator != owner {
 		return u
 	}
-	if free, err := freeBytes(c.DataDir); err == nil {
+	if free, err := FreeBytes(c.DataDir); err == nil {
 		u.Dir, u.Free = c.DataDir, free
 	}
 	return u
 }
 
-// lanes are those of which a stream is there, and those asked for, by name.
-func (c *Conn) lanes(ctx context.Context, asked []wire.Lane) ([]wire.Lane, error) {
+// allLanes are those asked for and those that have a stream, by name.
+func allLanes(ctx context.Context, js jetstream.JetStream, asked []wire.Lane) ([]wire.Lane, error) {
 	lanes := slices.Clone(asked)
-	all := c.js.StreamNames(ctx)
+	all := js.StreamNames(ctx)
 	for name := range all.Name() {
-		if lane := wire.Lane(strings.ToLower(laneOfStream(name))); isLaneStream(name) && lane.Validate() == nil {
+		if lane, ok := wire.LaneOfStream(name); ok {
 			lanes = append(lanes, lane)
 		}
 	}
@@ -137,12 +136,12 @@ func (c *Conn) lanes(ctx context.Context, asked []wire.Lane) ([]wire.Lane, error
 	return slices.Compact(lanes), nil
 }
 
-func (c *Conn) streamState(ctx context.Context, want jetstream.StreamConfig) StreamState {
+func streamState(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) StreamState {
 	x := StreamState{State: State{Name: want.Name}}
-	s, err := c.js.Stream(ctx, want.Name)
+	s, err := js.Stream(ctx, want.Name)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		x.Err = c.missing(ctx, want.Subjects)
+		x.Err = missing(ctx, js, want.Subjects)
 		return x
 	case err != nil:
 		x.Err = refused(err)
@@ -153,20 +152,20 @@ func (c *Conn) streamState(ctx context.Context, want jetstream.StreamConfig) Str
 	return x
 }
 
-// missing says that a stream with those subjects is not there, and whether
-// another one stands in its way.
-func (c *Conn) missing(ctx context.Context, subjects []string) error {
+// missing is [ErrMissing] for a stream with those subjects. It names a stream
+// that has taken one of them.
+func missing(ctx context.Context, js jetstream.JetStream, subjects []string) error {
 	for _, subject := range subjects {
-		if other, err := c.js.StreamNameBySubject(ctx, subject); err == nil {
+		if other, err := js.StreamNameBySubject(ctx, subject); err == nil {
 			return fmt.Errorf("%w: the stream %s takes its subject %s (%w)", ErrMissing, other, subject, ErrForeign)
 		}
 	}
 	return ErrMissing
 }
 
-func (c *Conn) consumerState(ctx context.Context, s wire.Source) ConsumerState {
+func consumerState(ctx context.Context, js jetstream.JetStream, s wire.Source) ConsumerState {
 	x := ConsumerState{State: State{Name: s.Stream + "/" + s.Consumer}, Source: s}
-	q, err := c.js.Consumer(ctx, s.Stream, s.Consumer)
+	q, err := js.Consumer(ctx, s.Stream, s.Consumer)
 	switch {
 	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
 		x.Err = ErrMissing
@@ -176,7 +175,7 @@ func (c *Conn) consumerState(ctx context.Context, s wire.Source) ConsumerState {
 		return x
 	}
 	x.Info = q.CachedInfo()
-	// What stands counts: all workers go by it.
+	// Any AckWait is right here: all workers go by the one at the broker.
 	_, x.Drift, x.Newer, x.Err = consumerDrift(x.Info.Config, consumerConfig(s, x.Info.Config.AckWait))
 	return x
 }

@@ -8,16 +8,19 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/stream"
 )
 
-// formFor is how long a cluster may take to find its servers, once it has a leader,
-// and a broker to answer what it leaves without an answer.
+// formFor is how long a cluster with a leader may take to find its servers, and
+// a broker to answer at all.
 const formFor = time.Minute
 
-// WhenFormed does what a start needs of the broker. A cluster that says it has no
-// leader is waited for, as one that is away is. Where there is no answer, or there
-// are fewer servers than REPLICAS, it waits and does it again, for a minute. It
-// returns the last error, and where ctx ended before that with its cause.
+// WhenFormed calls do, which is what a start needs of the broker, until it
+// succeeds or fails for good. A cluster that says it has no leader is waited for
+// without a limit, as [Dial] waits for a broker. If there is no answer, or there
+// are fewer servers than REPLICAS, it tries again for a minute. It returns the
+// last error and, if ctx ended, its cause.
 func (c *Conn) WhenFormed(ctx context.Context, do func() error) error {
 	began, reported := time.Now(), time.Time{}
 	for {
@@ -40,7 +43,7 @@ func (c *Conn) WhenFormed(ctx context.Context, do func() error) error {
 	}
 }
 
-// kind is what is at the other end, in a word.
+// kind is what the connection leads to, in a word.
 func (c *Conn) kind() string {
 	if c.nc.ConnectedClusterName() != "" {
 		return "cluster"
@@ -48,20 +51,20 @@ func (c *Conn) kind() string {
 	return "broker"
 }
 
-// leaderless reports the answer of a cluster too few of whose servers are there.
-// What its settings keep from ever working is answered otherwise.
+// leaderless reports the answer of a cluster that has too few servers for a
+// leader.
 func leaderless(err error) bool {
-	if refusal, ok := errors.AsType[*apiError](err); ok {
-		return refusal.Code == codeUnavailable
+	if refusal, ok := errors.AsType[*stream.APIError](err); ok {
+		return refusal.Code == stream.CodeUnavailable
 	}
 	refusal, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && int(refusal.ErrorCode) == codeUnavailable
+	return ok && int(refusal.ErrorCode) == stream.CodeUnavailable
 }
 
-// forming reports what a cluster says that is not complete. One that never will
-// be says the same.
+// forming reports an answer, or a silence, of a cluster that is not complete. One
+// that never will be says the same.
 func forming(err error) bool {
-	if leaderless(err) || errors.Is(err, ErrAway) || errors.Is(err, nats.ErrNoResponders) {
+	if leaderless(err) || errors.Is(err, stream.ErrAway) || errors.Is(err, nats.ErrNoResponders) {
 		return true
 	}
 	refusal, ok := errors.AsType[*jetstream.APIError](err)

@@ -14,10 +14,11 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
-// heard closes itself when a line with those words is logged.
+// heard closes yes when a line with those words is logged.
 type heard struct {
 	words []byte
 	once  sync.Once
@@ -31,8 +32,8 @@ func (h *heard) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// TestClusterStillForming: a worker that is there before the last server of a
-// cluster waits for it, as it waits for a broker that is not there at all.
+// TestClusterStillForming: a worker that starts before the last server of a
+// cluster waits for it, as it waits for a broker.
 func TestClusterStillForming(t *testing.T) {
 	t.Parallel()
 	n := natstest.NewCluster(t, time.Minute)
@@ -62,7 +63,8 @@ func TestClusterStillForming(t *testing.T) {
 	}
 }
 
-// TestClusterTooSmall: where servers do not come, the wait ends with a sentence.
+// TestClusterTooSmall: if servers are missing for good, the wait ends with a
+// sentence about them.
 func TestClusterTooSmall(t *testing.T) {
 	t.Parallel()
 	n := natstest.StartCluster(t, time.Minute, normal)
@@ -80,7 +82,7 @@ func TestClusterTooSmall(t *testing.T) {
 	}
 }
 
-// TestSingleServerBusy: of a server that has no cluster none is told.
+// TestSingleServerBusy: the log does not speak of a cluster if there is none.
 func TestSingleServerBusy(t *testing.T) {
 	t.Parallel()
 	words := &log{}
@@ -94,7 +96,7 @@ func TestSingleServerBusy(t *testing.T) {
 	tries := 0
 	err = c.WhenFormed(within(t), func() error {
 		if tries++; tries == 1 {
-			return broker.ErrAway
+			return stream.ErrAway
 		}
 		return nil
 	})
@@ -103,17 +105,17 @@ func TestSingleServerBusy(t *testing.T) {
 	}
 }
 
-// TestWaitForClusterIsStopped: who is told to stop is told that, and what was
-// waited for.
+// TestWaitForClusterIsStopped: the error says that it was told to stop, and what
+// it waited for.
 func TestWaitForClusterIsStopped(t *testing.T) {
 	t.Parallel()
 	c := natstest.Start(t).Conn
 	ctx, cancel := context.WithCancel(t.Context())
 	err := c.WhenFormed(ctx, func() error {
 		cancel()
-		return broker.ErrAway
+		return stream.ErrAway
 	})
-	if !errors.Is(err, context.Canceled) || !errors.Is(err, broker.ErrAway) {
+	if !errors.Is(err, context.Canceled) || !errors.Is(err, stream.ErrAway) {
 		t.Errorf("WhenFormed = %v", err)
 	}
 }

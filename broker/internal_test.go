@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -69,18 +70,6 @@ func TestFullest(t *testing.T) {
 func TestRoomSums(t *testing.T) {
 	t.Parallel()
 	const gib = 1 << 30
-	limits := []struct{ free, stored, reserved, want uint64 }{
-		{100 * gib, 0, 0, 70 * gib},
-		{0, 100 * gib, 0, 70 * gib},
-		{60 * gib, 40 * gib, 50 * gib, 70 * gib},
-		{10 * gib, 10 * gib, 50 * gib, 50*gib + spare}, // the disk has filled up since
-		{0, 0, 0, spare},
-	}
-	for _, tt := range limits {
-		if got := storeLimit(tt.free, tt.stored, tt.reserved); got > tt.want || got+100 < tt.want {
-			t.Errorf("storeLimit(%d, %d, %d) = %d, want %d", tt.free, tt.stored, tt.reserved, got, tt.want)
-		}
-	}
 	parts := []struct {
 		reserved       uint64 // per cent, the log's ten among them
 		lanes, missing int
@@ -157,37 +146,6 @@ func TestClock(t *testing.T) {
 	})
 }
 
-func TestClassOfRefusals(t *testing.T) {
-	t.Parallel()
-	classes := []error{ErrFull, ErrTooLarge, ErrAway, ErrNotFound, errSequence}
-	tests := map[int]error{
-		10002: ErrFull, 10023: ErrFull, 10047: ErrFull, 10077: ErrFull,
-		10054: ErrTooLarge, 10097: ErrTooLarge,
-		10071: errSequence, 10164: errSequence,
-		10008: ErrAway, 10037: ErrNotFound,
-		10003: nil, 10059: nil,
-	}
-	for code, want := range tests {
-		err := fmt.Errorf("publish: %w", &apiError{Code: code, Description: "words"})
-		for _, class := range classes {
-			if got := errors.Is(err, class); got != (class == want) {
-				t.Errorf("error %d is %q: %v", code, class, got)
-			}
-		}
-		if !strings.Contains(err.Error(), "words") || !strings.Contains(err.Error(), fmt.Sprint(code)) {
-			t.Errorf("error %d reads %q", code, err)
-		}
-	}
-	for _, err := range []error{nats.ErrTimeout, nats.ErrNoResponders, nats.ErrConnectionClosed, nats.ErrDisconnected, nats.ErrConnectionDraining, context.DeadlineExceeded, context.Canceled} {
-		if got := lost(err); !errors.Is(got, ErrAway) || !errors.Is(got, err) {
-			t.Errorf("lost(%v) = %v, want ErrAway", err, got)
-		}
-	}
-	if got := lost(nats.ErrMaxPayload); !errors.Is(got, ErrTooLarge) || errors.Is(got, ErrAway) {
-		t.Errorf("lost(%v) = %v, want ErrTooLarge", nats.ErrMaxPayload, got)
-	}
-}
-
 func TestRefusedProvisioning(t *testing.T) {
 	t.Parallel()
 	api := func(code jetstream.ErrorCode) error { return &jetstream.APIError{ErrorCode: code} }
@@ -197,8 +155,8 @@ func TestRefusedProvisioning(t *testing.T) {
 		says string
 	}{
 		{api(10005), nil, "REPLICAS"}, {api(10074), nil, "REPLICAS"}, {api(10065), ErrForeign, "same subjects"},
-		{api(10047), ErrFull, ""}, {api(10008), ErrAway, ""},
-		{context.DeadlineExceeded, ErrAway, ""}, {nats.ErrNoResponders, ErrAway, ""}, {nats.ErrTimeout, ErrAway, ""},
+		{api(10047), stream.ErrFull, ""}, {api(10008), stream.ErrAway, ""},
+		{context.DeadlineExceeded, stream.ErrAway, ""}, {nats.ErrNoResponders, stream.ErrAway, ""}, {nats.ErrTimeout, stream.ErrAway, ""},
 	}
 	for _, tt := range tests {
 		got := refused(tt.err)
@@ -207,10 +165,10 @@ func TestRefusedProvisioning(t *testing.T) {
 		}
 	}
 	for err, says := range map[error]string{
-		&apiError{Code: codeNotForAccount}: "account has no JetStream",
-		&apiError{Code: codeNotEnabled}:    "server has no JetStream",
-		lost(nats.ErrNoResponders):         "nobody answers for JetStream",
-		lost(context.DeadlineExceeded):     "$JS.API.INFO",
+		&stream.APIError{Code: codeNotForAccount}:                              "account has no JetStream",
+		&stream.APIError{Code: codeNotEnabled}:                                 "server has no JetStream",
+		fmt.Errorf("%w: %w", stream.ErrAway, nats.ErrNoResponders):             "nobody answers for JetStream",
+		fmt.Errorf("%w in time: %w", stream.ErrAway, context.DeadlineExceeded): "$JS.API.INFO",
 	} {
 		if got := noJetStream(err); !strings.Contains(got.Error(), says) {
 			t.Errorf("noJetStream(%v) = %v, want %q", err, got, says)
@@ -230,21 +188,6 @@ func TestEchoed(t *testing.T) {
 		needs := want.AllowMsgSchedules || want.AllowMsgTTL
 		if err := echoed(have, want); errors.Is(err, ErrOldServer) != needs {
 			t.Errorf("%s with settings dropped: %v", want.Name, err)
-		}
-	}
-}
-
-func TestStreamOf(t *testing.T) {
-	t.Parallel()
-	l := wire.Key{Lane: "a-b", ID: "id", Origin: "1-1", Recipient: "all"}
-	tests := map[string]string{
-		l.Lane.SendSubject(): l.Lane.SendStream(), l.CopySubject(wire.CopyLater): l.Lane.LaterStream(), l.CopySubject(wire.CopyDue): l.Lane.LaterStream(),
-		l.RecordSubject(): wire.StreamRecord, l.EventSubject(): wire.StreamEvent, l.DeadSubject(): wire.StreamDead,
-		"": "", "mail": "", "mail.send": "", "mail.held.a.b.c.d": "", "post.send.a": "",
-	}
-	for subject, want := range tests {
-		if got, err := streamOf(subject); got != want || (err == nil) != (want != "") {
-			t.Errorf("streamOf(%q) = %q, %v; want %q", subject, got, err, want)
 		}
 	}
 }
@@ -301,15 +244,15 @@ func TestLoopback(t *testing.T) {
 		"127.0.0.1:4222": true, "127.8.8.8:1": true, "[::1]:4222": true, "localhost:4222": true,
 		"0.0.0.0:4222": false, ":4222": false, "[::]:4222": false, "192.0.2.1:4222": false, "mail.example:4222": false, "127.0.0.1": false,
 	} {
-		if got := isLoopback(addr); got != want {
-			t.Errorf("isLoopback(%q) = %v", addr, got)
+		if got := IsLoopback(addr); got != want {
+			t.Errorf("IsLoopback(%q) = %v", addr, got)
 		}
 	}
 	for listen, want := range map[string]string{
 		"0.0.0.0:1": "127.0.0.1:1", ":1": "127.0.0.1:1", "[::]:1": "127.0.0.1:1", "192.0.2.1:1": "192.0.2.1:1", "localhost:1": "localhost:1",
 	} {
-		if got := dialable(listen); got != want {
-			t.Errorf("dialable(%q) = %q, want %q", listen, got, want)
+		if got := Reachable(listen); got != want {
+			t.Errorf("Reachable(%q) = %q, want %q", listen, got, want)
 		}
 	}
 }
@@ -363,9 +306,9 @@ func FuzzParseVersion(f *testing.F) {
 func TestLeaderlessIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	for _, refusal := range []error{
-		noJetStream(&apiError{Code: codeUnavailable}), refused(&jetstream.APIError{ErrorCode: codeUnavailable}),
+		noJetStream(&stream.APIError{Code: stream.CodeUnavailable}), refused(&jetstream.APIError{ErrorCode: stream.CodeUnavailable}),
 	} {
-		for away, want := range map[time.Duration]error{0: nil, time.Hour: ErrAway} {
+		for away, want := range map[time.Duration]error{0: nil, time.Hour: stream.ErrAway} {
 			synctest.Test(t, func(t *testing.T) {
 				c := &Conn{nc: &nats.Conn{}, log: slog.New(slog.DiscardHandler)}
 				began := time.Now()
@@ -374,7 +317,7 @@ func TestLeaderlessIsWaitedFor(t *testing.T) {
 					case passed < 10*time.Minute:
 						return refusal
 					case passed < 10*time.Minute+away:
-						return ErrAway
+						return stream.ErrAway
 					}
 					return nil
 				})
@@ -384,7 +327,7 @@ func TestLeaderlessIsWaitedFor(t *testing.T) {
 			})
 		}
 	}
-	if s := noJetStream(&apiError{Code: codeUnavailable}).Error(); !strings.Contains(s, "has no leader") || strings.Contains(s, "leave") {
+	if s := noJetStream(&stream.APIError{Code: stream.CodeUnavailable}).Error(); !strings.Contains(s, "has no leader") || strings.Contains(s, "leave") {
 		t.Error(s)
 	}
 }

@@ -6,7 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/broker/embedded"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/wire"
 )
@@ -39,9 +42,9 @@ func embeddedConfig(t testing.TB) broker.Config {
 
 // startEmbedded starts a broker and connects to it in the process. The caller
 // may shut it down itself.
-func startEmbedded(t testing.TB, cfg broker.Config, lanes ...wire.Lane) (*broker.Embedded, *broker.Conn) {
+func startEmbedded(t testing.TB, cfg broker.Config, lanes ...wire.Lane) (*embedded.Server, *broker.Conn) {
 	t.Helper()
-	e, err := broker.StartEmbedded(within(t), cfg, lanes, quiet)
+	e, err := embedded.Start(within(t), cfg, lanes, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,11 +57,34 @@ func startEmbedded(t testing.TB, cfg broker.Config, lanes ...wire.Lane) (*broker
 	return e, c
 }
 
-func shutdown(t testing.TB, e *broker.Embedded) {
+func shutdown(t testing.TB, e *embedded.Server) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if err := e.Shutdown(ctx); err != nil {
 		t.Errorf("shut down: %v", err)
 	}
+}
+
+// briefly bounds a request that is to get no answer.
+func briefly(t testing.TB) (context.Context, context.CancelFunc) {
+	t.Helper()
+	return context.WithTimeout(t.Context(), 300*time.Millisecond)
+}
+
+// awaitLast waits for a message that the broker itself puts into a stream.
+func awaitLast(t *testing.T, c *broker.Conn, stream, subject string) *jetstream.RawStreamMsg {
+	t.Helper()
+	q, err := c.JS().OrderedConsumer(within(t), stream, jetstream.OrderedConsumerConfig{FilterSubjects: []string{subject}, DeliverPolicy: jetstream.DeliverLastPolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.Next(jetstream.FetchMaxWait(20 * time.Second)); err != nil {
+		t.Fatalf("nothing arrives on %s: %v", subject, err)
+	}
+	m, err := c.Store().Last(within(t), stream, subject)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }

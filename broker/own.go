@@ -9,35 +9,35 @@ import (
 	"path/filepath"
 )
 
-// ownSeed is the file of the credential in DATA_DIR, where the broker to be
-// dialed is the one that wrote it; empty where it is none of ours. It asks the
-// broker for its name first: to any other a key it does not know would be an
-// offence.
+// ownSeed is the file of the credential in DATA_DIR, if the broker at NATS_URL
+// is the embedded one that wrote it; empty if it is another broker. It asks the
+// broker for its name first, because a server disconnects a client that shows a
+// key it does not know.
 //
-// On loopback an embedded broker takes whoever has no credential for a
-// producer, and answers no question of the queue's. Whoever wants more is told
-// here, and does not wait for an answer.
+// On loopback an embedded broker takes every client without a credential for a
+// producer, and does not answer questions about the queue. A client that needs
+// more gets an error here instead of waiting for an answer.
 func (c Config) ownSeed(ctx context.Context) (string, error) {
 	urls, _ := c.servers()
-	ours, unread := publicKey(filepath.Join(c.DataDir, operatorFile))
-	if unread != nil && (c.Role == Publisher || !isLoopback(urls[0].Host)) {
+	ours, unread := PublicKey(OperatorFile(c.DataDir))
+	if unread != nil && (c.Role == Publisher || !IsLoopback(urls[0].Host)) {
 		return "", nil
 	}
-	g, _ := probe(ctx, urls[0].Host)
+	g, _ := Probe(ctx, urls[0].Host)
 	owner, embedded := ownerOf(g.Name)
 	switch {
 	case embedded && unread == nil && owner == ours && c.Role == Publisher:
-		return filepath.Join(c.DataDir, producerFile), nil
+		return ProducerFile(c.DataDir), nil
 	case embedded && unread == nil && owner == ours:
-		return filepath.Join(c.DataDir, operatorFile), nil
+		return OperatorFile(c.DataDir), nil
 	case embedded && c.Role != Publisher:
-		return "", fmt.Errorf("only its operator sees the queue of a worker's own broker, and the credential is looked for in %s, %s: set DATA_DIR to the directory of that worker, or NATS_URL to another broker", c.dir(), c.lacks(unread))
+		return "", fmt.Errorf("only its operator can see the queue of a worker's embedded broker, and the credential is looked for in %s, %s: set DATA_DIR to the directory of that worker, or NATS_URL to another broker", c.dir(), c.lacks(unread))
 	}
 	return "", nil
 }
 
-// lacks is what is wrong with DATA_DIR, whose credential could be read but for
-// unread.
+// lacks says what is wrong with DATA_DIR. unread is why its credential cannot be
+// read; nil if it can.
 func (c Config) lacks(unread error) string {
 	_, gone := os.Stat(c.DataDir)
 	switch {
@@ -48,19 +48,19 @@ func (c Config) lacks(unread error) string {
 	case errors.Is(unread, fs.ErrNotExist):
 		return "which has none"
 	}
-	return "where it cannot be read (" + unread.Error() + ")"
+	return "which cannot be read (" + unread.Error() + ")"
 }
 
-// neverHere says that no worker has kept mail in DATA_DIR, as where a command
-// is typed in another directory than the worker's.
+// neverHere says that no worker has kept mail in DATA_DIR, as happens if a
+// command is run in another directory than the worker; empty if one has.
 func (c Config) neverHere() string {
-	if _, err := os.Stat(filepath.Join(c.DataDir, operatorFile)); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(OperatorFile(c.DataDir)); !errors.Is(err, fs.ErrNotExist) {
 		return ""
 	}
 	return fmt.Sprintf(" (none has kept mail in %s, which DATA_DIR names)", c.dir())
 }
 
-// dir is DATA_DIR as it is found from anywhere.
+// dir is DATA_DIR as an absolute path.
 func (c Config) dir() string {
 	if dir, err := filepath.Abs(c.DataDir); err == nil {
 		return dir

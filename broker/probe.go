@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// greeting is what a NATS server says of itself before anyone has logged in.
-type greeting struct {
+// Greeting is what a NATS server says of itself before a client logs in.
+type Greeting struct {
 	Name    string `json:"server_name"`
 	Version string `json:"version"`
 }
@@ -22,31 +22,31 @@ const (
 	maxGreeting = 64 << 10
 )
 
-// probe asks whether a NATS server listens at addr (host:port). A server that
-// wants TLS before it says anything is not recognised.
-func probe(ctx context.Context, addr string) (greeting, bool) {
+// Probe asks whether a NATS server listens at addr (host:port). It waits 5 s at
+// most. A server that wants TLS before it says anything is not recognised.
+func Probe(ctx context.Context, addr string) (Greeting, bool) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return greeting{}, false
+		return Greeting{}, false
 	}
 	defer conn.Close()
 	deadline, _ := ctx.Deadline()
 	if err := conn.SetReadDeadline(deadline); err != nil {
-		return greeting{}, false
+		return Greeting{}, false
 	}
 	line, _ := bufio.NewReader(io.LimitReader(conn, maxGreeting)).ReadString('\n')
 	return parseGreeting(line)
 }
 
 // parseGreeting reads the line "INFO {…}".
-func parseGreeting(line string) (greeting, bool) {
+func parseGreeting(line string) (Greeting, bool) {
 	verb, rest, ok := strings.Cut(strings.TrimSpace(line), " ")
-	var g greeting
+	var g Greeting
 	if !ok || verb != "INFO" || json.Unmarshal([]byte(rest), &g) != nil || g.Version == "" {
-		return greeting{}, false
+		return Greeting{}, false
 	}
 	return g, true
 }

@@ -7,21 +7,21 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
-// Provision makes or upgrades all streams and consumers for those lanes, or
-// with cfg.Provision = verify only compares them. Doing it again changes
-// nothing, and several workers may do it at once. What a newer Postrider has
-// set stays as it is; lanes are never removed.
+// Provision makes or upgrades all streams and consumers for those lanes or, with
+// cfg.Provision = verify, only compares them. Doing it again changes nothing, and
+// several workers may do it at once. What a newer Postrider has set stays as it
+// is. Lanes are never removed.
 //
 // The warnings are sentences for the log. It fails with [ErrOldServer],
-// [ErrForeign], [ErrFull] (no room to reserve), [ErrAway], or in verify with
-// all that differs.
+// [ErrForeign], [stream.ErrFull] (no room to reserve) or [stream.ErrAway], and
+// with verify if anything differs: then the error names everything that does.
 func Provision(ctx context.Context, c *Conn, lanes []wire.Lane, cfg Config) (warnings []string, err error) {
 	info, err := c.account(ctx)
 	if err != nil {
@@ -47,17 +47,17 @@ func Provision(ctx context.Context, c *Conn, lanes []wire.Lane, cfg Config) (war
 	if len(p.differs) > 0 {
 		return nil, fmt.Errorf("PROVISION=verify: the broker is not as it must be; set PROVISION=apply once: %w", errors.Join(p.differs...))
 	}
-	for _, w := range []*Weakness{c.writes(p.single), producers(c.accountName(ctx))} {
+	for _, w := range []*Weakness{writes(c.nc.ConnectedServerName(), p.single), producers(c.accountName(ctx))} {
 		if w != nil {
 			p.warn(w.String())
 		}
 	}
-	// From here on there is a stream to ask.
+	// Now there is a stream to ask for.
 	_ = c.clock.measure(ctx, c.brokerTime)
 	return p.warnings, nil
 }
 
-// provisioner is one run of Provision.
+// provisioner is one run of [Provision].
 type provisioner struct {
 	c        *Conn
 	cfg      Config
@@ -71,8 +71,8 @@ func (p *provisioner) warn(s string) { p.warnings = append(p.warnings, s) }
 
 func (p *provisioner) verify() bool { return p.cfg.Provision == Verify }
 
-// streams reads all streams first, so that the room is shared out among those
-// that are missing, and then makes or changes them one by one.
+// streams reads all streams first, to share out the room among those that are
+// missing, and then makes, upgrades or compares them one by one.
 func (p *provisioner) streams(ctx context.Context, lanes []wire.Lane, info *jetstream.AccountInfo) error {
 	l := layout{lanes: lanes, replicas: p.cfg.Replicas, maxPayload: p.c.nc.MaxPayload()}
 	var reserved uint64
@@ -99,8 +99,8 @@ func (p *provisioner) streams(ctx context.Context, lanes []wire.Lane, info *jets
 	return nil
 }
 
-// forgotten warns of mail in lanes that are not among ours: nobody with these
-// LANES sends it. Whoever only verifies may not list streams.
+// forgotten warns of mail in lanes that are not among LANES: no worker with these
+// LANES sends it. With verify there may be no permission to list streams.
 func (p *provisioner) forgotten(ctx context.Context, lanes []wire.Lane) error {
 	if p.verify() {
 		return nil
@@ -111,23 +111,27 @@ func (p *provisioner) forgotten(ctx context.Context, lanes []wire.Lane) error {
 			ours[s.Stream] = true
 		}
 	}
-	left := make(map[string]uint64)
+	left := make(map[wire.Lane]uint64)
 	all := p.c.js.ListStreams(ctx)
 	for s := range all.Info() {
-		if name := s.Config.Name; isLaneStream(name) && !ours[name] && s.State.Msgs > 0 {
-			left[strings.ToLower(laneOfStream(name))] += s.State.Msgs
+		if lane, ok := wire.LaneOfStream(s.Config.Name); ok && !ours[s.Config.Name] {
+			left[lane] += s.State.Msgs
 		}
 	}
 	if err := all.Err(); err != nil {
 		return fmt.Errorf("list streams: %w", refused(err))
 	}
 	for _, lane := range slices.Sorted(maps.Keys(left)) {
+		if left[lane] == 0 {
+			continue
+		}
 		p.warn(fmt.Sprintf("lane %s holds %d messages and is not among LANES: no worker with these LANES sends them; add it until it is empty", lane, left[lane]))
 	}
 	return nil
 }
 
-// shareRoom sets the size of the streams that are to be made.
+// shareRoom sets the size of the streams that are to be made. reserved is what
+// those that exist have.
 func (p *provisioner) shareRoom(l *layout, info *jetstream.AccountInfo, reserved uint64) error {
 	l.laneBytes, l.eventBytes = -1, -1
 	limit := p.streamLimit(info)
@@ -146,23 +150,23 @@ func (p *provisioner) shareRoom(l *layout, info *jetstream.AccountInfo, reserved
 	}
 	l.laneBytes = newLanePart(limit, reserved, len(l.lanes), missing)
 	if missing > 0 && l.laneBytes < l.maxPayload && !p.verify() {
-		return fmt.Errorf("make a new lane: %w: %d of %d bytes are promised to streams that exist, and each of %d lanes needs at least %d: make room on the disk and start again", ErrFull, reserved, limit, missing, l.maxPayload)
+		return fmt.Errorf("make a new lane: %w: %d of %d bytes are reserved by streams that exist, and each of %d lanes needs at least %d: make room on the disk and start again", stream.ErrFull, reserved, limit, missing, l.maxPayload)
 	}
 	return nil
 }
 
-// streamLimit is how much one replica of all streams may store; 0 where there
-// is no limit to know.
+// streamLimit is how many bytes one replica of all streams may store; 0 if no
+// limit is known.
 func (p *provisioner) streamLimit(info *jetstream.AccountInfo) uint64 {
 	n := p.replicas()
 	if t, ok := info.Tiers["R"+strconv.Itoa(n)]; ok {
 		return uint64(max(t.Limits.MaxStore, 0))
 	}
-	// Without tiers each replica counts against the account.
+	// Without tiers the limit is that of all replicas together.
 	return uint64(max(info.Limits.MaxStore, 0)) / uint64(n)
 }
 
-// replicas is how many a new stream gets.
+// replicas is the number of replicas of a new stream.
 func (p *provisioner) replicas() int {
 	switch {
 	case p.cfg.Replicas > 0:
@@ -173,7 +177,7 @@ func (p *provisioner) replicas() int {
 	return 1
 }
 
-// stream makes one stream, brings it up to date, or compares it.
+// stream makes, upgrades or compares one stream.
 func (p *provisioner) stream(ctx context.Context, want jetstream.StreamConfig) error {
 	have, ok := p.made[want.Name]
 	if !ok {
@@ -210,11 +214,13 @@ func (p *provisioner) create(ctx context.Context, want jetstream.StreamConfig) e
 		return nil
 	}
 	want.Replicas = p.replicas()
+	want.AllowDirect = direct(want)
 	want.Metadata = stamp(nil)
 	p.single = p.single || want.Replicas == 1
 	s, err := p.c.js.CreateStream(ctx, want)
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-		// Another worker was quicker, with other figures for the room.
+		// Another worker has just made it, and may have shared out the room
+		// differently.
 		if s, err = p.c.js.Stream(ctx, want.Name); err == nil {
 			p.made[want.Name] = s.CachedInfo().Config
 			return p.stream(ctx, want)

@@ -13,10 +13,11 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
-// setup is every stream and consumer as it stands, by name.
+// setup is the configuration of every stream and consumer, by name.
 func setup(t *testing.T, js jetstream.JetStream) map[string]any {
 	t.Helper()
 	ctx := within(t)
@@ -83,6 +84,13 @@ func TestProvisionMakesTheTable(t *testing.T) {
 	}
 	if !later.AllowMsgSchedules || later.MaxAge != 0 || later.MaxBytes != -1 || later.MaxMsgs != -1 || later.MaxMsgsPerSubject != -1 {
 		t.Errorf("schedules can be dropped in %+v", later)
+	}
+	for name, want := range map[string]struct{ atomic, direct bool }{
+		"MAIL_SEND_BULK": {true, true}, "MAIL_LATER_BULK": {true, true}, "MAIL_RECORD": {true, true}, "MAIL_EVENT": {true, false},
+	} {
+		if c := configOf(t, b.Conn.JS(), name); c.AllowAtomicPublish != want.atomic || c.AllowDirect != want.direct || c.PersistMode != jetstream.DefaultPersistMode {
+			t.Errorf("%s has atomic publish %v, direct gets %v, persist mode %v", name, c.AllowAtomicPublish, c.AllowDirect, c.PersistMode)
+		}
 	}
 	q := got["MAIL_SEND_BULK/fresh"].(jetstream.ConsumerConfig)
 	if q.AckPolicy != jetstream.AckExplicitPolicy || q.AckWait != 2*time.Minute || q.MaxDeliver != 64 || q.MaxAckPending != 4096 || q.MaxWaiting != 4096 || len(q.BackOff) != 0 {
@@ -187,7 +195,7 @@ func TestProvisionKeepsWhatIsAnOperators(t *testing.T) {
 	}
 }
 
-// TestNothingIsCompressed: not even where it was so before.
+// TestNothingIsCompressed: not even a stream that was compressed before.
 func TestNothingIsCompressed(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
@@ -281,7 +289,7 @@ func TestAckWaitStands(t *testing.T) {
 		want   time.Duration
 		warned bool
 	}{
-		{"a worker goes by what stands", false, 2 * time.Minute, true},
+		{"a worker goes by what the broker has", false, 2 * time.Minute, true},
 		{"worker provision changes it", true, 30 * time.Second, false},
 	}
 	for _, tt := range tests {
@@ -298,11 +306,11 @@ func TestAckWaitStands(t *testing.T) {
 				t.Errorf("%s: AckWait of %v = %v, %v; want %v", tt.name, q, got, err, tt.want)
 			}
 		}
-		if got := strings.Contains(fmt.Sprint(warnings), "ACK_WAIT is 30s, but 2m0s"); got != tt.warned {
+		if got := strings.Contains(fmt.Sprint(warnings), "ACK_WAIT is 30s, but the broker has 2m0s"); got != tt.warned {
 			t.Errorf("%s: warnings = %q", tt.name, warnings)
 		}
 	}
-	// The embedded broker's own worker needs no leave.
+	// The worker that embeds the broker may change it.
 	own, err := b.Embedded.Connect(within(t))
 	if err != nil {
 		t.Fatal(err)
@@ -382,7 +390,7 @@ func TestThreeReplicas(t *testing.T) {
 	leader := n.Leader(normal.SendStream())
 	n.Stop(max(leader, 0))
 	warnings, err := broker.Provision(within(t), c, []wire.Lane{normal}, n.Config)
-	for deadline := time.Now().Add(20 * time.Second); errors.Is(err, broker.ErrAway) && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(20 * time.Second); errors.Is(err, stream.ErrAway) && time.Now().Before(deadline); {
 		warnings, err = broker.Provision(within(t), c, []wire.Lane{normal}, n.Config)
 	}
 	if err != nil {

@@ -1,7 +1,6 @@
 package broker_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -34,7 +34,7 @@ func TestPublish(t *testing.T) {
 		if len(header) != 1 {
 			t.Errorf("%s: Publish changed the caller's header to %v", role, header)
 		}
-		m, err := b.Conn.Last(within(t), normal.SendStream(), normal.SendSubject())
+		m, err := b.Conn.Store().Last(within(t), normal.SendStream(), normal.SendSubject())
 		if err != nil || m.Header.Get("Content-Type") != "message/rfc822" || m.Header.Get("Nats-Msg-Id") != id || string(m.Data) != "x" {
 			t.Errorf("%s: stored %+v, %v", role, m, err)
 		}
@@ -55,10 +55,10 @@ func TestPublishFailures(t *testing.T) {
 		want   error
 		says   string
 	}{
-		"full":               {bulk, nil, make([]byte, 2000), broker.ErrFull, "10077"},
-		"over the lane's":    {normal, nil, make([]byte, 8<<20-32<<10), broker.ErrTooLarge, "the lane takes 8323072"},
-		"over max_payload":   {normal, nil, make([]byte, 9<<20), broker.ErrTooLarge, "it has 9437184 bytes"},
-		"header over 64 KiB": {normal, nats.Header{"Mail-Tag": {strings.Repeat("x", 70<<10)}}, nil, broker.ErrTooLarge, "65536 of headers"},
+		"full":               {bulk, nil, make([]byte, 2000), stream.ErrFull, "10077"},
+		"over the lane's":    {normal, nil, make([]byte, 8<<20-32<<10), stream.ErrTooLarge, "the lane takes 8323072"},
+		"over max_payload":   {normal, nil, make([]byte, 9<<20), stream.ErrTooLarge, "it has 9437184 bytes"},
+		"header over 64 KiB": {normal, nats.Header{"Mail-Tag": {strings.Repeat("x", 70<<10)}}, nil, stream.ErrTooLarge, "65536 of headers"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -120,7 +120,7 @@ func TestPublishEndsWithItsContext(t *testing.T) {
 	shutdown(t, b.Embedded)
 	ctx, cancel := briefly(t)
 	defer cancel()
-	if _, err := b.Conn.Publish(ctx, normal, "a", nil, nil); !errors.Is(err, broker.ErrAway) {
+	if _, err := b.Conn.Publish(ctx, normal, "a", nil, nil); !errors.Is(err, stream.ErrAway) {
 		t.Errorf("Publish to a broker that is gone = %v, want ErrAway", err)
 	}
 }
@@ -138,37 +138,6 @@ func TestPublishToSomethingThatIsNoStream(t *testing.T) {
 	}
 }
 
-func TestLast(t *testing.T) {
-	t.Parallel()
-	b := natstest.Start(t)
-	key := wire.Key{Lane: normal, ID: "a", Origin: "1-1", Recipient: "3"}
-	if _, err := b.Conn.Last(within(t), wire.StreamRecord, key.RecordSubject()); !errors.Is(err, broker.ErrNotFound) {
-		t.Errorf("Last of nothing = %v, want ErrNotFound", err)
-	}
-	if _, err := b.Conn.Last(within(t), "NOTHING", "x"); err == nil || errors.Is(err, broker.ErrNotFound) {
-		t.Errorf("Last of a stream that is not there = %v", err)
-	}
-	body := bytes.Repeat([]byte{0, 0xff, '\n'}, 1<<20)
-	for _, m := range []*nats.Msg{
-		{Subject: key.RecordSubject(), Data: []byte("first")},
-		{Subject: key.RecordSubject(), Header: nats.Header{"Postrider-Hop": {"2"}, "Mail-To": {"a@b", "c@d"}}, Data: body},
-	} {
-		if _, err := b.Conn.JS().PublishMsg(within(t), m); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, subject := range []string{key.RecordSubject(), key.RecordFilter()} {
-		m, err := b.Conn.Last(within(t), wire.StreamRecord, subject)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if m.Sequence != 2 || m.Subject != key.RecordSubject() || !bytes.Equal(m.Data, body) || m.Header.Get("Postrider-Hop") != "2" ||
-			len(m.Header.Values("Mail-To")) != 2 || time.Since(m.Time).Abs() > time.Minute {
-			t.Errorf("Last(%s) = %d on %s at %v with %v", subject, m.Sequence, m.Subject, m.Time, m.Header)
-		}
-	}
-}
-
 func TestRecordIsSourcedIntoItsBucket(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
@@ -181,13 +150,13 @@ func TestRecordIsSourcedIntoItsBucket(t *testing.T) {
 			t.Errorf("%s holds %q, want %q", key.EventSubject(), m.Data, id)
 		}
 	}
-	// Operators' acts on a whole lane go there directly.
+	// Operators' acts on a lane are published there directly.
 	if _, err := b.Conn.JS().Publish(within(t), "mail.event.normal.0", nil); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestEveryRecordIsInTheLog: records of one line that follow each other faster
+// TestEveryRecordIsInTheLog: records of one key that follow each other faster
 // than they are sourced all have their entry; a limit of one a subject lost
 // those that were overwritten first.
 func TestEveryRecordIsInTheLog(t *testing.T) {
@@ -223,8 +192,8 @@ func TestRecordExpiresAndItsEntryStays(t *testing.T) {
 	awaitLast(t, b.Conn, wire.StreamEvent, key.EventSubject())
 	ctx := within(t)
 	for {
-		_, err := b.Conn.Last(ctx, wire.StreamRecord, key.RecordSubject())
-		if errors.Is(err, broker.ErrNotFound) {
+		_, err := b.Conn.Store().Last(ctx, wire.StreamRecord, key.RecordSubject())
+		if errors.Is(err, stream.ErrNotFound) {
 			break
 		}
 		if err != nil {
@@ -232,7 +201,7 @@ func TestRecordExpiresAndItsEntryStays(t *testing.T) {
 		}
 		awaitTick(ctx, t)
 	}
-	if _, err := b.Conn.Last(ctx, wire.StreamEvent, key.EventSubject()); err != nil {
+	if _, err := b.Conn.Store().Last(ctx, wire.StreamEvent, key.EventSubject()); err != nil {
 		t.Errorf("the entry of an expired record: %v", err)
 	}
 }
@@ -257,7 +226,7 @@ func TestScheduleFiresIntoDue(t *testing.T) {
 		wire.HeaderGeneration:          {"1"},
 		"Mail-To":                      {"a@example.org", "b@example.org"},
 	}}
-	seq, already, err := b.Conn.Putter(nil).Put(within(t), m, key.CopySubject(wire.CopyAny), 0, 1)
+	seq, already, err := b.Conn.Store().Put(within(t), m, key.CopySubject(wire.CopyAny), 0, 1)
 	if err != nil || already {
 		t.Fatalf("Put = %d, %v, %v", seq, already, err)
 	}
@@ -273,8 +242,8 @@ func TestScheduleFiresIntoDue(t *testing.T) {
 	if due.Subject() != key.CopySubject(wire.CopyDue) || string(due.Data()) != "body" || h.Get(wire.HeaderGeneration) != "1" || len(h.Values("Mail-To")) != 2 {
 		t.Errorf("fired %s with %v", due.Subject(), h)
 	}
-	// It is still the line's one copy: the filter covers both.
-	if got, already, err := b.Conn.Putter(nil).Put(within(t), m, key.CopySubject(wire.CopyAny), 0, 1); err != nil || !already || got <= seq {
+	// It is still the key's one copy: the filter covers both.
+	if got, already, err := b.Conn.Store().Put(within(t), m, key.CopySubject(wire.CopyAny), 0, 1); err != nil || !already || got <= seq {
 		t.Errorf("Put again = %d, %v, %v; want the fired copy", got, already, err)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/postrider/postrider/stream"
 )
 
 // Earlier servers lose messages of a replicated work queue at max-deliver, and
@@ -17,7 +19,8 @@ const (
 	minAPILevel = 2
 )
 
-// checkServer refuses a server by the version it says and its JetStream API level.
+// checkServer refuses a server that is too old, by the version and the level of
+// the JetStream API that it says.
 func checkServer(version string, level int) error {
 	have, ok := parseVersion(version)
 	least, _ := parseVersion(minVersion)
@@ -27,7 +30,7 @@ func checkServer(version string, level int) error {
 	return nil
 }
 
-// parseVersion reads three numbers; what follows a "-" is passed over.
+// parseVersion reads three numbers and ignores what follows a "-".
 func parseVersion(s string) ([]int, bool) {
 	s, _, _ = strings.Cut(strings.TrimPrefix(s, "v"), "-")
 	parts := strings.Split(s, ".")
@@ -44,15 +47,15 @@ func parseVersion(s string) ([]int, bool) {
 	return n, true
 }
 
-// JetStream's answers where there is no JetStream.
+// The answers of a server or account without JetStream.
 const (
 	codeNotForAccount = 10039
 	codeNotEnabled    = 10076
 )
 
-// noJetStream says what it means that the account's usage cannot be asked.
+// noJetStream says what it means if the usage of the account cannot be read.
 func noJetStream(err error) error {
-	var refusal *apiError
+	var refusal *stream.APIError
 	switch {
 	case errors.As(err, &refusal) && refusal.Code == codeNotForAccount:
 		return fmt.Errorf("the NATS account has no JetStream: enable it for the account that the workers use: %w", err)
@@ -61,7 +64,7 @@ func noJetStream(err error) error {
 	case errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("nobody answers for JetStream: enable it on the NATS server, or wait until its cluster has a leader: %w", err)
 	case leaderless(err):
-		return fmt.Errorf("the NATS cluster has no leader: it wants more than half of its servers: %w", err)
+		return fmt.Errorf("the NATS cluster has no leader: it needs more than half of its servers: %w", err)
 	}
-	return fmt.Errorf("ask JetStream about the account: %w; the user needs leave to publish to $JS.API.INFO", err)
+	return fmt.Errorf("ask JetStream about the account: %w; the user needs the permission to publish to $JS.API.INFO", err)
 }

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// versionKey is the metadata that says so. What lacks it is not ours.
+	// versionKey is the metadata with the settings version. A stream without it
+	// is not ours.
 	versionKey = "postrider-version"
 
 	// firstVersion is the settings version of the first release. Streams of the
@@ -24,14 +25,14 @@ const (
 // layout is what the settings depend on.
 type layout struct {
 	lanes      []wire.Lane
-	replicas   int   // 0: as it stands
+	replicas   int   // 0: those of a stream that exists
 	maxPayload int64 // bytes, the server's
 	laneBytes  int64 // MaxBytes of a new lane, -1 unlimited
 	eventBytes int64 // MaxBytes of a new MAIL_EVENT, -1 unlimited
 }
 
-// streams are all the streams with all settings that are ours, in the order in
-// which they can be made.
+// streams are all streams with all settings that are ours, in the order in which
+// they can be made.
 func (l layout) streams() []jetstream.StreamConfig {
 	all := []jetstream.StreamConfig{record(), l.event(), dead()}
 	for _, lane := range l.lanes {
@@ -55,8 +56,9 @@ func (l layout) streams() []jetstream.StreamConfig {
 	return all
 }
 
-// send takes what producers publish. A producer can do nothing here but add:
-// no rollup, no TTL, no schedules. A full lane refuses instead of dropping.
+// send takes what producers publish. A producer can only add messages here, one
+// by one or in atomic batches: no rollup, no TTL, no schedules. A full lane
+// refuses messages and drops none.
 func (l layout) send(lane wire.Lane) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:       lane.SendStream(),
@@ -66,12 +68,15 @@ func (l layout) send(lane wire.Lane) jetstream.StreamConfig {
 		MaxBytes:   l.laneBytes,
 		MaxMsgSize: int32(l.maxPayload - headroom),
 		Duplicates: 10 * time.Minute,
+
+		AllowAtomicPublish: true,
+		AllowDirect:        true,
 	}
 }
 
 // later keeps scheduled copies and the due ones they fire into. Schedules
-// exclude discard new and force AllowRollup, and every limit would drop them
-// in silence: so there is none, and producers have no way here.
+// exclude discard new, and every limit would drop them without a word: hence
+// there is none. They force AllowRollup: hence producers must not publish here.
 func later(lane wire.Lane) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              lane.LaterStream(),
@@ -80,11 +85,14 @@ func later(lane wire.Lane) jetstream.StreamConfig {
 		Discard:           jetstream.DiscardOld,
 		AllowMsgSchedules: true,
 		AllowRollup:       true,
+
+		AllowAtomicPublish: true,
+		AllowDirect:        true,
 	}
 }
 
-// record has no limit per subject: a record that is overwritten before it
-// was sourced would be missing in MAIL_EVENT.
+// record has no limit per subject: a record that is overwritten before it was
+// sourced would be missing in MAIL_EVENT.
 func record() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        wire.StreamRecord,
@@ -93,11 +101,13 @@ func record() jetstream.StreamConfig {
 		Discard:     jetstream.DiscardOld,
 		MaxAge:      14 * day,
 		AllowMsgTTL: true,
+
+		AllowAtomicPublish: true,
 	}
 }
 
-// event is what people read: every record again, in a bounded number of
-// subjects, and operators' acts on a whole lane. When it is full it gives way.
+// event is what people read: a copy of every record, in a bounded number of
+// subjects, and operators' acts on a lane. If it is full, it drops the oldest.
 func (l layout) event() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:      wire.StreamEvent,
@@ -110,14 +120,15 @@ func (l layout) event() jetstream.StreamConfig {
 			Name: wire.StreamRecord,
 			SubjectTransforms: []jetstream.SubjectTransformConfig{{
 				Source: "mail.record.*.*.*.*",
-				// schema.Line.EventSubject and schema.EventBuckets say the same.
+				// wire.Key.EventSubject and wire.EventBuckets say the same.
 				Destination: "mail.event.{{wildcard(1)}}.{{partition(4096,2)}}",
 			}},
 		}},
+		AllowAtomicPublish: true,
 	}
 }
 
-// dead keeps one letter a line.
+// dead keeps one dead letter for each key.
 func dead() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              wire.StreamDead,
@@ -129,16 +140,16 @@ func dead() jetstream.StreamConfig {
 	}
 }
 
-// over puts our settings over those of a stream that exists. What is an
-// operator's to choose stays: description, placement and the like. Compression
-// is not: after a kill a compressed block may not be read again ("s2: corrupt
-// input"), and its stream takes nothing more.
+// over puts our settings over those of a stream that exists. What an operator
+// may choose is kept: description, placement and the like. Compression is not:
+// after a kill a compressed block may be unreadable ("s2: corrupt input"), and
+// its stream then takes nothing more.
 func over(have, want jetstream.StreamConfig) jetstream.StreamConfig {
 	c := want
 	c.Description, c.Placement = have.Description, have.Placement
 	c.MaxConsumers, c.ConsumerLimits = have.MaxConsumers, have.ConsumerLimits
 	c.FirstSeq, c.PersistMode = have.FirstSeq, have.PersistMode
-	c.AllowAtomicPublish, c.AllowBatchPublish = have.AllowAtomicPublish, have.AllowBatchPublish
+	c.AllowBatchPublish = have.AllowBatchPublish
 	if c.Replicas == 0 {
 		c.Replicas = have.Replicas
 	}
@@ -148,12 +159,19 @@ func over(have, want jetstream.StreamConfig) jetstream.StreamConfig {
 	if sized(want) {
 		c.MaxBytes = have.MaxBytes
 	}
+	c.AllowDirect = direct(c)
 	c.Metadata = stamp(have.Metadata)
 	return c
 }
 
-// sized streams have a part of the room. JetStream reserves it, so it is fixed
-// when the stream is made.
+// direct reports whether a stream with so many replicas allows direct gets. Of
+// records it does with one replica only: a follower may answer with an old one.
+func direct(s jetstream.StreamConfig) bool {
+	return s.AllowDirect || s.Name == wire.StreamRecord && s.Replicas == 1
+}
+
+// sized reports a stream that has a part of the room. JetStream reserves it, so
+// it is fixed when the stream is made.
 func sized(s jetstream.StreamConfig) bool {
 	return s.Discard == jetstream.DiscardNew || s.Name == wire.StreamEvent
 }

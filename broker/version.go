@@ -1,9 +1,7 @@
-//go:build !newer
-
 package broker
 
-// What a newer Postrider changes stands in newer.go, for the test of an
-// upgrade alone.
+// This file has nothing but these constants, so that the test of an upgrade can
+// replace it by one of a newer Postrider.
 const (
 	// settingsVersion is raised with every change to the streams' settings.
 	settingsVersion = 2

@@ -160,7 +160,7 @@ func (d *death) isDead() bool {
 // mortal is the parts of a worker that dies at a point.
 type mortal struct {
 	*death
-	broker.Store
+	*stream.Store
 	*journal.Journal
 	*deadletter.Queue
 	*books
@@ -256,7 +256,14 @@ func (m mortalStore) Set(ctx context.Context, msg *nats.Msg, filter string, expe
 	if err := m.pass("set"); err != nil {
 		return 0, err
 	}
-	return m.Store.Set(ctx, msg, filter, expected)
+	seq, err := m.Store.Set(ctx, msg, filter, expected)
+	// A replay puts its copy by Set.
+	if strings.HasPrefix(msg.Subject, "mail.copy.") {
+		if perr := m.pass("carried"); perr != nil {
+			return 0, perr
+		}
+	}
+	return seq, err
 }
 
 func (m mortal) Next(ctx context.Context, stream, subject string, seq uint64, since time.Time) (*jetstream.RawStreamMsg, error) {
@@ -271,7 +278,7 @@ type bench struct {
 	conn   *broker.Conn
 	books  *books
 	refuse refuser
-	store  broker.Store
+	store  *stream.Store
 	yard   *deadletter.Queue
 	cfg    Config
 }

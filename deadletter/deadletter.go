@@ -1,6 +1,7 @@
-// Package deadletter keeps what failed for good: it buries letters, finds
-// them, and replays them. A letter is never deleted; what is no longer dead
-// becomes a marker without a body, so that a late hand cannot bury it again.
+// Package deadletter keeps what failed for good: it buries, finds, replays and
+// discards dead letters. A dead letter is never deleted. What is no longer dead
+// becomes a tombstone without a body, so that a late delivery cannot bury it
+// again.
 package deadletter
 
 import (
@@ -16,52 +17,59 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// Store reads and writes MAIL_DEAD. Its errors are those of package schema.
-type streams interface {
+// Store reads and writes streams, as a [stream.Store] does. Its errors are those
+// of package stream.
+type Store interface {
+	// Last is the last message whose subject matches; [stream.ErrNotFound].
 	Last(ctx context.Context, stream, subject string) (*jetstream.RawStreamMsg, error)
+	// Next is the first message whose subject matches, from seq on or, if seq is
+	// 0, from that time on; [stream.ErrNotFound].
 	Next(ctx context.Context, stream, subject string, seq uint64, since time.Time) (*jetstream.RawStreamMsg, error)
+	// Set publishes m if the last sequence on filter is the expected one, 0 for
+	// none; [stream.ErrConflict].
 	Set(ctx context.Context, m *nats.Msg, filter string, expected uint64) (uint64, error)
-	// Put publishes m unless a message on filter has come as far as hop; what
-	// has not is replaced. It reports the sequence of what stands there.
-	Put(ctx context.Context, m *nats.Msg, filter string, expected uint64, generation int) (seq uint64, already bool, err error)
 }
 
-// Journal is the record of each line.
+// Journal is the record of each key, as a journal.Journal keeps it.
 type Journal interface {
-	Lookup(ctx context.Context, l wire.Key) (*wire.Record, uint64, error)
+	Lookup(ctx context.Context, k wire.Key) (*wire.Record, uint64, error)
 	Set(ctx context.Context, r *wire.Record, expected uint64, brief bool) (uint64, error)
 }
 
-// Graveyard holds the dead letters.
+// Queue is the queue of dead letters. Its methods may be called concurrently, by
+// any number of processes.
 type Queue struct {
-	streams streams
+	store   Store
 	journal Journal
 	now     func() time.Time
 }
 
-// New is a graveyard on that store. now is the broker's clock.
-func New(s streams, j Journal, now func() time.Time) *Queue {
-	return &Queue{streams: s, journal: j, now: now}
+// New is a queue on that store. now is the broker's clock.
+func New(s Store, j Journal, now func() time.Time) *Queue {
+	return &Queue{store: s, journal: j, now: now}
 }
 
-// Bury puts the letter, unless it or a later one of its line is there, or a
-// marker says that it is dead no longer. Doing it again changes nothing.
-func (g *Queue) Bury(ctx context.Context, l *wire.DeadLetter) (uint64, error) {
+// Bury stores a dead letter and returns its sequence in MAIL_DEAD, or that of
+// what is there already: the dead letter itself, one of a higher generation, or
+// a tombstone. So doing it again changes nothing. It fails with
+// [stream.ErrFull], [stream.ErrTooLarge] or [stream.ErrAway].
+func (q *Queue) Bury(ctx context.Context, l *wire.DeadLetter) (uint64, error) {
 	m := message(l)
-	seq, _, err := g.streams.Put(ctx, m, m.Subject, 0, l.Generation)
+	seq, _, err := stream.Put(ctx, q.store, m, m.Subject, 0, l.Generation)
 	if err != nil {
 		return 0, fmt.Errorf("bury %s: %w", l.Key, err)
 	}
 	return seq, nil
 }
 
-// Mark turns the letter of c's line, up to c's hop, into a marker: what became
-// of it is event. Where there is no letter yet the marker is put all the same,
-// so that one which is under way finds it.
-func (g *Queue) Mark(ctx context.Context, c wire.Copy, event wire.Event) error {
+// Mark replaces the dead letter of c's key by a tombstone that says what became
+// of it, unless its generation is higher than c's. If there is no dead letter
+// yet, the tombstone is stored all the same: a burial that is still going on
+// finds it and stores nothing. It fails as [Queue.Bury] does.
+func (q *Queue) Mark(ctx context.Context, c wire.Copy, event wire.Event) error {
 	for {
 		var at uint64
-		old, err := g.streams.Last(ctx, wire.StreamDead, c.Key.DeadSubject())
+		old, err := q.store.Last(ctx, wire.StreamDead, c.Key.DeadSubject())
 		switch {
 		case errors.Is(err, stream.ErrNotFound):
 		case err != nil:
@@ -77,7 +85,7 @@ func (g *Queue) Mark(ctx context.Context, c wire.Copy, event wire.Event) error {
 			at = old.Sequence
 		}
 		m := message(&wire.DeadLetter{Copy: c, Tombstone: event})
-		_, err = g.streams.Set(ctx, m, m.Subject, at)
+		_, err = q.store.Set(ctx, m, m.Subject, at)
 		if err == nil {
 			return nil
 		}

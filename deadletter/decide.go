@@ -8,12 +8,12 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// decide writes what an operator does into the line's record, made by act from
-// the line's last one, and returns what stands there in the end: that, or what
-// came first.
-func (g *Queue) decide(ctx context.Context, f *Found, act func(*Found, *wire.Record) *wire.Record) (*wire.Record, error) {
+// decide writes an operator's act into the record of the key. act makes the new
+// record from the last one. The result is the record that is there in the end:
+// the new one, or the one of whoever came first.
+func (q *Queue) decide(ctx context.Context, f *Found, act func(*Found, *wire.Record) *wire.Record) (*wire.Record, error) {
 	for {
-		last, seq, err := g.journal.Lookup(ctx, f.Key)
+		last, seq, err := q.journal.Lookup(ctx, f.Key)
 		if err != nil {
 			return nil, err
 		}
@@ -21,7 +21,7 @@ func (g *Queue) decide(ctx context.Context, f *Found, act func(*Found, *wire.Rec
 			return last, nil
 		}
 		rec := act(f, last)
-		if _, err = g.journal.Set(ctx, rec, seq, false); err == nil {
+		if _, err = q.journal.Set(ctx, rec, seq, false); err == nil {
 			return rec, nil
 		}
 		if !errors.Is(err, stream.ErrConflict) {
@@ -30,8 +30,8 @@ func (g *Queue) decide(ctx context.Context, f *Found, act func(*Found, *wire.Rec
 	}
 }
 
-// settled reports a line that has come as far as the letter, by an operator or
-// by a hand, or all of whose recipients were found to be delivered.
+// settled reports that an operator or a worker has already decided about this
+// generation of the key or a higher one, or that all recipients were delivered.
 func settled(last *wire.Record, f *Found) bool {
 	return last.Generation >= f.Generation || last.Delivered()
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/journal"
@@ -25,7 +24,7 @@ var errDead = errors.New("the operator's machine is gone")
 
 // mortal is a store whose user dies: writes after the first few are never made.
 type mortal struct {
-	broker.Store
+	*stream.Store
 	left *int
 }
 
@@ -44,18 +43,11 @@ func (m mortal) Set(ctx context.Context, msg *nats.Msg, filter string, expected 
 	return m.Store.Set(ctx, msg, filter, expected)
 }
 
-func (m mortal) Put(ctx context.Context, msg *nats.Msg, filter string, expected uint64, generation int) (uint64, bool, error) {
-	if err := m.spend(); err != nil {
-		return 0, false, err
-	}
-	return m.Store.Put(ctx, msg, filter, expected, generation)
-}
-
 // yard is a broker with dead letters, and operators to act on them.
 type yard struct {
 	*deadletter.Queue
 	t     *testing.T
-	store broker.Store
+	store *stream.Store
 	now   func() time.Time
 }
 
@@ -73,7 +65,7 @@ func (y *yard) dying(writes int) *deadletter.Queue {
 	return deadletter.New(m, journal.New(m), y.now)
 }
 
-// bury buries a letter whose line's record says that it failed.
+// bury buries a dead letter whose record says that it failed.
 func (y *yard) bury(id string) *deadletter.Found {
 	y.t.Helper()
 	at := y.now()
@@ -95,8 +87,8 @@ func (y *yard) bury(id string) *deadletter.Found {
 	return y.only(id)
 }
 
-// letters are those of that id.
-func (y *yard) letters(id string) []*deadletter.Found {
+// found are the dead letters of that id.
+func (y *yard) found(id string) []*deadletter.Found {
 	y.t.Helper()
 	var all []*deadletter.Found
 	for l, err := range y.ByID(y.t.Context(), id) {
@@ -110,16 +102,16 @@ func (y *yard) letters(id string) []*deadletter.Found {
 
 func (y *yard) only(id string) *deadletter.Found {
 	y.t.Helper()
-	all := y.letters(id)
+	all := y.found(id)
 	if len(all) != 1 || len(all[0].Body) == 0 {
-		y.t.Fatalf("%d letters of %s, want one with a body", len(all), id)
+		y.t.Fatalf("%d dead letters of %s, want one with a body", len(all), id)
 	}
 	return all[0]
 }
 
-// stands says what is known of the letter: the record's event, whether a copy
-// is there, and the marker.
-func (y *yard) stands(f *deadletter.Found) string {
+// state says what is known of the dead letter: the record's event, whether there
+// is a copy, and the tombstone.
+func (y *yard) state(f *deadletter.Found) string {
 	y.t.Helper()
 	rec, _, err := journal.New(y.store).Lookup(y.t.Context(), f.Key)
 	if err != nil {
@@ -133,14 +125,14 @@ func (y *yard) stands(f *deadletter.Found) string {
 	case !errors.Is(err, stream.ErrNotFound):
 		y.t.Fatal(err)
 	}
-	if l := y.lies(f.Key); l.Tombstone != "" {
-		return is + ", marked " + string(l.Tombstone)
+	if l := y.last(f.Key); l.Tombstone != "" {
+		return is + ", tombstone " + string(l.Tombstone)
 	}
-	return is + ", letter"
+	return is + ", dead letter"
 }
 
-// lies is the letter of that line, or its marker.
-func (y *yard) lies(l wire.Key) *wire.DeadLetter {
+// last is the dead letter of that key, or its tombstone.
+func (y *yard) last(l wire.Key) *wire.DeadLetter {
 	y.t.Helper()
 	m, err := y.store.Last(y.t.Context(), wire.StreamDead, l.DeadSubject())
 	if err != nil {
@@ -155,7 +147,7 @@ func (y *yard) lies(l wire.Key) *wire.DeadLetter {
 
 func (y *yard) want(f *deadletter.Found, want string) {
 	y.t.Helper()
-	if got := y.stands(f); got != want {
+	if got := y.state(f); got != want {
 		y.t.Errorf("%s: %s, want %s", f.Key, got, want)
 	}
 }
@@ -172,48 +164,48 @@ func TestDiscard(t *testing.T) {
 	y := newYard(t)
 	f := y.bury("m")
 	y.check(y.Discard(t.Context(), f), nil)
-	y.want(f, "discarded, marked discarded")
-	if n := len(y.letters("m")); n != 0 {
-		t.Errorf("%d letters are left", n)
+	y.want(f, "discarded, tombstone discarded")
+	if n := len(y.found("m")); n != 0 {
+		t.Errorf("%d dead letters are left", n)
 	}
-	// Asked twice, by one who has not heard of the first.
+	// Asked twice, by an operator who does not know of the first time.
 	y.check(y.Discard(t.Context(), f), nil)
 	y.check(y.Replay(t.Context(), f, 5), deadletter.ErrSettled)
-	y.want(f, "discarded, marked discarded")
+	y.want(f, "discarded, tombstone discarded")
 	rec, _, err := journal.New(y.store).Lookup(t.Context(), f.Key)
 	if err != nil || rec.Recipients[0].State != wire.StateDead || rec.Together != "" || rec.Generation != f.Generation {
 		t.Errorf("%+v %v", rec, err)
 	}
 }
 
-// TestDiscardCutShort: whoever asks again goes on where the first one died,
-// and a replay that comes between has to stay away.
+// TestDiscardCutShort: a second call goes on where the first one stopped, and a
+// replay in between is refused.
 func TestDiscardCutShort(t *testing.T) {
 	t.Parallel()
 	y := newYard(t)
 	f := y.bury("before")
 	y.check(y.dying(0).Discard(t.Context(), f), errDead)
-	y.want(f, "failed, letter")
+	y.want(f, "failed, dead letter")
 	y.check(y.Discard(t.Context(), f), nil)
-	y.want(f, "discarded, marked discarded")
+	y.want(f, "discarded, tombstone discarded")
 
 	f = y.bury("recorded")
 	y.check(y.dying(1).Discard(t.Context(), f), errDead)
-	y.want(f, "discarded, letter")
+	y.want(f, "discarded, dead letter")
 	y.check(y.Discard(t.Context(), y.only("recorded")), nil)
-	y.want(f, "discarded, marked discarded")
+	y.want(f, "discarded, tombstone discarded")
 
 	f = y.bury("then replayed")
 	y.check(y.dying(1).Discard(t.Context(), f), errDead)
 	y.check(y.Replay(t.Context(), f, 5), deadletter.ErrSettled)
-	y.want(f, "discarded, marked discarded")
+	y.want(f, "discarded, tombstone discarded")
 }
 
-// TestDiscardBesideReplay: a replay that was begun is never cut off, whatever
-// the step at which its operator died.
+// TestDiscardBesideReplay: a replay that has begun cannot be discarded, at
+// whatever step it stopped.
 func TestDiscardBesideReplay(t *testing.T) {
 	t.Parallel()
-	for writes, want := range map[int]string{1: "replayed, letter", 2: "replayed, copy, letter"} {
+	for writes, want := range map[int]string{1: "replayed, dead letter", 2: "replayed, copy, dead letter"} {
 		t.Run(fmt.Sprint(writes), func(t *testing.T) {
 			t.Parallel()
 			y := newYard(t)
@@ -223,15 +215,14 @@ func TestDiscardBesideReplay(t *testing.T) {
 			y.check(y.Discard(t.Context(), y.only("m")), deadletter.ErrReplaying)
 			y.want(f, want)
 			y.check(y.Replay(t.Context(), y.only("m"), 5), nil)
-			y.want(f, "replayed, copy, marked replayed")
+			y.want(f, "replayed, copy, tombstone replayed")
 			y.check(y.Discard(t.Context(), f), deadletter.ErrReplaying)
-			y.want(f, "replayed, copy, marked replayed")
+			y.want(f, "replayed, copy, tombstone replayed")
 		})
 	}
 }
 
-// TestDiscardCrossesReplay: of many operators at once one way is gone, and
-// only that.
+// TestDiscardCrossesReplay: of many operators at once exactly one decides.
 func TestDiscardCrossesReplay(t *testing.T) {
 	t.Parallel()
 	y := newYard(t)
@@ -252,18 +243,18 @@ func TestDiscardCrossesReplay(t *testing.T) {
 			})
 		}
 		operators.Wait()
-		is := y.stands(f)
+		is := y.state(f)
 		won[is]++
-		if is != "discarded, marked discarded" && is != "replayed, copy, marked replayed" {
+		if is != "discarded, tombstone discarded" && is != "replayed, copy, tombstone replayed" {
 			t.Errorf("round %d: %s", round, is)
 		}
 	}
 	t.Logf("%v", won)
 }
 
-// TestLetterOfALineThatWasToGoOn: the record still says that its recipient waits,
-// but the letter is all there is of the mail. Nobody is to take it for settled.
-func TestLetterOfALineThatWasToGoOn(t *testing.T) {
+// TestDeadLetterOfAKeyThatWaits: the record still says that its recipient waits,
+// but the dead letter is all there is of the mail. It must not count as settled.
+func TestDeadLetterOfAKeyThatWaits(t *testing.T) {
 	t.Parallel()
 	y := newYard(t)
 	for _, id := range []string{"replayed", "discarded"} {

@@ -2,7 +2,6 @@ package deadletter
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -25,26 +24,33 @@ type Filter struct {
 	Since, Until time.Time
 }
 
-// Found is a dead letter where it lies.
+// Found is a dead letter in MAIL_DEAD.
 type Found struct {
 	*wire.DeadLetter
+	// Seq is its sequence in the stream.
 	Seq uint64
-	At  time.Time
-	// Recipients are those that are dead; none where the envelope could not be read.
+	// At is when it was buried.
+	At time.Time
+	// Recipients are those of the key; none if the envelope cannot be read.
 	Recipients []mail.Recipient
 }
 
-// All yields the letters that the filter selects, oldest first. It ends at the
-// first error, which it yields.
-func (g *Queue) All(ctx context.Context, f Filter) iter.Seq2[*Found, error] {
-	return g.each(ctx, f.subject(), f)
+// All yields the dead letters that the filter selects, oldest first. A message
+// that is no dead letter is an error with a nil result, after which the caller
+// may read on. Any other error is the last that it yields.
+//
+// What is buried while it reads is left out: a replay that fails at once would
+// otherwise come up again and again.
+func (q *Queue) All(ctx context.Context, f Filter) iter.Seq2[*Found, error] {
+	return q.each(ctx, f.subject(), f)
 }
 
-// ByID yields the letters of that id and of that origin.
-func (g *Queue) ByID(ctx context.Context, id string) iter.Seq2[*Found, error] {
+// ByID yields the dead letters of that id and of that origin, as [Queue.All]
+// does.
+func (q *Queue) ByID(ctx context.Context, id string) iter.Seq2[*Found, error] {
 	return func(yield func(*Found, error) bool) {
 		for _, tail := range wire.KeyTails(id) {
-			for l, err := range g.each(ctx, "mail.dead.*."+tail.Filter, Filter{}) {
+			for l, err := range q.each(ctx, "mail.dead.*."+tail.Filter, Filter{}) {
 				if err == nil && !tail.Has(l.Key.DeadSubject()) {
 					continue
 				}
@@ -63,39 +69,18 @@ func (f Filter) subject() string {
 	return "mail.dead." + string(f.Lane) + ".>"
 }
 
-func (g *Queue) each(ctx context.Context, subject string, f Filter) iter.Seq2[*Found, error] {
+func (q *Queue) each(ctx context.Context, subject string, f Filter) iter.Seq2[*Found, error] {
 	return func(yield func(*Found, error) bool) {
-		// What is buried while we read is not for us: a replay that fails at
-		// once would come up again without end.
-		last, err := g.streams.Last(ctx, wire.StreamDead, subject)
-		if errors.Is(err, stream.ErrNotFound) {
-			return
-		}
-		if err != nil {
-			yield(nil, fmt.Errorf("read dead letters: %w", err))
-			return
-		}
-		for seq := uint64(1); seq <= last.Sequence; {
-			m, err := g.streams.Next(ctx, wire.StreamDead, subject, seq, time.Time{})
-			if errors.Is(err, stream.ErrNotFound) {
-				return
-			}
+		for m, err := range stream.All(ctx, q.store, wire.StreamDead, subject, stream.Range{}) {
 			if err != nil {
 				yield(nil, fmt.Errorf("read dead letters: %w", err))
 				return
 			}
-			if m.Sequence > last.Sequence {
-				return
-			}
-			seq = m.Sequence + 1
 			found, err := parse(m)
-			if err != nil {
-				if !yield(nil, err) {
-					return
-				}
+			if err == nil && (found.Tombstone != "" || !f.match(found)) {
 				continue
 			}
-			if found.Tombstone == "" && f.match(found) && !yield(found, nil) {
+			if !yield(found, err) {
 				return
 			}
 		}
@@ -114,7 +99,7 @@ func parse(m *jetstream.RawStreamMsg) (*Found, error) {
 	return &Found{DeadLetter: l, Seq: m.Sequence, At: m.Time, Recipients: recipients(l)}, nil
 }
 
-// recipients are those of the line that the envelope names.
+// recipients are those of the key, as the envelope names them.
 func recipients(l *wire.DeadLetter) []mail.Recipient {
 	e, err := schema.Decode(l.Producer, l.Body)
 	if err != nil {

@@ -7,39 +7,43 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
-// ErrSettled: the letter needs no replay, because its line has gone on since
-// it was read.
+// ErrSettled: the dead letter is dead no longer, because somebody has replayed
+// or discarded it since it was read, or because it was delivered after all.
 var ErrSettled = errors.New("it is dead no longer")
 
-// ErrTooOften: the letter has been replayed as often as is allowed.
+// ErrTooOften: the dead letter has been replayed as often as is allowed.
 var ErrTooOften = errors.New("it has been replayed too often")
 
-// Replay gives the letter a fresh budget and sends it again, to those of its
-// recipients who are dead. However often it is asked, and by how many, the
-// letter goes out once. In this order, so that an end in between loses nothing:
-// the record, the copy, the marker.
-func (g *Queue) Replay(ctx context.Context, f *Found, maxReplays int) error {
+// Replay sends the message again to those of its recipients that are dead, with a
+// new budget of attempts and age. However often it is called, and by how many,
+// the message goes out once. It fails with [ErrSettled] or, if it was replayed
+// maxReplays times already, [ErrTooOften], and with the errors of package stream.
+//
+// The order is: the record, the copy, the tombstone. If it stops in between,
+// nothing is lost and a second call goes on.
+func (q *Queue) Replay(ctx context.Context, f *Found, maxReplays int) error {
 	if f.Replays >= maxReplays {
 		return fmt.Errorf("replay %s: %w: %d times; a higher MAX_REPLAYS allows it", f.Key, ErrTooOften, f.Replays)
 	}
 	if err := f.Unwritable(); err != nil {
-		// Once the record says replayed the letter could not be discarded either.
-		return fmt.Errorf("replay %s: %w: publish the mail anew, and discard the letter", f.Key, err)
+		// Checked first: after the record of a replay it could not be discarded.
+		return fmt.Errorf("replay %s: %w: publish the mail anew, and discard the dead letter", f.Key, err)
 	}
-	rec, err := g.decide(ctx, f, g.replayed)
+	rec, err := q.decide(ctx, f, q.replayed)
 	if err != nil {
 		return fmt.Errorf("replay %s: %w", f.Key, err)
 	}
 	if rec.Generation != f.Generation || rec.Event != wire.EventReplayed {
-		// Whoever went before may have died before it marked the letter.
+		// Whoever decided may have stopped before the tombstone.
 		became := wire.EventReplayed
 		if rec.Generation == f.Generation && rec.Event == wire.EventDiscarded {
 			became = rec.Event
 		}
-		if err := g.Mark(ctx, f.Copy, became); err != nil {
+		if err := q.Mark(ctx, f.Copy, became); err != nil {
 			return err
 		}
 		return fmt.Errorf("replay %s: %w", f.Key, ErrSettled)
@@ -50,16 +54,15 @@ func (g *Queue) Replay(ctx context.Context, f *Found, maxReplays int) error {
 	m.Header = c.Headers(f.Producer)
 	wire.Schedule(m.Header, rec.Due, c.Key)
 	m.Data = f.Body
-	if _, _, err := g.streams.Put(ctx, m, c.Key.CopySubject(wire.CopyAny), 0, c.Generation); err != nil {
+	if _, _, err := stream.Put(ctx, q.store, m, c.Key.CopySubject(wire.CopyAny), 0, c.Generation); err != nil {
 		return fmt.Errorf("replay %s: %w", f.Key, err)
 	}
-	return g.Mark(ctx, f.Copy, wire.EventReplayed)
+	return q.Mark(ctx, f.Copy, wire.EventReplayed)
 }
 
-// replayed is the record of the replay, from the line's last one, or where
-// that is gone from the letter itself.
-func (g *Queue) replayed(f *Found, last *wire.Record) *wire.Record {
-	rec := g.act(f, last, wire.EventReplayed)
+// replayed is the record of the replay.
+func (q *Queue) replayed(f *Found, last *wire.Record) *wire.Record {
+	rec := q.act(f, last, wire.EventReplayed)
 	rec.Due, rec.Replayed, rec.Replays = rec.At, rec.At, f.Replays+1
 	rec.Counted, rec.Together = 0, wire.StateScheduled
 	for i := range rec.Recipients {
@@ -70,8 +73,10 @@ func (g *Queue) replayed(f *Found, last *wire.Record) *wire.Record {
 	return rec
 }
 
-// act is the record of what an operator did to the letter, at the letter's hop.
-func (g *Queue) act(f *Found, last *wire.Record, event wire.Event) *wire.Record {
+// act is the record of what an operator does to a dead letter, at the generation
+// of the dead letter. It is made from the last record of the key or, if that has
+// expired, from the dead letter itself.
+func (q *Queue) act(f *Found, last *wire.Record, event wire.Event) *wire.Record {
 	rec := &wire.Record{
 		V: wire.RecordVersion, ID: f.Key.ID, Origin: f.Key.Origin, Lane: f.Key.Lane, Recipient: f.Key.Recipient,
 		Enqueued: f.Enqueued, Size: int64(len(f.Body)), Attempts: f.Log,
@@ -85,6 +90,6 @@ func (g *Queue) act(f *Found, last *wire.Record, event wire.Event) *wire.Record 
 		}
 	}
 	rec.Generation, rec.Event, rec.Reason, rec.Error = f.Generation, event, "", ""
-	rec.At, rec.DeadSeq = g.now().UTC(), f.Seq
+	rec.At, rec.DeadSeq = q.now().UTC(), f.Seq
 	return rec
 }

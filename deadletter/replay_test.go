@@ -14,7 +14,7 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// failed is a letter to two recipients that used up its budget and was
+// failed is a dead letter to two recipients that used up its budget and was
 // replayed four times before, and the record of it.
 func (y *yard) failed(id string) (*wire.DeadLetter, *wire.Record) {
 	at := y.now()
@@ -35,7 +35,7 @@ func (y *yard) failed(id string) (*wire.DeadLetter, *wire.Record) {
 	return dead, rec
 }
 
-// lay writes the record, nil for none, and buries the letter.
+// lay writes the record, nil for none, and buries the dead letter.
 func (y *yard) lay(l *wire.DeadLetter, rec *wire.Record) *deadletter.Found {
 	y.t.Helper()
 	if rec != nil {
@@ -49,7 +49,7 @@ func (y *yard) lay(l *wire.DeadLetter, rec *wire.Record) *deadletter.Found {
 	return y.only(l.Key.ID)
 }
 
-// copyOf is the line's one copy, scheduled or due.
+// copyOf is the key's one copy, scheduled or due.
 func (y *yard) copyOf(l wire.Key) (wire.Copy, map[string][]string, []byte) {
 	y.t.Helper()
 	m, err := y.store.Last(y.t.Context(), l.Lane.LaterStream(), l.CopySubject(wire.CopyAny))
@@ -63,17 +63,17 @@ func (y *yard) copyOf(l wire.Key) (wire.Copy, map[string][]string, []byte) {
 	return c, schema.ProducerHeaders(m.Header), m.Data
 }
 
-// TestReplay: the letter goes out whole, with a fresh budget of attempts and age
-// and with its history, to those of its recipients who are dead: who was found to
-// have it does not get it again. It does so as often as is allowed.
+// TestReplay: the message is sent complete, with a new budget of attempts and age
+// and with its history, to those of its recipients that are dead: one that was
+// found to have it does not get it again. It is sent as often as is allowed.
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	y := newYard(t)
 	const dead, later, delivered = wire.StateDead, wire.StateScheduled, wire.StateDelivered
 	for _, c := range []struct {
 		name string
-		// was and is are the states of the recipients in the line's record, was
-		// nil where that is gone.
+		// was and is are the states of the recipients in the key's record; was is
+		// nil if that has expired.
 		was, is []wire.State
 	}{
 		{"dead", []wire.State{dead, dead}, []wire.State{later, later}},
@@ -90,7 +90,7 @@ func TestReplay(t *testing.T) {
 		f := y.lay(l, was)
 		began := y.now()
 		y.check(y.Replay(t.Context(), f, 5), nil)
-		y.want(f, "replayed, copy, marked replayed")
+		y.want(f, "replayed, copy, tombstone replayed")
 		rec, _, err := journal.New(y.store).Lookup(t.Context(), l.Key)
 		if err != nil {
 			t.Fatal(err)
@@ -118,8 +118,8 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// TestNoReplay: what may not be replayed, or need not be, gets no copy. A letter
-// that stays one can be given up afterwards.
+// TestNoReplay: what must not be replayed, or need not be, gets no copy. A dead
+// letter that remains can be discarded afterwards.
 func TestNoReplay(t *testing.T) {
 	t.Parallel()
 	y := newYard(t)
@@ -127,26 +127,26 @@ func TestNoReplay(t *testing.T) {
 		name   string
 		change func(l *wire.DeadLetter, r *wire.Record)
 		want   string // in the error
-		stands string
+		state  string
 	}{
-		{"as-often-as-allowed", func(l *wire.DeadLetter, _ *wire.Record) { l.Replays = 5 }, deadletter.ErrTooOften.Error(), "exhausted, letter"},
-		{"more-often", func(l *wire.DeadLetter, _ *wire.Record) { l.Replays = 6 }, deadletter.ErrTooOften.Error(), "exhausted, letter"},
-		{"headers-lost", func(l *wire.DeadLetter, _ *wire.Record) { l.HeadersLost = true }, "publish the mail anew", "exhausted, letter"},
+		{"as-often-as-allowed", func(l *wire.DeadLetter, _ *wire.Record) { l.Replays = 5 }, deadletter.ErrTooOften.Error(), "exhausted, dead letter"},
+		{"more-often", func(l *wire.DeadLetter, _ *wire.Record) { l.Replays = 6 }, deadletter.ErrTooOften.Error(), "exhausted, dead letter"},
+		{"headers-lost", func(l *wire.DeadLetter, _ *wire.Record) { l.HeadersLost = true }, "publish the mail anew", "exhausted, dead letter"},
 		{"header-unwritable", func(l *wire.DeadLetter, _ *wire.Record) {
 			l.Producer = map[string][]string{"X Own": {"x"}}
-		}, "publish the mail anew", "exhausted, letter"},
+		}, "publish the mail anew", "exhausted, dead letter"},
 		{"headers-too-large", func(l *wire.DeadLetter, _ *wire.Record) {
 			l.Producer = map[string][]string{"X-Own": {strings.Repeat("x", schema.MaxProducerHeaders)}}
-		}, "publish the mail anew", "exhausted, letter"},
+		}, "publish the mail anew", "exhausted, dead letter"},
 		{"found-delivered", func(_ *wire.DeadLetter, r *wire.Record) {
 			for i := range r.Recipients {
 				r.Recipients[i].State = wire.StateDelivered
 			}
 			r.Event = wire.EventDelivered
-		}, deadletter.ErrSettled.Error(), "delivered, marked replayed"},
+		}, deadletter.ErrSettled.Error(), "delivered, tombstone replayed"},
 		{"gone-on", func(l *wire.DeadLetter, r *wire.Record) {
 			r.Generation, r.Event = l.Generation+1, wire.EventDelivered
-		}, deadletter.ErrSettled.Error(), "delivered, marked replayed"},
+		}, deadletter.ErrSettled.Error(), "delivered, tombstone replayed"},
 	} {
 		l, rec := y.failed(c.name)
 		c.change(l, rec)
@@ -154,7 +154,7 @@ func TestNoReplay(t *testing.T) {
 		if err := y.Replay(t.Context(), f, 5); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want %q", c.name, err, c.want)
 		}
-		y.want(f, c.stands)
+		y.want(f, c.state)
 		if errors.Is(y.Discard(t.Context(), f), deadletter.ErrSettled) != (c.want == deadletter.ErrSettled.Error()) {
 			t.Errorf("%s: whether it can be discarded", c.name)
 		}

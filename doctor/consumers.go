@@ -78,7 +78,7 @@ func (p *Patient) look(ctx context.Context, c *taken) {
 
 // settled reports that the lane has a record of the last minute.
 func (p *Patient) settled(ctx context.Context, lane wire.Lane) bool {
-	_, err := p.Conn.Next(ctx, wire.StreamRecord, "mail.record."+string(lane)+".>", 0, p.Conn.Now().Add(-lately))
+	_, err := p.Conn.Store().Next(ctx, wire.StreamRecord, "mail.record."+string(lane)+".>", 0, p.Conn.Now().Add(-lately))
 	return err == nil
 }
 

@@ -52,7 +52,7 @@ func readyIn(x *broker.Examination, lane wire.Lane) (n uint64, readable bool) {
 // oldest is since when the oldest mail has been ready: accepted or due.
 func (p *Patient) oldest(ctx context.Context, lane wire.Lane) (oldest time.Time, err error) {
 	for _, s := range lane.Sources() {
-		m, err := p.Conn.Next(ctx, s.Stream, s.Filter(), 1, time.Time{})
+		m, err := p.Conn.Store().Next(ctx, s.Stream, s.Filter(), 1, time.Time{})
 		switch {
 		case none(err):
 		case err != nil:

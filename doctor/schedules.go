@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -35,16 +36,14 @@ func (p *Patient) schedules(ctx context.Context, x *broker.Examination) []Findin
 // dueTimes are those of the lane's first schedules; the zero time for a copy
 // that has none.
 func (p *Patient) dueTimes(ctx context.Context, lane wire.Lane) (all []time.Time, err error) {
-	for seq := uint64(1); len(all) < readAtMost; {
-		m, err := p.Conn.Next(ctx, lane.LaterStream(), lane.CopySubjects(wire.CopyLater), seq, time.Time{})
-		if none(err) {
-			return all, nil
-		}
+	for m, err := range stream.All(ctx, p.Conn.Store(), lane.LaterStream(), lane.CopySubjects(wire.CopyLater), stream.Range{}) {
 		if err != nil {
 			return all, err
 		}
 		at, _ := wire.ScheduledAt(m.Header)
-		all, seq = append(all, at), m.Sequence+1
+		if all = append(all, at); len(all) == readAtMost {
+			break
+		}
 	}
 	return all, nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/consumer"
+	"github.com/postrider/postrider/stream"
 )
 
 // readAtMost bounds the messages that are read one by one.
@@ -36,31 +37,25 @@ func (p *Patient) stranded(ctx context.Context, x *broker.Examination) []Finding
 // strandedIn counts, up to readAtMost. What was acked a moment ago may still be
 // there, so the first one has to be there a second later too.
 func (p *Patient) strandedIn(ctx context.Context, c broker.ConsumerState) (n int, err error) {
-	end, filter := consumer.HandedOut(c.Info), c.Filter()
-	first, err := p.next(ctx, c.Info.Stream, filter, 1)
-	if err != nil || first == 0 || first > end {
-		return 0, err
-	}
-	if err := sleep(ctx, time.Second); err != nil {
-		return 0, err
-	}
-	for seq := first; n < readAtMost; n++ {
-		if seq, err = p.next(ctx, c.Info.Stream, filter, seq); err != nil || seq == 0 || seq > end {
-			return n, err
-		}
-		seq++
-	}
-	return n, nil
-}
-
-// next is the sequence of the next message; 0 for none.
-func (p *Patient) next(ctx context.Context, stream, filter string, seq uint64) (uint64, error) {
-	m, err := p.Conn.Next(ctx, stream, filter, seq, time.Time{})
-	if none(err) {
+	store, end, filter := p.Conn.Store(), consumer.HandedOut(c.Info), c.Filter()
+	first, err := store.Next(ctx, c.Info.Stream, filter, 1, time.Time{})
+	if none(err) || err == nil && first.Sequence > end {
 		return 0, nil
 	}
 	if err != nil {
 		return 0, err
 	}
-	return m.Sequence, nil
+	if err := sleep(ctx, time.Second); err != nil {
+		return 0, err
+	}
+	r := stream.Range{From: first.Sequence, Through: end}
+	for _, err := range stream.All(ctx, store, c.Info.Stream, filter, r) {
+		if err != nil {
+			return n, err
+		}
+		if n++; n == readAtMost {
+			break
+		}
+	}
+	return n, nil
 }

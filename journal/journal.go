@@ -1,8 +1,8 @@
-// Package journal keeps the record of each line: what is known of it at its
-// last hop. A record is looked at before a message is sent, and set by
-// compare-and-set after, so that of two hands that hold one message only one
-// decides. What it writes is also the log that people read, by way of
-// MAIL_EVENT, which the broker fills from the records.
+// Package journal keeps the record of each key: what is known of it at its last
+// generation. The record is read before a message is sent and written by
+// compare-and-set after it, so that of two deliveries of one message only one
+// decides. The records are also the log that people read: the broker copies
+// them from MAIL_RECORD to MAIL_EVENT.
 //
 // It decides nothing and retries nothing.
 package journal
@@ -21,20 +21,26 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// Store reads streams from their leader and writes by compare-and-set. Its
-// errors are those of package schema.
+// BriefTTL is how long a record lives that no later delivery needs: long enough
+// for all redeliveries but those after everything was stopped for a while, which
+// are looked up in MAIL_EVENT.
+const BriefTTL = 10 * time.Minute
+
+// Store reads and writes streams, as a [stream.Store] does. Its errors are those
+// of package stream.
 type Store interface {
-	// Last is the last message whose subject matches; [schema.ErrNotFound].
+	// Last is the last message whose subject matches; [stream.ErrNotFound].
 	Last(ctx context.Context, stream, subject string) (*jetstream.RawStreamMsg, error)
-	// Next is the first message from seq on, or where seq is 0 from that time
-	// on, whose subject matches; [schema.ErrNotFound].
+	// Next is the first message whose subject matches, from seq on or, if seq is
+	// 0, from that time on; [stream.ErrNotFound].
 	Next(ctx context.Context, stream, subject string, seq uint64, since time.Time) (*jetstream.RawStreamMsg, error)
-	// Set publishes m where the last sequence on filter is the expected one, 0
-	// for none; [schema.ErrConflict].
+	// Set publishes m if the last sequence on filter is the expected one, 0 for
+	// none; [stream.ErrConflict].
 	Set(ctx context.Context, m *nats.Msg, filter string, expected uint64) (uint64, error)
 }
 
-// Journal reads and writes records.
+// Journal reads and writes records. Its methods may be called concurrently if
+// those of its store may.
 type Journal struct {
 	store Store
 }
@@ -45,50 +51,51 @@ func New(s Store) *Journal { return &Journal{store: s} }
 // Lookup returns the last record of the key and its sequence; nil and 0 if there
 // is none. A key without an ID stands for any id: it is used for messages that
 // must not be decoded, and is slow if there are many records.
-func (j *Journal) Lookup(ctx context.Context, l wire.Key) (*wire.Record, uint64, error) {
-	filter := l.RecordSubject()
-	if l.ID == "" {
-		filter = l.RecordFilter()
+func (j *Journal) Lookup(ctx context.Context, k wire.Key) (*wire.Record, uint64, error) {
+	filter := k.RecordSubject()
+	if k.ID == "" {
+		filter = k.RecordFilter()
 	}
 	m, err := j.store.Last(ctx, wire.StreamRecord, filter)
 	switch {
 	case errors.Is(err, stream.ErrNotFound):
 		return nil, 0, nil
 	case err != nil:
-		return nil, 0, fmt.Errorf("look at the record of %s: %w", l, err)
+		return nil, 0, fmt.Errorf("look up the record of %s: %w", k, err)
 	}
 	r, err := wire.DecodeRecord(m.Data)
 	if err != nil {
-		return nil, 0, fmt.Errorf("look at the record of %s (sequence %d): %w", l, m.Sequence, err)
+		return nil, 0, fmt.Errorf("look up the record of %s (sequence %d): %w", k, m.Sequence, err)
 	}
 	return r, m.Sequence, nil
 }
 
-// Set makes r the last record of its line, where the last one's sequence is
-// the expected one (0: there is none); else [schema.ErrConflict]. A brief
-// record is forgotten after [BriefTTL].
+// Set makes r the last record of its key and returns its sequence, if the
+// sequence of the present one is the expected one (0: there is none). A brief
+// record expires after [BriefTTL]. It fails with [stream.ErrConflict],
+// [stream.ErrFull], [stream.ErrTooLarge] or [stream.ErrAway].
+//
+// Setting the same record again, after an answer was lost, is no conflict.
 func (j *Journal) Set(ctx context.Context, r *wire.Record, expected uint64, brief bool) (uint64, error) {
-	l := r.Key()
+	k := r.Key()
 	b, err := r.Encode()
 	if err != nil {
 		return 0, err
 	}
-	m := nats.NewMsg(l.RecordSubject())
+	m := nats.NewMsg(k.RecordSubject())
 	m.Data = b
 	if brief {
 		m.Header.Set(jetstream.MsgTTLHeader, BriefTTL.String())
 	}
 	seq, err := j.store.Set(ctx, m, m.Subject, expected)
 	if errors.Is(err, stream.ErrConflict) {
-		// The answer to an earlier try may have been lost: then it is our own
-		// record that stands in the way.
 		last, lerr := j.store.Last(ctx, wire.StreamRecord, m.Subject)
 		if lerr == nil && bytes.Equal(last.Data, b) {
 			return last.Sequence, nil
 		}
 	}
 	if err != nil {
-		return 0, fmt.Errorf("record %s of %s: %w", r.Event, l, err)
+		return 0, fmt.Errorf("record %s of %s: %w", r.Event, k, err)
 	}
 	return seq, nil
 }
@@ -111,21 +118,18 @@ func (j *Journal) Find(ctx context.Context, k wire.Key, generation int, enqueued
 	})
 }
 
-// search gives the last record in the log that matches.
+// search is the last record in the log that matches.
 func (j *Journal) search(ctx context.Context, subject string, since time.Time, match func(*wire.Record) bool) (found *wire.Record, err error) {
-	// The log's server may have another clock than the one that took the mail in.
+	// The server with the log may have another clock than the one that accepted
+	// the message.
 	since = since.Add(-sourceLag)
-	for seq := uint64(0); ; {
-		m, err := j.store.Next(ctx, wire.StreamEvent, subject, seq, since)
-		if errors.Is(err, stream.ErrNotFound) {
-			return found, nil
-		}
+	for m, err := range stream.All(ctx, j.store, wire.StreamEvent, subject, stream.Range{Since: since}) {
 		if err != nil {
 			return nil, fmt.Errorf("search the log in %s: %w", subject, err)
 		}
-		seq = m.Sequence + 1
 		if r, err := wire.DecodeRecord(m.Data); err == nil && match(r) {
 			found = r
 		}
 	}
+	return found, nil
 }

@@ -22,7 +22,7 @@ func TestFindAcrossClocks(t *testing.T) {
 	b := natstest.Start(t)
 	j := journal.New(b.Conn.Store())
 	at := time.Now().Add(time.Second) // the lane's leader is ahead
-	l := lineAt("m", at, 1)
+	l := keyAt("m", at, 1)
 	if _, err := j.Set(t.Context(), recordAt(l, 0, at), 0, true); err != nil {
 		t.Fatal(err)
 	}
@@ -33,8 +33,8 @@ func TestFindAcrossClocks(t *testing.T) {
 	}
 }
 
-// lineAt is the line of all recipients of a mail that was taken in then.
-func lineAt(id string, at time.Time, seq uint64) wire.Key {
+// keyAt is the key of all recipients of a mail that was accepted then.
+func keyAt(id string, at time.Time, seq uint64) wire.Key {
 	return wire.Key{Lane: "normal", ID: id, Origin: wire.Origin(at, seq), Recipient: wire.All}
 }
 
@@ -42,7 +42,7 @@ func recordAt(l wire.Key, generation int, at time.Time) *wire.Record {
 	return &wire.Record{V: wire.RecordVersion, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Recipient: l.Recipient, Generation: generation, Event: wire.EventDeferred, At: at, Enqueued: at}
 }
 
-// awaitEntries waits until the log holds the records with those hops.
+// awaitEntries waits until the log has the records of those generations.
 func awaitEntries(t *testing.T, b *natstest.Broker, generations string) {
 	t.Helper()
 	log := journal.NewLog(b.Conn.JS())
@@ -53,22 +53,21 @@ func awaitEntries(t *testing.T, b *natstest.Broker, generations string) {
 	}
 }
 
-// TestFirstWriterWins: of two hands that record one line only the first has
-// decided, and the other one is told. A hand that does not know whether its own
-// record was written, because no answer came, and tries again, is the first: it
-// is not told of a conflict with itself.
+// TestFirstWriterWins: of two deliveries that record one key only the first one
+// decides, and the other gets a conflict. A writer that tries again, because no
+// answer came to its own record, gets no conflict with itself.
 func TestFirstWriterWins(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
 	j, now := journal.New(b.Conn.Store()), b.Conn.Now()
 	for _, c := range []struct {
 		name string
-		// there are the records that stand there, each set on top of the one
-		// before; mine is set as the first of the line.
+		// there are the generations of the records that are there, each set on the
+		// one before; mine is set as the first of the key.
 		there []int
 		mine  int
 		want  error
-		// last is the hop that stands there in the end.
+		// last is the generation that is there in the end.
 		last int
 	}{
 		{"nobodys", nil, 1, nil, 1},
@@ -76,7 +75,7 @@ func TestFirstWriterWins(t *testing.T) {
 		{"anothers", []int{2}, 1, stream.ErrConflict, 2},
 		{"anothers-on-ones-own", []int{1, 2}, 1, stream.ErrConflict, 2},
 	} {
-		l := lineAt(c.name, now, 1)
+		l := keyAt(c.name, now, 1)
 		var seq uint64
 		for _, generation := range c.there {
 			var err error
@@ -90,38 +89,38 @@ func TestFirstWriterWins(t *testing.T) {
 		}
 		last, at, err := j.Lookup(t.Context(), l)
 		if err != nil || last == nil || last.Generation != c.last || len(c.there) > 0 && at != seq {
-			t.Errorf("%s: there stands %+v at %d, %v; want hop %d", c.name, last, at, err, c.last)
+			t.Errorf("%s: the record is %+v at %d, %v; want generation %d", c.name, last, at, err, c.last)
 		}
 	}
 }
 
-// TestBriefRecordsExpire, and no others do: a record that still answers for
-// something must not be forgotten before its line is settled, and one that does
-// not must not lie about for days.
+// TestBriefRecordsExpire, and no others do: a record that may still be needed must
+// not expire before its key is settled, and one that is not needed must not stay
+// for days.
 func TestBriefRecordsExpire(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
 	j, now := journal.New(b.Conn.Store()), b.Conn.Now()
 	for ttl, brief := range map[string]bool{journal.BriefTTL.String(): true, "": false} {
-		l := lineAt("m", now, uint64(len(ttl)))
+		l := keyAt("m", now, uint64(len(ttl)))
 		if _, err := j.Set(t.Context(), recordAt(l, 0, now), 0, brief); err != nil {
 			t.Fatal(err)
 		}
-		m, err := b.Conn.Last(t.Context(), wire.StreamRecord, l.RecordSubject())
+		m, err := b.Conn.Store().Last(t.Context(), wire.StreamRecord, l.RecordSubject())
 		if err != nil || m.Header.Get(jetstream.MsgTTLHeader) != ttl {
 			t.Errorf("brief %v: the record is %+v, %v; want it to live %q", brief, m, err, ttl)
 		}
 	}
 }
 
-// TestFind: what the log says of a line is said of that line alone, and not of
-// an earlier hop: a copy that is still to be sent would be taken for settled, or
-// what was settled be sent again. It is the same where the id is not known.
+// TestFind: the log is searched for one key alone, and not for an earlier
+// generation: else a copy that is still to be sent would be taken for settled, or
+// what was settled would be sent again. It is the same if the id is not known.
 func TestFind(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
 	j, now := journal.New(b.Conn.Store()), b.Conn.Now()
-	l, other := lineAt("m", now, 1), lineAt("m", now, 2)
+	l, other := keyAt("m", now, 1), keyAt("m", now, 2)
 	for _, r := range []*wire.Record{
 		recordAt(l, 0, now), recordAt(l, 2, now), recordAt(l.For(0), 5, now), recordAt(other, 7, now),
 	} {
@@ -136,25 +135,26 @@ func TestFind(t *testing.T) {
 	awaitEntries(t, b, "0257")
 	unread := func(ctx context.Context, l wire.Key, generation int, enqueued time.Time) (*wire.Record, error) {
 		l.ID = l.Origin
-		return j.FindByOrigin(ctx, l, generation, enqueued)
+		l.ID = ""
+		return j.Find(ctx, l, generation, enqueued)
 	}
 	const none = -1
 	for _, c := range []struct {
-		line      wire.Key
-		hop, want int
+		key              wire.Key
+		generation, want int
 	}{
 		{l, 0, 2}, {l, 2, 2}, {l, 3, none},
 		{l.For(0), 0, 5}, {l.For(0), 6, none}, {l.For(1), 0, none},
-		{other, 0, 7}, {lineAt("m", now, 3), 0, none},
+		{other, 0, 7}, {keyAt("m", now, 3), 0, none},
 	} {
-		for name, find := range map[string]func(context.Context, wire.Key, int, time.Time) (*wire.Record, error){"by line": j.Find, "by origin": unread} {
-			found, err := find(t.Context(), c.line, c.hop, now)
+		for name, find := range map[string]func(context.Context, wire.Key, int, time.Time) (*wire.Record, error){"by key": j.Find, "by origin": unread} {
+			found, err := find(t.Context(), c.key, c.generation, now)
 			got := none
 			if found != nil {
 				got = found.Generation
 			}
 			if err != nil || got != c.want {
-				t.Errorf("%s: %+v from hop %d on: hop %d, %v; want %d", name, c.line, c.hop, got, err, c.want)
+				t.Errorf("%s: %+v from generation %d on: generation %d, %v; want %d", name, c.key, c.generation, got, err, c.want)
 			}
 		}
 	}

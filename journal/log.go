@@ -2,7 +2,6 @@ package journal
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -15,11 +14,12 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// sourceLag is how much later than its record an entry may stand in the log:
-// a source lags by 40 s after a leader's death, and clocks differ.
+// sourceLag is how much later than its record an entry may be in the log: a
+// source lags by 40 s after a leader's death, and clocks differ.
 const sourceLag = 2 * time.Minute
 
-// Log is what people read: every record again, for 30 days.
+// Log is what people read: MAIL_EVENT, a copy of every record for 30 days. Its
+// methods may be called concurrently.
 type Log struct {
 	js jetstream.JetStream
 }
@@ -39,15 +39,16 @@ type Filter struct {
 	Since, Until time.Time
 }
 
-// Search yields the entries that stand there now, oldest first. It ends at the
-// first error, which it yields; an entry that cannot be read is an error too,
-// and may be passed over.
+// Search yields the entries that are there now, oldest first. An entry that
+// cannot be read is an error with a nil record, after which the caller may read
+// on. Any other error is the last that it yields. If ctx ends, so does the
+// reading, without an error.
 func (l *Log) Search(ctx context.Context, f Filter) iter.Seq2[*wire.Record, error] {
 	return l.read(ctx, f, false)
 }
 
-// Follow is [Log.Search], and then waits for what comes, until ctx ends. It
-// outlives a restart of the broker.
+// Follow is [Log.Search], and then yields new entries as they are written, until
+// ctx ends. It survives a restart of the broker.
 func (l *Log) Follow(ctx context.Context, f Filter) iter.Seq2[*wire.Record, error] {
 	return l.read(ctx, f, true)
 }
@@ -100,8 +101,8 @@ func (l *Log) read(ctx context.Context, f Filter, follow bool) iter.Seq2[*wire.R
 	}
 }
 
-// config asks the broker for no more than has to be read: the id's bucket, and
-// what is new enough.
+// config is the consumer that reads no more than necessary: the bucket of the id,
+// from the earliest time on.
 func (f Filter) config() jetstream.OrderedConsumerConfig {
 	lane, bucket := "*", "*"
 	if f.Lane != "" {
@@ -121,7 +122,7 @@ func (f Filter) config() jetstream.OrderedConsumerConfig {
 		DeliverPolicy:  jetstream.DeliverAllPolicy,
 	}
 	if !since.IsZero() {
-		// The entry is written after the record.
+		// Entries have the time of their own storage, and records are written first.
 		start := since.Add(-sourceLag)
 		c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &start
 	}
@@ -147,20 +148,15 @@ func (f Filter) match(r *wire.Record) bool {
 	return false
 }
 
-// Records are those of a message that MAIL_RECORD still holds, oldest first:
-// by id or by origin. They are in the log too, unless that lags.
+// Records are the records of a message that MAIL_RECORD still has, by its id or
+// origin, oldest first of each. They are in the log too, unless it lags.
 func (j *Journal) Records(ctx context.Context, id string) ([]*wire.Record, error) {
 	var all []*wire.Record
 	for _, tail := range wire.KeyTails(id) {
-		for seq := uint64(1); ; {
-			m, err := j.store.Next(ctx, wire.StreamRecord, "mail.record.*."+tail.Filter, seq, time.Time{})
-			if errors.Is(err, stream.ErrNotFound) {
-				break
-			}
+		for m, err := range stream.All(ctx, j.store, wire.StreamRecord, "mail.record.*."+tail.Filter, stream.Range{}) {
 			if err != nil {
 				return nil, fmt.Errorf("read the records of %s: %w", id, err)
 			}
-			seq = m.Sequence + 1
 			if !tail.Has(m.Subject) {
 				continue
 			}

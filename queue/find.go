@@ -80,15 +80,10 @@ func (q *Queue) Copies(ctx context.Context, id string) ([]*Message, error) {
 }
 
 func (q *Queue) copies(ctx context.Context, lane wire.Lane, due *jetstream.ConsumerInfo, id string, tail wire.KeyTail) (all []*Message, err error) {
-	for seq := uint64(1); ; {
-		m, err := q.store.Next(ctx, lane.LaterStream(), "mail.copy."+string(lane)+".*."+tail.Filter, seq, time.Time{})
-		if errors.Is(err, stream.ErrNotFound) {
-			return all, nil
-		}
+	for m, err := range stream.All(ctx, q.store, lane.LaterStream(), "mail.copy."+string(lane)+".*."+tail.Filter, stream.Range{}) {
 		if err != nil {
 			return nil, err
 		}
-		seq = m.Sequence + 1
 		if !tail.Has(m.Subject) {
 			continue
 		}
@@ -96,6 +91,7 @@ func (q *Queue) copies(ctx context.Context, lane wire.Lane, due *jetstream.Consu
 			all = append(all, x)
 		}
 	}
+	return all, nil
 }
 
 func readCopy(lane wire.Lane, m *jetstream.RawStreamMsg, due *jetstream.ConsumerInfo) *Message {
@@ -250,7 +246,7 @@ func (q *Queue) searchLane(ctx context.Context, lane wire.Lane, id string, read 
 				if first > state.LastSeq {
 					return
 				}
-				if err := q.readPart(ctx, s, lane, first, min(first+part-1, state.LastSeq), see); err != nil {
+				if err := q.readPart(ctx, lane, first, min(first+part-1, state.LastSeq), see); err != nil {
 					cancel(err)
 					return
 				}
@@ -262,23 +258,12 @@ func (q *Queue) searchLane(ctx context.Context, lane wire.Lane, id string, read 
 	return found, context.Cause(ctx)
 }
 
-func (q *Queue) readPart(ctx context.Context, s jetstream.Stream, lane wire.Lane, first, last uint64, see func(*jetstream.RawStreamMsg)) error {
-	for seq := first; seq <= last; {
-		// By its number a message is found at least cost; where it is gone, what
-		// comes next has to be looked for, and where the client cannot read its
-		// headers, the store can.
-		m, err := s.GetMsg(ctx, seq)
-		if err != nil {
-			m, err = q.store.Next(ctx, lane.SendStream(), ">", seq, time.Time{})
-		}
-		if errors.Is(err, stream.ErrNotFound) || err == nil && m.Sequence > last {
-			return nil
-		}
+func (q *Queue) readPart(ctx context.Context, lane wire.Lane, first, last uint64, see func(*jetstream.RawStreamMsg)) error {
+	for m, err := range stream.All(ctx, q.store, lane.SendStream(), ">", stream.Range{From: first, Through: last}) {
 		if err != nil {
 			return err
 		}
 		see(m)
-		seq = m.Sequence + 1
 	}
 	return nil
 }

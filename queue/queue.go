@@ -12,15 +12,10 @@ import (
 	"github.com/postrider/postrider/journal"
 )
 
-// Store reads streams from their leader. Its errors are those of package schema.
-type Store interface {
-	Next(ctx context.Context, stream, subject string, seq uint64, since time.Time) (*jetstream.RawStreamMsg, error)
-}
-
 // Queue is the queue at one broker. Its methods may be called concurrently.
 type Queue struct {
 	js    jetstream.JetStream
-	store Store
+	store journal.Store
 	now   func() time.Time
 	room  func(ctx context.Context) (used, limit uint64, err error)
 
@@ -30,9 +25,6 @@ type Queue struct {
 
 // New is the queue at the broker of js. now is the broker's clock; room is how
 // many bytes are stored there and how many may be, a limit of 0 being none.
-func New(js jetstream.JetStream, store interface {
-	Store
-	journal.Store
-}, now func() time.Time, room func(context.Context) (used, limit uint64, err error)) *Queue {
+func New(js jetstream.JetStream, store journal.Store, now func() time.Time, room func(context.Context) (used, limit uint64, err error)) *Queue {
 	return &Queue{js: js, store: store, now: now, room: room, log: journal.NewLog(js), journal: journal.New(store)}
 }

@@ -28,7 +28,7 @@ type bench struct {
 	*queue.Queue
 	t      *testing.T
 	broker *natstest.Broker
-	store  broker.Store
+	store  *stream.Store
 }
 
 func newBench(t *testing.T, lanes ...wire.Lane) *bench {

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/broker/embedded"
 	"github.com/postrider/postrider/consumer"
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/devrelay"
@@ -30,7 +31,7 @@ type worker struct {
 	log      *slog.Logger
 	reg      *prometheus.Registry
 	admin    *admin
-	embedded *broker.Embedded // nil with NATS_URL
+	embedded *embedded.Server // nil with NATS_URL
 	conn     *broker.Conn
 	dev      *devrelay.Relay // nil with SMTP_URL
 	relay    *smtp.Relay
@@ -111,7 +112,7 @@ func (w *worker) startBroker(ctx context.Context) (err error) {
 		w.onClose("connection to the broker", w.closeConn)
 		return nil
 	}
-	w.embedded, err = broker.StartEmbedded(ctx, w.set.broker, w.set.consumer.Lanes.Names(), w.log)
+	w.embedded, err = embedded.Start(ctx, w.set.broker, w.set.consumer.Lanes.Names(), w.log)
 	if err != nil {
 		return &configError{err}
 	}
@@ -155,8 +156,8 @@ func (w *worker) closeConn(context.Context) error {
 // refuseMailLeft keeps mail of an embedded broker from being forgotten when
 // another broker is named.
 func (w *worker) refuseMailLeft(ctx context.Context) error {
-	n, err := broker.MailLeft(ctx, w.set.broker, w.log)
-	if errors.Is(err, broker.ErrDirInUse) {
+	n, err := embedded.MailLeft(ctx, w.set.broker, w.log)
+	if errors.Is(err, embedded.ErrDirInUse) {
 		return nil // another worker is sending it
 	}
 	if err != nil {

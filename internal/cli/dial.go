@@ -9,6 +9,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/env"
+	"github.com/postrider/postrider/stream"
 )
 
 // Dial connects to the broker that the environment names, within patience. It
@@ -25,7 +26,7 @@ func Dial(ctx context.Context, lookup env.Lookup, role broker.Role, patience tim
 	if err == nil {
 		return c, nil
 	}
-	if cfg.URL == "" && errors.Is(err, broker.ErrAway) {
+	if cfg.URL == "" && errors.Is(err, stream.ErrAway) {
 		err = fmt.Errorf("%w; a worker is started with: %s", err, Typed("worker"))
 	}
 	return nil, Fail(TempFail, err)

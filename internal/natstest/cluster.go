@@ -18,7 +18,7 @@ import (
 )
 
 // Cluster is three servers that share their streams, as an operator runs them:
-// no accounts of ours, every write synced.
+// without our accounts, every write synced.
 type Cluster struct {
 	// Config is what a worker of this cluster would have.
 	Config broker.Config
@@ -47,11 +47,11 @@ func StartCluster(t testing.TB, ackWait time.Duration, lanes ...wire.Lane) *Clus
 	return c
 }
 
-// NewCluster is three servers that are still to be started.
+// NewCluster is three servers that are not started yet.
 func NewCluster(t testing.TB, ackWait time.Duration) *Cluster {
 	t.Helper()
 	c := &Cluster{Config: broker.DefaultConfig(), opts: clusterOptions(t, 3)}
-	c.Config.DataDir = t.TempDir() // holds nothing of the cluster's
+	c.Config.DataDir = t.TempDir() // has nothing of the cluster
 	c.Config.AckWait = ackWait
 	urls := make([]string, len(c.opts))
 	c.servers = make([]*server.Server, len(c.opts))
@@ -67,7 +67,7 @@ func NewCluster(t testing.TB, ackWait time.Duration) *Cluster {
 	return c
 }
 
-// clusterOptions are those of n servers that know each other.
+// clusterOptions are those of n servers with routes to each other.
 func clusterOptions(t testing.TB, n int) []*server.Options {
 	t.Helper()
 	var routes []*url.URL
@@ -86,7 +86,7 @@ func clusterOptions(t testing.TB, n int) []*server.Options {
 	return opts
 }
 
-// Start starts server i, again where it was stopped.
+// Start starts server i, also after [Cluster.Stop].
 func (c *Cluster) Start(t testing.TB, i int) {
 	t.Helper()
 	s, err := server.NewServer(c.opts[i].Clone())

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/broker/embedded"
 	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/wire"
 )
@@ -35,7 +36,7 @@ type Options struct {
 // Broker is a running broker and an operator's connection to it.
 type Broker struct {
 	// Embedded is replaced by Restart and Kill.
-	Embedded *broker.Embedded
+	Embedded *embedded.Server
 	// Conn is connected over TCP and survives Restart and Kill, as a worker's
 	// connection does.
 	Conn *broker.Conn
@@ -142,7 +143,7 @@ func (b *Broker) start(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
-	e, err := broker.StartEmbedded(ctx, b.Config, b.Lanes, b.log)
+	e, err := embedded.Start(ctx, b.Config, b.Lanes, b.log)
 	if err != nil {
 		t.Fatalf("start the broker: %v", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/broker/embedded"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -63,7 +64,7 @@ func (s *storm) passNight(t *testing.T) {
 	t.Helper()
 	cfg := broker.DefaultConfig()
 	cfg.Listen, cfg.DataDir = s.get("NATS_LISTEN"), s.get("DATA_DIR")
-	e, err := broker.StartEmbedded(t.Context(), cfg, []wire.Lane{"normal"}, slog.New(slog.DiscardHandler))
+	e, err := embedded.Start(t.Context(), cfg, []wire.Lane{"normal"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package broker
+package embedded
 
 import (
 	"context"
@@ -6,19 +6,21 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/postrider/postrider/broker"
 )
 
 const (
 	watchEvery = 2 * time.Second
-	// roomToMend is the least free space at which the store is opened again:
-	// below it the next mail might fill the disk once more.
+	// roomToMend is the free space from which on the store is opened again. With
+	// less the next mail might fill the disk once more.
 	roomToMend = 2 * maxPayload
 )
 
-// Watch keeps an eye on the store until ctx ends. After a full disk the server
-// goes on failing where there is room by then: as soon as there is, Watch has
-// it open its store again, from what is on the disk. Clients stay connected.
-func (e *Embedded) Watch(ctx context.Context) {
+// Watch checks the store until ctx ends. After the disk was full the server's
+// writes fail also when there is room again. Then Watch closes the store and
+// opens it from what is on the disk. Clients stay connected.
+func (e *Server) Watch(ctx context.Context) {
 	for bad := false; pause(ctx, watchEvery); {
 		err := e.Healthy()
 		if err == nil {
@@ -29,10 +31,10 @@ func (e *Embedded) Watch(ctx context.Context) {
 			continue
 		}
 		if !bad {
-			e.log.Error("nothing is taken until this is mended; the worker goes on by itself when there is room", "error", err)
+			e.log.Error("the embedded broker cannot store mail: nothing is taken until there is room, then the worker goes on by itself", "error", err)
 		}
 		bad = true
-		if free, ferr := freeBytes(e.cfg.DataDir); ferr != nil || free < roomToMend {
+		if free, ferr := broker.FreeBytes(e.cfg.DataDir); ferr != nil || free < roomToMend {
 			continue
 		}
 		if err := e.reopen(ctx); err != nil {
@@ -42,7 +44,7 @@ func (e *Embedded) Watch(ctx context.Context) {
 }
 
 // reopen closes the store and opens it again, as a restart does.
-func (e *Embedded) reopen(ctx context.Context) error {
+func (e *Server) reopen(ctx context.Context) error {
 	if err := e.server.DisableJetStream(); err != nil {
 		return err
 	}

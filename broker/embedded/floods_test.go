@@ -1,4 +1,4 @@
-package broker_test
+package embedded_test
 
 import (
 	"bufio"
@@ -100,7 +100,7 @@ func TestFloodOfConnections(t *testing.T) {
 }
 
 // TestFloodOfBytes: a payload above the limit ends the connection before it is
-// read, and one that is not read keeps nobody waiting.
+// read, and one that is never completed makes no other client wait.
 func TestFloodOfBytes(t *testing.T) {
 	t.Parallel()
 	g := guard(t)
@@ -118,6 +118,57 @@ func TestFloodOfBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.served()
+	g.unharmed()
+}
+
+// TestFloodOfBatches: batches that are huge, or opened and never ended, store
+// nothing and keep no single publish waiting. After ten seconds without a message
+// an open batch is dropped, and batches are taken again.
+func TestFloodOfBatches(t *testing.T) {
+	t.Parallel()
+	g := guard(t)
+	a := g.attacker()
+	send := func(id string, n int, commit bool) string {
+		t.Helper()
+		m := nats.NewMsg(normal.SendSubject())
+		m.Data = []byte("x")
+		m.Header.Set("Nats-Batch-Id", id)
+		m.Header.Set("Nats-Batch-Sequence", fmt.Sprint(n))
+		if !commit {
+			if err := a.PublishMsg(m); err != nil {
+				t.Fatal(err)
+			}
+			return ""
+		}
+		m.Header.Set("Nats-Batch-Commit", "1")
+		r, err := a.RequestMsgWithContext(within(t), m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(r.Data)
+	}
+	const huge = 1_500
+	for n := 1; n < huge; n++ {
+		send("huge", n, false)
+	}
+	if said := send("huge", huge, true); !strings.Contains(said, "10199") && !strings.Contains(said, "10176") {
+		t.Errorf("a batch of %d messages is answered %s", huge, said)
+	}
+	for i := range 200 {
+		for n := 1; n <= 5; n++ {
+			send(fmt.Sprint("open", i), n, false)
+		}
+	}
+	if said := send("more", 1, true); !strings.Contains(said, "10210") {
+		t.Errorf("a batch beside 200 open ones is answered %s", said)
+	}
+	g.served()
+	for patience := within(t); ; awaitTick(patience, t) {
+		if said := send("later", 1, true); strings.Contains(said, `"batch"`) {
+			g.stored[normal]++
+			break
+		}
+	}
 	g.unharmed()
 }
 

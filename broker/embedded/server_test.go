@@ -1,4 +1,4 @@
-package broker_test
+package embedded_test
 
 import (
 	"errors"
@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/broker/embedded"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/wire"
 )
@@ -35,14 +36,14 @@ func TestRestartKeepsMailAndCredentials(t *testing.T) {
 	if got := readKeys(t, e); got != keys {
 		t.Error("a restart made new credentials")
 	}
-	m, err := c.Last(within(t), normal.SendStream(), normal.SendSubject())
+	m, err := c.Store().Last(within(t), normal.SendStream(), normal.SendSubject())
 	if err != nil || string(m.Data) != "x" {
 		t.Errorf("after a restart: %v, %v", m, err)
 	}
 }
 
 // readKeys gives both credentials, whose modes it checks.
-func readKeys(t *testing.T, e *broker.Embedded) (keys [2]string) {
+func readKeys(t *testing.T, e *embedded.Server) (keys [2]string) {
 	t.Helper()
 	for i, name := range []string{e.OperatorFile(), e.ProducerFile()} {
 		fi, err := os.Stat(name)
@@ -65,8 +66,8 @@ func TestSecondBrokerOnADirectory(t *testing.T) {
 	t.Parallel()
 	cfg := embeddedConfig(t)
 	startEmbedded(t, cfg, normal)
-	_, err := broker.StartEmbedded(within(t), cfg, nil, quiet)
-	if !errors.Is(err, broker.ErrDirInUse) || !strings.Contains(err.Error(), cfg.DataDir) || !strings.Contains(err.Error(), "DATA_DIR") {
+	_, err := embedded.Start(within(t), cfg, nil, quiet)
+	if !errors.Is(err, embedded.ErrDirInUse) || !strings.Contains(err.Error(), cfg.DataDir) || !strings.Contains(err.Error(), "DATA_DIR") {
 		t.Errorf("a second broker: %v", err)
 	}
 }
@@ -76,9 +77,9 @@ func TestPortTakenByNATS(t *testing.T) {
 	first, _ := startEmbedded(t, embeddedConfig(t), normal)
 	cfg := embeddedConfig(t)
 	cfg.Listen = strings.TrimPrefix(first.URL(), "nats://")
-	_, err := broker.StartEmbedded(within(t), cfg, nil, quiet)
-	if !errors.Is(err, broker.ErrPortTaken) || !strings.Contains(err.Error(), "NATS_URL="+first.URL()) || !strings.Contains(err.Error(), "NATS_LISTEN") {
-		t.Errorf("StartEmbedded = %v", err)
+	_, err := embedded.Start(within(t), cfg, nil, quiet)
+	if !errors.Is(err, embedded.ErrPortTaken) || !strings.Contains(err.Error(), "NATS_URL="+first.URL()) || !strings.Contains(err.Error(), "NATS_LISTEN") {
+		t.Errorf("Start = %v", err)
 	}
 	// The failed start holds nothing.
 	cfg.Listen = "127.0.0.1:0"
@@ -104,9 +105,9 @@ func TestPortTakenByAnotherProgram(t *testing.T) {
 	}()
 	cfg := embeddedConfig(t)
 	cfg.Listen = l.Addr().String()
-	_, err = broker.StartEmbedded(within(t), cfg, nil, quiet)
-	if !errors.Is(err, broker.ErrPortTaken) || strings.Contains(err.Error(), "NATS_URL") || !strings.Contains(err.Error(), "NATS_LISTEN") {
-		t.Errorf("StartEmbedded = %v", err)
+	_, err = embedded.Start(within(t), cfg, nil, quiet)
+	if !errors.Is(err, embedded.ErrPortTaken) || strings.Contains(err.Error(), "NATS_URL") || !strings.Contains(err.Error(), "NATS_LISTEN") {
+		t.Errorf("Start = %v", err)
 	}
 }
 
@@ -141,9 +142,9 @@ func TestStartFailures(t *testing.T) {
 			t.Parallel()
 			cfg := embeddedConfig(t)
 			tt.change(t, &cfg)
-			_, err := broker.StartEmbedded(within(t), cfg, nil, quiet)
+			_, err := embedded.Start(within(t), cfg, nil, quiet)
 			if err == nil || !strings.Contains(err.Error(), tt.says) {
-				t.Fatalf("StartEmbedded = %v, want it to say %s", err, tt.says)
+				t.Fatalf("Start = %v, want it to say %s", err, tt.says)
 			}
 			if strings.Contains(err.Error(), "SUSECRET") {
 				t.Errorf("the error holds the seed: %v", err)
@@ -166,7 +167,7 @@ func TestHealthy(t *testing.T) {
 
 func TestCredentialsInDataDir(t *testing.T) {
 	t.Parallel()
-	// Not on loopback alone: then nobody gets in without a credential.
+	// Not on loopback alone: then every client needs a credential.
 	cfg := embeddedConfig(t)
 	cfg.Listen = "0.0.0.0:0"
 	lanes := []wire.Lane{normal}
@@ -187,7 +188,7 @@ func TestCredentialsInDataDir(t *testing.T) {
 		manages bool
 	}{
 		"mailq finds the operator's":         {broker.Operator, func(c *broker.Config) { c.URL = e.URL() }, true},
-		"also where NATS_URL is empty":       {broker.Operator, func(c *broker.Config) { c.Listen = u.Host }, true},
+		"also if NATS_URL is empty":          {broker.Operator, func(c *broker.Config) { c.Listen = u.Host }, true},
 		"publish finds the producer's":       {broker.Publisher, func(c *broker.Config) { c.URL = e.URL() }, false},
 		"a credential that is given is used": {broker.Publisher, func(c *broker.Config) { c.URL, c.NKey = e.URL(), e.OperatorFile() }, true},
 	}
@@ -222,7 +223,7 @@ func TestCredentialsInDataDir(t *testing.T) {
 func TestMailLeft(t *testing.T) {
 	t.Parallel()
 	cfg := embeddedConfig(t)
-	if n, err := broker.MailLeft(within(t), cfg, quiet); n != 0 || err != nil {
+	if n, err := embedded.MailLeft(within(t), cfg, quiet); n != 0 || err != nil {
 		t.Errorf("in an empty directory: %d, %v", n, err)
 	}
 	if entries, _ := os.ReadDir(cfg.DataDir); len(entries) != 0 {
@@ -236,11 +237,11 @@ func TestMailLeft(t *testing.T) {
 		}
 	}
 	cfg = b.Config
-	if _, err := broker.MailLeft(within(t), cfg, quiet); !errors.Is(err, broker.ErrDirInUse) {
+	if _, err := embedded.MailLeft(within(t), cfg, quiet); !errors.Is(err, embedded.ErrDirInUse) {
 		t.Errorf("beside a running broker: %v", err)
 	}
 	shutdown(t, b.Embedded)
-	if n, err := broker.MailLeft(within(t), cfg, quiet); n != 2 || err != nil {
+	if n, err := embedded.MailLeft(within(t), cfg, quiet); n != 2 || err != nil {
 		t.Errorf("one fresh, one due, one record: %d, %v; want 2", n, err)
 	}
 }

@@ -1,4 +1,4 @@
-package broker_test
+package embedded_test
 
 import (
 	"context"
@@ -16,12 +16,12 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// What somebody tries who may publish mail and nothing else, with a library and
-// a good credential; strangers_test.go has who comes without either.
+// What a client may try that may publish mail and nothing else, with a library and
+// a good credential. strangers_test.go has clients without either.
 
 var canary = wire.Key{Lane: normal, ID: "canary", Origin: "1-1", Recipient: wire.All}
 
-// guarded is a broker with something in every stream, and how it all stood.
+// guarded is a broker with something in every stream, and the state of all.
 type guarded struct {
 	*natstest.Broker
 	t      *testing.T
@@ -77,7 +77,7 @@ func (g *guarded) unharmed() {
 	}
 	for name, was := range g.before {
 		if after[name] != was {
-			g.t.Errorf("stream %s stands at %s, want %s", name, after[name], was)
+			g.t.Errorf("stream %s has %s, want %s", name, after[name], was)
 		}
 	}
 	if len(after) != len(g.before) {
@@ -87,9 +87,9 @@ func (g *guarded) unharmed() {
 		wire.StreamDead: canary.DeadSubject(), wire.StreamRecord: canary.RecordSubject(),
 		normal.LaterStream(): canary.CopySubject(wire.CopyDue), bulk.SendStream(): bulk.SendSubject(),
 	} {
-		m, err := g.Conn.Next(within(g.t), stream, subject, 1, time.Time{})
+		m, err := g.Conn.Store().Next(within(g.t), stream, subject, 1, time.Time{})
 		if err != nil || string(m.Data) != "ours" {
-			g.t.Errorf("what lay in %s is %v, %v", stream, m, err)
+			g.t.Errorf("what was in %s is %v, %v", stream, m, err)
 		}
 	}
 }
@@ -133,8 +133,8 @@ var forbiddenSubscriptions = []string{
 }
 
 // headerAttempt is a set of NATS headers on an otherwise good mail, and the broker's
-// error code; 0 where the mail is taken, with no further effect, and silent
-// where it is not and nobody says so.
+// error code; 0 if the mail is accepted, with no further effect, and silent if it
+// is not accepted and there is no answer.
 type headerAttempt struct {
 	header nats.Header
 	code   int
@@ -157,7 +157,10 @@ func headerAttempts() []headerAttempt {
 		{one("Nats-Expected-Last-Subject-Sequence", "99"), 10071},
 		{nats.Header{"Nats-Expected-Last-Subject-Sequence": {"0"}, "Nats-Expected-Last-Subject-Sequence-Subject": {canary.DeadSubject()}}, 0},
 		{one("Nats-Expected-Last-Msg-Id", "other"), 10070},
-		{nats.Header{"Nats-Batch-Id": {"b"}, "Nats-Batch-Sequence": {"1"}, "Nats-Batch-Commit": {"1"}}, 10174},
+		{nats.Header{"Nats-Batch-Id": {"b"}, "Nats-Batch-Sequence": {"1"}, "Nats-Batch-Commit": {"1"}}, 0},
+		{nats.Header{"Nats-Batch-Id": {"c"}, "Nats-Batch-Sequence": {"2"}, "Nats-Batch-Commit": {"1"}}, 10176},
+		{nats.Header{"Nats-Batch-Id": {"d"}, "Nats-Batch-Sequence": {"1"}, "Nats-Batch-Commit": {"1"}, "Nats-Rollup": {"all"}}, 10111},
+		{nats.Header{"Nats-Batch-Id": {"e"}, "Nats-Batch-Sequence": {"1"}, "Nats-Batch-Commit": {"1"}, "Nats-Schedule": {"@at 2030-01-01T00:00:00Z"}}, 10188},
 		{one("Nats-Incr", "+1"), 10168},
 		{one("Nats-Required-Api-Level", "99"), 0},
 		{one("Nats-Marker-Reason", "Remove"), 0},
@@ -253,11 +256,11 @@ func (a *attacker) headers(t *testing.T, g *guarded) {
 	}
 }
 
-// reserved are the reply subjects that the broker takes from nobody.
+// reserved are the reply subjects that the broker accepts from no client.
 var reserved = regexp.MustCompile(`^(\$JS\.ACK|_R_|_GR_)\.`)
 
 // replies: the server writes its PubAck to the reply subject, in the producers'
-// own account, where nothing listens but other producers.
+// own account, where only other producers listen.
 func (a *attacker) replies(t *testing.T, g *guarded) {
 	t.Helper()
 	for _, s := range append(forbiddenSubjects(), normal.SendSubject()) {

@@ -1,18 +1,20 @@
-package broker
+package embedded
 
 import (
 	"context"
 	"log/slog"
 	"testing"
+
+	"github.com/postrider/postrider/broker"
 )
 
 // TestReopen: mail and connections survive, and writes are synced as before.
 func TestReopen(t *testing.T) {
 	t.Parallel()
-	cfg := DefaultConfig()
+	cfg := broker.DefaultConfig()
 	cfg.DataDir, cfg.Listen = t.TempDir(), "127.0.0.1:0"
 	log := slog.New(slog.DiscardHandler)
-	e, err := StartEmbedded(t.Context(), cfg, nil, log)
+	e, err := Start(t.Context(), cfg, nil, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +28,7 @@ func TestReopen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := Provision(t.Context(), c, nil, cfg); err != nil {
+	if _, err := broker.Provision(t.Context(), c, nil, cfg); err != nil {
 		t.Fatal(err)
 	}
 	_, limit, err := c.Room(t.Context())

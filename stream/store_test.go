@@ -1,11 +1,10 @@
-package broker_test
+package stream_test
 
 import (
 	"errors"
 	"testing"
 	"time"
 
-	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
@@ -15,14 +14,14 @@ func TestStoreSetNextDelete(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
 	s := b.Conn.Store()
-	subject := letter.RecordSubject()
-	if seq, err := s.Set(within(t), atHop(subject, 0), subject, 0); err != nil || seq != 1 {
+	subject := deadKey.RecordSubject()
+	if seq, err := s.Set(within(t), atGeneration(subject, 0), subject, 0); err != nil || seq != 1 {
 		t.Fatalf("Set expecting none = %d, %v", seq, err)
 	}
-	if _, err := s.Set(within(t), atHop(subject, 1), subject, 0); !errors.Is(err, stream.ErrConflict) {
+	if _, err := s.Set(within(t), atGeneration(subject, 1), subject, 0); !errors.Is(err, stream.ErrConflict) {
 		t.Errorf("Set expecting none where there is one = %v, want ErrConflict", err)
 	}
-	if seq, err := s.Set(within(t), atHop(subject, 1), subject, 1); err != nil || seq != 2 {
+	if seq, err := s.Set(within(t), atGeneration(subject, 1), subject, 1); err != nil || seq != 2 {
 		t.Errorf("Set expecting 1 = %d, %v", seq, err)
 	}
 	for _, tt := range []struct {
@@ -34,7 +33,7 @@ func TestStoreSetNextDelete(t *testing.T) {
 		{0, b.Conn.Now().Add(-time.Hour), 1}, {0, b.Conn.Now().Add(time.Hour), 0},
 	} {
 		m, err := s.Next(within(t), wire.StreamRecord, subject, tt.seq, tt.since)
-		if tt.want == 0 && !errors.Is(err, broker.ErrNotFound) || tt.want != 0 && (err != nil || m.Sequence != tt.want) {
+		if tt.want == 0 && !errors.Is(err, stream.ErrNotFound) || tt.want != 0 && (err != nil || m.Sequence != tt.want) {
 			t.Errorf("Next from %d or %v = %v, %v; want %d", tt.seq, tt.since, m, err, tt.want)
 		}
 	}

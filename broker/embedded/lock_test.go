@@ -1,4 +1,4 @@
-package broker
+package embedded
 
 import (
 	"errors"
@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestLockWaitsALittle: one who only looks into the directory does not keep a
-// broker from starting.
+// TestLockWaitsALittle: a process that holds the lock for a moment, to count the
+// mail that is left, does not keep a broker from starting.
 func TestLockWaitsALittle(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

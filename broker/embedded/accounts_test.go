@@ -1,4 +1,4 @@
-package broker_test
+package embedded_test
 
 import (
 	"context"
@@ -81,7 +81,7 @@ func awaitLast(t *testing.T, c *broker.Conn, stream, subject string) *jetstream.
 	if _, err := q.Next(jetstream.FetchMaxWait(20 * time.Second)); err != nil {
 		t.Fatalf("nothing arrives on %s: %v", subject, err)
 	}
-	m, err := c.Last(within(t), stream, subject)
+	m, err := c.Store().Last(within(t), stream, subject)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package broker
+package embedded
 
 import (
 	"errors"
@@ -7,40 +7,40 @@ import (
 	"sync"
 )
 
-// serverLog passes the embedded server's words to slog. What it would end a
-// process of its own for is kept as an error.
+// serverLog passes the server's log to slog. A fatal error, for which the server
+// would end a process of its own, is kept.
 type serverLog struct {
 	log *slog.Logger
 
 	mu  sync.Mutex
-	err error
+	err error // guarded by mu
 }
 
-// fatal is what the server could not start for, or nil.
+// fatal is why the server could not start; nil if it did.
 func (l *serverLog) fatal() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.err
 }
 
-// Noticef is at level debug: the server announces each of its settings.
+// Noticef logs at level debug: the server announces each of its settings.
 func (l *serverLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
 
-// Warnf warns.
+// Warnf logs a warning.
 func (l *serverLog) Warnf(format string, v ...any) { l.log.Warn(fmt.Sprintf(format, v...)) }
 
-// Errorf reports an error.
+// Errorf logs an error.
 func (l *serverLog) Errorf(format string, v ...any) { l.log.Error(fmt.Sprintf(format, v...)) }
 
-// Fatalf keeps the error for [StartEmbedded], which ends the server.
+// Fatalf keeps the error for [Start], which ends the server.
 func (l *serverLog) Fatalf(format string, v ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.err = errors.Join(l.err, fmt.Errorf(format, v...))
 }
 
-// Debugf and Tracef are never asked for.
+// Debugf does nothing: the server's debug log is off.
 func (l *serverLog) Debugf(string, ...any) {}
 
-// Tracef is never asked for.
+// Tracef does nothing: the server's trace log is off.
 func (l *serverLog) Tracef(string, ...any) {}

@@ -1,4 +1,4 @@
-package broker_test
+package embedded_test
 
 import (
 	"bufio"
@@ -14,16 +14,17 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/broker/embedded"
 	"github.com/postrider/postrider/wire"
 )
 
-// What somebody says to the broker's port without a library: other protocols,
+// What a client may say to the broker's port without a library: other protocols,
 // other credentials, and what no library would write.
 
 const plain = "CONNECT {\"verbose\":false,\"headers\":true}\r\n"
 
-// words are what a stranger says, and a part of what the broker answers; where
-// that begins with "!" the connection has to end as well.
+// strangers are what a stranger says, and a part of what the broker answers. If
+// that begins with "!", the connection must end too.
 var strangers = []struct{ says, want string }{
 	// A web page can make a browser say this to a port of its own machine.
 	{"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 27\r\n\r\nPUB mail.send.normal 1\r\nx\r\n", "!Authorization Violation"},
@@ -138,9 +139,9 @@ func outside() (all []net.IP) {
 	return all
 }
 
-// TestBeyondThisMachine: on an address that others reach, nobody publishes
-// without the producer's credential, not even from this machine, and with it
-// nobody does more than that.
+// TestBeyondThisMachine: on an address that other machines reach, publishing needs
+// the producer's credential, also from this machine, and that credential allows
+// nothing else.
 func TestBeyondThisMachine(t *testing.T) {
 	t.Parallel()
 	addresses := outside()
@@ -180,14 +181,14 @@ func TestBeyondThisMachine(t *testing.T) {
 				t.Errorf("reached at %d addresses only", reached)
 			}
 			if n := counts(t, c)[normal.SendStream()]; n != fmt.Sprint(reached, reached, 1) {
-				t.Errorf("the lane stands at %s, want %d", n, reached)
+				t.Errorf("the lane has %s, want %d", n, reached)
 			}
 		})
 	}
 }
 
 // checkCredentials publishes one mail, with the producer's credential.
-func checkCredentials(t *testing.T, e *broker.Embedded, addr string) {
+func checkCredentials(t *testing.T, e *embedded.Server, addr string) {
 	t.Helper()
 	for _, says := range []string{
 		"PUB mail.send.normal 1\r\nx\r\n", plain + "PUB mail.send.normal 1\r\nx\r\n", "CONNECT {}\r\nSUB _INBOX.> 1\r\n", "CONNECT {\"nkey\":\"\",\"sig\":\"\"}\r\n",

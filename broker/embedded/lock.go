@@ -1,4 +1,4 @@
-package broker
+package embedded
 
 import (
 	"context"
@@ -15,13 +15,13 @@ const (
 	lockPause    = 50 * time.Millisecond
 )
 
-// lockDir makes dir where it is missing and holds it until the file is closed.
-// JetStream takes no lock itself: a second server on the same directory starts
-// and loses acknowledged messages. A flock ends with its process, however that
-// ends.
+// lockDir makes dir if it is missing and holds a lock on it until the file is
+// closed. JetStream takes no lock itself: a second server on the same directory
+// starts and loses acknowledged messages. The kernel releases a flock when the
+// process ends, however it ends.
 //
-// It waits a little for one who holds it: a worker with NATS_URL looks whether
-// mail is left there, and is done in a moment.
+// It waits for the lock as long as patience: a worker with NATS_URL holds it for
+// a moment while it counts the mail that is left there.
 func lockDir(ctx context.Context, dir string, patience time.Duration) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make DATA_DIR: %w", err)
@@ -44,4 +44,16 @@ func lockDir(ctx context.Context, dir string, patience time.Duration) (*os.File,
 		return nil, fmt.Errorf("lock DATA_DIR %s: %w by another worker: stop that one, set DATA_DIR to another directory, or set NATS_URL to use its broker", dir, ErrDirInUse)
 	}
 	return nil, fmt.Errorf("lock DATA_DIR %s: %w", dir, err)
+}
+
+// pause waits; false if ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
 }

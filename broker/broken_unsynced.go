@@ -1,5 +1,0 @@
-//go:build broken_unsynced
-
-package broker
-
-const unsynced = true

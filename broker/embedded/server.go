@@ -1,0 +1,196 @@
+// Package embedded is the broker in the process: a NATS server with JetStream,
+// its mail and its credentials in DATA_DIR, its writes synced before they are
+// acknowledged.
+//
+// The order of use is [Start], then [Server.Connect], then broker.Provision on
+// that connection. [Server.Watch] runs beside, [Server.Shutdown] ends it.
+//
+// It is a package of its own so that programs which only connect to a broker do
+// not carry the server, which is 11 MB.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/wire"
+)
+
+// What stands in the way of a start. Neither passes by itself. Test with
+// errors.Is.
+var (
+	// ErrPortTaken: NATS_LISTEN names an address that is in use.
+	ErrPortTaken = errors.New("the address is taken")
+	// ErrDirInUse: another process has locked DATA_DIR.
+	ErrDirInUse = errors.New("the directory is in use")
+)
+
+const (
+	maxPayload = 8 << 20
+	// startTimeout bounds the wait for JetStream to answer. Reading a million
+	// schedules from the disk took 3 s.
+	startTimeout = time.Minute
+	// unlimited is the server's own limit. The account has the limit that
+	// counts; it can be set only when the server has read what its streams
+	// reserve.
+	unlimited = math.MaxInt64 / 4
+)
+
+// Server is a NATS server inside this process.
+type Server struct {
+	cfg    broker.Config
+	log    *slog.Logger
+	server *server.Server // nil if the start failed before it was made
+	lock   *os.File
+}
+
+// Start starts the server on cfg.Listen and waits until JetStream answers. It
+// makes cfg.DataDir and the credentials in it if they are missing. Producers can
+// publish to those lanes and do nothing else; on a loopback address they need no
+// credentials. It fails with [ErrDirInUse] or [ErrPortTaken], and with errors of
+// the file system.
+func Start(ctx context.Context, cfg broker.Config, lanes []wire.Lane, log *slog.Logger) (*Server, error) {
+	return start(ctx, cfg, lanes, log, true)
+}
+
+// start without listen opens no port and does not wait for the lock: whoever
+// has it sends the mail.
+func start(ctx context.Context, cfg broker.Config, lanes []wire.Lane, log *slog.Logger, listen bool) (_ *Server, err error) {
+	patience := lockPatience
+	if !listen {
+		patience = 0
+	}
+	lock, err := lockDir(ctx, cfg.DataDir, patience)
+	if err != nil {
+		return nil, err
+	}
+	e := &Server{cfg: cfg, log: log, lock: lock}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.Shutdown(context.WithoutCancel(ctx)))
+		}
+	}()
+	opts, err := e.options(lanes)
+	if err != nil {
+		return nil, err
+	}
+	if opts.DontListen = !listen; listen {
+		if err := portFree(ctx, cfg.Listen); err != nil {
+			return nil, err
+		}
+		if !broker.IsLoopback(cfg.Listen) {
+			log.Warn("the embedded broker listens beyond this machine, and without TLS: mail crosses the network in the clear", "listen", cfg.Listen)
+		}
+	}
+	if e.server, err = server.NewServer(opts); err != nil {
+		return nil, fmt.Errorf("configure the embedded broker: %w", err)
+	}
+	words := &serverLog{log: log.With("part", "nats-server")}
+	e.server.SetLogger(words, false, false)
+	e.server.Start()
+	if err := words.fatal(); err != nil {
+		return nil, fmt.Errorf("start the embedded broker in %s: %w", cfg.DataDir, err)
+	}
+	if err := e.ready(ctx); err != nil {
+		return nil, fmt.Errorf("start the embedded broker in %s: %w", cfg.DataDir, err)
+	}
+	return e, nil
+}
+
+// ready waits for JetStream and then sets the account's limit.
+func (e *Server) ready(ctx context.Context) error {
+	if !e.server.ReadyForConnections(startTimeout) {
+		return errors.New("it does not become ready")
+	}
+	account, err := e.server.LookupAccount(mailAccount)
+	if err != nil {
+		return err
+	}
+	stored, err := storedBytes(filepath.Join(e.cfg.DataDir, server.JetStreamStoreDir))
+	if err != nil {
+		return err
+	}
+	free, err := broker.FreeBytes(e.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	_, reserved, err := e.server.JetStreamReservedResources()
+	if err != nil {
+		return err
+	}
+	limit := storeLimit(free, stored, uint64(max(reserved, 0)))
+	err = account.UpdateJetStreamLimits(map[string]server.JetStreamAccountLimits{"": {
+		MaxMemory: -1, MaxStore: int64(limit), MaxStreams: -1, MaxConsumers: -1,
+		MaxAckPending: -1, MemoryMaxStreamBytes: -1, StoreMaxStreamBytes: -1,
+	}})
+	if err != nil {
+		return fmt.Errorf("set the limit of %d bytes: %w", limit, err)
+	}
+	e.log.Debug("embedded broker ready", "url", e.URL(), "dir", e.cfg.DataDir, "stored", stored, "limit", limit)
+	return ctx.Err()
+}
+
+// URL is where clients connect. It has the port in use if NATS_LISTEN asked for
+// any port.
+func (e *Server) URL() string {
+	addr, ok := e.server.Addr().(*net.TCPAddr)
+	if !ok {
+		return ""
+	}
+	return "nats://" + broker.Reachable(addr.String())
+}
+
+// OperatorFile is the file with the seed of the key that may do everything with
+// the mail.
+func (e *Server) OperatorFile() string { return broker.OperatorFile(e.cfg.DataDir) }
+
+// ProducerFile is the file with the seed of the key that may publish to lanes.
+func (e *Server) ProducerFile() string { return broker.ProducerFile(e.cfg.DataDir) }
+
+// Connect connects to the server as an operator, inside the process.
+func (e *Server) Connect(ctx context.Context) (*broker.Conn, error) {
+	return broker.Inside(ctx, e.cfg.Role, e.log, e.OperatorFile(), e.server)
+}
+
+// Healthy reports what keeps the server from storing mail. After the disk was
+// full its writes fail, also when there is room again, until [Server.Watch] has
+// opened the store anew.
+func (e *Server) Healthy() error {
+	if h := e.server.Healthz(nil); h.Error != "" {
+		return fmt.Errorf("the embedded broker cannot store mail: %s; make room in %s", h.Error, e.cfg.DataDir)
+	}
+	return nil
+}
+
+// Shutdown closes the clients' connections and the store, and unlocks DATA_DIR.
+// If ctx ends first, the lock stays until the process ends. A second call does
+// nothing.
+func (e *Server) Shutdown(ctx context.Context) error {
+	if e.server != nil {
+		done := make(chan struct{})
+		go func() {
+			e.server.Shutdown()
+			e.server.WaitForShutdown()
+			close(done)
+		}()
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return fmt.Errorf("stop the embedded broker: %w", context.Cause(ctx))
+		}
+	}
+	if err := e.lock.Close(); !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,59 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/postrider/postrider/wire"
+)
+
+func TestClassOfRefusals(t *testing.T) {
+	t.Parallel()
+	classes := []error{ErrFull, ErrTooLarge, ErrAway, ErrNotFound, ErrConflict}
+	tests := map[int]error{
+		10002: ErrFull, 10023: ErrFull, 10047: ErrFull, 10077: ErrFull,
+		10054: ErrTooLarge, 10097: ErrTooLarge,
+		10071: ErrConflict, 10164: ErrConflict,
+		10008: ErrAway, 10037: ErrNotFound,
+		10003: nil, 10059: nil,
+	}
+	for code, want := range tests {
+		err := fmt.Errorf("publish: %w", &APIError{Code: code, Description: "words"})
+		for _, class := range classes {
+			if got := errors.Is(err, class); got != (class == want) {
+				t.Errorf("error %d is %q: %v", code, class, got)
+			}
+		}
+		if !strings.Contains(err.Error(), "words") || !strings.Contains(err.Error(), fmt.Sprint(code)) {
+			t.Errorf("error %d reads %q", code, err)
+		}
+	}
+	for _, err := range []error{nats.ErrTimeout, nats.ErrNoResponders, nats.ErrConnectionClosed, nats.ErrDisconnected, nats.ErrConnectionDraining, context.DeadlineExceeded, context.Canceled} {
+		if got := unanswered(err); !errors.Is(got, ErrAway) || !errors.Is(got, err) {
+			t.Errorf("unanswered(%v) = %v, want ErrAway", err, got)
+		}
+	}
+	if got := unanswered(nats.ErrMaxPayload); !errors.Is(got, ErrTooLarge) || errors.Is(got, ErrAway) {
+		t.Errorf("unanswered(%v) = %v, want ErrTooLarge", nats.ErrMaxPayload, got)
+	}
+}
+
+func TestStreamOf(t *testing.T) {
+	t.Parallel()
+	l := wire.Key{Lane: "a-b", ID: "id", Origin: "1-1", Recipient: "all"}
+	tests := map[string]string{
+		l.Lane.SendSubject(): l.Lane.SendStream(), l.CopySubject(wire.CopyLater): l.Lane.LaterStream(), l.CopySubject(wire.CopyDue): l.Lane.LaterStream(),
+		l.RecordSubject(): wire.StreamRecord, l.EventSubject(): wire.StreamEvent, l.DeadSubject(): wire.StreamDead,
+		"": "", "mail": "", "mail.send": "", "mail.held.a.b.c.d": "", "post.send.a": "",
+	}
+	for subject, want := range tests {
+		if got, err := streamOf(subject); got != want || (err == nil) != (want != "") {
+			t.Errorf("streamOf(%q) = %q, %v; want %q", subject, got, err, want)
+		}
+	}
+}
