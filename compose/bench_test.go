@@ -39,15 +39,19 @@ func benchmark(b *testing.B, e *schema.Envelope) {
 	e.From = mail.Address{Name: "Shop", Email: "shop@example.com"}
 	e.To = []mail.Address{{Name: "Ann", Email: "ann@example.net"}}
 	e.Subject = "Your order has been sent"
-	l, _ := compose(b, e)
-	b.SetBytes(l.Size)
+	m, _ := compose(b, e)
+	b.SetBytes(m.Size)
 	b.ReportAllocs()
 	for b.Loop() {
-		l, err := Compose(e, origin, enqueued)
+		m, err := Compose(e, origin, enqueued)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := io.Copy(io.Discard, l.Reader()); err != nil {
+		r, err := m.Open()
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, r); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -35,8 +35,11 @@ type Message struct {
 	bytes []byte
 }
 
-// Reader gives the letter from its beginning, anew at each call.
-func (l *Message) Reader() io.Reader { return bytes.NewReader(l.bytes) }
+// Open returns the bytes from their beginning; it never fails. A *Message is a
+// [mail.Body].
+func (m *Message) Open() (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(m.bytes)), nil
+}
 
 // Compose writes the mail of an envelope. origin names the message (see
 // [schema.Origin]) and makes its Message-ID; at is when it was enqueued and

@@ -88,7 +88,7 @@ func (h *delivery) pendingOf(rec *wire.Record, most int) []mail.Recipient {
 func (c *Consumer) message(h *delivery, to []mail.Recipient) mail.Message {
 	return mail.Message{
 		ID: h.own.Key.ID, From: h.from.address, Recipients: to,
-		Open: h.message.Reader, Size: h.message.Size, EightBit: h.message.EightBit,
+		Body: h.message, Size: h.message.Size, EightBit: h.message.EightBit,
 		UTF8:   h.message.UTF8 || h.from.utf8 || h.to[to[0].Index].utf8,
 		Permit: h.permit,
 	}

@@ -75,6 +75,15 @@ type Recipient struct {
 	Address string
 }
 
+// Body is where a message's bytes come from. They need not fit in memory.
+type Body interface {
+	// Open returns the bytes from their beginning, the same ones at every call:
+	// RFC 5322, CRLF line ends, no dot-stuffing, ending in CRLF. The caller
+	// closes what it gets. An SMTP session waits for each Read, so a Read must
+	// fail in the end and not block for ever.
+	Open() (io.ReadCloser, error)
+}
+
 // Message is what is handed to a relay for one transaction.
 type Message struct {
 	// ID is for logs.
@@ -82,10 +91,8 @@ type Message struct {
 	// From is the reverse path; empty for the null path.
 	From       string
 	Recipients []Recipient
-	// Open gives the message's bytes anew at each call: RFC 5322, CRLF line
-	// ends, no dot-stuffing, ending in CRLF.
-	Open func() io.Reader
-	// Size is the number of those bytes.
+	// Body has the message's bytes, Size their number.
+	Body Body
 	Size int64
 	// EightBit: the bytes are not all below 128.
 	EightBit bool

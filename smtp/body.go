@@ -23,13 +23,13 @@ const (
 // A relay that replies before the dot has made up its mind without the message:
 // that reply must not be taken for the one to the dot, which would then stand in
 // the way of the next message. A body that fits in one write leaves no time for it.
-func (t *transaction) body(begin time.Time) {
+func (t *transaction) body(src io.Reader, begin time.Time) {
 	var lost error
 	w := dotWriter{buf: t.out[:0], flush: func(b []byte) error {
 		lost = t.write(b, t.timeouts.Block)
 		return lost
 	}}
-	_, err := io.Copy(&w, t.d.m.Open())
+	_, err := io.Copy(&w, src)
 	last := w.end()
 	t.out = last[:0]
 	if err == nil && w.n > blockSize {

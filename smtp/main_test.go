@@ -84,12 +84,17 @@ func mailWith(body string, to ...string) mail.Message {
 		to = []string{"a@x.test"}
 	}
 	m := mail.Message{ID: "m1", From: "sender@x.test", Size: int64(len(body))}
-	m.Open = func() io.Reader { return strings.NewReader(body) }
+	m.Body = bodyFunc(func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil })
 	for i, a := range to {
 		m.Recipients = append(m.Recipients, mail.Recipient{Index: i, Address: a})
 	}
 	return m
 }
+
+// bodyFunc is a [mail.Body] made of its Open.
+type bodyFunc func() (io.ReadCloser, error)
+
+func (f bodyFunc) Open() (io.ReadCloser, error) { return f() }
 
 // classes are those of the outcomes, separated by spaces.
 func classes(tx mail.Transaction) string {

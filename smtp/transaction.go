@@ -56,6 +56,13 @@ func (d *delivery) run(s *session) bool {
 		d.settle(*o)
 		return false
 	}
+	// Opened before MAIL, so that a body that is not there costs no session.
+	src, err := d.m.Body.Open()
+	if err != nil {
+		d.settle(localOutcome(mail.Requeued, "", fmt.Errorf("open the message: %w", err)))
+		return false
+	}
+	defer src.Close()
 	t := transaction{session: s, d: d, reused: s.pooled, params: s.ext.size}
 	s.used++
 	d.tx.Session, d.tx.Use = s.id, s.used
@@ -76,7 +83,7 @@ func (d *delivery) run(s *session) bool {
 	case t.begun && len(t.accepted) == 0:
 		t.loneDot()
 	case t.begun:
-		t.body(begin)
+		t.body(src, begin)
 	}
 	return t.again == onNewSession
 }

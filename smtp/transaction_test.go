@@ -1,12 +1,14 @@
 package smtp
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 
 	"github.com/postrider/postrider/internal/smtptest"
 	"github.com/postrider/postrider/mail"
@@ -211,31 +213,99 @@ func TestPermit(t *testing.T) {
 	}
 }
 
-// TestBrokenReader: a message that cannot be read to its end is never ended by
-// a dot.
-func TestBrokenReader(t *testing.T) {
+// TestBrokenBody: a message that cannot be opened, or read to its end, is never
+// ended by a dot.
+func TestBrokenBody(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t, smtptest.New(t), nil)
-	m := message()
-	m.Open = func() io.Reader {
-		return io.MultiReader(strings.NewReader(smallBody[:20]), readerFunc(func([]byte) (int, error) { return 0, errors.New("disk gone") }))
-	}
-	if o := b.wantClasses(t, m, "requeued").Outcomes[0]; !strings.Contains(o.Reply, "disk gone") {
+	b.wantClasses(t, mailWith("\r\n"), "delivered")
+	m, gone := message(), errors.New("disk gone")
+	m.Body = bodyFunc(func() (io.ReadCloser, error) { return nil, gone })
+	if o := b.wantClasses(t, m, "requeued").Outcomes[0]; o.Stage != mail.StageLocal || !strings.Contains(o.Reply, "open the message: disk gone") {
 		t.Errorf("%+v", o)
+	}
+	for _, size := range []int{0, 20, 3 * blockSize} {
+		m = mailWith(strings.Repeat("0123456789abcde\r\n", 1<<14))
+		body := &countedBody{Reader: io.MultiReader(io.LimitReader(bytesOf(t, m), int64(size)), iotest.ErrReader(gone))}
+		m.Body = bodyFunc(func() (io.ReadCloser, error) { return body, nil })
+		if o := b.wantClasses(t, m, "requeued").Outcomes[0]; o.Stage != mail.StageLocal || !strings.Contains(o.Reply, "read the message: disk gone") {
+			t.Errorf("%+v", o)
+		}
+		if body.closed != 1 {
+			t.Errorf("closed %d times", body.closed)
+		}
+	}
+	// The body that could not be opened left its session to the next message.
+	if s := b.server.Transcript(1); strings.Count(s, "C: MAIL") != 2 || b.server.Sessions() != 3 {
+		t.Errorf("%d sessions, the first:\n%s", b.server.Sessions(), s)
 	}
 	m = message()
 	m.Size++
 	if o := b.wantClasses(t, m, "failed").Outcomes[0]; o.Stage != mail.StageLocal {
 		t.Errorf("%+v", o)
 	}
-	if b.server.Accepted() != 0 || !b.Up() {
+	if b.server.Accepted() != 1 || !b.Up() {
 		t.Errorf("%d messages accepted, up %v", b.server.Accepted(), b.Up())
 	}
 }
 
-type readerFunc func([]byte) (int, error)
+// TestBodyIsStreamed: a body is read in blocks, never as a whole, from its
+// beginning on each session that is tried, and closed each time.
+func TestBodyIsStreamed(t *testing.T) {
+	t.Parallel()
+	const size = 32 << 20
+	b := newBundle(t, smtptest.New(t, smtptest.Forget(), smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+		if st.Session == 1 && st.Verb == "MAIL" && st.Message == 2 {
+			return &smtptest.Answer{HangUp: true}
+		}
+		return nil
+	})), nil)
+	b.wantClasses(t, message(), "delivered")
+	var bodies []*countedBody
+	m := message()
+	m.Size = size
+	m.Body = bodyFunc(func() (io.ReadCloser, error) {
+		bodies = append(bodies, &countedBody{Reader: io.LimitReader(zeros{}, size)})
+		return bodies[len(bodies)-1], nil
+	})
+	b.wantClasses(t, m, "delivered")
+	if len(bodies) != 2 || bodies[0].n != 0 || bodies[1].n != size {
+		t.Fatalf("%d bodies opened", len(bodies))
+	}
+	for i, body := range bodies {
+		if body.closed != 1 || body.most > blockSize {
+			t.Errorf("body %d was closed %d times, and read up to %d bytes at once", i, body.closed, body.most)
+		}
+	}
+}
 
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+// countedBody is a body that counts how it is used.
+type countedBody struct {
+	io.Reader
+	n, most, closed int
+}
+
+func (c *countedBody) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n, c.most = c.n+n, max(c.most, len(p))
+	return n, err
+}
+
+func (c *countedBody) Close() error { c.closed++; return nil }
+
+// zeros is a body of "0" without an end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return copy(p, bytes.Repeat([]byte("0"), len(p))), nil }
+
+func bytesOf(t *testing.T, m mail.Message) io.Reader {
+	t.Helper()
+	r, err := m.Body.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
 
 // TestOnlyOneNewSession: a relay that hangs up on new sessions too is not
 // asked for ever.
