@@ -261,7 +261,7 @@ func TestHiddenError(t *testing.T) {
 		}
 		log := &lines{}
 		slog.New(slog.NewJSONHandler(log, nil)).Info("a", "error", hidden, "in", struct{ Err error }{hidden})
-		shown := fmt.Sprintf("%v %+v %#v %s %q %+v %#v", hidden, hidden, hidden, hidden, hidden, fault{err: hidden}, fault{err: hidden}) + log.String()
+		shown := fmt.Sprintf("%v %+v %#v %s %q %+v %#v", hidden, hidden, hidden, hidden, hidden, &Error{Err: hidden}, Error{Err: hidden}) + log.String()
 		for inner := errors.Unwrap(hidden); inner != nil; inner = errors.Unwrap(inner) {
 			shown += inner.Error()
 		}

@@ -16,7 +16,7 @@ import (
 	"github.com/postrider/postrider/internal/smtptest"
 )
 
-func shortPauses(c *Config) { c.RelayPauseMin, c.RelayPauseMax = time.Second, time.Minute }
+func shortPauses(c *Config) { c.PauseMin, c.PauseMax = time.Second, time.Minute }
 
 // TestCircuitProbes: one goroutine asks, ever more slowly, with sessions alone;
 // whoever waits goes on when one gets through, and that session is used.
@@ -270,7 +270,7 @@ func TestRefusedConnection(t *testing.T) {
 	log := &lines{}
 	c := testConfig("smtp://" + addr)
 	shortPauses(&c)
-	c.RelayPauseMin = 30 * time.Second
+	c.PauseMin = 30 * time.Second
 	r := newTestRelay(t, c, log)
 	tx := r.Deliver(t.Context(), message())
 	if classes(tx) != "requeued" || tx.Outcomes[0].Stage != "connect" || tx.Relay != addr {

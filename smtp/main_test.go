@@ -42,7 +42,7 @@ func testConfig(url string) Config {
 	c := DefaultConfig()
 	c.URL = url
 	c.EHLOName = "client.test"
-	c.RelayPauseMin, c.RelayPauseMax = time.Hour, time.Hour
+	c.PauseMin, c.PauseMax = time.Hour, time.Hour
 	return c
 }
 

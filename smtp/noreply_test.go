@@ -31,16 +31,16 @@ func (r row) slow() bool {
 }
 
 // deadline is how long a step may take in all: the minimum of RFC 5321 section
-// 4.5.3.2 where that has one; less where waiting for it would gain nothing.
+// 4.5.3.2 if there is one, or less if waiting would gain nothing.
 func (r row) deadline() time.Duration {
 	return map[string]time.Duration{
 		"CONNECT":  time.Minute, // a relay of our own choice, which other mail waits for
-		"EHLO":     time.Minute,
-		"STARTTLS": 30 * time.Second,
-		"AUTH":     time.Minute,
+		"EHLO":     5 * time.Minute,
+		"STARTTLS": time.Minute,
+		"AUTH":     5 * time.Minute,
 		"MAIL":     5 * time.Minute,
 		"RCPT":     5 * time.Minute,
-		"DATA":     2 * time.Minute,
+		"DATA":     3 * time.Minute,
 		"BODY":     3*time.Minute + 5*time.Second, // one block, and the relay's last words
 		"DOT":      10 * time.Minute,
 		"RSET":     10 * time.Second, // another session costs less

@@ -68,7 +68,7 @@ func readSettings(ctx context.Context, lookup env.Lookup) (*settings, []error) {
 	no, _ := lookup("NO_COLOR")
 	s.colour = no == ""
 	s.consumer.Slots = s.smtp.MaxSessions
-	s.consumer.PauseMin, s.consumer.PauseMax = s.smtp.RelayPauseMin, s.smtp.RelayPauseMax
+	s.consumer.PauseMin, s.consumer.PauseMax = s.smtp.PauseMin, s.smtp.PauseMax
 	return s, errs
 }
 
