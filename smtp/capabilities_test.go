@@ -41,8 +41,8 @@ func readOffers(t *testing.T) []offer {
 	return all
 }
 
-// TestCapabilities drives each line through a listener, on a session that is
-// fresh and on one that has carried a message.
+// TestCapabilities tries each line against a real listener, on a fresh session and
+// on one that has delivered a message.
 func TestCapabilities(t *testing.T) {
 	t.Parallel()
 	for _, o := range readOffers(t) {
@@ -92,8 +92,8 @@ func (o offer) check(t *testing.T, reused bool) {
 	}
 }
 
-// TestRefusedOneByOne: what DATA or the dot says is for those who were
-// accepted; the others keep what their own RCPT was told.
+// TestRefusedOneByOne: the reply to DATA or the dot is for the recipients who were
+// accepted; the others keep the outcome of their own RCPT.
 func TestRefusedOneByOne(t *testing.T) {
 	t.Parallel()
 	for verb, c := range map[string]struct{ reply, class string }{

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// wantProblem wants exactly one, that begins so.
+// wantProblem wants exactly one problem, which begins so.
 func wantProblem(t *testing.T, c Config, begins string) {
 	t.Helper()
 	errs := c.Validate()
@@ -22,7 +22,7 @@ func TestValidate(t *testing.T) {
 	if errs := testConfig("smtp://relay.test").Validate(); len(errs) > 0 {
 		t.Errorf("the defaults: %v", errs)
 	}
-	// A worker may bring a relay of its own; nobody else gets far without a URL.
+	// A worker may have a relay of its own; New needs a URL.
 	none := testConfig("")
 	if errs := none.Validate(); len(errs) > 0 {
 		t.Errorf("without a URL: %v", errs)
@@ -58,8 +58,8 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// TestTags: each field that is set from outside names its variable and says
-// what it is for, and each duration is validated.
+// TestTags: each setting names its variable and has a help text, and each duration
+// is validated.
 func TestTags(t *testing.T) {
 	t.Parallel()
 	name := regexp.MustCompile(`^SMTP_[A-Z_]+$`)

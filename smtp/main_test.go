@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// lines is a log that can be read while it is written.
+// lines is a log that can be read while it is being written.
 type lines struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -37,7 +37,7 @@ type bundle struct {
 	log    *lines
 }
 
-// testConfig has pauses so long that nothing is probed behind a test's back.
+// testConfig has pauses so long that no probe runs during a test.
 func testConfig(url string) Config {
 	c := DefaultConfig()
 	c.URL = url
@@ -75,8 +75,7 @@ func newTestRelay(t testing.TB, c Config, log io.Writer) *Relay {
 
 const smallBody = "Subject: test\r\nMessage-ID: <1@client.test>\r\n\r\n.one\r\n..two\r\nthree\r\n"
 
-// message is one with smallBody; the recipients are a@x.test and so on
-// where none are given.
+// message is a message with smallBody, to a@x.test if no recipient is given.
 func message(to ...string) mail.Message { return mailWith(smallBody, to...) }
 
 func mailWith(body string, to ...string) mail.Message {
@@ -96,7 +95,7 @@ type bodyFunc func() (io.ReadCloser, error)
 
 func (f bodyFunc) Open() (io.ReadCloser, error) { return f() }
 
-// classes are those of the outcomes, separated by spaces.
+// classes are the classes of the outcomes, separated by spaces.
 func classes(tx mail.Transaction) string {
 	var s []string
 	for _, o := range tx.Outcomes {

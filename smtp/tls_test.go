@@ -21,7 +21,7 @@ func TestTLS(t *testing.T) {
 		name   string
 		opts   []smtptest.Option
 		change func(*Config)
-		// class of the outcome, whether it went out under TLS, and part of the alarm or warning.
+		// class of the outcome, whether it was sent under TLS, and part of the alarm or warning.
 		class string
 		tls   bool
 		says  string
@@ -30,7 +30,7 @@ func TestTLS(t *testing.T) {
 		{name: "implicit", opts: []smtptest.Option{implicit}, class: "delivered", tls: true},
 		{name: "opportunistic", opts: []smtptest.Option{good}, change: urlOption("?tls=opportunistic"), class: "delivered", tls: true},
 		{name: "opportunistic without", change: urlOption("?tls=opportunistic"), class: "delivered"},
-		{name: "none where it is offered", opts: []smtptest.Option{good}, change: urlOption("?tls=none"), class: "delivered"},
+		{name: "none although offered", opts: []smtptest.Option{good}, change: urlOption("?tls=none"), class: "delivered"},
 		{name: "stripped", change: urlOption(""), class: "requeued", says: "level=ERROR.*offers no STARTTLS"},
 		{
 			name: "opportunistic, expired", change: urlOption("?tls=opportunistic"),
@@ -55,7 +55,7 @@ func TestTLS(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			if c.class == "requeued" {
-				// It offers AUTH from the beginning.
+				// The relay offers AUTH even in clear text.
 				c.opts = append(c.opts, smtptest.Auth("user", secret))
 			}
 			b := newBundle(t, smtptest.New(t, c.opts...), func(cfg *Config) {
@@ -85,7 +85,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestTLSForgetsClearText: what the relay offered before TLS does not count after it.
+// TestTLSForgetsClearText: what the relay offered before TLS does not count under TLS.
 func TestTLSForgetsClearText(t *testing.T) {
 	t.Parallel()
 	ca := smtptest.NewAuthority(t)
@@ -104,7 +104,7 @@ func TestTLSForgetsClearText(t *testing.T) {
 	b.wantClasses(t, message(), "delivered")
 }
 
-// TestTLSWithdrawsAuth: an AUTH that was offered in the clear alone is not used.
+// TestTLSWithdrawsAuth: AUTH is not used if it was offered only in clear text.
 func TestTLSWithdrawsAuth(t *testing.T) {
 	t.Parallel()
 	ca := smtptest.NewAuthority(t)
@@ -127,7 +127,7 @@ func TestTLSWithdrawsAuth(t *testing.T) {
 	}
 }
 
-// TestHandshakeStalls: TLS has its time as a whole.
+// TestHandshakeStalls: connecting, or STARTTLS, has one deadline in all.
 func TestHandshakeStalls(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]smtptest.Option{
@@ -156,7 +156,7 @@ func TestHandshakeStalls(t *testing.T) {
 	}
 }
 
-// TestTLSLongBody: what listens before the dot leaves TLS intact.
+// TestTLSLongBody: listening before the dot leaves TLS intact.
 func TestTLSLongBody(t *testing.T) {
 	t.Parallel()
 	ca := smtptest.NewAuthority(t)
