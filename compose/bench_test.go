@@ -9,7 +9,7 @@ import (
 	"github.com/postrider/postrider/schema"
 )
 
-// text10KB is a mail as an application writes them: mostly ASCII, some not.
+// text10KB is a text as applications write them: mostly ASCII.
 var text10KB = strings.Repeat("Grüße, your order has been sent and will arrive on Tuesday.\n", 10<<10/61)
 
 func BenchmarkComposeText(b *testing.B) {
