@@ -1,8 +1,6 @@
 package smtp
 
 import (
-	"bufio"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -20,19 +18,10 @@ type offer struct {
 
 func readOffers(t *testing.T) []offer {
 	t.Helper()
-	f, err := os.Open("testdata/capabilities.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
 	columns := regexp.MustCompile(`^(\S+) +(\w+)(?: ([\d.]+))? {2,}(\S+(?: \S+)*) {2,}(\S.*)$`)
 	var all []offer
-	s := bufio.NewScanner(f)
-	for n := 1; s.Scan(); n++ {
-		if s.Text() == "" || s.Text()[0] == '#' {
-			continue
-		}
-		m := columns.FindStringSubmatch(s.Text())
+	for n, line := range tableLines(t, "testdata/capabilities.txt") {
+		m := columns.FindStringSubmatch(line)
 		if m == nil {
 			t.Fatalf("line %d cannot be read", n)
 		}

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"iter"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -94,6 +96,26 @@ func mailWith(body string, to ...string) mail.Message {
 type bodyFunc func() (io.ReadCloser, error)
 
 func (f bodyFunc) Open() (io.ReadCloser, error) { return f() }
+
+// tableLines are the lines of a table in a file, by their numbers, without comments
+// and empty lines.
+func tableLines(t *testing.T, name string) iter.Seq2[int, string] {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(yield func(int, string) bool) {
+		n := 0
+		for line := range strings.Lines(string(b)) {
+			n++
+			line = strings.TrimSuffix(line, "\n")
+			if line != "" && line[0] != '#' && !yield(n, line) {
+				return
+			}
+		}
+	}
+}
 
 // classes are the classes of the outcomes, separated by spaces.
 func classes(tx mail.Transaction) string {

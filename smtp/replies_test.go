@@ -2,7 +2,6 @@ package smtp
 
 import (
 	"bufio"
-	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -22,18 +21,9 @@ type row struct {
 
 func readRows(t *testing.T) []row {
 	t.Helper()
-	f, err := os.Open("testdata/replies.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
 	var rows []row
-	s := bufio.NewScanner(f)
-	for n := 1; s.Scan(); n++ {
-		if s.Text() == "" || s.Text()[0] == '#' {
-			continue
-		}
-		w := strings.Fields(s.Text())
+	for n, line := range tableLines(t, "testdata/replies.txt") {
+		w := strings.Fields(line)
 		if len(w) < 6 {
 			t.Fatalf("line %d has %d columns", n, len(w))
 		}

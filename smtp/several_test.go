@@ -2,7 +2,6 @@ package smtp
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"testing"
 
@@ -31,7 +30,7 @@ func TestSeveralRelays(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	open := func(opts ...smtptest.Option) (*Relay, *smtptest.Server) {
 		server := smtptest.New(t, opts...)
-		r, err := New(testConfig(server.URL()), slog.New(slog.NewTextHandler(io.Discard, nil)), reg)
+		r, err := New(testConfig(server.URL()), slog.New(slog.DiscardHandler), reg)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -85,21 +85,24 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// nthHello replies so to the nth EHLO alone.
+func nthHello(n int, reply string) smtptest.Option {
+	return smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+		if st.Verb != "EHLO" {
+			return nil
+		}
+		if n--; n == 0 {
+			return &smtptest.Answer{Reply: reply}
+		}
+		return nil
+	})
+}
+
 // TestTLSForgetsClearText: what the relay offered before TLS does not count under TLS.
 func TestTLSForgetsClearText(t *testing.T) {
 	t.Parallel()
 	ca := smtptest.NewAuthority(t)
-	hellos := 0
-	server := smtptest.New(t, smtptest.TLS(ca.Certificate("127.0.0.1", time.Hour), false),
-		smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
-			if st.Verb != "EHLO" {
-				return nil
-			}
-			if hellos++; hellos == 1 {
-				return &smtptest.Answer{Reply: "250-relay.test\r\n250-STARTTLS\r\n250 SIZE 10"}
-			}
-			return nil
-		}))
+	server := smtptest.New(t, smtptest.TLS(ca.Certificate("127.0.0.1", time.Hour), false), nthHello(1, "250-relay.test\r\n250-STARTTLS\r\n250 SIZE 10"))
 	b := newBundle(t, server, func(c *Config) { c.CAFile = ca.File() })
 	b.wantClasses(t, message(), "delivered")
 }
@@ -108,17 +111,7 @@ func TestTLSForgetsClearText(t *testing.T) {
 func TestTLSWithdrawsAuth(t *testing.T) {
 	t.Parallel()
 	ca := smtptest.NewAuthority(t)
-	hellos := 0
-	server := smtptest.New(t, smtptest.TLS(ca.Certificate("127.0.0.1", time.Hour), false), smtptest.Auth("user", secret),
-		smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
-			if st.Verb != "EHLO" {
-				return nil
-			}
-			if hellos++; hellos == 2 {
-				return &smtptest.Answer{Reply: "250-relay.test\r\n250 STARTTLS"}
-			}
-			return nil
-		}))
+	server := smtptest.New(t, smtptest.TLS(ca.Certificate("127.0.0.1", time.Hour), false), smtptest.Auth("user", secret), nthHello(2, "250-relay.test\r\n250 STARTTLS"))
 	b := newBundle(t, server, func(c *Config) { c.CAFile, c.Username, c.Password = ca.File(), "user", secret })
 	b.wantClasses(t, message(), "requeued")
 	wantLog(t, b.log, "level=ERROR.*offers neither AUTH PLAIN nor AUTH LOGIN")
