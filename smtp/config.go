@@ -16,7 +16,7 @@ import (
 type Config struct {
 	URL            string      `env:"SMTP_URL" help:"The relay: smtp://host:587 (STARTTLS required) or smtps://host:465; ?tls=none, opportunistic or required changes what smtp:// asks for."`
 	Username       string      `env:"SMTP_USERNAME" help:"User name at the relay; empty: no AUTH."`
-	Password       mail.Secret `env:"SMTP_PASSWORD" help:"Password of SMTP_USERNAME. If it has fewer than 4 characters, it is not recognized and withheld if the relay repeats it."`
+	Password       mail.Secret `env:"SMTP_PASSWORD" help:"Password of SMTP_USERNAME. Use at least 4 characters: a shorter one is not withheld from logs and records if the relay repeats it."`
 	CAFile         string      `env:"SMTP_CA_FILE" help:"File of PEM certificates that are trusted to sign the relay's certificate, besides the system's."`
 	AuthWithoutTLS bool        `env:"SMTP_AUTH_WITHOUT_TLS" help:"Send the password in clear text if the session has no TLS."`
 	EHLOName       string      `env:"SMTP_EHLO_NAME" help:"Name to greet the relay with; empty: the host's name if it has a domain, else its address."`
