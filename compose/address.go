@@ -8,8 +8,8 @@ import (
 	"github.com/postrider/postrider/mail"
 )
 
-// addresses writes a list of mailboxes (RFC 5322 section 3.4); none, no field.
-// field is what the envelope calls it.
+// addresses writes a list of mailboxes (RFC 5322 section 3.4), and no field for an
+// empty list. field is its name in the envelope.
 func (h *header) addresses(name, field string, list []mail.Address) {
 	if len(list) == 0 {
 		return
@@ -26,7 +26,7 @@ func (h *header) addresses(name, field string, list []mail.Address) {
 
 func (h *header) mailbox(field string, a mail.Address, more bool) {
 	local := a.Email[:strings.LastIndexByte(a.Email, '@')]
-	// RFC 6532 section 3.2: there is no other way to write such a local part.
+	// RFC 6532 section 3.2: a local part has no other encoding.
 	h.utf8 = h.utf8 || !isASCII(local)
 	spec := local + "@" + h.domain(field, a.Email)
 	if a.Name != "" {
@@ -39,7 +39,7 @@ func (h *header) mailbox(field string, a mail.Address, more bool) {
 	h.put(spec)
 }
 
-// domain is the address's domain in ASCII.
+// domain returns the address's domain in ASCII.
 func (h *header) domain(field, address string) string {
 	d := address[strings.LastIndexByte(address, '@')+1:]
 	a, err := mail.ASCIIDomain(d)
@@ -49,7 +49,7 @@ func (h *header) domain(field, address string) string {
 	return a
 }
 
-// phrase writes a name: as atoms, else quoted, else encoded.
+// phrase writes a name as atoms, else quoted, else encoded.
 func (h *header) phrase(name string) {
 	quoted := quote(name)
 	switch words := strings.Split(name, " "); {
@@ -66,16 +66,15 @@ func (h *header) phrase(name string) {
 	}
 }
 
-// areAtoms reports words of atext only (RFC 5322 section 3.2.3) that fit on a line.
+// areAtoms reports whether all words are atoms (RFC 5322 section 3.2.3) that fit on
+// a line.
 func areAtoms(words []string) bool {
 	for _, w := range words {
 		if w == "" || len(w) >= lineLength {
 			return false
 		}
 		for i := range len(w) {
-			c := w[i]
-			letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-			if !letter && strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) < 0 {
+			if c := w[i]; !mail.IsAlnum(c) && strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) < 0 {
 				return false
 			}
 		}

@@ -8,15 +8,14 @@ import (
 )
 
 const (
-	// shortLine is the line that goes as it is (RFC 5322 section 2.1.1).
+	// shortLine is the longest line that is sent as it is (RFC 5322 section 2.1.1).
 	shortLine = 78
 	// base64Line is the length of an encoded line (RFC 2045 section 6.8).
 	base64Line = 76
 )
 
-// encodingOf is the Content-Transfer-Encoding that takes a text through 7 bits
-// (RFC 2045 section 6): none where it is ASCII with short lines,
-// quoted-printable where most of it is, else base64.
+// encodingOf is the Content-Transfer-Encoding of a text (RFC 2045 section 6): 7bit
+// if it is ASCII with short lines, quoted-printable if most of it is, else base64.
 func encodingOf(text string) string {
 	if is7Bit(text) {
 		return "7bit"
@@ -36,8 +35,8 @@ func writeText(b *bytes.Buffer, encoding, text string) {
 		writeBase64(b, appendCRLF(nil, []byte(text)))
 	default:
 		w := quotedprintable.NewWriter(b)
-		// Neither fails: a Buffer takes everything. The writer makes CRLF of
-		// every line end, a bare CR too.
+		// Neither fails, since a Buffer accepts everything. The writer makes every
+		// line end CRLF, a bare CR too.
 		_, _ = w.Write([]byte(text))
 		_ = w.Close()
 		if !strings.HasSuffix(text, "\n") && !strings.HasSuffix(text, "\r") {
@@ -46,8 +45,8 @@ func writeText(b *bytes.Buffer, encoding, text string) {
 	}
 }
 
-// appendCRLF makes every line end, a bare CR or LF too, CRLF (RFC 5322 section
-// 2.3), and ends the last line.
+// appendCRLF appends s with every line end, a bare CR or LF too, made CRLF (RFC
+// 5322 section 2.3), and the last line ended.
 func appendCRLF(dst, s []byte) []byte {
 	for len(s) > 0 {
 		line, next := s, len(s)
@@ -66,8 +65,8 @@ func appendCRLF(dst, s []byte) []byte {
 	return dst
 }
 
-// is7Bit reports a text that no relay has a reason to touch: printable ASCII
-// and tabs, in short lines, and none that could be taken for a boundary.
+// is7Bit reports a text that no relay has a reason to change: printable ASCII and
+// tabs in short lines, none of which could be taken for a boundary.
 func is7Bit(s string) bool {
 	line := 0
 	for i := range len(s) {
@@ -95,7 +94,7 @@ func countBeyondASCII(s string) int {
 	return n
 }
 
-// writeBase64 writes it in lines (RFC 2045 section 6.8).
+// writeBase64 writes content in lines (RFC 2045 section 6.8).
 func writeBase64(b *bytes.Buffer, content []byte) {
 	const raw = base64Line / 4 * 3
 	b.Grow((len(content)+raw-1)/raw*(base64Line+2) + 2)

@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 const origin = "1764043200000000000-17"
 
@@ -54,15 +54,25 @@ func names(t *testing.T) []string {
 
 func compose(t testing.TB, e *schema.Envelope) (*Message, []byte) {
 	t.Helper()
-	l, err := Compose(e, origin, enqueued)
+	m, err := Compose(e, origin, enqueued)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := io.ReadAll(l.Reader())
+	return m, bytesOf(t, m)
+}
+
+func bytesOf(t testing.TB, body mail.Body) []byte {
+	t.Helper()
+	r, err := body.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return l, b
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func TestGolden(t *testing.T) {
@@ -71,7 +81,7 @@ func TestGolden(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := envelope(t, name)
-			l, got := compose(t, e)
+			m, got := compose(t, e)
 			file := filepath.Join("testdata", name+".eml")
 			if *update {
 				if err := os.WriteFile(file, got, 0o644); err != nil {
@@ -85,7 +95,7 @@ func TestGolden(t *testing.T) {
 			if !bytes.Equal(got, want) {
 				t.Errorf("got:\n%s\nwant:\n%s", got, want)
 			}
-			checkMessage(t, e, l, got)
+			checkMessage(t, e, m, got)
 		})
 	}
 }
@@ -93,15 +103,15 @@ func TestGolden(t *testing.T) {
 func TestSameBytesEachTime(t *testing.T) {
 	t.Parallel()
 	e := envelope(t, "long")
-	l, want := compose(t, e)
+	m, want := compose(t, e)
 	for range 100 {
 		again, got := compose(t, envelope(t, "long"))
-		if !bytes.Equal(got, want) || again.MessageID != l.MessageID {
+		if !bytes.Equal(got, want) || again.MessageID != m.MessageID {
 			t.Fatalf("got:\n%s\nwant:\n%s", got, want)
 		}
 	}
-	if second, err := io.ReadAll(l.Reader()); err != nil || !bytes.Equal(second, want) {
-		t.Errorf("a second Reader gives %q, %v", second, err)
+	if second := bytesOf(t, m); !bytes.Equal(second, want) {
+		t.Errorf("opened a second time it has %q", second)
 	}
 }
 
@@ -113,15 +123,15 @@ func TestMessageIDAndDate(t *testing.T) {
 		"utf8-local":      "1764043200000000000-17@xn--bcher-kva.example",
 		"long":            "mine@example.com",
 	} {
-		l, b := compose(t, envelope(t, name))
-		m, err := netmail.ReadMessage(bytes.NewReader(b))
+		m, b := compose(t, envelope(t, name))
+		sent, err := netmail.ReadMessage(bytes.NewReader(b))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := m.Header.Get("Message-Id"); l.MessageID != want || got != "<"+want+">" {
-			t.Errorf("%s: Message-ID %q, written %q, want %q", name, l.MessageID, got, want)
+		if got := sent.Header.Get("Message-Id"); m.MessageID != want || got != "<"+want+">" {
+			t.Errorf("%s: Message-ID %q, written %q, want %q", name, m.MessageID, got, want)
 		}
-		d, err := m.Header.Date()
+		d, err := sent.Header.Date()
 		if given := name == "long"; err != nil || d.Equal(enqueued) == given {
 			t.Errorf("%s: Date %v, %v", name, d, err)
 		}
@@ -131,9 +141,9 @@ func TestMessageIDAndDate(t *testing.T) {
 func TestUTF8IsForLocalPartsInTheHeaderOnly(t *testing.T) {
 	t.Parallel()
 	for _, name := range names(t) {
-		l, _ := compose(t, envelope(t, name))
-		if want := name == "utf8-local"; l.UTF8 != want || l.EightBit != want {
-			t.Errorf("%s: UTF8 %v, EightBit %v, want %v", name, l.UTF8, l.EightBit, want)
+		m, _ := compose(t, envelope(t, name))
+		if want := name == "utf8-local"; m.UTF8 != want || m.EightBit != want {
+			t.Errorf("%s: UTF8 %v, EightBit %v, want %v", name, m.UTF8, m.EightBit, want)
 		}
 	}
 }
@@ -150,13 +160,13 @@ func TestBodyEncodings(t *testing.T) {
 		strings.Repeat("ü", 9):           "base64",
 	} {
 		if got := encodingOf(text); got != want {
-			t.Errorf("%q goes as %s, want %s", text, got, want)
+			t.Errorf("%q is encoded as %s, want %s", text, got, want)
 		}
 	}
 }
 
-// TestRefuses: what cannot be written says which field it is; what Decode
-// should have refused does not pass here either.
+// TestRefuses: the error names the field that cannot be written; what Decode should
+// have refused is refused here too.
 func TestRefuses(t *testing.T) {
 	t.Parallel()
 	text := "x"
@@ -176,9 +186,9 @@ func TestRefuses(t *testing.T) {
 	} {
 		e := &schema.Envelope{From: mail.Address{Email: "a@example.com"}, To: []mail.Address{{Email: "b@example.com"}}, Text: &text}
 		change(e)
-		l, err := Compose(e, origin, enqueued)
+		m, err := Compose(e, origin, enqueued)
 		bad, ok := errors.AsType[*schema.EnvelopeError](err)
-		if !ok || bad.Field != field || bad.Reason != mail.ReasonBadEnvelope || l != nil {
+		if !ok || bad.Field != field || bad.Reason != mail.ReasonBadEnvelope || m != nil {
 			t.Errorf("%s: %v, want an error of that field", field, err)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/postrider/postrider/mail"
 )
 
 const (
@@ -12,17 +14,17 @@ const (
 	wordFrame = len(wordBegin) + len("q?") + len(wordEnd)
 	// longestEncoded is the length an encoded word may have (RFC 2047 section 2).
 	longestEncoded = 75
-	// leastRoom is what must be left of a line to begin an encoded word there;
-	// any one character fits into it.
+	// leastRoom is the rest of a line in which an encoded word may begin. It has
+	// room for any one character.
 	leastRoom = wordFrame + 3*utf8.UTFMax
 )
 
-// encoded writes s as encoded words (RFC 2047), each as long as its line
-// allows. Readers drop the spaces between them, so that s comes out whole.
+// encoded writes s as encoded words (RFC 2047), each as long as its line allows.
+// Readers drop the spaces between them.
 func (h *header) encoded(s string) { h.encodedWithin("", s, "") }
 
-// encodedWithin writes before, s as encoded words, and after, without a space
-// between them.
+// encodedWithin writes before, s as encoded words, and after, with no space
+// between.
 func (h *header) encodedWithin(before, s, after string) {
 	kind, encode := "q?", encodeQ
 	if len(encodeQ(s)) > base64.StdEncoding.EncodedLen(len(s)) {
@@ -43,8 +45,8 @@ func (h *header) encodedWithin(before, s, after string) {
 	}
 }
 
-// fitting is the number of bytes of s, whole characters (RFC 2047 section 5),
-// that take at most room when encoded.
+// fitting is how many bytes of s, in complete characters (RFC 2047 section 5), need
+// at most room when encoded.
 func fitting(s string, room int, encode func(string) string) int {
 	n := 0
 	for n < len(s) && n < room {
@@ -59,18 +61,22 @@ func fitting(s string, room int, encode func(string) string) int {
 
 func encodeB(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
-// encodeQ leaves only what may stand in a name too (RFC 2047 section 5 (3)).
+// encodeQ leaves only characters that are allowed in a phrase too (RFC 2047 section
+// 5 (3)).
 func encodeQ(s string) string {
+	return strings.ReplaceAll(escape(s, '=', " !*+-/"), " ", "_")
+}
+
+// escape writes every byte of s as mark and two hexadecimal digits, except letters,
+// digits and those in plain.
+func escape(s string, mark byte, plain string) string {
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder
 	for i := range len(s) {
-		switch c := s[i]; {
-		case c == ' ':
-			b.WriteByte('_')
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("!*+-/", c) >= 0:
+		if c := s[i]; mail.IsAlnum(c) || strings.IndexByte(plain, c) >= 0 {
 			b.WriteByte(c)
-		default:
-			b.Write([]byte{'=', hex[c>>4], hex[c&15]})
+		} else {
+			b.Write([]byte{mark, hex[c>>4], hex[c&15]})
 		}
 	}
 	return b.String()

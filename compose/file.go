@@ -12,8 +12,7 @@ import (
 	"github.com/postrider/postrider/schema"
 )
 
-// file writes an attachment. It always goes in base64, which alone keeps every
-// byte of it.
+// file writes an attachment, always in base64: no other encoding keeps every byte.
 func file(a *schema.Attachment, disposition string) entity {
 	return func(h *header) {
 		h.contentType(a)
@@ -28,14 +27,14 @@ func file(a *schema.Attachment, disposition string) entity {
 	}
 }
 
-// contentType writes what the file is (RFC 2045 section 5), and its name once
-// more, for readers that look for it there only.
+// contentType writes the file's type (RFC 2045 section 5), and its name once more
+// for readers that look for it only there.
 func (h *header) contentType(a *schema.Attachment) {
 	given := a.ContentType
 	if given == "" {
 		given = byName(a)
 	}
-	// It is well formed: Validate holds it to that.
+	// It is well formed: Validate has checked it.
 	value, params, _ := mime.ParseMediaType(given)
 	for _, k := range slices.Sorted(maps.Keys(params)) {
 		_, param, _ := strings.Cut(mime.FormatMediaType("a/b", map[string]string{k: params[k]}), ";")
@@ -51,13 +50,14 @@ func (h *header) contentType(a *schema.Attachment) {
 		h.put(`name="` + a.Filename + `"`)
 		return
 	}
-	// RFC 2047 section 5 has no encoded words in a parameter. Old readers know
-	// no other way, and new ones go by Content-Disposition.
+	// RFC 2047 section 5 allows no encoded words in a parameter. Old readers know
+	// no other form, and new ones read Content-Disposition.
 	h.encodedWithin(`name="`, a.Filename, `"`)
 }
 
-// disposition writes RFC 2183, a name beyond short ASCII as in RFC 2231
-// section 4, in the pieces of its section 3 where it is long.
+// disposition writes Content-Disposition (RFC 2183). A name that is not short ASCII
+// is written as in RFC 2231 section 4, and if it is long in the pieces of its
+// section 3.
 func (h *header) disposition(kind, name string) {
 	h.begin("Content-Disposition")
 	if name == "" {
@@ -92,29 +92,17 @@ func (h *header) disposition(kind, name string) {
 	}
 }
 
-// isPlainName reports a name that every reader reads alike in quotes.
+// isPlainName reports a name that all readers read the same in quotes.
 func isPlainName(s string) bool {
 	return isPlain(s) && !strings.ContainsAny(s, `"\`) && len(s) <= lineLength-len(` filename="";`)
 }
 
-// percent writes what RFC 2231 section 7 does not allow as %XX.
-func percent(s string) string {
-	const hex = "0123456789ABCDEF"
-	var b strings.Builder
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("!#$&+-.^_`{|}~", c) >= 0:
-			b.WriteByte(c)
-		default:
-			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
-		}
-	}
-	return b.String()
-}
+// percent writes every byte that RFC 2231 section 7 does not allow as %XX.
+func percent(s string) string { return escape(s, '%', "!#$&+-.^_`{|}~") }
 
-// byName is the content type that goes with a name's extension. The table is
-// our own and not the machine's, so that all workers write the same bytes. A
-// text says that it is in UTF-8 where it is.
+// byName is the content type for a name's extension. The table is our own and not
+// the machine's, so that all workers write the same bytes. A text in UTF-8 has
+// that charset.
 func byName(a *schema.Attachment) string {
 	t, ok := types[strings.ToLower(path.Ext(a.Filename))]
 	switch {

@@ -14,8 +14,8 @@ import (
 	"github.com/postrider/postrider/schema"
 )
 
-// FuzzCompose: any envelope that decodes either composes to a letter that
-// reads back as the envelope, or has a fault of one of three kinds.
+// FuzzCompose: any envelope that decodes either composes to a message that reads
+// back as the envelope, or is refused for one of three reasons.
 func FuzzCompose(f *testing.F) {
 	f.Add("Bob", "bob@example.com", "hello", "text\n", "X-A", "b")
 	f.Add("J. \"Q\" \\", `"a b"@example.com`, "=?utf-8?q?a?=", "\r\n.\r\n\n\r", "Message-ID", "<a@b>")
@@ -27,8 +27,8 @@ func FuzzCompose(f *testing.F) {
 	})
 }
 
-// TestAnyEnvelope puts together what fuzzing rarely meets: pieces that are
-// allowed and mean something to some reader.
+// TestAnyEnvelope combines what fuzzing rarely finds: pieces that are allowed and
+// mean something to some reader.
 func TestAnyEnvelope(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
@@ -63,8 +63,8 @@ func TestAnyEnvelope(t *testing.T) {
 	}
 }
 
-// checkEnvelope composes one envelope and reads it back; false where it does
-// not decode or may be refused.
+// checkEnvelope composes one envelope and reads it back; false if it does not decode
+// or may be refused.
 func checkEnvelope(t *testing.T, name, address, subject, text, key, value string) bool {
 	t.Helper()
 	a := mail.Address{Name: name, Email: address}
@@ -86,8 +86,8 @@ func checkEnvelope(t *testing.T, name, address, subject, text, key, value string
 		}
 		return false
 	}
-	l, b := compose(t, e)
-	checkMessage(t, e, l, b)
+	m, b := compose(t, e)
+	checkMessage(t, e, m, b)
 	return true
 }
 
@@ -101,7 +101,7 @@ func mayBeRefused(e *schema.Envelope, field string) bool {
 	return false
 }
 
-// FuzzFile: whatever a file is called and is said to be, it reads back as such.
+// FuzzFile: a file of any name and type reads back with that name and type.
 func FuzzFile(f *testing.F) {
 	f.Add("a.pdf", "", "", []byte("x"))
 	f.Add(strings.Repeat("ü", 99)+".txt", "text/x; charset=\"a b\"; y=z", "logo@x", []byte("\r\n.\r\n"))
@@ -118,8 +118,8 @@ func FuzzFile(f *testing.F) {
 		if e.Validate() != nil || !utf8.ValidString(html) {
 			return
 		}
-		l, b := compose(t, e)
-		checkBytes(t, l, b)
+		m, b := compose(t, e)
+		checkBytes(t, m, b)
 		parts := readParts(t, b)
 		if len(parts) != 2 {
 			t.Fatalf("%d parts\n%s", len(parts), b)

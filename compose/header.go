@@ -12,24 +12,24 @@ import (
 )
 
 const (
-	// lineLength is where lines are folded. RFC 5322 section 2.1.1 asks for 78
-	// at most; RFC 2047 section 2 demands 76 where an encoded word stands.
+	// lineLength is where lines are folded. RFC 5322 section 2.1.1 asks for at most
+	// 78; RFC 2047 section 2 demands at most 76 in a line with an encoded word.
 	lineLength = 76
-	// longestWord is what is left as it is where a line cannot be folded. With
-	// the longest name before it, 64, it stays below the 998 of RFC 5322
-	// section 2.1.1.
+	// longestWord is the longest word that is written as it is if its line cannot
+	// be folded. With the longest name before it, of 64 bytes, it stays below the
+	// 998 of RFC 5322 section 2.1.1.
 	longestWord = 900
 )
 
-// header writes the fields of a header, folded. go-message's writer is not
-// used: it breaks long words apart, rewrites the case of names, and leaves
-// encoded-looking text to be decoded.
+// header writes the fields of a header, folded. It does not use go-message's
+// writer, which splits long words, changes the case of names, and writes text that
+// looks encoded so that readers decode it.
 type header struct {
 	b    bytes.Buffer
-	line int  // length of the line at hand
-	word int  // words in the field at hand
-	open bool // a field is begun
-	utf8 bool // something beyond ASCII stands in it
+	line int  // length of the current line
+	word int  // words in the current field
+	open bool // a field has begun
+	utf8 bool // it has characters beyond ASCII
 	err  error
 }
 
@@ -39,7 +39,7 @@ func (h *header) bytes() []byte {
 	return h.b.Bytes()
 }
 
-// fail keeps the first fault.
+// fail keeps the first error.
 func (h *header) fail(field, format string, args ...any) {
 	if h.err == nil {
 		h.err = &schema.EnvelopeError{Field: field, Problem: fmt.Sprintf(format, args...), Reason: mail.ReasonBadEnvelope}
@@ -66,9 +66,9 @@ func (h *header) fold() {
 	h.line = 0
 }
 
-// put writes a space and a word, on a line of its own where it fits only
-// there. The first word stays beside the name: some readers stumble over an
-// empty first line.
+// put writes a space and a word, on a new line if the current one has no room. The
+// first word stays beside the name, because some readers cannot read an empty
+// first line.
 func (h *header) put(word string) {
 	if h.word > 0 && h.line+1+len(word) > lineLength {
 		h.fold()
@@ -84,9 +84,9 @@ func (h *header) literal(name, value string) {
 	h.put(value)
 }
 
-// text writes a field that people read (RFC 5322 section 2.2.1), so that it
-// reads as value whatever value looks like: as it is where it can be, with no
-// word above longest bytes, and else encoded as a whole.
+// text writes an unstructured field (RFC 5322 section 2.2.1) so that readers get
+// exactly value: as it is if that is possible and no word is longer than longest
+// bytes, else all of it encoded.
 func (h *header) text(name, value string, longest int) {
 	h.begin(name)
 	words := foldable(value)
@@ -100,8 +100,8 @@ func (h *header) text(name, value string, longest int) {
 	}
 }
 
-// foldable cuts s where a line may be folded and unfolded without a change: at
-// single spaces. Readers disagree on what becomes of two.
+// foldable cuts s at single spaces, where a line may be folded and unfolded without
+// a change. Readers disagree on two spaces.
 func foldable(s string) []string {
 	if s == "" {
 		return nil
@@ -117,13 +117,13 @@ func foldable(s string) []string {
 	return append(words, s[start:])
 }
 
-// isPlain reports a text that reads as itself.
+// isPlain reports a text that every reader reads unchanged.
 func isPlain(s string) bool {
 	return isPrintable(s) && strings.TrimSpace(s) == s && !looksEncoded.MatchString(s)
 }
 
-// looksEncoded matches everything that a reader could take for an encoded word
-// (RFC 2047 section 2), be it a careless one.
+// looksEncoded matches everything that a reader, even a careless one, could take for
+// an encoded word (RFC 2047 section 2).
 var looksEncoded = regexp.MustCompile(`=\?.*\?[bBqQ]\?.*\?=`)
 
 // isPrintable reports a string of printable ASCII and spaces.

@@ -1,9 +1,9 @@
-// Package compose writes the bytes of a mail from an envelope: RFC 5322 with
-// MIME, CRLF line ends, the same bytes at each attempt, and 7-bit wherever no
-// local part of a header's address needs UTF-8. A mail that came whole it
-// leaves as it is, but for Bcc and line ends.
+// Package compose makes an RFC 5322 message from an envelope: with MIME and CRLF
+// line ends, the same bytes at every attempt, and in 7 bits unless the local part
+// of an address in the header needs UTF-8. It changes nothing in a raw message but
+// its Bcc fields and its line ends.
 //
-// It signs nothing and knows neither the relay nor what the relay can do.
+// It signs nothing, and knows neither the relay nor the relay's extensions.
 package compose
 
 import (
@@ -18,36 +18,38 @@ import (
 	"github.com/postrider/postrider/schema"
 )
 
-// Letter is a mail as it goes over the wire, without dot-stuffing.
+// Message is an RFC 5322 message as SMTP sends it, without dot-stuffing.
 type Message struct {
 	// Size is the number of bytes.
 	Size int64
 	// EightBit: the bytes are not all below 128.
 	EightBit bool
-	// UTF8: the header has UTF-8 in it, so that the mail needs SMTPUTF8 (RFC
-	// 6531). Of what is composed here that is a local part beyond ASCII. Addresses of the SMTP envelope that stand
-	// in no header (Bcc, rcpt_to, mail_from) are not looked at.
+	// UTF8: the header has UTF-8 in it, so that the message needs SMTPUTF8 (RFC
+	// 6531). Only a raw message, or a local part beyond ASCII, has that. Addresses
+	// that are in no header (Bcc, rcpt_to, mail_from) do not count.
 	UTF8 bool
-	// MessageID is the mail's Message-ID, without its angle brackets; empty where
-	// a mail that came whole has none.
+	// MessageID is the message's Message-ID, without its angle brackets; empty if a
+	// raw message has none.
 	MessageID string
 
 	bytes []byte
 }
 
-// Reader gives the letter from its beginning, anew at each call.
-func (l *Message) Reader() io.Reader { return bytes.NewReader(l.bytes) }
+// Open returns the bytes from their beginning; it never fails. A *Message is a
+// [mail.Body].
+func (m *Message) Open() (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(m.bytes)), nil
+}
 
-// Compose writes the mail of an envelope. origin names the message (see
-// [schema.Origin]) and makes its Message-ID; at is when it was enqueued and
-// makes its Date. A Message-ID or Date among the envelope's headers wins.
+// Compose makes the message of an envelope. Its Message-ID derives from origin, the
+// time and sequence of the envelope's acceptance, and its Date is at, the enqueue
+// time. A Message-ID or Date among the envelope's headers takes precedence.
 //
-// The same three arguments give the same bytes; the letter may share them with
-// the envelope. The error is a [*schema.EnvelopeError]: the envelope breaks a
-// rule.
+// The same three arguments give the same bytes, which the message may share with
+// the envelope. The error is a [*schema.EnvelopeError]: the envelope breaks a rule.
 func Compose(e *schema.Envelope, origin string, at time.Time) (*Message, error) {
-	// Everything below relies on what Validate holds to: above all, that no
-	// address and no header's name can break out of its line.
+	// Everything below relies on what Validate checks: above all, that no address
+	// and no header's name can break out of its line.
 	if err := e.Validate(); err != nil {
 		return nil, err
 	}
@@ -75,7 +77,7 @@ func Compose(e *schema.Envelope, origin string, at time.Time) (*Message, error) 
 	return &Message{Size: int64(len(b)), EightBit: h.utf8, UTF8: h.utf8, MessageID: id, bytes: b}, nil
 }
 
-// sizeOf is about what the mail will take.
+// sizeOf is about the size of the message.
 func sizeOf(e *schema.Envelope) int {
 	n := 1024 + 80*(len(e.To)+len(e.Cc))
 	for _, s := range []*string{e.Text, e.HTML} {
@@ -89,7 +91,7 @@ func sizeOf(e *schema.Envelope) int {
 	return n
 }
 
-// date writes RFC 5322 section 3.6.1.
+// date writes Date (RFC 5322 section 3.6.1).
 func (h *header) date(e *schema.Envelope, at time.Time) {
 	const name = "Date"
 	if given := given(e.Headers, name); given != "" {
@@ -111,7 +113,7 @@ func (h *header) others(headers map[string]string) {
 	}
 }
 
-// given is the value of the producer's field of that name.
+// given is the value of the producer's field of that name, or empty.
 func given(headers map[string]string, name string) string {
 	for k, v := range headers { // at most one: Validate refuses two spellings
 		if strings.EqualFold(k, name) {

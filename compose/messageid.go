@@ -8,8 +8,8 @@ import (
 )
 
 // messageID writes the Message-ID (RFC 5322 section 3.6.4) and returns it
-// without its angle brackets: the producer's own, or <origin.id@domain of
-// From>. The id in it is for those who search a mailbox.
+// without its angle brackets: the producer's own, or <origin.id@domain of From>. The
+// id helps whoever searches a mailbox.
 func (h *header) messageID(e *schema.Envelope, origin string) string {
 	const name = "Message-ID"
 	id := given(e.Headers, name)

@@ -7,9 +7,9 @@ import (
 // entity writes a MIME entity: its Content-* fields, an empty line, its body.
 type entity func(h *header)
 
-// Boundaries begin with "=_", which neither quoted-printable nor base64 can
-// hold; [is7Bit] keeps it out of the rest. What follows derives from the
-// origin, so that each attempt sends the same bytes.
+// Boundaries begin with "=_", which neither quoted-printable nor base64 can contain;
+// [is7Bit] keeps it out of other text. The rest derives from the origin, so that
+// every attempt sends the same bytes.
 const (
 	boundaryMark    = "=_"
 	mixedMark       = boundaryMark + "m"
@@ -17,10 +17,10 @@ const (
 	relatedMark     = boundaryMark + "r"
 )
 
-// content is the body of a mail (RFC 2046 section 5.1): text and HTML as
-// alternatives, the better one last; inline images beside the HTML that shows
-// them (RFC 2387); files beside all of it. HTML without a text goes alone: a
-// text that nobody wrote says less than none.
+// content is the body of the message (RFC 2046 section 5.1): text and HTML as
+// alternatives, the better one last; inline images beside the HTML that shows them
+// (RFC 2387); files beside all of that. HTML without a text gets no text: a
+// generated one would say less than none.
 func content(e *schema.Envelope, origin string) entity {
 	files, inline := divide(e)
 	var body entity
@@ -42,7 +42,7 @@ func content(e *schema.Envelope, origin string) entity {
 	return body
 }
 
-// divide tells files from what the HTML shows: that has a content id.
+// divide separates files from what the HTML shows, which has a content id.
 func divide(e *schema.Envelope) (files, inline []entity) {
 	for i := range e.Attachments {
 		a := &e.Attachments[i]
@@ -55,9 +55,9 @@ func divide(e *schema.Envelope) (files, inline []entity) {
 	return files, inline
 }
 
-// multipart frames parts. It is written here, as mime/multipart and go-message
-// would have the fields of each part written by another hand than ours, which
-// folds and encodes, and go-message's boundaries are random where it makes them.
+// multipart frames parts. It uses neither mime/multipart nor go-message: those would
+// write the fields of each part themselves, and not folded and encoded as [header]
+// does, and go-message makes random boundaries.
 func multipart(kind, boundary string, parts ...entity) entity {
 	return func(h *header) {
 		h.begin("Content-Type")

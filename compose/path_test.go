@@ -18,6 +18,6 @@ func TestPath(t *testing.T) {
 		}
 	}
 	if _, _, err := Path("a@\u0378.example"); err == nil {
-		t.Error("a domain of unassigned characters was taken")
+		t.Error("a domain of unassigned characters was accepted")
 	}
 }

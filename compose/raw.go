@@ -10,33 +10,33 @@ import (
 	"github.com/postrider/postrider/schema"
 )
 
-// composeRaw is a mail that came whole, as it is sent: without Bcc and
-// Resent-Bcc (RFC 5322 section 3.6.3), each line ended by CRLF, and untouched
-// otherwise. A signature over it stays good.
+// composeRaw is a raw message as it is sent: without Bcc and Resent-Bcc (RFC 5322
+// section 3.6.3), with CRLF line ends, and otherwise unchanged, so that a signature
+// over it stays valid.
 func composeRaw(raw []byte) (*Message, error) {
 	h, err := mail.ReadHead(raw)
 	if err != nil {
 		return nil, &schema.EnvelopeError{Field: "message", Problem: err.Error(), Reason: mail.ReasonBadEnvelope}
 	}
-	l := &Message{MessageID: rawMessageID(h)}
+	m := &Message{MessageID: rawMessageID(h)}
 	visible := slices.DeleteFunc(slices.Clone(h.Fields), func(f mail.HeadField) bool { return f.Is("Bcc") || f.Is("Resent-Bcc") })
 	head := h.Size
 	if len(visible) == len(h.Fields) && endsInCRLF(raw) {
-		l.bytes = raw
+		m.bytes = raw
 	} else {
 		out := make([]byte, 0, len(raw)+len(raw)/32+2)
 		for _, f := range visible {
 			out = appendCRLF(out, f.Bytes)
 		}
 		head = len(out)
-		l.bytes = appendCRLF(out, raw[h.Size:])
+		m.bytes = appendCRLF(out, raw[h.Size:])
 	}
-	l.Size = int64(len(l.bytes))
-	l.EightBit = !isASCIIBytes(l.bytes)
-	// RFC 6532 section 3: a header in UTF-8. One in another charset breaks every
-	// rule, and goes as eight bits, as it always went.
-	l.UTF8 = l.EightBit && !isASCIIBytes(l.bytes[:head]) && utf8.Valid(l.bytes[:head])
-	return l, nil
+	m.Size = int64(len(m.bytes))
+	m.EightBit = !isASCIIBytes(m.bytes)
+	// RFC 6532 section 3: a header in UTF-8. One in another charset breaks the
+	// rules; it is sent as eight bits, as mailers have always done.
+	m.UTF8 = m.EightBit && !isASCIIBytes(m.bytes[:head]) && utf8.Valid(m.bytes[:head])
+	return m, nil
 }
 
 func rawMessageID(h *mail.Head) string {
@@ -48,8 +48,8 @@ func rawMessageID(h *mail.Head) string {
 	return ""
 }
 
-// endsInCRLF reports a mail whose every line ends in CRLF, and in which no CR
-// or LF stands otherwise.
+// endsInCRLF reports a message in which every line ends in CRLF, and which has no
+// other CR or LF.
 func endsInCRLF(b []byte) bool {
 	if !bytes.HasSuffix(b, []byte("\r\n")) {
 		return false
@@ -64,7 +64,7 @@ func endsInCRLF(b []byte) bool {
 	return true
 }
 
-// isASCIIBytes looks at eight bytes at a time.
+// isASCIIBytes compares eight bytes at a time.
 func isASCIIBytes(b []byte) bool {
 	for ; len(b) >= 8; b = b[8:] {
 		if (b[0]|b[1]|b[2]|b[3]|b[4]|b[5]|b[6]|b[7])&0x80 != 0 {

@@ -21,9 +21,9 @@ func raw(t testing.TB, b []byte) *schema.Envelope {
 	return e
 }
 
-// TestRawMails: mails in the manner of common mailers, against files that were
-// made apart from this package.
-func TestRawMails(t *testing.T) {
+// TestRawMessages: messages like those of common mailers, compared with files that
+// were made without this package.
+func TestRawMessages(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/raw/*.eml")
 	if err != nil || len(files) < 10 {
@@ -41,12 +41,12 @@ func TestRawMails(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := bytes.Clone(b)
-		l, got := compose(t, raw(t, b))
+		m, got := compose(t, raw(t, b))
 		if !bytes.Equal(got, want) {
 			t.Errorf("%s: got\n%q, want\n%q", name, got, want)
 		}
-		if l.Size != int64(len(got)) || l.EightBit != eight[name] || l.UTF8 != (name == "utf8-address") {
-			t.Errorf("%s: size %d, EightBit %v, UTF8 %v", name, l.Size, l.EightBit, l.UTF8)
+		if m.Size != int64(len(got)) || m.EightBit != eight[name] || m.UTF8 != (name == "utf8-address") {
+			t.Errorf("%s: size %d, EightBit %v, UTF8 %v", name, m.Size, m.EightBit, m.UTF8)
 		}
 		if !bytes.Equal(b, before) {
 			t.Errorf("%s: the producer's bytes were changed", name)
@@ -56,28 +56,28 @@ func TestRawMails(t *testing.T) {
 
 func TestRawHides(t *testing.T) {
 	t.Parallel()
-	l, got := compose(t, raw(t, []byte("bCC : a@b,\r\n\tc@d\nResent-BCC:\n e@f\nMessage-Id: <x@y>\nBcc:\n\nBcc: stays\n")))
-	if string(got) != "Message-Id: <x@y>\r\n\r\nBcc: stays\r\n" || l.MessageID != "x@y" {
-		t.Errorf("%q, Message-ID %q", got, l.MessageID)
+	m, got := compose(t, raw(t, []byte("bCC : a@b,\r\n\tc@d\nResent-BCC:\n e@f\nMessage-Id: <x@y>\nBcc:\n\nBcc: stays\n")))
+	if string(got) != "Message-Id: <x@y>\r\n\r\nBcc: stays\r\n" || m.MessageID != "x@y" {
+		t.Errorf("%q, Message-ID %q", got, m.MessageID)
 	}
-	// All of the header was hidden: the rest is still a body.
+	// All of the header is removed: the rest is still a body.
 	if _, got := compose(t, raw(t, []byte("Bcc: a@b\n\nbody"))); string(got) != "\r\nbody\r\n" {
 		t.Errorf("%q", got)
 	}
 }
 
-// TestRawIsNotCopied where nothing has to be changed.
+// TestRawIsNotCopied: a message that needs no change is not copied.
 func TestRawIsNotCopied(t *testing.T) {
 	t.Parallel()
 	b := []byte("From: a@b\r\n\r\nhi\r\n")
-	l, _ := compose(t, raw(t, b))
-	if &l.bytes[0] != &b[0] {
+	m, _ := compose(t, raw(t, b))
+	if &m.bytes[0] != &b[0] {
 		t.Error("it was copied")
 	}
 }
 
-// FuzzRaw: what goes out has CRLF and nothing else for line ends, no Bcc, and
-// reads as the same fields and lines.
+// FuzzRaw: what is sent has only CRLF line ends and no Bcc, and reads as the same
+// fields and lines.
 func FuzzRaw(f *testing.F) {
 	f.Add([]byte("From: a@b\r\nBcc: c@d,\r\n e@f\r\nTo: g@h\r\n\r\n.\r\n"))
 	f.Add([]byte("Bcc: a\nX: y\n\n\r\n\r\r\n."))
@@ -87,9 +87,9 @@ func FuzzRaw(f *testing.F) {
 		if err != nil {
 			return
 		}
-		l, got := compose(t, e)
-		if int64(len(got)) != l.Size {
-			t.Fatalf("size %d of %d", l.Size, len(got))
+		m, got := compose(t, e)
+		if int64(len(got)) != m.Size {
+			t.Fatalf("size %d of %d", m.Size, len(got))
 		}
 		if rest := strings.ReplaceAll(string(got), "\r\n", ""); strings.ContainsAny(rest, "\r\n\x00") || len(got) > 0 && !bytes.HasSuffix(got, []byte("\r\n")) {
 			t.Fatalf("line ends: %q", got)
@@ -115,7 +115,7 @@ func FuzzRaw(f *testing.F) {
 	})
 }
 
-// TestRawIsHeldToItsRules where nobody has decoded it.
+// TestRawIsHeldToItsRules: a raw message is checked even if it was not decoded.
 func TestRawIsHeldToItsRules(t *testing.T) {
 	t.Parallel()
 	_, err := Compose(&schema.Envelope{Raw: []byte("no field"), To: []mail.Address{{Email: "a@b"}}}, origin, enqueued)

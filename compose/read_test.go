@@ -22,26 +22,26 @@ import (
 	"github.com/postrider/postrider/schema"
 )
 
-// checkLetter holds a letter to everything that is promised of all of them,
-// and reads back what the envelope says.
-func checkMessage(t testing.TB, e *schema.Envelope, l *Message, b []byte) {
+// checkMessage checks what is promised of every message, and reads back what the
+// envelope says.
+func checkMessage(t testing.TB, e *schema.Envelope, m *Message, b []byte) {
 	t.Helper()
-	checkBytes(t, l, b)
-	m, err := netmail.ReadMessage(bytes.NewReader(b))
+	checkBytes(t, m, b)
+	sent, err := netmail.ReadMessage(bytes.NewReader(b))
 	if err != nil {
-		t.Fatalf("read the letter: %v\n%s", err, b)
+		t.Fatalf("read the message: %v\n%s", err, b)
 	}
 	for name, list := range map[string][]mail.Address{"From": {e.From}, "To": e.To, "Cc": e.Cc, "Reply-To": e.ReplyTo, "Bcc": nil} {
-		if got, want := readAddresses(t, m.Header.Get(name)), wantAddresses(list); !slices.EqualFunc(got, want, sameButTag) {
+		if got, want := readAddresses(t, sent.Header.Get(name)), wantAddresses(list); !slices.EqualFunc(got, want, sameButTag) {
 			t.Errorf("%s reads %q, want %q", name, got, want)
 		}
 	}
-	if got := readText(t, m.Header.Get("Subject")); got != e.Subject {
+	if got := readText(t, sent.Header.Get("Subject")); got != e.Subject {
 		t.Errorf("Subject reads %q, want %q", got, e.Subject)
 	}
 	for name, want := range e.Headers {
 		if !strings.EqualFold(name, "date") && !strings.EqualFold(name, "message-id") {
-			if got := readText(t, m.Header.Get(name)); got != want {
+			if got := readText(t, sent.Header.Get(name)); got != want {
 				t.Errorf("%s reads %q, want %q", name, got, want)
 			}
 			if !bytes.Contains(b, []byte("\r\n"+name+":")) {
@@ -54,14 +54,14 @@ func checkMessage(t testing.TB, e *schema.Envelope, l *Message, b []byte) {
 	}
 }
 
-// encodedWord stands between spaces: what looks like one in a local part is none.
+// encodedWord is between spaces: what looks like one in a local part is none.
 var encodedWord = regexp.MustCompile(` =\?utf-8\?[qb]\?[^? ]*\?=( |\r|$)`)
 
 // checkBytes: RFC 5321 section 2.3.8 and 4.5.3.1.6, and 7 bits.
-func checkBytes(t testing.TB, l *Message, b []byte) {
+func checkBytes(t testing.TB, m *Message, b []byte) {
 	t.Helper()
-	if l.Size != int64(len(b)) || !bytes.HasSuffix(b, []byte("\r\n")) {
-		t.Errorf("size %d of %d bytes, ending in %q", l.Size, len(b), b[max(len(b)-2, 0):])
+	if m.Size != int64(len(b)) || !bytes.HasSuffix(b, []byte("\r\n")) {
+		t.Errorf("size %d of %d bytes, ending in %q", m.Size, len(b), b[max(len(b)-2, 0):])
 	}
 	for line := range strings.SplitSeq(string(b), "\r\n") {
 		if len(line) > 998 || strings.ContainsAny(line, "\r\n") {
@@ -73,11 +73,11 @@ func checkBytes(t testing.TB, l *Message, b []byte) {
 	}
 	for _, w := range encodedWord.FindAllString(string(b), -1) {
 		if s, err := new(mime.WordDecoder).Decode(strings.TrimSpace(w)); err != nil || !utf8.ValidString(s) {
-			t.Errorf("%q holds no whole characters: %q, %v (RFC 2047 section 5)", w, s, err)
+			t.Errorf("%q does not hold complete characters: %q, %v (RFC 2047 section 5)", w, s, err)
 		}
 	}
-	if eight := slices.ContainsFunc(b, func(c byte) bool { return c >= 0x80 }); eight != l.EightBit || eight && !l.UTF8 {
-		t.Errorf("beyond ASCII: %v, EightBit %v, UTF8 %v", eight, l.EightBit, l.UTF8)
+	if eight := slices.ContainsFunc(b, func(c byte) bool { return c >= 0x80 }); eight != m.EightBit || eight && !m.UTF8 {
+		t.Errorf("beyond ASCII: %v, EightBit %v, UTF8 %v", eight, m.EightBit, m.UTF8)
 	}
 }
 
@@ -110,8 +110,8 @@ func sameButTag(got, want netmail.Address) bool {
 	return got.Name == withoutIPv6Tag(want.Name) && got.Address == withoutIPv6Tag(want.Address)
 }
 
-// withoutIPv6Tag helps net/mail over address literals: it knows them only
-// without the tag that RFC 5321 section 4.1.3 demands.
+// withoutIPv6Tag is for net/mail, which reads address literals only without the tag
+// that RFC 5321 section 4.1.3 demands.
 func withoutIPv6Tag(s string) string { return strings.ReplaceAll(s, "@[IPv6:", "@[") }
 
 // wantAddresses is list as net/mail reads it: without the quotes of a local part.
@@ -121,7 +121,7 @@ func wantAddresses(list []mail.Address) []netmail.Address {
 		at := strings.LastIndexByte(a.Email, '@')
 		local, domain := a.Email[:at], a.Email[at+1:]
 		if !isASCII(domain) {
-			domain, _ = mail.ASCIIDomain(domain) // Compose has refused it otherwise
+			domain, _ = mail.ASCIIDomain(domain) // Compose refuses what fails here
 		}
 		if q, ok := strings.CutPrefix(local, `"`); ok {
 			local = unescape(strings.TrimSuffix(q, `"`))
@@ -142,7 +142,7 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// part is what a reader finds of a leaf of the tree.
+// part is a leaf of the tree of parts, as a reader sees it.
 type part struct {
 	Type, Filename, ContentID string
 	Attached                  bool
@@ -154,25 +154,25 @@ func readParts(t testing.TB, b []byte) []part {
 	t.Helper()
 	root, err := message.Read(bytes.NewReader(b))
 	if err != nil {
-		t.Fatalf("read the letter: %v\n%s", err, b)
+		t.Fatalf("read the message: %v\n%s", err, b)
 	}
 	var parts []part
 	err = root.Walk(func(_ []int, m *message.Entity, err error) error {
 		if message.IsUnknownCharset(err) {
-			err = nil // the producer's affair
+			err = nil // up to the producer
 		}
 		typ, params, terr := m.Header.ContentType()
 		if err != nil || terr != nil || strings.HasPrefix(typ, "multipart/") {
 			return errors.Join(err, terr)
 		}
 		body, err := io.ReadAll(m.Body)
-		// go-message would decode the name once more.
+		// go-message would decode the name a second time.
 		disposition, dparams, _ := mime.ParseMediaType(m.Header.Get("Content-Disposition"))
 		p := part{
 			Type: typ, Filename: dparams["filename"], ContentID: strings.Trim(m.Header.Get("Content-Id"), "<>"),
 			Attached: disposition == "attachment", Body: string(body),
 		}
-		// What old readers look at says the same.
+		// Old readers read the name here.
 		if name := params["name"]; name != p.Filename {
 			t.Errorf("name reads %q, filename %q", name, p.Filename)
 		}
@@ -193,7 +193,7 @@ func (p part) plain(disposition string) part {
 	return p
 }
 
-// wantParts are the leaves in the order in which they are to stand.
+// wantParts are the leaves in the order in which they must be.
 func wantParts(e *schema.Envelope) []part {
 	var parts, files []part
 	if e.Text != nil {
@@ -218,13 +218,13 @@ func wantParts(e *schema.Envelope) []part {
 	return append(parts, files...)
 }
 
-// wantTypes are those of the golden letters' files.
+// wantTypes are the types of the files in the golden messages.
 var wantTypes = map[string]string{
 	".txt": "text/plain", ".pdf": "application/pdf", ".jpeg": "image/jpeg", ".png": "image/png", ".svg": "image/svg+xml",
 	".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "": "application/octet-stream", ".exe": "application/octet-stream",
 }
 
-// wantText is the text with one kind of line end, and one behind the last line.
+// wantText is the text with one kind of line end, and the last line ended.
 func wantText(s string) string {
 	s = strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\r", "\n")
 	if s != "" && !strings.HasSuffix(s, "\n") {
@@ -244,12 +244,12 @@ json.dump({"From": addresses("From"), "To": addresses("To"), "Cc": addresses("Cc
     "Attached": p.get_content_disposition() == "attachment", "Body": base64.b64encode(p.get_payload(decode=True)).decode()} for p in m.walk() if not p.is_multipart()]}, sys.stdout)
 `
 
-// TestPythonReadsTheSame: a reader of other people's making.
+// TestPythonReadsTheSame reads the golden messages with another implementation.
 func TestPythonReadsTheSame(t *testing.T) {
 	t.Parallel()
 	python, err := exec.LookPath("python3")
 	if err != nil {
-		t.Skip("python3 is not installed: its email package does not read the golden letters")
+		t.Skip("python3 is not installed: its email package does not read the golden messages")
 	}
 	for _, name := range names(t) {
 		e := envelope(t, name)

@@ -65,7 +65,10 @@ func (b *books) Deliver(ctx context.Context, m mail.Message) mail.Transaction {
 		b.hold(m)
 	}
 	tx := mail.Transaction{At: time.Now(), Relay: "books", Session: "1"}
-	_, _ = io.Copy(io.Discard, m.Open())
+	if body, err := m.Body.Open(); err == nil {
+		_, _ = io.Copy(io.Discard, body)
+		_ = body.Close()
+	}
 	refused := ctx.Err()
 	if m.Permit != nil && refused == nil {
 		refused = m.Permit()

@@ -109,12 +109,11 @@ func moodyRelay(b *bench, m *moody) *smtp.Relay {
 	cfg := smtp.DefaultConfig()
 	cfg.URL, cfg.CAFile, cfg.Username, cfg.Password = server.URL(), ca.File(), "user", "secret"
 	cfg.MaxSessions, cfg.MessagesPerSession = 8, 3
-	cfg.RelayPauseMin, cfg.RelayPauseMax = 10*time.Millisecond, 50*time.Millisecond
+	cfg.PauseMin, cfg.PauseMax = 10*time.Millisecond, 50*time.Millisecond
 	// Before DATA it costs nothing to give up on a relay that is only slow.
 	const short, long = 200 * time.Millisecond, 2 * time.Second
 	t := &cfg.Timeouts
-	t.TLS, t.Greeting, t.EHLO, t.Auth, t.Mail, t.Rcpt = short, short, short, short, short, short
-	t.Data, t.Block, t.Dot = long, long, long
+	t.Connect, t.Command, t.Data, t.Dot = short, short, long, long
 	relay, err := smtp.New(cfg, newDiscard(), nil)
 	if err != nil {
 		b.t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/internal/smtptest"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
 	"github.com/postrider/postrider/wire"
@@ -105,7 +106,7 @@ func TestJudge(t *testing.T) {
 
 		{"certificate", cert(15 * 24 * time.Hour), OK, "TLS 1.3"},
 		{"certificate ends", cert(13*24*time.Hour + time.Hour), Warning, "expires in 13 days"},
-		{"crowded", judgeRelay(nil, &smtp.CheckError{Found: "too many", Crowded: true}, now)[0], Warning, "too many"},
+		{"crowded", judgeRelay(nil, crowded(t), now)[0], Warning, "too many"},
 		{"setting", judgeRelay(nil, errors.New("SMTP_URL: no"), now)[0], Problem, "SMTP_URL: no"},
 
 		{"no lanes", judgeLanes(&broker.Examination{}, nil)[0], Problem, "no lane"},
@@ -117,6 +118,15 @@ func TestJudge(t *testing.T) {
 			t.Errorf("%s: says not what to do: %+v", c.name, c.got)
 		}
 	}
+}
+
+// crowded is the error of a relay that wants fewer sessions.
+func crowded(t *testing.T) error {
+	t.Helper()
+	cfg := smtp.DefaultConfig()
+	cfg.URL = smtptest.New(t, smtptest.On("CONNECT", smtptest.Answer{Reply: "421 4.7.0 too many"})).URL()
+	_, err := smtp.Check(t.Context(), cfg)
+	return err
 }
 
 func TestTogether(t *testing.T) {

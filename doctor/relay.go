@@ -36,11 +36,11 @@ func (p *Patient) relay(ctx context.Context) []Finding {
 
 // judgeRelay: does the relay take mail from us, and for how long yet?
 func judgeRelay(x *smtp.Checkup, err error, now time.Time) []Finding {
-	if t, ok := errors.AsType[*smtp.CheckError](err); ok {
-		f := Finding{Problem, "relay", t.Relay, t.Found, t.Do}
-		if t.Crowded {
+	if bad, ok := errors.AsType[*smtp.Error](err); ok {
+		f := Finding{Problem, "relay", bad.Relay, bad.Detail(), bad.Hint}
+		if bad.Crowded() {
 			f.Level = Warning
-			f.Do = "the workers may have all the sessions it allows: lower MAX_SESSIONS by one where it must have room for others"
+			f.Do = "the workers may have all the sessions it allows: lower SMTP_MAX_SESSIONS by one if it must have room for others"
 		}
 		return []Finding{f}
 	}

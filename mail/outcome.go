@@ -5,26 +5,27 @@ import (
 	"time"
 )
 
-// Class says what an outcome means for one recipient. It is decided where the
-// reply is read and never parsed from a text again.
+// Class says what an outcome means for one recipient. It is decided when the reply
+// is read, and never parsed from a text later.
 type Class string
 
 const (
-	// Delivered: the relay accepted the recipient's message; no more is known.
+	// Delivered: the relay accepted the message for this recipient; no more is known.
 	Delivered Class = "delivered"
 	// Deferred: a temporary reply. It counts as an attempt.
 	Deferred Class = "deferred"
-	// Failed: a permanent reply.
+	// Failed: a permanent reply. It counts as an attempt.
 	Failed Class = "failed"
-	// Delayed: the relay's or our own fault, not the message's. It counts nothing.
+	// Requeued: the relay or the worker is at fault, not the message. It does not
+	// count.
 	Requeued Class = "requeued"
 	// Uncertain: no reply came after the final dot. It counts as an attempt.
 	Uncertain Class = "uncertain"
-	// Open: not tried in this transaction; wants another one now.
+	// Pending: not tried in this transaction; it wants another one now.
 	Pending Class = "pending"
 )
 
-// Counted reports whether an outcome uses up one of the attempts.
+// Counted reports whether an outcome uses up one of the message's attempts.
 func (c Class) Counted() bool {
 	return c == Deferred || c == Failed || c == Uncertain || c == Delivered
 }
@@ -44,22 +45,22 @@ const (
 	StageData     Stage = "data"
 	StageBody     Stage = "body"
 	StageDot      Stage = "dot"
-	// StageLocal: nothing was sent; the fault is ours or the message's.
+	// StageLocal: not the relay but the worker, or the message itself, is at fault.
 	StageLocal Stage = "local"
 )
 
-// Outcome is what became of one recipient in one transaction.
+// Outcome is the result for one recipient of one transaction.
 type Outcome struct {
 	Class Class
 	Stage Stage
-	// Code is the reply's three digits, 0 where there was no reply.
+	// Code is the reply's three digits; 0 if there was no reply.
 	Code int
 	// Enhanced is the enhanced status code as sent ("4.7.1"), or empty (RFC 3463).
 	Enhanced string
-	// Reply is the reply's text, its lines joined by " / ", or the error in
-	// words where there was no reply. At most [MaxReply] bytes.
+	// Reply is the reply's text, its lines joined by " / ", or an error if there
+	// was no reply. At most [MaxReply] bytes.
 	Reply string
-	// QueueID is the relay's name for what it accepted, where it said one.
+	// QueueID is the relay's name for what it accepted; empty if it said none.
 	QueueID string
 }
 
@@ -68,43 +69,50 @@ const MaxReply = 256
 
 // Recipient is one recipient of a message.
 type Recipient struct {
-	// Index is the recipient's place, from 0, over to, cc and bcc as written,
-	// or over rcpt_to.
+	// Index is the recipient's position, from 0, in to, cc and bcc as written, or in
+	// rcpt_to.
 	Index int
 	// Address is the addr-spec, without name or angle brackets (RFC 5321 section 4.1.2).
 	Address string
 }
 
-// Message is what is handed to a relay for one transaction.
+// Body is where a message's bytes come from. They need not fit in memory.
+type Body interface {
+	// Open returns the bytes from their beginning, the same ones at every call:
+	// RFC 5322, CRLF line ends, no dot-stuffing, ending in CRLF. The caller
+	// closes what it gets. An SMTP session waits for each Read, so a Read must
+	// fail in the end and not block for ever.
+	Open() (io.ReadCloser, error)
+}
+
+// Message is what a relay is given for one transaction.
 type Message struct {
 	// ID is for logs.
 	ID string
 	// From is the reverse path; empty for the null path.
 	From       string
 	Recipients []Recipient
-	// Open gives the message's bytes anew at each call: RFC 5322, CRLF line
-	// ends, no dot-stuffing, ending in CRLF.
-	Open func() io.Reader
-	// Size is the number of those bytes.
+	// Body has the message's bytes, Size their number.
+	Body Body
 	Size int64
 	// EightBit: the bytes are not all below 128.
 	EightBit bool
 	// UTF8: a header or an address needs SMTPUTF8 (RFC 6531).
 	UTF8 bool
-	// Permit is asked right before the final dot; where it returns an error
-	// the dot is not sent and the session is closed. Nil permits.
+	// Permit is called right before the final dot. If it returns an error, the dot
+	// is not sent and the session is closed. Nil permits.
 	Permit func() error
 }
 
-// Transaction is one SMTP transaction as it went.
+// Transaction is what happened in one SMTP transaction.
 type Transaction struct {
 	At      time.Time
 	Relay   string
 	Session string
 	// Use counts the transactions of the session, from 1.
 	Use int
-	// Connect is the time from dialing to a session that is ready; 0 where the
-	// session was used before.
+	// Connect is the time from dialing to a session that is ready; 0 if the session
+	// was used before.
 	Connect time.Duration
 	// Data is the time from MAIL to the last byte of the body.
 	Data time.Duration
@@ -113,6 +121,6 @@ type Transaction struct {
 	// Down reports that the relay is not to be used for now: what was requeued is
 	// its own fault, not that of a recipient.
 	Down bool
-	// Outcomes stand in the order of the message's recipients, one for each.
+	// Outcomes has one for each of the message's recipients, in their order.
 	Outcomes []Outcome
 }

@@ -90,7 +90,7 @@ func (d *Delivery) pendingOf(rec *wire.Record, most int) []mail.Recipient {
 func (d *Delivery) transaction(to []mail.Recipient) mail.Message {
 	return mail.Message{
 		ID: d.own.Key.ID, From: d.from.address, Recipients: to,
-		Open: d.message.Reader, Size: d.message.Size, EightBit: d.message.EightBit,
+		Body: d.message, Size: d.message.Size, EightBit: d.message.EightBit,
 		UTF8:   d.message.UTF8 || d.from.utf8 || d.to[to[0].Index].utf8,
 		Permit: d.permit,
 	}

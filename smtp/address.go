@@ -8,10 +8,10 @@ import (
 	"github.com/postrider/postrider/mail"
 )
 
-// checkPath reports why addr cannot be put into MAIL or RCPT. Those are lines,
-// and an address that closed its own bracket would go on as a parameter, so
-// nothing passes that is not exactly an addr-spec (RFC 5321 section 4.1.2; with
-// utf8Too, RFC 6531 section 3.3).
+// checkPath reports why addr cannot be put into MAIL or RCPT. An address that
+// closed its own bracket would go on as a parameter of the command, so only an
+// exact addr-spec passes (RFC 5321 section 4.1.2; with utf8Too, RFC 6531 section
+// 3.3).
 func checkPath(addr string, utf8Too bool) error {
 	if err := mail.ValidateAddrSpec(addr); err != nil {
 		return err

@@ -91,9 +91,9 @@ func TestAuthFaults(t *testing.T) {
 	}
 }
 
-// TestTrusted: a relay that has taken the password wants no other one where it
-// says so to a sender, a recipient or a message: that one waits, counted, and the
-// relay stays up for its neighbours.
+// TestTrusted: if a relay has accepted the password and then asks for
+// authentication at MAIL, RCPT, DATA or the dot, it means this sender, recipient
+// or message. That one is deferred, counted, and the relay stays up for others.
 func TestTrusted(t *testing.T) {
 	t.Parallel()
 	for _, step := range []string{"MAIL", "RCPT", "DATA", "DOT"} {
@@ -125,7 +125,7 @@ func forms() map[string]string {
 	}
 }
 
-// saying is a reply that says form, in as many lines as that has.
+// saying is a reply that says form, in as many lines as form has.
 func saying(format, form string) string {
 	said := fmt.Sprintf(format, form)
 	first, rest, two := strings.Cut(said, "\r\n")
@@ -136,7 +136,7 @@ func saying(format, form string) string {
 }
 
 // TestSecretsStaySecret: relays that repeat what they were sent at AUTH, then or
-// later, in a reply or in what is none.
+// later, in a reply or in something that is no reply.
 func TestSecretsStaySecret(t *testing.T) {
 	t.Parallel()
 	for step, answers := range map[string][]string{
@@ -171,8 +171,8 @@ func TestSecretsStaySecret(t *testing.T) {
 	}
 }
 
-// TestEchoes: whatever stands around the password, and wherever it is cut off
-// behind some of it, it is recognised; what relays usually say is not.
+// TestEchoes: the password is recognized whatever is around it, and wherever it is
+// cut off; what relays usually say is not taken for it.
 func TestEchoes(t *testing.T) {
 	t.Parallel()
 	for _, password := range []string{"k7#q", `p/+"\ ~ß%41`, secret, strings.Repeat("wJalrXUtnFEMI/K7MDENG+", 3)} {
@@ -187,7 +187,7 @@ func TestEchoes(t *testing.T) {
 						continue // \u00df is none of the forms
 					}
 					if !e.in("5.7.8 no: " + form + ".") {
-						t.Errorf("%q is not recognised in %q", password, form)
+						t.Errorf("%q is not recognized in %q", password, form)
 					}
 				}
 			}
@@ -206,8 +206,8 @@ func TestEchoes(t *testing.T) {
 	}
 }
 
-// TestEchoForms: a relay may write the password as a path, as a page, or not to
-// its end.
+// TestEchoForms: a relay may write the password URL-escaped, as HTML, or only in
+// part.
 func TestEchoForms(t *testing.T) {
 	t.Parallel()
 	const password = `pa ss&w<o>rd"and'more`
@@ -218,13 +218,13 @@ func TestEchoForms(t *testing.T) {
 		"pa ss&w<o>", "pa ss&w<o>...", "pa%20ss&w%3Co", "PA SS&AMP;W&LT;O",
 	} {
 		if !e.in("5.7.8 wrong: " + form) {
-			t.Errorf("not recognised: %s", form)
+			t.Errorf("not recognized: %s", form)
 		}
 	}
 }
 
-// TestShortPassword: what is so short stands in every reply; it is not looked
-// for, and the worker says so.
+// TestShortPassword: a very short password occurs in every reply by chance. It is
+// not searched for, and the log says so.
 func TestShortPassword(t *testing.T) {
 	t.Parallel()
 	for _, password := range []string{"a", "ok", "k7#", `":%\`, "pass"} {
@@ -246,7 +246,8 @@ func TestShortPassword(t *testing.T) {
 	}
 }
 
-// TestHiddenError: what an error is can still be told where its words cannot.
+// TestHiddenError: an error whose words are hidden still answers errors.Is and
+// errors.As.
 func TestHiddenError(t *testing.T) {
 	t.Parallel()
 	e := newEchoes(secret)
@@ -257,11 +258,11 @@ func TestHiddenError(t *testing.T) {
 	} {
 		hidden := e.hideErr(fmt.Errorf("connect: %w", err))
 		if !errors.Is(hidden, context.DeadlineExceeded) {
-			t.Errorf("what %T is cannot be told", err)
+			t.Errorf("errors.Is does not find what %T wraps", err)
 		}
 		log := &lines{}
 		slog.New(slog.NewJSONHandler(log, nil)).Info("a", "error", hidden, "in", struct{ Err error }{hidden})
-		shown := fmt.Sprintf("%v %+v %#v %s %q %+v %#v", hidden, hidden, hidden, hidden, hidden, fault{err: hidden}, fault{err: hidden}) + log.String()
+		shown := fmt.Sprintf("%v %+v %#v %s %q %+v %#v", hidden, hidden, hidden, hidden, hidden, &Error{Err: hidden}, Error{Err: hidden}) + log.String()
 		for inner := errors.Unwrap(hidden); inner != nil; inner = errors.Unwrap(inner) {
 			shown += inner.Error()
 		}
@@ -271,10 +272,10 @@ func TestHiddenError(t *testing.T) {
 	}
 	hidden := e.hideErr(fmt.Errorf("it said %s: %w", secret, alert))
 	if op, ok := errors.AsType[*net.OpError](hidden); !ok || op != alert {
-		t.Error("a cause that says nothing is not found")
+		t.Error("a cause that does not repeat the password is not found")
 	}
 	if e.hideErr(nil) != nil || e.hideErr(alert) != error(alert) {
-		t.Error("what says nothing is hidden")
+		t.Error("an error that does not repeat the password is hidden")
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 
 var tenKB = strings.Repeat("The quick brown fox jumps over the lazy dog and then it does so once more.\r\n", 137)
 
-// BenchmarkDeliver is a message of 10 KB through each of 16 sessions over loopback.
+// BenchmarkDeliver sends messages of 10 KB through 16 sessions over loopback.
 func BenchmarkDeliver(b *testing.B) {
 	for _, ext := range []string{"PIPELINING", "X"} {
 		b.Run(ext, func(b *testing.B) {

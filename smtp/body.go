@@ -16,20 +16,21 @@ const (
 	listenFor = time.Millisecond
 )
 
-// body sends the message and takes in what the relay makes of it. Everything up
-// to its last block can go out unasked; the last block, which ends in the final
-// dot, only once Permit has said yes.
+// body sends the message and reads the reply to the final dot. Everything up to
+// the last block is sent at once. The last block ends in the final dot, and is
+// sent only after Permit has agreed.
 //
-// A relay that replies before the dot has made up its mind without the message:
-// that reply must not be taken for the one to the dot, which would then stand in
-// the way of the next message. A body that fits in one write leaves no time for it.
-func (t *transaction) body(begin time.Time) {
+// A relay that replies before the dot has decided without the message. That
+// reply must not be taken for the reply to the dot, or every later reply of the
+// session would be read for the wrong command. A body that fits in one write
+// leaves no time for that.
+func (t *transaction) body(src io.Reader, begin time.Time) {
 	var lost error
 	w := dotWriter{buf: t.out[:0], flush: func(b []byte) error {
-		lost = t.write(b, t.timeouts.Block)
+		lost = t.write(b, t.timeouts.Data)
 		return lost
 	}}
-	_, err := io.Copy(&w, t.d.m.Open())
+	_, err := io.Copy(&w, src)
 	last := w.end()
 	t.out = last[:0]
 	if err == nil && w.n > blockSize {
@@ -50,8 +51,8 @@ func (t *transaction) body(begin time.Time) {
 		t.abandon(localOutcome(mail.Requeued, "", err))
 		return
 	}
-	if err := t.write(last, t.timeouts.Block); err != nil {
-		// The dot is the end of a write that failed, so it was not sent.
+	if err := t.write(last, t.timeouts.Data); err != nil {
+		// The dot is at the end of a write that failed, so it was not sent.
 		t.cutOff(err)
 		return
 	}
@@ -89,15 +90,15 @@ func (t *transaction) final(begin time.Time) {
 	t.trusted = t.trusted || v.class == mail.Delivered
 }
 
-// abandon ends the transaction by closing the session: there is no other way to
+// abandon ends the transaction by closing the session. There is no other way to
 // leave a body without its dot.
 func (t *transaction) abandon(o mail.Outcome) {
 	t.botched, t.over = true, true
 	t.d.settle(o)
 }
 
-// cutOff is for a body that could not be written to its end. The relay may have
-// said why before it stopped reading.
+// cutOff ends a transaction whose body could not be written to its end. The
+// relay may have said why before it stopped reading.
 func (t *transaction) cutOff(lost error) {
 	r, err := t.read(min(lastWords, t.timeouts.Dot))
 	if err != nil {
@@ -107,7 +108,7 @@ func (t *transaction) cutOff(lost error) {
 	t.conclude(judge(answer{stage: mail.StageBody, reply: r, trusted: t.trusted}), step{stage: mail.StageBody}, r, nil)
 }
 
-// loneDot ends a DATA that the relay took although it took no recipient
+// loneDot ends a DATA that the relay accepted although it accepted no recipient
 // (RFC 2920 section 3.1).
 func (t *transaction) loneDot() {
 	r, err := t.ask(".", t.timeouts.Dot)

@@ -1,8 +1,6 @@
 package smtp
 
 import (
-	"bufio"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -20,19 +18,10 @@ type offer struct {
 
 func readOffers(t *testing.T) []offer {
 	t.Helper()
-	f, err := os.Open("testdata/capabilities.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
 	columns := regexp.MustCompile(`^(\S+) +(\w+)(?: ([\d.]+))? {2,}(\S+(?: \S+)*) {2,}(\S.*)$`)
 	var all []offer
-	s := bufio.NewScanner(f)
-	for n := 1; s.Scan(); n++ {
-		if s.Text() == "" || s.Text()[0] == '#' {
-			continue
-		}
-		m := columns.FindStringSubmatch(s.Text())
+	for n, line := range tableLines(t, "testdata/capabilities.txt") {
+		m := columns.FindStringSubmatch(line)
 		if m == nil {
 			t.Fatalf("line %d cannot be read", n)
 		}
@@ -41,8 +30,8 @@ func readOffers(t *testing.T) []offer {
 	return all
 }
 
-// TestCapabilities drives each line through a listener, on a session that is
-// fresh and on one that has carried a message.
+// TestCapabilities tries each line against a real listener, on a fresh session and
+// on one that has delivered a message.
 func TestCapabilities(t *testing.T) {
 	t.Parallel()
 	for _, o := range readOffers(t) {
@@ -92,8 +81,8 @@ func (o offer) check(t *testing.T, reused bool) {
 	}
 }
 
-// TestRefusedOneByOne: what DATA or the dot says is for those who were
-// accepted; the others keep what their own RCPT was told.
+// TestRefusedOneByOne: the reply to DATA or the dot is for the recipients who were
+// accepted; the others keep the outcome of their own RCPT.
 func TestRefusedOneByOne(t *testing.T) {
 	t.Parallel()
 	for verb, c := range map[string]struct{ reply, class string }{

@@ -14,43 +14,32 @@ type Checkup struct {
 	Relay string
 	// TLS is the version, like "TLS 1.3"; empty in clear text.
 	TLS string
-	// Expires is when the first certificate of the relay's chain does; the zero
-	// time in clear text.
+	// Expires is the time at which the first certificate of the relay's chain
+	// expires; the zero time in clear text.
 	Expires time.Time
-	// User is who AUTH proved us to be; empty where none was asked for.
+	// User is the user name that AUTH accepted; empty without AUTH.
 	User string
-	// Took is the time from dialing until it was ready for mail.
+	// Took is the time from dialing until the session was ready for MAIL.
 	Took time.Duration
 }
 
-// CheckError is why there is no session.
-type CheckError struct {
-	// Relay is its host:port. Found says what it did or did not do ("refused the
-	// connection"), Do what to do.
-	Relay, Found, Do string
-	// Crowded: it only wants fewer sessions, and may well serve those it has.
-	Crowded bool
-}
-
-// Error is a sentence with both.
-func (t *CheckError) Error() string { return "relay " + t.Relay + " " + t.Found }
-
-// Check opens one session at the relay of a valid configuration, all the way
-// through AUTH, and takes leave: no mail is sent. The error is a *[CheckError]
-// where the relay is at fault, else it names the variable that is wrong.
+// Check opens one session at the relay of a valid configuration, up to and
+// including AUTH, and quits. It sends no mail. The error is an *[Error] if the
+// relay is at fault, else it names the variable that is wrong.
 func Check(ctx context.Context, cfg Config) (*Checkup, error) {
 	r, err := New(cfg, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close(ctx) //nolint:errcheck // it has no session to wait for
-	s, f := r.dialer.open(ctx)
-	if f != nil {
-		t := &CheckError{Relay: r.Name(), Found: f.Error(), Do: f.todo, Crowded: f.trouble == crowded}
+	s, bad := r.dialer.open(ctx)
+	if bad != nil {
 		if ctx.Err() != nil {
-			t.Found = "did not open a session in time"
+			late := newError(bad.Stage, down, "did not open a session in time", "check that it runs and that SMTP_URL is right")
+			late.Relay, late.Err = r.Name(), context.Cause(ctx)
+			return nil, late
 		}
-		return nil, t
+		return nil, bad
 	}
 	x := &Checkup{Relay: r.Name(), User: cfg.Username, Took: s.took}
 	if conn, ok := s.conn.(*tls.Conn); ok {
@@ -61,8 +50,8 @@ func Check(ctx context.Context, cfg Config) (*Checkup, error) {
 	return x, nil
 }
 
-// expires is when the first certificate does of the chain that lasts longest.
-// The root is the verifier's own, not the relay's.
+// expires is the first expiry in the chain that lasts longest. The root is
+// skipped: it is the verifier's own and not the relay's.
 func expires(chains [][]*x509.Certificate) (last time.Time) {
 	for _, chain := range chains {
 		first := chain[0].NotAfter
@@ -76,14 +65,4 @@ func expires(chains [][]*x509.Certificate) (last time.Time) {
 		}
 	}
 	return last
-}
-
-// Within caps each timeout.
-func (t Timeouts) Within(most time.Duration) Timeouts {
-	for _, d := range []*time.Duration{
-		&t.Connect, &t.TLS, &t.Greeting, &t.EHLO, &t.Auth, &t.Mail, &t.Rcpt, &t.Data, &t.Block, &t.Dot,
-	} {
-		*d = min(*d, most)
-	}
-	return t
 }

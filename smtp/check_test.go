@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/internal/smtptest"
+	"github.com/postrider/postrider/mail"
 )
 
 func TestCheck(t *testing.T) {
@@ -52,19 +53,23 @@ func TestCheckFindsTrouble(t *testing.T) {
 			says: "its words are withheld: they repeat the password",
 		},
 		"full":   {opts: []smtptest.Option{smtptest.On("CONNECT", smtptest.Answer{Reply: "421 4.7.0 too many connections"})}, says: "too many connections", crowded: true},
-		"silent": {opts: []smtptest.Option{smtptest.On("EHLO", smtptest.Answer{Until: make(chan struct{})})}, says: "does not answer to EHLO", change: func(c *Config) { c.Timeouts = c.Timeouts.Within(50 * time.Millisecond) }},
+		"silent": {opts: []smtptest.Option{smtptest.On("EHLO", smtptest.Answer{Until: make(chan struct{})})}, says: "does not answer EHLO", change: func(c *Config) { c.Timeouts = c.Timeouts.Within(50 * time.Millisecond) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cfg := testConfig(smtptest.New(t, c.opts...).URL())
+			server := smtptest.New(t, c.opts...)
+			cfg := testConfig(server.URL())
 			cfg.Username, cfg.Password, cfg.AuthWithoutTLS = "ann", "s3cret", true
 			if c.change != nil {
 				c.change(&cfg)
 			}
 			_, err := Check(t.Context(), cfg)
-			trouble, ok := errors.AsType[*CheckError](err)
-			if !ok || !strings.Contains(trouble.Found, c.says) || trouble.Do == "" || trouble.Crowded != c.crowded {
+			bad, ok := errors.AsType[*Error](err)
+			if !ok || !strings.Contains(bad.Detail(), c.says) || bad.Hint == "" || bad.Crowded() != c.crowded {
 				t.Errorf("%#v, want %q", err, c.says)
+			}
+			if !ok || bad.Class != mail.Requeued || bad.Relay != server.Addr() || err.Error() != "relay "+bad.Relay+" "+bad.Detail() {
+				t.Errorf("%#v", err)
 			}
 			if strings.Contains(err.Error(), "s3cret") {
 				t.Errorf("tells the password: %v", err)
@@ -80,7 +85,7 @@ func TestCheckEndsInTime(t *testing.T) {
 	defer cancel()
 	begun := time.Now()
 	_, err := Check(ctx, testConfig(server.URL()))
-	if _, ok := errors.AsType[*CheckError](err); !ok || !strings.Contains(err.Error(), "in time") {
+	if _, ok := errors.AsType[*Error](err); !ok || !strings.Contains(err.Error(), "in time") {
 		t.Errorf("%v", err)
 	}
 	// The greeting alone may take a minute.

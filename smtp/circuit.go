@@ -11,19 +11,21 @@ import (
 )
 
 // circuit keeps mail from a relay that is at fault. It opens on a fault, and
-// closes when a probe has opened a session all the way through AUTH.
+// closes when a probe has opened a session up to and including AUTH. Any
+// goroutine may use it.
 type circuit struct {
 	name     string
 	log      *slog.Logger
 	min, max time.Duration
 
 	mu sync.Mutex
-	// why is the fault it is open for; nil while it is closed.
-	why      *fault
+	// why is the fault that opened it; nil while it is closed.
+	why      *Error
 	openedAt time.Time
 	closedAt time.Time
-	// pause is what the next probe waits. It grows until mail works again: a
-	// relay that lets sessions in and refuses the mail is not asked faster.
+	// pause is the time to wait before the next probe. It grows until mail works
+	// again: a relay that accepts sessions and refuses the mail is not asked
+	// faster.
 	pause time.Duration
 	// up and down are closed while the circuit is in that state.
 	up, down chan struct{}
@@ -32,27 +34,27 @@ type circuit struct {
 func newCircuit(name string, log *slog.Logger, c Config) *circuit {
 	up := make(chan struct{})
 	close(up)
-	return &circuit{name: name, log: log, min: c.RelayPauseMin, max: c.RelayPauseMax, pause: c.RelayPauseMin, up: up, down: make(chan struct{})}
+	return &circuit{name: name, log: log, min: c.PauseMin, max: c.PauseMax, pause: c.PauseMin, up: up, down: make(chan struct{})}
 }
 
-// state is the fault it is open for, or nil, and the channels of both states.
-func (c *circuit) state() (why *fault, up, down <-chan struct{}) {
+// state returns the fault that opened it, or nil, and the channels of both states.
+func (c *circuit) state() (why *Error, up, down <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.why, c.up, c.down
 }
 
-// open opens it for f, which was met by something begun at that time. It
-// reports false where it is open already, or has been mended since.
-func (c *circuit) open(f *fault, begun time.Time) bool {
+// open opens it for e, which was met by work that began at that time. It reports
+// false if it is open already, or has been closed since.
+func (c *circuit) open(e *Error, begun time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.why != nil || begun.Before(c.closedAt) {
 		return false
 	}
-	c.why, c.openedAt, c.up = f, time.Now(), make(chan struct{})
+	c.why, c.openedAt, c.up = e, time.Now(), make(chan struct{})
 	close(c.down)
-	c.say(f)
+	c.say(e)
 	return true
 }
 
@@ -62,21 +64,22 @@ func (c *circuit) close() {
 	defer c.mu.Unlock()
 	c.why, c.closedAt, c.down = nil, time.Now(), make(chan struct{})
 	close(c.up)
-	c.log.Info(fmt.Sprintf("relay %s takes sessions again: mail goes on", c.name),
+	c.log.Info(fmt.Sprintf("relay %s accepts sessions again: sending resumes", c.name),
 		"relay", c.name, "after", c.closedAt.Sub(c.openedAt).Round(time.Millisecond))
 }
 
-// failed takes in what a probe met. It is said only where it is news.
-func (c *circuit) failed(f *fault) {
+// failed notes what a probe met. It is logged only if it is news.
+func (c *circuit) failed(e *Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f.what != c.why.what {
-		c.say(f)
+	if e.Problem != c.why.Problem {
+		c.say(e)
 	}
-	c.why = f
+	c.why = e
 }
 
-// worked: the relay took mail, so the next fault begins with a short pause.
+// worked notes that the relay accepted mail, so that the next fault begins with a
+// short pause.
 func (c *circuit) worked() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -103,17 +106,17 @@ func (c *circuit) wait(ctx context.Context) error {
 }
 
 // say logs what happened and what to do, once. The caller holds mu.
-func (c *circuit) say(f *fault) {
+func (c *circuit) say(e *Error) {
 	level, state := slog.LevelWarn, "mail waits"
-	if f.trouble == alarming {
-		level, state = slog.LevelError, "mail waits until somebody mends it"
+	if e.trouble == alarming {
+		level, state = slog.LevelError, "mail waits until somebody fixes it"
 	}
 	every := "trying again every " + short(c.min)
 	if c.max > c.min {
 		every += " to " + short(c.max)
 	}
-	c.log.Log(context.Background(), level, fmt.Sprintf("relay %s %v: %s; %s; %s", c.name, f, state, f.todo, every),
-		"relay", c.name, "stage", string(f.stage), "code", f.reply.code)
+	c.log.Log(context.Background(), level, fmt.Sprintf("%v: %s; %s; %s", e, state, e.Hint, every),
+		"relay", c.name, "stage", string(e.Stage), "code", e.Code)
 }
 
 // short writes 1m0s as 1m.

@@ -16,19 +16,19 @@ import (
 	"github.com/postrider/postrider/internal/smtptest"
 )
 
-func shortPauses(c *Config) { c.RelayPauseMin, c.RelayPauseMax = time.Second, time.Minute }
+func shortPauses(c *Config) { c.PauseMin, c.PauseMax = time.Second, time.Minute }
 
-// TestCircuitProbes: one goroutine asks, ever more slowly, with sessions alone;
-// whoever waits goes on when one gets through, and that session is used.
+// TestCircuitProbes: one goroutine opens sessions, ever more slowly, and sends no
+// mail; when one succeeds, everyone who waits goes on, and that session is used.
 func TestCircuitProbes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var dials []time.Time
-		var mended atomic.Bool
+		var repaired atomic.Bool
 		b := newPiped(t, shortPauses)
 		b.dialer.connect = func(context.Context, string) (net.Conn, error) {
-			if mended.Load() {
+			if repaired.Load() {
 				return b.server.Pipe(), nil
 			}
 			mu.Lock()
@@ -52,13 +52,13 @@ func TestCircuitProbes(t *testing.T) {
 			}
 		}
 		mu.Unlock()
-		mended.Store(true)
+		repaired.Store(true)
 		start := time.Now()
 		if err := b.Wait(t.Context()); err != nil || !b.Up() {
 			t.Fatalf("Wait: %v", err)
 		}
 		if took := time.Since(start); took > time.Minute {
-			t.Errorf("a mended relay was used after %s", took)
+			t.Errorf("a relay that works again was used after %s", took)
 		}
 		synctest.Wait()
 		b.wantClasses(t, message(), "delivered")
@@ -71,8 +71,8 @@ func TestCircuitProbes(t *testing.T) {
 	})
 }
 
-// TestCircuitThrottle: the sessions of a relay that asks for less are fine, so
-// probes get through at once; what has to grow is the pause until mail works.
+// TestCircuitThrottle: a relay that asks for less mail still accepts sessions, so
+// probes succeed at once; the pause must grow until mail works.
 func TestCircuitThrottle(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -112,8 +112,8 @@ func TestCircuitThrottle(t *testing.T) {
 	})
 }
 
-// TestCrowded: where others work, a session that is refused only means fewer of
-// them, for a while; and the message waits for one of those.
+// TestCrowded: if a session is refused while others work, fewer are used for a
+// while, and the message waits for one of those.
 func TestCrowded(t *testing.T) {
 	t.Parallel()
 	for verb, reply := range map[string]string{
@@ -151,7 +151,7 @@ func crowd(t *testing.T, verb, reply string) {
 	for range 5 {
 		counts[<-got]++
 	}
-	// Refused at MAIL the message has met the 421 itself; earlier it waited.
+	// At MAIL the message itself was refused; earlier it waited.
 	if verb == "MAIL" && counts["requeued"] == 0 || verb != "MAIL" && counts["delivered"] != 5 {
 		t.Errorf("outcomes %v", counts)
 	}
@@ -165,8 +165,8 @@ func crowd(t *testing.T, verb, reply string) {
 	}
 }
 
-// TestCircuitDropsSessions: while it is open no session is kept, neither idle
-// ones nor those that come back.
+// TestCircuitDropsSessions: while the circuit is open no session is kept, neither
+// idle ones nor those given back.
 func TestCircuitDropsSessions(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -208,8 +208,8 @@ func TestCircuitDropsSessions(t *testing.T) {
 	})
 }
 
-// TestCircuitOldNews: what was begun before a relay was mended says nothing
-// about it.
+// TestCircuitOldNews: work that began before the circuit closed says nothing about
+// the relay as it is now.
 func TestCircuitOldNews(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -239,7 +239,7 @@ func TestCircuitOldNews(t *testing.T) {
 	})
 }
 
-// TestCircuitNews: a probe that meets something else than before says so, once.
+// TestCircuitNews: a probe that meets another fault than before logs it, once.
 func TestCircuitNews(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -263,14 +263,14 @@ func TestCircuitNews(t *testing.T) {
 	})
 }
 
-// TestRefusedConnection: what an administrator reads when nothing listens.
+// TestRefusedConnection is what an administrator reads if nothing listens.
 func TestRefusedConnection(t *testing.T) {
 	t.Parallel()
 	addr := freeport.Addr()
 	log := &lines{}
 	c := testConfig("smtp://" + addr)
 	shortPauses(&c)
-	c.RelayPauseMin = 30 * time.Second
+	c.PauseMin = 30 * time.Second
 	r := newTestRelay(t, c, log)
 	tx := r.Deliver(t.Context(), message())
 	if classes(tx) != "requeued" || tx.Outcomes[0].Stage != "connect" || tx.Relay != addr {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// wantProblem wants exactly one, that begins so.
+// wantProblem wants exactly one problem, which begins so.
 func wantProblem(t *testing.T, c Config, begins string) {
 	t.Helper()
 	errs := c.Validate()
@@ -22,7 +22,7 @@ func TestValidate(t *testing.T) {
 	if errs := testConfig("smtp://relay.test").Validate(); len(errs) > 0 {
 		t.Errorf("the defaults: %v", errs)
 	}
-	// A worker may bring a relay of its own; nobody else gets far without a URL.
+	// A worker may have a relay of its own; New needs a URL.
 	none := testConfig("")
 	if errs := none.Validate(); len(errs) > 0 {
 		t.Errorf("without a URL: %v", errs)
@@ -31,29 +31,23 @@ func TestValidate(t *testing.T) {
 		t.Errorf("New without a URL: %v", err)
 	}
 	for begins, change := range map[string]func(*Config){
-		"SMTP_URL: holds a user":                  func(c *Config) { c.URL = "smtp://a:b@relay.test" },
-		"SMTP_URL: has scheme":                    func(c *Config) { c.URL = "http://relay.test" },
-		"SMTP_URL: ?tls=none would":               func(c *Config) { c.URL += "?tls=none"; c.Username, c.Password = "u", "p" },
-		"SMTP_PASSWORD: is set without":           func(c *Config) { c.Password = "p" },
-		"SMTP_USERNAME: is set without":           func(c *Config) { c.Username = "u" },
-		"SMTP_USERNAME, SMTP_PASSWORD: hold":      func(c *Config) { c.Username, c.Password = "u", "p\x00q" },
-		"EHLO_NAME: ":                             func(c *Config) { c.EHLOName = "a b" },
-		"MAX_SESSIONS: is 0":                      func(c *Config) { c.MaxSessions = 0 },
-		"MESSAGES_PER_SESSION: is -1":             func(c *Config) { c.MessagesPerSession = -1 },
-		"RELAY_PAUSE_MAX: is 1s, less":            func(c *Config) { c.RelayPauseMax = time.Second },
-		"SESSION_AGE: is 0s":                      func(c *Config) { c.SessionAge = 0 },
-		"SESSION_IDLE: is 0s":                     func(c *Config) { c.SessionIdle = 0 },
-		"RELAY_PAUSE_MIN: is -1s":                 func(c *Config) { c.RelayPauseMin = -time.Second },
-		"SMTP_TIMEOUT_CONNECT: is 0s, must":       func(c *Config) { c.Timeouts.Connect = 0 },
-		"SMTP_TIMEOUT_TLS: is 0s, must":           func(c *Config) { c.Timeouts.TLS = 0 },
-		"SMTP_TIMEOUT_GREETING: is 0s, must":      func(c *Config) { c.Timeouts.Greeting = 0 },
-		"SMTP_TIMEOUT_EHLO: is 0s, must":          func(c *Config) { c.Timeouts.EHLO = 0 },
-		"SMTP_TIMEOUT_AUTH: is 0s, must":          func(c *Config) { c.Timeouts.Auth = 0 },
-		"SMTP_TIMEOUT_MAIL: is 0s, must":          func(c *Config) { c.Timeouts.Mail = 0 },
-		"SMTP_TIMEOUT_RCPT: is 0s, must":          func(c *Config) { c.Timeouts.Rcpt = 0 },
-		"SMTP_TIMEOUT_DATA: is 0s, must":          func(c *Config) { c.Timeouts.Data = 0 },
-		"SMTP_TIMEOUT_BLOCK: is 0s, must":         func(c *Config) { c.Timeouts.Block = 0 },
-		"SMTP_TIMEOUT_DOT: is 0s, must be more t": func(c *Config) { c.Timeouts.Dot = 0 },
+		"SMTP_URL: holds a user":               func(c *Config) { c.URL = "smtp://a:b@relay.test" },
+		"SMTP_URL: has scheme":                 func(c *Config) { c.URL = "http://relay.test" },
+		"SMTP_URL: ?tls=none would":            func(c *Config) { c.URL += "?tls=none"; c.Username, c.Password = "u", "p" },
+		"SMTP_PASSWORD: is set without":        func(c *Config) { c.Password = "p" },
+		"SMTP_USERNAME: is set without":        func(c *Config) { c.Username = "u" },
+		"SMTP_USERNAME, SMTP_PASSWORD: hold":   func(c *Config) { c.Username, c.Password = "u", "p\x00q" },
+		"SMTP_EHLO_NAME: ":                     func(c *Config) { c.EHLOName = "a b" },
+		"SMTP_MAX_SESSIONS: is 0":              func(c *Config) { c.MaxSessions = 0 },
+		"SMTP_MESSAGES_PER_SESSION: is -1":     func(c *Config) { c.MessagesPerSession = -1 },
+		"SMTP_PAUSE_MAX: is 1s, less":          func(c *Config) { c.PauseMax = time.Second },
+		"SMTP_SESSION_AGE: is 0s":              func(c *Config) { c.SessionAge = 0 },
+		"SMTP_SESSION_IDLE: is 0s":             func(c *Config) { c.SessionIdle = 0 },
+		"SMTP_PAUSE_MIN: is -1s":               func(c *Config) { c.PauseMin = -time.Second },
+		"SMTP_TIMEOUT_CONNECT: is 0s, must":    func(c *Config) { c.Timeouts.Connect = 0 },
+		"SMTP_TIMEOUT_COMMAND: is 0s, must":    func(c *Config) { c.Timeouts.Command = 0 },
+		"SMTP_TIMEOUT_DATA: is 0s, must":       func(c *Config) { c.Timeouts.Data = 0 },
+		"SMTP_TIMEOUT_DOT: is 0s, must be pos": func(c *Config) { c.Timeouts.Dot = 0 },
 	} {
 		c := testConfig("smtp://relay.test")
 		change(&c)
@@ -64,12 +58,13 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// TestTags: each field that is set from outside names its variable and says
-// what it is for, and each duration is validated.
+// TestTags: each setting names its variable and has a help text, and each duration
+// is validated.
 func TestTags(t *testing.T) {
 	t.Parallel()
-	name := regexp.MustCompile(`^[A-Z_]+$`)
-	checked := DefaultConfig().durations()
+	name := regexp.MustCompile(`^SMTP_[A-Z_]+$`)
+	c := DefaultConfig()
+	checked := c.durations()
 	for _, typ := range []reflect.Type{reflect.TypeFor[Config](), reflect.TypeFor[Timeouts]()} {
 		for f := range typ.Fields() {
 			if f.Type == reflect.TypeFor[Timeouts]() {

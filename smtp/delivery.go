@@ -10,17 +10,17 @@ import (
 	"github.com/postrider/postrider/mail"
 )
 
-// delivery is one message on its way: what is known so far, whatever number of
-// sessions it takes.
+// delivery is one call of [Relay.Deliver]: what is known so far, however many
+// sessions it takes. It belongs to the goroutine of the call.
 type delivery struct {
 	ctx context.Context
 	m   *mail.Message
 	tx  mail.Transaction
-	// to are the places, in the message's recipients, of those that can be sent to.
+	// to are the positions in m.Recipients of those that can be sent to.
 	to []int
-	// fault is what the relay's answers say about the relay, where it is bad.
-	fault *fault
-	// worked: the relay took a MAIL.
+	// fault is set if the relay's replies say that the relay itself is at fault.
+	fault *Error
+	// worked: the relay accepted a MAIL.
 	worked bool
 }
 
@@ -44,7 +44,7 @@ func newDelivery(ctx context.Context, m *mail.Message, relay string) *delivery {
 	return d
 }
 
-// settle gives everybody o who has no outcome yet.
+// settle gives o to everyone who has no outcome yet.
 func (d *delivery) settle(o mail.Outcome) {
 	for i := range d.tx.Outcomes {
 		if d.tx.Outcomes[i].Class == "" {
@@ -60,21 +60,22 @@ func (d *delivery) restart() {
 	}
 }
 
-// postpone is for what is no fault of the message: nothing counts.
+// postpone settles everyone as requeued: the message is not to blame, and
+// nothing is counted.
 func (d *delivery) postpone(stage mail.Stage, err error) {
 	o := localOutcome(mail.Requeued, "", err)
 	o.Stage = stage
 	d.settle(o)
 }
 
-// unfit reports why the relay cannot take the message at all, from what it
-// offers; nil where it can.
+// unfit reports why the relay cannot accept the message at all, given its
+// extensions; nil if it can.
 func (d *delivery) unfit(x extensions) *mail.Outcome {
 	var o mail.Outcome
 	switch m := d.m; {
 	case x.maxSize > 0 && m.Size > x.maxSize:
 		// RFC 1870 section 6.1.
-		o = localOutcome(mail.Failed, "5.3.4", fmt.Errorf("the message has %d bytes, the relay takes at most %d", m.Size, x.maxSize))
+		o = localOutcome(mail.Failed, "5.3.4", fmt.Errorf("the message has %d bytes, the relay accepts at most %d", m.Size, x.maxSize))
 	case m.UTF8 && !x.utf8:
 		// RFC 6531 section 3.5.
 		o = localOutcome(mail.Failed, "5.6.7", errors.New("the message needs SMTPUTF8, which the relay does not offer"))
@@ -91,8 +92,8 @@ func localOutcome(c mail.Class, enhanced string, err error) mail.Outcome {
 	return mail.Outcome{Class: c, Stage: mail.StageLocal, Enhanced: enhanced, Reply: mail.Sentence(err.Error(), mail.MaxReply)}
 }
 
-// replyOutcome is an outcome in the relay's words, or where it said nothing in
-// ours.
+// replyOutcome is an outcome in the relay's words; err says in ours why there is
+// no reply that counts.
 func replyOutcome(c mail.Class, stage mail.Stage, r reply, err error) mail.Outcome {
 	o := mail.Outcome{Class: c, Stage: stage, Code: r.code, Enhanced: r.enhanced, Reply: r.text()}
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/postrider/postrider/mail"
 )
 
-// dialer opens sessions. It has no state of its own and may be used by many.
+// dialer opens sessions. It has no state of its own; any goroutine may use it.
 type dialer struct {
 	cfg     Config
 	target  target
@@ -40,23 +40,14 @@ func newDialer(cfg Config) (*dialer, error) {
 	}, nil
 }
 
-// open connects and goes all the way to a session that is ready for MAIL.
-func (d *dialer) open(ctx context.Context) (*session, *fault) {
+// open connects and returns a session that is ready for MAIL.
+func (d *dialer) open(ctx context.Context) (*session, *Error) {
 	start := time.Now()
-	conn, f := d.dial(ctx)
-	if f != nil {
-		return nil, f
-	}
-	w := newWire(conn, d.echoes)
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	x, f := d.prepare(ctx, w)
-	if !stop() && f == nil {
-		f = &fault{stage: mail.StageConnect, what: "was left before the session was ready", err: context.Cause(ctx)}
-	}
-	if f != nil {
-		conn.Close()
-		f.err = d.echoes.hideErr(f.err) // a certificate has words of its own
-		return nil, f
+	w, x, bad := d.establish(ctx)
+	if bad != nil {
+		bad.Relay = d.target.addr()
+		bad.Err = d.echoes.hideErr(bad.Err) // a certificate has words of its own
+		return nil, bad
 	}
 	now := time.Now()
 	return &session{
@@ -66,104 +57,122 @@ func (d *dialer) open(ctx context.Context) (*session, *fault) {
 	}, nil
 }
 
-func (d *dialer) dial(ctx context.Context) (net.Conn, *fault) {
+// establish connects and prepares the connection; on an error it is closed.
+func (d *dialer) establish(ctx context.Context) (*wire, extensions, *Error) {
+	by := time.Now().Add(d.cfg.Timeouts.Connect)
+	conn, bad := d.dial(ctx, by)
+	if bad != nil {
+		return nil, extensions{}, bad
+	}
+	w := newWire(conn, d.echoes)
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	x, bad := d.prepare(ctx, w, by)
+	if !stop() && bad == nil {
+		bad = newError(mail.StageConnect, fine, "was left before the session was ready", "")
+		bad.Err = context.Cause(ctx)
+	}
+	if bad != nil {
+		conn.Close()
+	}
+	return w, x, bad
+}
+
+func (d *dialer) dial(ctx context.Context, by time.Time) (net.Conn, *Error) {
 	start := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, d.cfg.Timeouts.Connect)
+	ctx, cancel := context.WithDeadline(ctx, by)
 	defer cancel()
 	conn, err := d.connect(ctx, d.target.addr())
 	if err != nil {
-		return nil, dialFault(err)
+		return nil, dialError(err)
 	}
 	d.metrics.took("connect", time.Since(start))
 	return conn, nil
 }
 
-// prepare takes a new connection through greeting, EHLO, TLS and AUTH.
-func (d *dialer) prepare(ctx context.Context, w *wire) (extensions, *fault) {
+// prepare takes a new connection through greeting, EHLO, TLS and AUTH. It must
+// be greeted by that time.
+func (d *dialer) prepare(ctx context.Context, w *wire, by time.Time) (extensions, *Error) {
 	if d.target.tls == tlsImplicit {
-		if f := d.handshake(ctx, w); f != nil {
-			return extensions{}, f
+		if bad := d.handshake(ctx, w, by); bad != nil {
+			return extensions{}, bad
 		}
 	}
-	if f := d.greeting(w); f != nil {
-		return extensions{}, f
+	if bad := greeting(w, by); bad != nil {
+		return extensions{}, bad
 	}
 	name := ehloName(d.cfg.EHLOName, w.conn.LocalAddr())
-	x, f := w.hello(name, d.cfg.Timeouts)
-	if f != nil {
-		return x, f
+	x, bad := w.hello(name, d.cfg.Timeouts)
+	if bad != nil {
+		return x, bad
 	}
-	secured, f := d.startTLS(ctx, w, x)
-	if f != nil {
-		return x, f
+	secured, bad := d.startTLS(ctx, w, x)
+	if bad != nil {
+		return x, bad
 	}
 	if secured {
-		// What was offered in the clear no longer counts (RFC 3207 section 4.2).
-		if x, f = w.hello(name, d.cfg.Timeouts); f != nil {
-			return x, f
+		// What was offered in clear text no longer counts (RFC 3207 section 4.2).
+		if x, bad = w.hello(name, d.cfg.Timeouts); bad != nil {
+			return x, bad
 		}
 	}
 	if d.cfg.Username == "" {
 		return x, nil
 	}
 	start := time.Now()
-	f = w.authenticate(d.cfg, x)
+	bad = w.authenticate(d.cfg, x)
 	d.metrics.took("auth", time.Since(start))
-	return x, f
+	return x, bad
 }
 
-func (d *dialer) greeting(w *wire) *fault {
-	r, err := w.read(d.cfg.Timeouts.Greeting)
+func greeting(w *wire, by time.Time) *Error {
+	r, err := w.read(time.Until(by))
 	switch {
 	case err != nil:
-		return wireFault(mail.StageGreeting, err, "the connection")
+		return silenceError(mail.StageGreeting, "", err)
 	case r.code != 220:
-		return replyFault(mail.StageGreeting, r, "refused the session", "see why it does so, or set SMTP_URL")
+		return replyError(mail.StageGreeting, "", r, "refused the session", "see why it does so, or set SMTP_URL")
 	}
 	return nil
 }
 
-// startTLS puts the connection under TLS where the relay offers it, and reports
-// whether it did. Once it is begun there is no way back to clear text.
-func (d *dialer) startTLS(ctx context.Context, w *wire, x extensions) (bool, *fault) {
+// startTLS puts the connection under TLS if the relay offers it, and reports
+// whether it did. Once begun, there is no way back to clear text.
+func (d *dialer) startTLS(ctx context.Context, w *wire, x extensions) (bool, *Error) {
 	switch {
 	case d.target.tls == tlsNone || d.target.tls == tlsImplicit:
 		return false, nil
 	case !x.startTLS && d.target.tls == tlsOpportunistic:
 		return false, nil
 	case !x.startTLS:
-		return false, &fault{
-			stage: mail.StageTLS, trouble: alarming, what: "offers no STARTTLS, and TLS is required",
-			todo: "use smtps:// or a port with STARTTLS in SMTP_URL, or add ?tls=none if clear text is meant",
-		}
+		return false, newError(mail.StageTLS, alarming, "offers no STARTTLS, and TLS is required",
+			"use smtps:// or a port with STARTTLS in SMTP_URL, or add ?tls=none if clear text is meant")
 	}
-	r, err := w.ask("STARTTLS", d.cfg.Timeouts.TLS)
+	by := time.Now().Add(d.cfg.Timeouts.Connect)
+	r, err := w.ask("STARTTLS", time.Until(by))
 	switch {
 	case err != nil:
-		return false, wireFault(mail.StageTLS, err, "STARTTLS")
+		return false, silenceError(mail.StageTLS, "STARTTLS", err)
 	case r.code != 220:
-		return false, replyFault(mail.StageTLS, r, "refused STARTTLS", "look at the relay's log")
+		return false, replyError(mail.StageTLS, "STARTTLS", r, "refused STARTTLS", "check the relay's log")
 	case w.r.Buffered() > 0:
-		// Replies that came in the clear would be read as if TLS had brought them.
-		return false, &fault{
-			stage: mail.StageTLS, trouble: alarming, what: "sent something in clear text behind its reply to STARTTLS, as an attacker would",
-			todo: "see who is between here and the relay",
-		}
+		// Replies that came in clear text would be read as if they came under TLS.
+		return false, newError(mail.StageTLS, alarming, "sent something in clear text after its reply to STARTTLS, as an attacker would",
+			"see who is between here and the relay")
 	}
-	return true, d.handshake(ctx, w)
+	return true, d.handshake(ctx, w, by)
 }
 
-func (d *dialer) handshake(ctx context.Context, w *wire) *fault {
+func (d *dialer) handshake(ctx context.Context, w *wire, by time.Time) *Error {
 	start := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, d.cfg.Timeouts.TLS)
+	ctx, cancel := context.WithDeadline(ctx, by)
 	defer cancel()
-	// The handshake sets no deadlines, and ones of earlier steps would end it.
-	if err := w.conn.SetDeadline(start.Add(d.cfg.Timeouts.TLS)); err != nil {
-		return handshakeFault(err, d.target.host)
+	// The handshake sets no deadlines, and those of earlier steps would end it.
+	if err := w.conn.SetDeadline(by); err != nil {
+		return handshakeError(err, d.target.host)
 	}
 	conn := tls.Client(w.conn, d.tls)
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return handshakeFault(err, d.target.host)
+		return handshakeError(err, d.target.host)
 	}
 	d.metrics.took("tls", time.Since(start))
 	w.reset(conn)

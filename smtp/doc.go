@@ -1,18 +1,22 @@
-// Package smtp hands messages to one relay over pooled sessions and says what
-// became of each recipient.
+// Package smtp sends messages to one relay over pooled sessions and reports the
+// outcome of each recipient.
 //
-// [New] makes a [Relay], [Relay.Deliver] is one transaction. A Relay keeps at
-// most MAX_SESSIONS sessions, uses each for many messages, and puts a deadline
-// on every read and write. What goes wrong is never an error of Deliver: it
-// stands in the outcomes, whose classes are decided in one place, verdict.go.
+// [New] makes a [Relay]; [Relay.Deliver] is one transaction. A Relay keeps at
+// most SMTP_MAX_SESSIONS sessions, uses each for many messages, and puts a
+// deadline on every read and write. Deliver returns no error: what goes wrong is
+// in the outcomes, whose classes are decided in one place, verdict.go. What is
+// wrong with the relay itself is an [Error].
 //
-// When the relay itself is at fault its circuit opens: Deliver then answers at
-// once that nothing was tried, and one goroutine opens a session now and then
-// to see whether the relay is back. Callers wait with [Relay.Wait].
+// If the relay itself is at fault, its circuit opens: Deliver then answers at
+// once that nothing was tried, and one goroutine opens a session now and then to
+// see whether the relay is back. [Relay.Up] reports this state, and [Relay.Wait]
+// waits for its end.
 //
-// What it does not do: it never retries a message (a session that turns out to
-// be dead before DATA is replaced once, which no relay can tell from a first
-// try), never waits on behalf of a message except for a free session, never
-// falls back to clear text, and chooses no relay by MX records. It knows
-// neither NATS nor the form a message has before it is composed.
+// A Relay shares nothing with another: whoever has several relays makes several.
+//
+// What the package does not do: it never retries a message (only a session that
+// is found dead before DATA is replaced, once, which no relay can tell from a
+// first try); it never waits for anything but a free session; it never falls
+// back to clear text; it does not look up MX records. It knows neither NATS nor
+// envelopes.
 package smtp

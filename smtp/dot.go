@@ -2,27 +2,27 @@ package smtp
 
 import "bytes"
 
-// dotWriter turns a message into what stands between DATA and the final dot
-// (RFC 5321 section 4.5.2). It collects in buf and hands over full blocks.
+// dotWriter turns a message into what is sent between DATA and the final dot
+// (RFC 5321 section 4.5.2). It collects in buf and flushes full blocks.
 //
-// A bare CR or LF becomes CRLF: the relay must find no line end that we did not
-// see, or what follows could be taken for a message of its own.
+// A bare CR or LF becomes CRLF: if the relay found a line end that we did not
+// see, it could take what follows for a message of its own (SMTP smuggling).
 type dotWriter struct {
 	buf   []byte
 	flush func([]byte) error
-	// inLine: the last byte written was no line end.
+	// inLine: the last byte written did not end a line.
 	inLine bool
-	// afterCR: a CR was written as CRLF; an LF that follows belongs to it.
+	// afterCR: a CR was written as CRLF; an LF that follows is part of it.
 	afterCR bool
-	// n is the number of bytes taken.
+	// n is the number of bytes written to it.
 	n int64
 }
 
-// blockSize is how much of a body goes out in one write. A message that is
-// smaller goes out in one together with its final dot.
+// blockSize is how much of a body is sent in one write. A smaller message is
+// sent in one write together with its final dot.
 const blockSize = 64 << 10
 
-// Write never splits what a flush hands over in the middle of a CRLF.
+// Write never flushes half of a CRLF.
 func (d *dotWriter) Write(p []byte) (int, error) {
 	size := len(p)
 	d.n += int64(size)
@@ -35,8 +35,8 @@ func (d *dotWriter) Write(p []byte) (int, error) {
 				continue
 			}
 		}
-		// Each is looked for again only once it is behind: a body of nothing
-		// but one of them costs no more than any other.
+		// Each is searched for again only after it has been passed, so that a body
+		// of nothing but one of them costs no more than any other.
 		if cr < at {
 			cr = next(p, at, '\r')
 		}
@@ -65,7 +65,7 @@ func (d *dotWriter) Write(p []byte) (int, error) {
 	return size, nil
 }
 
-// end adds what closes the message, final dot included, to what is left.
+// end returns what is left, with what closes the message: the final dot included.
 func (d *dotWriter) end() []byte {
 	if d.inLine {
 		d.buf = append(d.buf, "\r\n"...)
@@ -73,7 +73,7 @@ func (d *dotWriter) end() []byte {
 	return append(d.buf, ".\r\n"...)
 }
 
-// next is the place of the next c from at on, or the end of p.
+// next is the index of the next c from at on, or the end of p.
 func next(p []byte, at int, c byte) int {
 	if i := bytes.IndexByte(p[at:], c); i >= 0 {
 		return at + i

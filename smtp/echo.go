@@ -12,16 +12,16 @@ import (
 )
 
 // echoes are the forms in which a relay could repeat our password, squeezed: as
-// it is, escaped, in hexadecimal, and in base64 with whatever before it. Some
-// relays quote the command in their replies, and replies are logged and recorded.
+// it is, escaped, in hexadecimal, and in base64 behind anything else. Some relays
+// quote the command in their replies, and replies are logged and recorded.
 type echoes []string
 
 const (
-	// echoPart is how much of a form is recognised, in base64 six bytes of the
-	// password: a line may be cut off.
+	// echoPart is how much of a form must be repeated, since a line may be cut
+	// off. In base64 it is six bytes of the password.
 	echoPart = 8
-	// echoLeast is the shortest form that is looked for: what is shorter stands in
-	// replies that repeat nothing.
+	// echoLeast is the shortest form that is searched for: what is shorter occurs
+	// in replies that repeat nothing.
 	echoLeast = 4
 )
 
@@ -46,8 +46,8 @@ func newEchoes(password string) echoes {
 	return e
 }
 
-// within is what depends on the password alone in the base64 of something that
-// has so many bytes before it, by threes, and anything behind it.
+// within is the part of a base64 text that depends on the password alone, if
+// before bytes (modulo three) precede the password and anything follows it.
 func within(password string, before int) string {
 	s := base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat("x", before) + password))
 	end := (before + len(password)) * 8 / 6
@@ -55,8 +55,8 @@ func within(password string, before int) string {
 	return s[min(begin, end):end]
 }
 
-// squeeze leaves out what may stand between the characters of a form, and the
-// difference between capitals and base64's alphabets.
+// squeeze removes what may be between the characters of a form, and the
+// differences between upper and lower case and between base64's alphabets.
 func squeeze(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -89,7 +89,7 @@ func (e echoes) in(words string) bool {
 
 var escaped = regexp.MustCompile("%[0-9A-Fa-f]{2}")
 
-// unescapeURL is url.PathUnescape for what need not be escaped throughout.
+// unescapeURL is url.PathUnescape for a text in which not every % is an escape.
 func unescapeURL(words string) string {
 	return escaped.ReplaceAllStringFunc(words, func(s string) string {
 		b, _ := hex.DecodeString(s[1:])
@@ -100,7 +100,7 @@ func unescapeURL(words string) string {
 // tooShort reports a password that cannot be told from what replies say anyway.
 func tooShort(password string) bool { return password != "" && len(squeeze(password)) < echoLeast }
 
-// hide withholds the words of a reply that does.
+// hide withholds the words of a reply that repeats the password.
 func (e echoes) hide(r reply) reply {
 	if e.in(strings.Join(r.lines, "")) {
 		r.lines = []string{withheld}
@@ -108,7 +108,7 @@ func (e echoes) hide(r reply) reply {
 	return r
 }
 
-// hideErr does the same with an error that holds words of the relay's.
+// hideErr does the same with an error that quotes the relay.
 func (e echoes) hideErr(err error) error {
 	if err != nil && e.in(err.Error()) {
 		return &hiddenError{cause: err, echoes: e}
@@ -116,7 +116,8 @@ func (e echoes) hideErr(err error) error {
 	return err
 }
 
-// hiddenError is an error whose words are withheld. What it is can still be told.
+// hiddenError is an error whose words are withheld. errors.Is and errors.As still
+// work.
 type hiddenError struct {
 	cause  error
 	echoes echoes
@@ -127,10 +128,10 @@ func (*hiddenError) Error() string { return withheld }
 // GoString is what %#v prints.
 func (*hiddenError) GoString() string { return withheld }
 
-// Is looks at the cause, and shows nothing of it.
+// Is compares the cause, and shows nothing of it.
 func (h *hiddenError) Is(target error) bool { return errors.Is(h.cause, target) }
 
-// Unwrap is the outermost cause whose words may be shown; nil where there is none.
+// Unwrap is the outermost cause whose words may be shown; nil if there is none.
 func (h *hiddenError) Unwrap() error {
 	for err := h.cause; err != nil; err = errors.Unwrap(err) {
 		if !h.echoes.in(err.Error()) {

@@ -9,8 +9,8 @@ import (
 	"github.com/postrider/postrider/mail"
 )
 
-// extensions are what the relay offers in its reply to EHLO, as far as they
-// matter here (RFC 5321 section 4.1.1.1).
+// extensions are those of the relay's reply to EHLO that matter here (RFC 5321
+// section 4.1.1.1).
 type extensions struct {
 	pipelining bool // RFC 2920
 	startTLS   bool // RFC 3207
@@ -23,7 +23,7 @@ type extensions struct {
 	auth []string
 }
 
-// parseExtensions reads the lines behind the first one. Keywords are compared
+// parseExtensions reads the lines after the first one. Keywords are compared
 // without case (RFC 5321 section 2.4).
 func parseExtensions(r reply) extensions {
 	var x extensions
@@ -46,7 +46,7 @@ func parseExtensions(r reply) extensions {
 		case "SIZE":
 			x.size = true
 			if len(words) > 1 {
-				// What is no number is as if there were none.
+				// Anything but a number means no fixed limit.
 				n, err := strconv.ParseInt(words[1], 10, 64)
 				if err == nil && n > 0 {
 					x.maxSize = n
@@ -62,29 +62,31 @@ func parseExtensions(r reply) extensions {
 	return x
 }
 
-// hello greets the relay. One that does not know EHLO is greeted with HELO and
+// hello greets the relay. A relay that does not know EHLO is greeted with HELO and
 // has no extensions (RFC 5321 section 3.2).
-func (w *wire) hello(name string, t Timeouts) (extensions, *fault) {
-	r, err := w.ask("EHLO "+name, t.EHLO)
+func (w *wire) hello(name string, t Timeouts) (extensions, *Error) {
+	command := "EHLO"
+	r, err := w.ask("EHLO "+name, t.Command)
 	if err != nil {
-		return extensions{}, wireFault(mail.StageEHLO, err, "EHLO")
+		return extensions{}, silenceError(mail.StageEHLO, command, err)
 	}
 	if r.positive() {
 		return parseExtensions(r), nil
 	}
 	if r.code/100 == 5 && !wantsCredentials(r.code) {
-		if r, err = w.ask("HELO "+name, t.EHLO); err != nil {
-			return extensions{}, wireFault(mail.StageEHLO, err, "HELO")
+		command = "HELO"
+		if r, err = w.ask("HELO "+name, t.Command); err != nil {
+			return extensions{}, silenceError(mail.StageEHLO, command, err)
 		}
 		if r.positive() {
 			return extensions{}, nil
 		}
 	}
-	return extensions{}, replyFault(mail.StageEHLO, r, "refused EHLO", "see whether EHLO_NAME is a name that it accepts")
+	return extensions{}, replyError(mail.StageEHLO, command, r, "refused "+command, "check that it accepts the name in SMTP_EHLO_NAME")
 }
 
-// ehloName is the name to greet with: what is configured, the host's name where
-// it has a domain, else the address the relay sees (RFC 5321 section 4.1.4).
+// ehloName is the name to greet with: the configured one, else the host's name if
+// it has a domain, else the address that the relay sees (RFC 5321 section 4.1.4).
 func ehloName(configured string, local net.Addr) string {
 	if configured != "" {
 		return configured

@@ -37,7 +37,7 @@ func FuzzReply(f *testing.F) {
 		if text := r.text(); len(text) > mail.MaxReply || strings.ContainsFunc(text, unicode.IsControl) {
 			t.Errorf("text %q", text)
 		}
-		// Nothing behind the reply's last line is gone: it answers the next command.
+		// Nothing after the reply's last line was consumed: it answers the next command.
 		if used := len(in) - br.Buffered(); len(in) <= br.Size() && in[used-1] != '\n' {
 			t.Errorf("read %d of %q", used, in)
 		}
@@ -46,9 +46,8 @@ func FuzzReply(f *testing.F) {
 	})
 }
 
-// FuzzDot sends a message through the dot writer, in writes of any size, and
-// reads it as a relay does: there is one end, and the lines come out as they
-// went in.
+// FuzzDot sends a message through the dot writer, in writes of any size, and reads
+// it as a relay does: there is one end, and the lines are those that were written.
 func FuzzDot(f *testing.F) {
 	for _, s := range []string{
 		"", ".", "..", "a", "a\r\n", ".\r\n", "\r\n.\r\n", "\n.\n", "\r.\r", "\r\n.\r", "\n.\r\n", "a\r\n.\nb", "a\r.\r\nb", "\x00.\r\n\x00", "\r\r\n.\r\r\n", "a\n\r.\n",
@@ -71,13 +70,13 @@ func FuzzDot(f *testing.F) {
 			t.Errorf("counted %d of %d", w.n, len(in))
 		}
 		if got, want := undot(t, wire.String()), canonical(in); got != want {
-			t.Errorf("%q went out as %q, want %q", in, got, want)
+			t.Errorf("%q was sent as %q, want %q", in, got, want)
 		}
 	})
 }
 
-// undot reads strictly: lines end in CRLF, nothing else ends one, and the
-// message ends at the first line of one dot, which has to be the last.
+// undot reads strictly: only CRLF ends a line, and the first line of a single dot
+// must be the last line.
 func undot(t *testing.T, wire string) string {
 	t.Helper()
 	var b strings.Builder
@@ -88,7 +87,7 @@ func undot(t *testing.T, wire string) string {
 		}
 		if line == "." {
 			if rest != "" {
-				t.Fatalf("%q stands behind the end", rest)
+				t.Fatalf("%q follows the end", rest)
 			}
 			return b.String()
 		}
@@ -108,7 +107,7 @@ func canonical(in []byte) string {
 	return s
 }
 
-// TestDotBlocks: bodies larger than a block, and ones without line ends.
+// TestDotBlocks: bodies larger than a block, and bodies without line ends.
 func TestDotBlocks(t *testing.T) {
 	t.Parallel()
 	for _, in := range []string{

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"iter"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// lines is a log that can be read while it is written.
+// lines is a log that can be read while it is being written.
 type lines struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -37,12 +39,12 @@ type bundle struct {
 	log    *lines
 }
 
-// testConfig has pauses so long that nothing is probed behind a test's back.
+// testConfig has pauses so long that no probe runs during a test.
 func testConfig(url string) Config {
 	c := DefaultConfig()
 	c.URL = url
 	c.EHLOName = "client.test"
-	c.RelayPauseMin, c.RelayPauseMax = time.Hour, time.Hour
+	c.PauseMin, c.PauseMax = time.Hour, time.Hour
 	return c
 }
 
@@ -75,8 +77,7 @@ func newTestRelay(t testing.TB, c Config, log io.Writer) *Relay {
 
 const smallBody = "Subject: test\r\nMessage-ID: <1@client.test>\r\n\r\n.one\r\n..two\r\nthree\r\n"
 
-// message is one with smallBody; the recipients are a@x.test and so on
-// where none are given.
+// message is a message with smallBody, to a@x.test if no recipient is given.
 func message(to ...string) mail.Message { return mailWith(smallBody, to...) }
 
 func mailWith(body string, to ...string) mail.Message {
@@ -84,14 +85,39 @@ func mailWith(body string, to ...string) mail.Message {
 		to = []string{"a@x.test"}
 	}
 	m := mail.Message{ID: "m1", From: "sender@x.test", Size: int64(len(body))}
-	m.Open = func() io.Reader { return strings.NewReader(body) }
+	m.Body = bodyFunc(func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil })
 	for i, a := range to {
 		m.Recipients = append(m.Recipients, mail.Recipient{Index: i, Address: a})
 	}
 	return m
 }
 
-// classes are those of the outcomes, separated by spaces.
+// bodyFunc is a [mail.Body] made of its Open.
+type bodyFunc func() (io.ReadCloser, error)
+
+func (f bodyFunc) Open() (io.ReadCloser, error) { return f() }
+
+// tableLines are the lines of a table in a file, by their numbers, without comments
+// and empty lines.
+func tableLines(t *testing.T, name string) iter.Seq2[int, string] {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(yield func(int, string) bool) {
+		n := 0
+		for line := range strings.Lines(string(b)) {
+			n++
+			line = strings.TrimSuffix(line, "\n")
+			if line != "" && line[0] != '#' && !yield(n, line) {
+				return
+			}
+		}
+	}
+}
+
+// classes are the classes of the outcomes, separated by spaces.
 func classes(tx mail.Transaction) string {
 	var s []string
 	for _, o := range tx.Outcomes {

@@ -19,14 +19,13 @@ type metrics struct {
 	perSession   prometheus.Histogram
 }
 
-// newMetrics registers the metrics of r. With a nil registerer they count for
-// nobody.
+// newMetrics registers the metrics of r; with a nil registerer, nowhere.
 func newMetrics(r *Relay, reg prometheus.Registerer) (*metrics, func(), error) {
 	relay := prometheus.Labels{"relay": r.Name()}
 	m := &metrics{
 		transactions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postrider_smtp_transactions_total", ConstLabels: relay,
-			Help: "Transactions by outcome; mixed where the recipients' outcomes differ.",
+			Help: "Transactions by outcome; mixed if the recipients' outcomes differ.",
 		}, []string{"outcome"}),
 		recipients: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postrider_smtp_recipients_total", ConstLabels: relay,
@@ -34,7 +33,7 @@ func newMetrics(r *Relay, reg prometheus.Registerer) (*metrics, func(), error) {
 		}, []string{"outcome", "stage", "code"}),
 		phases: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "postrider_smtp_phase_seconds", ConstLabels: relay,
-			Help:    "Time of each phase of the dialogue that came to its end.",
+			Help:    "Time of each completed phase of the dialogue.",
 			Buckets: []float64{.001, .005, .02, .1, .5, 2, 10, 60, 300, 600},
 		}, []string{"phase"}),
 		perSession: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -51,7 +50,7 @@ func newMetrics(r *Relay, reg prometheus.Registerer) (*metrics, func(), error) {
 	const sessions = "Sessions by state: busy ones are in a transaction or being opened."
 	gauge("postrider_smtp_sessions", sessions, prometheus.Labels{"state": "busy"}, func() float64 { busy, _ := r.pool.count(); return float64(busy) })
 	gauge("postrider_smtp_sessions", sessions, prometheus.Labels{"state": "idle"}, func() float64 { _, idle := r.pool.count(); return float64(idle) })
-	gauge("postrider_smtp_circuit_open", "1 while the relay is taken to be at fault and gets no mail.", prometheus.Labels{}, func() float64 {
+	gauge("postrider_smtp_circuit_open", "1 while the relay is believed to be at fault and gets no mail.", prometheus.Labels{}, func() float64 {
 		if r.Up() {
 			return 0
 		}
@@ -61,7 +60,7 @@ func newMetrics(r *Relay, reg prometheus.Registerer) (*metrics, func(), error) {
 	return m, unregister, err
 }
 
-// register registers all or none, and returns what takes them out again.
+// register registers all or none, and returns the function that removes them.
 func register(reg prometheus.Registerer, all []prometheus.Collector) (func(), error) {
 	if reg == nil {
 		return func() {}, nil
@@ -81,12 +80,12 @@ func unregister(reg prometheus.Registerer, all []prometheus.Collector) {
 	}
 }
 
-// took observes a phase that has come to its end.
+// took observes a completed phase.
 func (m *metrics) took(phase string, d time.Duration) {
 	m.phases.WithLabelValues(phase).Observe(d.Seconds())
 }
 
-// transaction counts what became of the recipients.
+// transaction counts the outcomes of one transaction.
 func (m *metrics) transaction(outcomes []mail.Outcome) {
 	if len(outcomes) == 0 {
 		return

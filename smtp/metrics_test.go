@@ -10,8 +10,8 @@ import (
 	"github.com/postrider/postrider/internal/smtptest"
 )
 
-// gathered is every sample of reg, as name{labels} without the relay's, with
-// the count of a histogram as its value.
+// gathered is every sample of reg by name{labels}, without the label relay. The
+// value of a histogram is its count.
 func gathered(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	families, err := reg.Gather()

@@ -17,30 +17,30 @@ import (
 // testdata/replies.txt explains them.
 var noReply = slices.Sorted(maps.Keys(smtptest.NoReply("")))
 
-// noAnswer is one of noReply; false where the row has a reply.
+// noAnswer is one of noReply; false if the row has a reply.
 func (r row) noAnswer() (smtptest.Answer, bool) {
 	a, ok := smtptest.NoReply(smtptest.Yes(r.stage))[r.reply]
 	a.HangUp = a.HangUp || r.stage == "BODY" && !a.Stall
 	return a, ok
 }
 
-// slow reports a row that is about time. It runs in a bubble, where time is
-// exact and costs nothing.
+// slow reports a row that is about time. It runs in a synctest bubble, in which
+// time is exact and costs nothing.
 func (r row) slow() bool {
 	return slices.Contains([]string{"SILENCE", "HALF-SILENCE", "DRIP"}, r.reply)
 }
 
 // deadline is how long a step may take in all: the minimum of RFC 5321 section
-// 4.5.3.2 where that has one; less where waiting for it would gain nothing.
+// 4.5.3.2 if there is one, or less if waiting would gain nothing.
 func (r row) deadline() time.Duration {
 	return map[string]time.Duration{
-		"CONNECT":  time.Minute, // a relay of our own choice, which other mail waits for
-		"EHLO":     time.Minute,
-		"STARTTLS": 30 * time.Second,
-		"AUTH":     time.Minute,
+		"CONNECT":  time.Minute, // other mail waits for this relay
+		"EHLO":     5 * time.Minute,
+		"STARTTLS": time.Minute,
+		"AUTH":     5 * time.Minute,
 		"MAIL":     5 * time.Minute,
 		"RCPT":     5 * time.Minute,
-		"DATA":     2 * time.Minute,
+		"DATA":     3 * time.Minute,
 		"BODY":     3*time.Minute + 5*time.Second, // one block, and the relay's last words
 		"DOT":      10 * time.Minute,
 		"RSET":     10 * time.Second, // another session costs less
@@ -48,7 +48,7 @@ func (r row) deadline() time.Duration {
 	}[r.stage]
 }
 
-// TestEveryCell: testdata/replies.txt leaves nothing out.
+// TestEveryCell: testdata/replies.txt is complete.
 func TestEveryCell(t *testing.T) {
 	t.Parallel()
 	type cell struct{ stage, session, reply string }
@@ -77,7 +77,7 @@ func TestEveryCell(t *testing.T) {
 	}
 }
 
-// TestUnasked: a reply that comes together with the one before answers nothing,
+// TestUnasked: a reply that comes together with the one before it answers nothing,
 // least of all the dot.
 func TestUnasked(t *testing.T) {
 	t.Parallel()
@@ -119,8 +119,9 @@ func TestUnasked(t *testing.T) {
 	}
 }
 
-// TestFloodMemory: of a reply without end only so much is read as a reply may
-// have, and little of that is kept. It runs beside no other test.
+// TestFloodMemory: an endless reply is read only up to the bounds of a reply, and
+// little of it is kept. It runs beside no other test, because it measures
+// allocations.
 func TestFloodMemory(t *testing.T) {
 	for name, part := range map[string]string{
 		"lines": "250-2.0.0 and\r\n", "long lines": "250-" + strings.Repeat("x", 1900) + "\r\n", "empty lines": "250-\n", "no line": "250 xxxxxxxx",

@@ -9,15 +9,16 @@ import (
 )
 
 var (
-	errClosed = errors.New("the relay's sessions are being closed")
+	errClosed = errors.New("the sessions are being closed")
 	errDown   = errors.New("the relay is at fault")
 )
 
-// crowdedFor is how long fewer sessions are used after the relay refused one.
+// crowdedFor is how long fewer sessions are used after the relay has refused one.
 const crowdedFor = time.Minute
 
-// pool hands out places: the right to have one session. Idle sessions keep
-// theirs; the one used last is used first, so that the others come of age.
+// pool hands out slots: the right to have one session. Idle sessions keep theirs.
+// The session used last is used first, so that the others reach their age. Any
+// goroutine may use a pool.
 type pool struct {
 	max int
 
@@ -25,17 +26,17 @@ type pool struct {
 	// limit is max, or less while the relay wants fewer sessions.
 	limit int
 	raise *time.Timer
-	// busy counts the places in somebody's hands: sessions in use, being
-	// opened or taking leave.
+	// busy counts the slots in use: of sessions in a transaction, being opened or
+	// being closed.
 	busy int
-	// open counts the sessions that are established, busy and idle.
+	// open counts the established sessions, busy and idle.
 	open    int
 	idle    []*session
 	waiters []chan *session
 	// paused: sessions that are given back are not kept.
 	paused bool
 	closed bool
-	// closing is closed when the pool is, empty once no place is in use any more.
+	// closing is closed when the pool is, empty once no slot is in use any more.
 	closing, empty chan struct{}
 }
 
@@ -43,8 +44,8 @@ func newPool(most int) *pool {
 	return &pool{max: most, limit: most, closing: make(chan struct{}), empty: make(chan struct{})}
 }
 
-// take waits for a place, first come first served, until ctx ends or down is
-// closed. The session is nil where one has to be opened.
+// take waits for a slot, first come first served, until ctx ends or down is
+// closed. The session is nil if one has to be opened.
 func (p *pool) take(ctx context.Context, down <-chan struct{}) (*session, error) {
 	p.mu.Lock()
 	if p.closed {
@@ -75,10 +76,10 @@ func (p *pool) take(ctx context.Context, down <-chan struct{}) (*session, error)
 	if p.leave(w) {
 		return nil, err
 	}
-	return <-w, nil // a place came in the same moment; it must not get lost
+	return <-w, nil // a slot came at the same moment and must not get lost
 }
 
-// leave takes a waiter out of the queue; false where it has a place by now.
+// leave removes a waiter from the queue; false if it has a slot by now.
 func (p *pool) leave(w chan *session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -89,7 +90,7 @@ func (p *pool) leave(w chan *session) bool {
 	return i >= 0
 }
 
-// serve hands places to those who wait. The caller holds mu.
+// serve gives slots to those who wait. The caller holds mu.
 func (p *pool) serve() {
 	for !p.closed && len(p.waiters) > 0 && (len(p.idle) > 0 || p.busy < p.limit) {
 		var s *session
@@ -105,8 +106,8 @@ func (p *pool) serve() {
 	}
 }
 
-// keep puts a session back with its place. It reports false where the session
-// is not wanted any more and has to take leave.
+// keep puts a session back with its slot. It reports false if the session is not
+// wanted any more and has to quit.
 func (p *pool) keep(s *session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -120,7 +121,7 @@ func (p *pool) keep(s *session) bool {
 	return true
 }
 
-// drop gives a place back.
+// drop gives a slot back.
 func (p *pool) drop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -138,8 +139,8 @@ func (p *pool) add(n int) {
 	p.open += n
 }
 
-// lower makes do, for a while, with the sessions that are established besides
-// own ones of the caller. It reports false where there is none.
+// lower limits the pool, for a while, to the sessions that are established
+// without the caller's own. It reports false if there is none.
 func (p *pool) lower(own int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -160,14 +161,14 @@ func (p *pool) lower(own int) bool {
 	return true
 }
 
-// evict takes idle sessions that want says so of out of the pool. Their places
-// stay in use until the caller drops them.
-func (p *pool) evict(want func(*session) bool) []*session {
+// evict takes the idle sessions that match out of the pool. Their slots stay in
+// use until the caller drops them.
+func (p *pool) evict(match func(*session) bool) []*session {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var out []*session
 	p.idle = slices.DeleteFunc(p.idle, func(s *session) bool {
-		if want(s) {
+		if match(s) {
 			out = append(out, s)
 			return true
 		}
@@ -177,16 +178,16 @@ func (p *pool) evict(want func(*session) bool) []*session {
 	return out
 }
 
-// pause makes the pool keep nothing until it is told otherwise.
+// pause sets whether the pool keeps no sessions.
 func (p *pool) pause(paused bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.paused = paused
 }
 
-// close turns everybody away who asks or waits for a place, and returns the
-// idle sessions, whose places the caller drops. It reports false where the pool
-// was closed before.
+// close refuses everyone who asks or waits for a slot, and returns the idle
+// sessions, whose slots the caller drops. It reports false if the pool was closed
+// before.
 func (p *pool) close() ([]*session, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -29,14 +29,14 @@ func TestMaxSessions(t *testing.T) {
 	if peak, n := b.server.Peak(), b.server.Accepted(); peak > 3 || n != 240 {
 		t.Errorf("%d sessions at a time, %d messages", peak, n)
 	}
-	// Each session but the last of each place carries seven.
+	// Each session but the last one of each slot has seven messages.
 	if n := b.server.Sessions(); n < 240/7 || n > 240/7+4 {
 		t.Errorf("%d sessions for 240 messages", n)
 	}
 }
 
-// TestWaitForPlace: Deliver waits for a session until its context ends.
-func TestWaitForPlace(t *testing.T) {
+// TestWaitForSlot: Deliver waits for a session until its context ends.
+func TestWaitForSlot(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -61,7 +61,7 @@ func TestWaitForPlace(t *testing.T) {
 	})
 }
 
-// TestLastUsedFirst: the session used last is used again, and the others age.
+// TestLastUsedFirst: the session used last is used again, so that the others age.
 func TestLastUsedFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -83,8 +83,8 @@ func TestLastUsedFirst(t *testing.T) {
 	})
 }
 
-// TestClose: idle sessions take leave, busy ones end what they do, and those
-// that wait for one are turned away.
+// TestClose: idle sessions quit, busy ones finish, and those that wait for one are
+// refused.
 func TestClose(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -119,7 +119,7 @@ func TestClose(t *testing.T) {
 		}
 		for n := 1; n <= 2; n++ {
 			if !strings.HasSuffix(b.server.Transcript(n), "C: QUIT\r\nS: 221 2.0.0 bye\r\n") {
-				t.Errorf("session %d took no leave", n)
+				t.Errorf("session %d did not quit", n)
 			}
 		}
 		b.wantClasses(t, message(), "requeued")
@@ -144,7 +144,7 @@ func TestCloseSilentQuit(t *testing.T) {
 	})
 }
 
-// TestCloseCutsOff: sessions that take too long are cut off, and say the truth.
+// TestCloseCutsOff: sessions that take too long are cut off, with the right outcome.
 func TestCloseCutsOff(t *testing.T) {
 	t.Parallel()
 	for verb, want := range map[string]string{"CONNECT": "requeued", "MAIL": "requeued", "DATA": "requeued", "DOT": "uncertain"} {

@@ -20,8 +20,7 @@ import (
 	"github.com/postrider/postrider/mail"
 )
 
-// TestPostfix sends through a Postfix of our own, which passes everything on to
-// a scripted relay.
+// TestPostfix sends through a private Postfix, which relays to a scripted relay.
 func TestPostfix(t *testing.T) {
 	if testing.Short() {
 		t.Skip("Postfix takes seconds to start")
@@ -36,14 +35,14 @@ func TestPostfix(t *testing.T) {
 			t.Fatalf("message %d: %+v", i, tx)
 		}
 	}
-	// One that Postfix refuses by itself leaves the session usable.
+	// A message that Postfix refuses by itself leaves the session usable.
 	if tx := r.Deliver(t.Context(), message("nobody@refused.test")); tx.Outcomes[0].Class != mail.Failed || tx.Outcomes[0].Code != 554 {
 		t.Errorf("refused: %+v", tx)
 	}
 	if tx := r.Deliver(t.Context(), message()); classes(tx) != "delivered" || tx.Use != n+2 {
 		t.Errorf("after a refusal: %+v", tx)
 	}
-	waitFor(t, "all messages at the end of the way", func() bool { return sink.Accepted() >= n+1 })
+	waitFor(t, "all messages at the scripted relay", func() bool { return sink.Accepted() >= n+1 })
 	for _, m := range sink.Messages() {
 		if !strings.Contains(string(m.Data), "\r\n.dot\r\n") && !strings.Contains(string(m.Data), "\r\n..two\r\n") {
 			t.Errorf("a message came out different: %q", m.Data)
@@ -51,9 +50,9 @@ func TestPostfix(t *testing.T) {
 	}
 }
 
-// TestPostfixEndOfData sends every string of up to three of what could end a
-// message to a Postfix that takes bare line ends for line ends, as all did
-// before CVE-2023-51764: it passes on one message for each, with the same text.
+// TestPostfixEndOfData sends every string of up to three tokens that could end a
+// message to a Postfix that accepts bare line ends, as all did before
+// CVE-2023-51764. Postfix must relay one message for each, with the same text.
 func TestPostfixEndOfData(t *testing.T) {
 	if testing.Short() {
 		t.Skip("Postfix takes seconds to start")
@@ -70,7 +69,7 @@ func TestPostfixEndOfData(t *testing.T) {
 			t.Fatalf("%q: %+v", end, tx)
 		}
 	}
-	waitFor(t, "all messages at the end of the way", func() bool { return sink.Accepted() >= len(want) })
+	waitFor(t, "all messages at the scripted relay", func() bool { return sink.Accepted() >= len(want) })
 	messageID := regexp.MustCompile(`Message-ID: (<\d+@client\.test>)\r\n`)
 	for _, m := range sink.Messages() {
 		id := messageID.FindStringSubmatch(string(m.Data))
@@ -87,7 +86,7 @@ func TestPostfixEndOfData(t *testing.T) {
 }
 
 // ends are all strings of up to n of CR, LF, CRLF, dot and x. (A NUL is refused
-// before it comes here.)
+// before smtp sees it.)
 func ends(n int) []string {
 	all, last := []string{""}, []string{""}
 	for range n {
@@ -118,7 +117,7 @@ func startPostfix(t *testing.T, next string) string {
 	if err != nil || os.Geteuid() != 0 {
 		skip("Postfix needs root and the user postfix to start")
 	}
-	// t.TempDir has modes and a length that Postfix's daemons cannot live with.
+	// t.TempDir is too long, and too private, for Postfix's daemons.
 	dir, err := os.MkdirTemp("", "pf")
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
@@ -135,10 +134,10 @@ func startPostfix(t *testing.T, next string) string {
 	writePostfix(t, dir, addr, "["+host+"]:"+port)
 
 	conf := filepath.Join(dir, "etc")
-	// It complains about owners that matter to a system's Postfix only.
+	// These complain about owners that matter only to a system's Postfix.
 	_ = exec.Command(postfix, "-c", conf, "set-permissions").Run()
 	_ = exec.Command(postfix, "-c", conf, "check").Run()
-	// start returns once the master runs by itself; only stop ends it.
+	// start returns once the master runs as a daemon; only stop ends it.
 	if out, err := exec.Command(postfix, "-c", conf, "start").CombinedOutput(); err != nil {
 		t.Fatalf("start Postfix: %v\n%s", err, out)
 	}
@@ -203,14 +202,14 @@ func greets(addr string) bool {
 	return err == nil && strings.HasPrefix(line, "220")
 }
 
-// waitFor asks again and again: another process tells nobody when it is done.
+// waitFor polls, because another process does not say when it is done.
 func waitFor(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for limit := time.Now().Add(30 * time.Second); !done(); <-tick.C {
 		if time.Now().After(limit) {
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }

@@ -2,8 +2,8 @@ package smtp
 
 import "strings"
 
-// queueID finds the relay's name for what it accepted in the text of its final
-// reply, in the forms in use:
+// queueID finds the relay's name for what it accepted in the text of its reply to
+// the final dot, in the forms in use:
 //
 //	Ok: queued as 4Zx2Y31q9z                  Postfix; also "OK, queued as …"
 //	OK id=1tQ0aB-000000001-abcd               Exim
@@ -12,7 +12,7 @@ import "strings"
 //	OK  1700000000 abc12-20020a05.1 - gsmtp   Google
 //	<id@host> Queued mail for delivery        Exchange
 //
-// It returns "" where it sees none.
+// It returns "" if it finds none.
 func queueID(text string) string {
 	words := strings.Fields(text)
 	for i, w := range words {

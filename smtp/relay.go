@@ -13,27 +13,27 @@ import (
 	"github.com/postrider/postrider/mail"
 )
 
-// Relay is one relay and the sessions at it. Its methods may be called
-// concurrently. It has to be closed.
+// Relay is one relay: its configuration, its sessions, its circuit and its
+// metrics. Its methods may be called concurrently. It must be closed.
 type Relay struct {
 	cfg     Config
 	dialer  *dialer
 	pool    *pool
 	circuit *circuit
 	metrics *metrics
-	// unregister takes the metrics out of the registry.
+	// unregister removes the metrics from the registry.
 	unregister func()
 
-	// life ends when Close has waited long enough.
+	// life ends when Close has waited long enough: it cuts sessions off.
 	life context.Context
 	end  context.CancelCauseFunc
-	// tidy is told to stop the janitor and the probe, earlier than life.
+	// tidy ends when Close begins: it stops the janitor and the probe.
 	tidy     context.Context
 	stopTidy context.CancelFunc
 	tasks    sync.WaitGroup
 }
 
-// New makes a relay out of a valid configuration; it opens no session yet. The
+// New makes a relay from a valid configuration; it opens no session yet. The
 // error names the variable that is wrong. A nil registerer means no metrics.
 func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Relay, error) {
 	if err := errors.Join(cfg.Validate()...); err != nil {
@@ -45,7 +45,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Relay, error
 	}
 	r := &Relay{cfg: cfg, dialer: dialer, pool: newPool(cfg.MaxSessions)}
 	if tooShort(string(cfg.Password)) {
-		log.Warn(fmt.Sprintf("SMTP_PASSWORD has fewer than %d characters that count: where the relay repeats it, logs, records and dead letters will hold it; use a longer one", echoLeast))
+		log.Warn(fmt.Sprintf("SMTP_PASSWORD has fewer than %d characters that count: if the relay repeats it, it will be in logs, records and dead letters; use a longer one", echoLeast))
 	}
 	r.circuit = newCircuit(r.Name(), log, cfg)
 	if r.metrics, r.unregister, err = newMetrics(r, reg); err != nil {
@@ -68,8 +68,8 @@ func (r *Relay) Up() bool {
 	return why == nil
 }
 
-// Wait blocks until the relay is believed to work. The error is the cause of
-// ctx, or says that the relay was closed.
+// Wait blocks until the relay is believed to work. The error is the cause of ctx,
+// or says that the Relay was closed.
 func (r *Relay) Wait(ctx context.Context) error {
 	_, up, _ := r.circuit.state()
 	select {
@@ -82,14 +82,14 @@ func (r *Relay) Wait(ctx context.Context) error {
 	}
 }
 
-// Deliver hands m to the relay in one transaction and returns what became of
-// each recipient, in the order of m.Recipients. It waits for a free session
-// until ctx ends. When ctx ends later the session is cut off: before the final
-// dot the outcome is then [schema.Delayed], after it [schema.Uncertain].
+// Deliver sends m to the relay in one transaction and returns the outcome of each
+// recipient, in the order of m.Recipients. It waits for a free session until ctx
+// ends. If ctx ends later, the session is cut off: the outcome is then
+// [mail.Requeued] before the final dot and [mail.Uncertain] after it.
 //
-// Outcomes of stage local come from here and not from the relay: an address
-// that cannot be sent, a message the relay cannot take, a dot that was not
-// permitted, a context that ended.
+// Outcomes of the stage local come from here and not from the relay: an address
+// that cannot be sent, a message that the relay cannot accept, a body that cannot
+// be read, a dot that was not permitted, a context that ended.
 func (r *Relay) Deliver(ctx context.Context, m mail.Message) mail.Transaction {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -97,18 +97,19 @@ func (r *Relay) Deliver(ctx context.Context, m mail.Message) mail.Transaction {
 
 	d := newDelivery(ctx, &m, r.Name())
 	for len(d.to) > 0 && r.attempt(d) {
-		// A relay that wants fewer sessions is waited for with the others.
+		// The relay wants fewer sessions: wait for one of the others.
 	}
 	r.metrics.transaction(d.tx.Outcomes)
+	d.tx.Down = !r.Up()
 	return d.tx
 }
 
-// attempt carries the delivery through one place of the pool. It reports true
-// where another place is wanted.
+// attempt makes the delivery in one slot of the pool. It reports true if another
+// slot is wanted.
 func (r *Relay) attempt(d *delivery) bool {
 	why, _, down := r.circuit.state()
 	if why != nil {
-		d.postpone(why.stage, fmt.Errorf("waiting for the relay, which %w", why))
+		d.postpone(why.Stage, fmt.Errorf("waiting for the relay, which %s", why.Detail()))
 		return false
 	}
 	s, err := r.pool.take(d.ctx, down)
@@ -127,9 +128,9 @@ func (r *Relay) attempt(d *delivery) bool {
 		r.leave(s)
 	}
 	begun := time.Now()
-	s, f := r.open(d.ctx)
-	if f != nil {
-		again := r.refused(d, f, begun)
+	s, bad := r.open(d.ctx)
+	if bad != nil {
+		again := r.refused(d, bad, begun)
 		r.pool.drop()
 		return again
 	}
@@ -138,22 +139,22 @@ func (r *Relay) attempt(d *delivery) bool {
 	return false
 }
 
-// refused is for a session that could not be opened. Where the relay only wants
-// fewer of them, and others are there, the delivery waits for one of those.
-func (r *Relay) refused(d *delivery, f *fault, begun time.Time) bool {
+// refused handles a session that could not be opened. If the relay only wants
+// fewer of them, and there are others, the delivery waits for one of those.
+func (r *Relay) refused(d *delivery, e *Error, begun time.Time) bool {
 	if d.ctx.Err() != nil {
 		d.postpone(mail.StageLocal, fmt.Errorf("open a session: %w", context.Cause(d.ctx)))
 		return false
 	}
-	if f.trouble == crowded && r.pool.lower(0) {
+	if e.trouble == crowded && r.pool.lower(0) {
 		return true
 	}
-	r.isolate(f, begun)
-	d.settle(replyFaultOutcome(f))
+	r.isolate(e, begun)
+	d.settle(e.outcome())
 	return false
 }
 
-// settle draws the consequences for the relay, and gives the session back.
+// settle applies what the delivery learned of the relay, and gives the session back.
 func (r *Relay) settle(d *delivery, s *session) {
 	if d.worked {
 		r.circuit.worked()
@@ -164,24 +165,17 @@ func (r *Relay) settle(d *delivery, s *session) {
 	r.give(s)
 }
 
-// replyFaultOutcome is what a message hears that met f.
-func replyFaultOutcome(f *fault) mail.Outcome {
-	o := localOutcome(mail.Requeued, f.reply.enhanced, f)
-	o.Stage, o.Code = f.stage, f.reply.code
-	return o
-}
-
-// open opens a session in a place that the caller has.
-func (r *Relay) open(ctx context.Context) (*session, *fault) {
-	s, f := r.dialer.open(ctx)
-	if f == nil {
+// open opens a session in a slot that the caller has.
+func (r *Relay) open(ctx context.Context) (*session, *Error) {
+	s, bad := r.dialer.open(ctx)
+	if bad == nil {
 		r.pool.opened()
 	}
-	return s, f
+	return s, bad
 }
 
-// give puts a session back for others, or lets it take leave on its own time;
-// its place stays in use until it is gone, so that the relay never sees more
+// give puts a session back for others, or lets it quit in the background. Its
+// slot stays in use until it is closed, so that the relay never sees more
 // sessions than it should.
 func (r *Relay) give(s *session) {
 	if !s.botched && !r.spent(s) && r.pool.keep(s) {
@@ -190,7 +184,7 @@ func (r *Relay) give(s *session) {
 	r.dismiss(s)
 }
 
-// dismiss ends sessions whose places are in hand, and drops the places.
+// dismiss ends sessions whose slots the caller has, and drops the slots.
 func (r *Relay) dismiss(sessions ...*session) {
 	for _, s := range sessions {
 		if s.botched {
@@ -205,13 +199,13 @@ func (r *Relay) dismiss(sessions ...*session) {
 	}
 }
 
-// leave ends a session and keeps its place.
+// leave ends a session and keeps its slot.
 func (r *Relay) leave(s *session) {
 	s.quit(r.life)
 	r.pool.ended()
 }
 
-// spent reports a session that has done its part.
+// spent reports a session that has reached its age or its number of messages.
 func (r *Relay) spent(s *session) bool {
 	return s.used >= r.cfg.MessagesPerSession || time.Since(s.opened) >= r.cfg.SessionAge
 }

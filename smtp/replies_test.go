@@ -2,7 +2,6 @@ package smtp
 
 import (
 	"bufio"
-	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -22,18 +21,9 @@ type row struct {
 
 func readRows(t *testing.T) []row {
 	t.Helper()
-	f, err := os.Open("testdata/replies.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
 	var rows []row
-	s := bufio.NewScanner(f)
-	for n := 1; s.Scan(); n++ {
-		if s.Text() == "" || s.Text()[0] == '#' {
-			continue
-		}
-		w := strings.Fields(s.Text())
+	for n, line := range tableLines(t, "testdata/replies.txt") {
+		w := strings.Fields(line)
 		if len(w) < 6 {
 			t.Fatalf("line %d has %d columns", n, len(w))
 		}
@@ -50,7 +40,7 @@ func readRows(t *testing.T) []row {
 	return rows
 }
 
-// replies are what a row stands for: one reply, or each way of giving none.
+// replies are those of a row: one reply, or each way of giving none.
 func replies(reply string) []string {
 	if reply == "NOREPLY" {
 		return noReply
@@ -58,7 +48,7 @@ func replies(reply string) []string {
 	return []string{reply}
 }
 
-// lastLine is the one that counts.
+// lastLine is the line that counts.
 func (r row) lastLine() string {
 	return strings.TrimSpace(r.reply[strings.LastIndex(r.reply, `\`)+1:])
 }
@@ -129,7 +119,7 @@ func newListening(t *testing.T, change func(*Config), opts ...smtptest.Option) *
 	return newBundle(t, smtptest.New(t, opts...), change)
 }
 
-// bundle is a relay for the row, its session fresh or used.
+// bundle is a relay for the row, with a fresh or a used session.
 func (r row) bundle(t *testing.T, ext string, open maker, given *atomic.Bool) *bundle {
 	t.Helper()
 	opts := []smtptest.Option{smtptest.Extensions(ext, "SIZE"), smtptest.Scripted(r.script(given))}
@@ -150,7 +140,7 @@ func (r row) bundle(t *testing.T, ext string, open maker, given *atomic.Bool) *b
 		case "STARTTLS":
 			urlOption("")(c)
 		case "QUIT":
-			// The place stays in use until the session has taken leave.
+			// The slot stays in use until the session has quit.
 			c.MaxSessions, c.MessagesPerSession = 1, map[string]int{"fresh": 1, "reused": 2}[r.session]
 		}
 	}, opts...)
@@ -163,7 +153,7 @@ func (r row) bundle(t *testing.T, ext string, open maker, given *atomic.Bool) *b
 	return b
 }
 
-// long does not fit in what the network keeps.
+// long does not fit in the buffers of the network.
 var long = strings.Repeat("0123456789abcde\r\n", 1<<20)
 
 func (r row) check(t *testing.T, ext string, open maker) {
@@ -177,7 +167,7 @@ func (r row) check(t *testing.T, ext string, open maker) {
 	before := strings.Count(b.server.Transcript(1), "C: .\r\n")
 	tx := b.deliver(t, m)
 	if r.stage != "QUIT" && !given.Load() {
-		t.Fatal("the relay never came to give its reply")
+		t.Fatal("the relay never gave its reply")
 	}
 	r.checkOutcomes(t, tx)
 	r.checkRelay(t, b)
@@ -196,12 +186,12 @@ func (r row) check(t *testing.T, ext string, open maker) {
 		t.Errorf("the next message went through a new session: %v, want %s", fresh, r.after)
 	}
 	if !given.Load() {
-		t.Error("the relay never came to give its reply")
+		t.Error("the relay never gave its reply")
 	}
 }
 
-// checkOutcomes compares the recipients: a reply to one RCPT leaves the other
-// one alone; where the session is lost with it, it is still to be sent to.
+// checkOutcomes compares the recipients. A reply to one RCPT does not concern the
+// other one; if the session is lost, the other one is pending.
 func (r row) checkOutcomes(t *testing.T, tx mail.Transaction) {
 	t.Helper()
 	want := r.outcome + " " + r.outcome
@@ -222,7 +212,7 @@ func (r row) checkOutcomes(t *testing.T, tx mail.Transaction) {
 		t.Errorf("outcomes %q, want %q: %+v", got, want, tx.Outcomes)
 	}
 	if r.outcome == "delivered" && r.stage != "DOT" {
-		return // what it was told there is not what it was told in the end
+		return // the outcome is of the dot and not of this stage
 	}
 	w := strings.Fields(r.lastLine())
 	code, err := strconv.Atoi(w[0])
@@ -244,14 +234,14 @@ func (r row) checkOutcomes(t *testing.T, tx mail.Transaction) {
 			t.Errorf("enhanced code %q, want %q", o.Enhanced, enhanced)
 		}
 	}
-	// What is reset at once may already be seen to be by who connects.
+	// A connection that is reset at once may already fail at connect.
 	early := r.stage == "CONNECT" && r.reply == "RESET" && o.Stage == mail.StageConnect
 	if stage := r.recorded(); o.Stage != stage && !early {
 		t.Errorf("stage %q, want %q", o.Stage, stage)
 	}
 }
 
-// recorded is the stage as records have it.
+// recorded is the stage as it is in records.
 func (r row) recorded() mail.Stage {
 	stage := map[string]mail.Stage{"CONNECT": "greeting", "RCPT2": "rcpt", "HELO": "ehlo", "STARTTLS": "tls", "EARLY": "body"}[r.stage]
 	if stage == "" {
@@ -273,8 +263,8 @@ func (r row) checkRelay(t *testing.T, b *bundle) {
 	}
 }
 
-// TestJudgeEverything holds every answer there can be against what must never
-// be concluded from one.
+// TestJudgeEverything tries every possible answer, and checks what must never be
+// concluded from it.
 func TestJudgeEverything(t *testing.T) {
 	t.Parallel()
 	before := map[mail.Stage]bool{mail.StageMail: true, mail.StageRcpt: true}
@@ -300,7 +290,7 @@ func TestJudgeEverything(t *testing.T) {
 				is(v.class == mail.Delivered && (code == 220 || code == 221), "delivered by a greeting or a farewell")
 				is(v.class == mail.Uncertain && stage != mail.StageDot, "uncertain before the dot")
 				is(v.class == mail.Failed && code/100 != 5, "failed without a 5yz")
-				is(v.class == mail.Pending && (stage != mail.StageRcpt || a.first), "open for ever")
+				is(v.class == mail.Pending && (stage != mail.StageRcpt || a.first), "pending for ever")
 				is(v.class.Counted() && !before[stage] && !after[stage], "counted before MAIL")
 				is(v.again == onNewSession && (!a.reused || !before[stage]), "sent again at a cost")
 				is(v.again == withoutParams && !a.params, "sent again as it was")
@@ -315,7 +305,7 @@ func TestJudgeEverything(t *testing.T) {
 }
 
 // TestEveryRuleHasItsRow: each row of the table is reached by a line of
-// testdata/replies.txt, so that none can change unseen.
+// testdata/replies.txt, so that no row can change unnoticed.
 func TestEveryRuleHasItsRow(t *testing.T) {
 	t.Parallel()
 	reached := map[*rule]bool{}
@@ -325,7 +315,7 @@ func TestEveryRuleHasItsRow(t *testing.T) {
 		}
 		used := r.session == "reused"
 		a := answer{stage: r.recorded(), reused: used, first: r.stage == "RCPT", params: true, trusted: used}
-		// What cannot be read is no reply.
+		// If it cannot be read, it is no reply.
 		a.reply, _ = readReply(bufio.NewReader(strings.NewReader(strings.ReplaceAll(r.reply, ` \ `, "\r\n")+"\r\n")), nil)
 		reached[ruleFor(a)] = true
 	}

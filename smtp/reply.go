@@ -17,11 +17,11 @@ const (
 	maxReplyBytes = 64 << 10
 )
 
-// errOutOfStep: what was read is no reply, so nothing that follows can be
-// matched with a command. It is as bad as a hang-up.
+// errOutOfStep: what was read is no reply, so nothing that follows can be matched
+// with a command. It is treated like a hang-up.
 var errOutOfStep = errors.New("the relay is out of step")
 
-// reply is what a relay answers to one command (RFC 5321 section 4.2).
+// reply is the answer to one command (RFC 5321 section 4.2).
 type reply struct {
 	code int
 	// enhanced is the enhanced status code of the last line, as sent, or empty.
@@ -39,7 +39,7 @@ func (r reply) text() string {
 }
 
 // readReply reads one reply, of one line or many. The last line's code counts.
-// Words that repeat the password are heard by nobody.
+// Words that repeat the password are withheld.
 func readReply(br *bufio.Reader, e echoes) (reply, error) {
 	var r reply
 	total := 0
@@ -103,7 +103,7 @@ func splitReplyLine(line []byte) (code int, more bool, text string, ok bool) {
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-// cutEnhanced takes the enhanced status code off the head of a text: class,
+// cutEnhanced cuts the enhanced status code off the beginning of a text: class,
 // subject and detail (RFC 2034 section 4, RFC 3463 section 2).
 func cutEnhanced(text string) (enhanced, rest string) {
 	head, rest, _ := strings.Cut(text, " ")

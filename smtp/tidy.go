@@ -21,10 +21,10 @@ func (r *Relay) janitor() {
 	}
 }
 
-// isolate opens the circuit for f and begins to probe. The caller holds a
-// place, so that Close waits for the probe too.
-func (r *Relay) isolate(f *fault, begun time.Time) {
-	if !r.circuit.open(f, begun) {
+// isolate opens the circuit for e and begins to probe. The caller has a slot, so
+// that Close waits for the probe too.
+func (r *Relay) isolate(e *Error, begun time.Time) {
+	if !r.circuit.open(e, begun) {
 		return
 	}
 	r.pool.pause(true)
@@ -32,15 +32,15 @@ func (r *Relay) isolate(f *fault, begun time.Time) {
 	r.tasks.Go(r.probe)
 }
 
-// probe opens a session now and then until one gets through. It never sends a
-// message: what the relay makes of one says nothing about the relay.
+// probe opens a session now and then until one succeeds. It never sends a message:
+// what becomes of a message says nothing about the relay.
 func (r *Relay) probe() {
 	for r.circuit.wait(r.tidy) == nil {
 		if _, err := r.pool.take(r.tidy, nil); err != nil {
 			return
 		}
-		s, f := r.open(r.tidy)
-		if f == nil {
+		s, bad := r.open(r.tidy)
+		if bad == nil {
 			r.pool.pause(false)
 			r.circuit.close()
 			r.give(s)
@@ -50,14 +50,13 @@ func (r *Relay) probe() {
 		if r.tidy.Err() != nil {
 			return
 		}
-		r.circuit.failed(f)
+		r.circuit.failed(bad)
 	}
 }
 
-// Close takes leave of the idle sessions, waits for the busy ones until ctx
-// ends, and then cuts them off. Deliver, called afterwards or waiting for a
-// session, answers that nothing was tried. The error is the cause of ctx where
-// sessions had to be cut off.
+// Close quits the idle sessions, waits for the busy ones until ctx ends, and then
+// cuts them off. Deliver, called afterwards or waiting for a session, answers that
+// nothing was tried. The error is the cause of ctx if sessions had to be cut off.
 func (r *Relay) Close(ctx context.Context) error {
 	r.stopTidy()
 	idle, first := r.pool.close()

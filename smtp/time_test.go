@@ -12,8 +12,8 @@ import (
 	"github.com/postrider/postrider/mail"
 )
 
-// newPiped is a bundle whose connections are pipes, so that time is the
-// bubble's. It has to be called in one.
+// newPiped is a bundle whose connections are pipes, so that its time is that of a
+// synctest bubble. It must be called in one.
 func newPiped(t *testing.T, change func(*Config), opts ...smtptest.Option) *bundle {
 	t.Helper()
 	server := smtptest.Deaf(opts...)
@@ -42,7 +42,7 @@ func TestDeadlinePipelined(t *testing.T) {
 	})
 }
 
-// TestConnectTimeout: an address where nobody answers.
+// TestConnectTimeout: an address that does not answer.
 func TestConnectTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -83,18 +83,18 @@ func TestSessionIdleAndAge(t *testing.T) {
 		}
 		time.Sleep(b.cfg.SessionIdle * 3 / 2)
 		if s := b.server.Transcript(1); !strings.HasSuffix(s, "C: QUIT\r\nS: 221 2.0.0 bye\r\n") {
-			t.Errorf("an idle session did not take leave:\n%s", s)
+			t.Errorf("an idle session did not quit:\n%s", s)
 		}
 		send(2)
 		for range 30 {
 			time.Sleep(10 * time.Second)
 			b.wantClasses(t, message(), "delivered")
 		}
-		send(3) // the second one is of age
+		send(3) // the second one has reached its age
 	})
 }
 
-// TestAgeWhileIdle: a session that came of age unused is not used again.
+// TestAgeWhileIdle: a session that reached its age while idle is not used again.
 func TestAgeWhileIdle(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -108,7 +108,7 @@ func TestAgeWhileIdle(t *testing.T) {
 	})
 }
 
-// TestStaleProbe: the relay has given up on an idle session in silence.
+// TestStaleProbe: the relay has silently given up an idle session.
 func TestStaleProbe(t *testing.T) {
 	t.Parallel()
 	for name, a := range map[string]smtptest.Answer{
@@ -132,8 +132,8 @@ func TestStaleProbe(t *testing.T) {
 	}
 }
 
-// TestCancel: whatever the stage, a context that ends breaks off at once; after
-// the final dot nobody can know.
+// TestCancel: at every stage, a context that ends breaks off at once; after the
+// final dot the outcome is uncertain.
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	for verb, want := range map[string]string{
@@ -155,7 +155,7 @@ func TestCancel(t *testing.T) {
 					t.Errorf("stage %s", tx.Outcomes[0].Stage)
 				}
 				if !b.Up() {
-					t.Errorf("our own impatience opened the circuit:\n%s", b.log)
+					t.Errorf("a context that ended opened the circuit:\n%s", b.log)
 				}
 			})
 		})

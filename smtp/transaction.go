@@ -7,26 +7,28 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/postrider/postrider/mail"
 )
 
-// groupSize is the number of commands sent in one write. What the relay answers
-// to them fits in any window, so neither side waits for the other to read
-// (RFC 2920 section 3.1).
+// groupSize is the number of commands sent in one write. The replies to them fit
+// in any TCP window, so neither side waits for the other to read (RFC 2920 section
+// 3.1).
 const groupSize = 100
 
-// transaction is one try at a delivery, on one session.
+// transaction is one try at a delivery, on one session. It belongs to the
+// delivery's goroutine.
 type transaction struct {
 	*session
 	d      *delivery
 	reused bool
-	// params: MAIL says the size, which is a courtesy.
+	// params: MAIL has SIZE, which the relay can do without.
 	params bool
-	// accepted are the places of the recipients the relay took.
+	// accepted are the positions of the recipients that the relay accepted.
 	accepted []int
-	// refused: MAIL was.
+	// refused: MAIL was refused, or all that is left of the transaction.
 	refused bool
 	// begun: the relay waits for the body.
 	begun bool
@@ -39,12 +41,12 @@ type transaction struct {
 // step is one command of the envelope.
 type step struct {
 	stage mail.Stage
-	// place of the recipient, for RCPT.
-	place int
+	// at is the position of the recipient, for RCPT.
+	at int
 }
 
-// run carries out the delivery on s. It reports true where the session turned
-// out to be dead before it mattered and a new one is wanted.
+// run makes the delivery on s. It reports true if the session was found dead
+// before it mattered, so that a new one is wanted.
 func (d *delivery) run(s *session) bool {
 	stop := context.AfterFunc(d.ctx, func() { s.conn.Close() })
 	defer func() {
@@ -56,6 +58,13 @@ func (d *delivery) run(s *session) bool {
 		d.settle(*o)
 		return false
 	}
+	// Opened before MAIL, so that a body that is not there costs no session.
+	src, err := d.m.Body.Open()
+	if err != nil {
+		d.settle(localOutcome(mail.Requeued, "", fmt.Errorf("open the message: %w", err)))
+		return false
+	}
+	defer src.Close()
 	t := transaction{session: s, d: d, reused: s.pooled, params: s.ext.size}
 	s.used++
 	d.tx.Session, d.tx.Use = s.id, s.used
@@ -76,12 +85,12 @@ func (d *delivery) run(s *session) bool {
 	case t.begun && len(t.accepted) == 0:
 		t.loneDot()
 	case t.begun:
-		t.body(begin)
+		t.body(src, begin)
 	}
 	return t.again == onNewSession
 }
 
-// envelope sends MAIL, RCPT and DATA, all at once where the relay allows it.
+// envelope sends MAIL, RCPT and DATA, all at once if the relay allows it.
 func (t *transaction) envelope() {
 	t.d.restart()
 	t.needsReset = true
@@ -95,14 +104,14 @@ func (t *transaction) envelope() {
 		if t.over || pointless {
 			return
 		}
-		err := t.write(t.lines(group), t.timeouts.Mail)
+		err := t.write(t.lines(group), t.timeouts.Command)
 		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errUnasked) {
 			t.lost(group[0], err)
 			return
 		}
 		// After another error the relay may have said why it closed: read on.
 		for _, st := range group {
-			r, err := t.read(t.timeouts.timeout(st.stage))
+			r, err := t.read(t.timeouts.of(st.stage))
 			if t.hear(st, r, err); t.over {
 				return
 			}
@@ -113,8 +122,8 @@ func (t *transaction) envelope() {
 func (t *transaction) steps() []step {
 	all := make([]step, 0, len(t.d.to)+2)
 	all = append(all, step{stage: mail.StageMail})
-	for _, place := range t.d.to {
-		all = append(all, step{mail.StageRcpt, place})
+	for _, i := range t.d.to {
+		all = append(all, step{mail.StageRcpt, i})
 	}
 	return append(all, step{stage: mail.StageData})
 }
@@ -127,7 +136,7 @@ func (t *transaction) lines(group []step) []byte {
 		case mail.StageMail:
 			b = t.appendParams(appendPath(append(b, "MAIL FROM:"...), t.d.m.From))
 		case mail.StageRcpt:
-			b = appendPath(append(b, "RCPT TO:"...), t.d.m.Recipients[st.place].Address)
+			b = appendPath(append(b, "RCPT TO:"...), t.d.m.Recipients[st.at].Address)
 		default:
 			b = append(b, "DATA"...)
 		}
@@ -137,7 +146,7 @@ func (t *transaction) lines(group []step) []byte {
 	return b
 }
 
-// appendParams says what the relay has to know, in parameters it offers.
+// appendParams adds the parameters that the message needs and the relay offers.
 func (t *transaction) appendParams(b []byte) []byte {
 	if t.params {
 		b = strconv.AppendInt(append(b, " SIZE="...), t.d.m.Size, 10) // RFC 1870 section 6
@@ -151,7 +160,7 @@ func (t *transaction) appendParams(b []byte) []byte {
 	return b
 }
 
-// hear takes in the reply to one command of the envelope.
+// hear handles the reply to one command of the envelope.
 func (t *transaction) hear(st step, r reply, err error) {
 	settled := t.refused || st.stage == mail.StageData && len(t.accepted) == 0
 	switch {
@@ -166,7 +175,7 @@ func (t *transaction) hear(st step, r reply, err error) {
 	t.metrics.took(string(st.stage), now.Sub(t.mark))
 	t.mark = now
 	if settled {
-		// Nothing is left to decide. But a relay that takes DATA without
+		// Nothing is left to decide. But a relay that accepts DATA without
 		// recipients waits for a dot (RFC 2920 section 3.1).
 		t.begun = st.stage == mail.StageData && r.code == 354
 		t.over = r.code == 421
@@ -174,7 +183,7 @@ func (t *transaction) hear(st step, r reply, err error) {
 		return
 	}
 	v := judge(answer{
-		stage: st.stage, reply: r, reused: t.reused, first: len(t.d.to) > 0 && st.place == t.d.to[0], params: t.params, trusted: t.trusted,
+		stage: st.stage, reply: r, reused: t.reused, first: len(t.d.to) > 0 && st.at == t.d.to[0], params: t.params, trusted: t.trusted,
 	})
 	if v.class != "" {
 		t.conclude(v, st, r, nil)
@@ -184,13 +193,13 @@ func (t *transaction) hear(st step, r reply, err error) {
 	case mail.StageMail:
 		t.d.worked = true
 	case mail.StageRcpt:
-		t.accepted = append(t.accepted, st.place)
+		t.accepted = append(t.accepted, st.at)
 	default:
 		t.begun = true
 	}
 }
 
-// lost is for a step that got no reply, or none that makes sense.
+// lost handles a step that got no reply, or none that makes sense.
 func (t *transaction) lost(st step, err error) {
 	if t.d.ctx.Err() != nil && st.stage != mail.StageDot {
 		t.botched, t.over = true, true
@@ -203,30 +212,29 @@ func (t *transaction) lost(st step, err error) {
 	t.conclude(judge(answer{stage: st.stage, reused: t.reused}), st, reply{}, err)
 }
 
-// errLeft: it was we who did not wait for the reply.
+// errLeft: we did not wait for the reply.
 var errLeft = errors.New("the session was cut off before the relay replied")
 
-// conclude writes down what v means for the recipients concerned: at RCPT that
-// one, and where the session is gone with it the others are open; elsewhere all
-// that are left.
+// conclude notes what v means for the recipients concerned: at RCPT that one, and
+// if the session is gone the others are pending; elsewhere all that are left.
 func (t *transaction) conclude(v verdict, st step, r reply, err error) {
 	t.again = v.again
 	if v.gone {
 		t.botched, t.over = true, true
 	}
 	if v.trouble != fine {
-		t.d.fault = sessionFault(v.trouble, st.stage, r)
+		t.d.fault = t.relayError(v, st, r)
 	}
 	if r.code != 0 && outOfStep(answer{stage: st.stage, reply: r}) {
-		// Its words answer something else: alone they would mislead.
-		err = fmt.Errorf("%w: it answered %s", errOutOfStep, sayReply(r))
+		// Its words answer something else and would mislead.
+		err = fmt.Errorf("%w: it answered %s", errOutOfStep, sayReply(r.code, r.enhanced, r.text()))
 	}
 	o := replyOutcome(v.class, st.stage, r, err)
 	switch {
 	case v.again == onNewSession:
-		// What the stale session said counts for nothing.
+		// What the stale session said does not count.
 	case st.stage == mail.StageRcpt:
-		t.d.tx.Outcomes[st.place] = o
+		t.d.tx.Outcomes[st.at] = o
 		if !v.gone {
 			return
 		}
@@ -241,14 +249,16 @@ func (t *transaction) conclude(v verdict, st step, r reply, err error) {
 	}
 }
 
-// sessionFault is what the reply to a command of a transaction says about the relay.
-func sessionFault(tr trouble, stage mail.Stage, r reply) *fault {
-	f := &fault{stage: stage, reply: r, trouble: tr, what: "asks for less mail", todo: "see its limits, or lower MAX_SESSIONS"}
-	switch tr {
+// relayError is what the reply to a command of a transaction says about the relay.
+func (t *transaction) relayError(v verdict, st step, r reply) *Error {
+	problem, hint := "asks for less mail", "check its limits, or lower SMTP_MAX_SESSIONS"
+	switch v.trouble {
 	case crowded:
-		f.what, f.todo = "closes the session", "look at the relay's log"
+		problem, hint = "closes the session", "check the relay's log"
 	case alarming:
-		f.what, f.todo = "wants other credentials", "set SMTP_USERNAME and SMTP_PASSWORD"
+		problem, hint = "wants other credentials", "set SMTP_USERNAME and SMTP_PASSWORD"
 	}
-	return f
+	e := newError(st.stage, v.trouble, problem, hint)
+	e.Relay, e.Class, e.Command = t.d.tx.Relay, v.class, strings.ToUpper(string(st.stage))
+	return e.quote(r)
 }

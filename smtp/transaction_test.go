@@ -1,19 +1,21 @@
 package smtp
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 
 	"github.com/postrider/postrider/internal/smtptest"
 	"github.com/postrider/postrider/mail"
 )
 
-// TestDialogue compares the whole dialogue, byte for byte, with what RFC 5321
-// and RFC 2920 ask for.
+// TestDialogue compares the dialogue, byte for byte, with what RFC 5321 and RFC
+// 2920 ask for.
 func TestDialogue(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t, smtptest.New(t, smtptest.Extensions("PIPELINING", "SIZE 1000", "8BITMIME", "SMTPUTF8")), nil)
@@ -45,7 +47,7 @@ func TestDialogue(t *testing.T) {
 	}
 }
 
-// TestUnfit: what the relay cannot take fails before anything is sent.
+// TestUnfit: a message that the relay cannot accept fails before anything is sent.
 func TestUnfit(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t, smtptest.New(t, smtptest.Extensions("SIZE 70")), nil)
@@ -63,8 +65,8 @@ func TestUnfit(t *testing.T) {
 	}
 }
 
-// TestAddresses: one that cannot stand in a command fails alone, one that can
-// goes out as it is.
+// TestAddresses: an address that cannot be in a command fails alone; one that can
+// is sent as it is.
 func TestAddresses(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t, smtptest.New(t), nil)
@@ -97,7 +99,7 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// TestParameters: a relay that stumbles over SIZE is asked once without it.
+// TestParameters: a relay that refuses SIZE is asked once without it.
 func TestParameters(t *testing.T) {
 	t.Parallel()
 	for _, reply := range []string{"555 5.5.4 SIZE", "501 5.5.4 syntax"} {
@@ -111,7 +113,7 @@ func TestParameters(t *testing.T) {
 			b := newBundle(t, smtptest.New(t, smtptest.Extensions(ext, "SIZE", "8BITMIME"), always), nil)
 			b.wantClasses(t, message(), "delivered")
 			m := message()
-			m.EightBit = true // BODY is no courtesy
+			m.EightBit = true // BODY cannot be left out
 			b.wantClasses(t, m, "failed")
 			if n := strings.Count(b.server.Transcript(1), "C: MAIL"); n != 4 || b.server.Sessions() != 1 {
 				t.Errorf("%d MAILs in %d sessions", n, b.server.Sessions())
@@ -120,8 +122,8 @@ func TestParameters(t *testing.T) {
 	}
 }
 
-// TestPipelining: groups of commands for any number of recipients, whatever is
-// refused in them, and the same without PIPELINING.
+// TestPipelining: groups of commands for any number of recipients, some of them
+// refused, and the same without PIPELINING.
 func TestPipelining(t *testing.T) {
 	t.Parallel()
 	for _, ext := range []string{"PIPELINING", "X"} {
@@ -157,8 +159,8 @@ func TestPipelining(t *testing.T) {
 	}
 }
 
-// TestLoneDot: a relay that takes DATA without a recipient, or without a
-// sender, gets a dot and no body.
+// TestLoneDot: a relay that accepts DATA without a recipient, or without a sender,
+// gets a dot and no body.
 func TestLoneDot(t *testing.T) {
 	t.Parallel()
 	for _, verb := range []string{"RCPT", "MAIL"} {
@@ -182,7 +184,7 @@ func TestLoneDot(t *testing.T) {
 	}
 }
 
-// TestPermit: it is asked last, and a message it forbids does not get its dot.
+// TestPermit: Permit is asked last, and without its consent no dot is sent.
 func TestPermit(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{smallBody, strings.Repeat("0123456789abcde\r\n", 1<<15)} {
@@ -193,10 +195,10 @@ func TestPermit(t *testing.T) {
 			if b.server.Accepted() != 1 {
 				t.Error("the dot went out before it was permitted")
 			}
-			return errors.New("the lease has lapsed")
+			return errors.New("the lease has expired")
 		}
 		tx := b.wantClasses(t, m, "requeued requeued")
-		if o := tx.Outcomes[0]; o.Stage != mail.StageLocal || !strings.Contains(o.Reply, "the lease has lapsed") {
+		if o := tx.Outcomes[0]; o.Stage != mail.StageLocal || !strings.Contains(o.Reply, "the lease has expired") {
 			t.Errorf("%+v", o)
 		}
 		asked := 0
@@ -211,34 +213,102 @@ func TestPermit(t *testing.T) {
 	}
 }
 
-// TestBrokenReader: a message that cannot be read to its end is never ended by
-// a dot.
-func TestBrokenReader(t *testing.T) {
+// TestBrokenBody: a message that cannot be opened, or read to its end, is never
+// ended by a dot.
+func TestBrokenBody(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t, smtptest.New(t), nil)
-	m := message()
-	m.Open = func() io.Reader {
-		return io.MultiReader(strings.NewReader(smallBody[:20]), readerFunc(func([]byte) (int, error) { return 0, errors.New("disk gone") }))
-	}
-	if o := b.wantClasses(t, m, "requeued").Outcomes[0]; !strings.Contains(o.Reply, "disk gone") {
+	b.wantClasses(t, mailWith("\r\n"), "delivered")
+	m, gone := message(), errors.New("disk gone")
+	m.Body = bodyFunc(func() (io.ReadCloser, error) { return nil, gone })
+	if o := b.wantClasses(t, m, "requeued").Outcomes[0]; o.Stage != mail.StageLocal || !strings.Contains(o.Reply, "open the message: disk gone") {
 		t.Errorf("%+v", o)
+	}
+	for _, size := range []int{0, 20, 3 * blockSize} {
+		m = mailWith(strings.Repeat("0123456789abcde\r\n", 1<<14))
+		body := &countedBody{Reader: io.MultiReader(io.LimitReader(bytesOf(t, m), int64(size)), iotest.ErrReader(gone))}
+		m.Body = bodyFunc(func() (io.ReadCloser, error) { return body, nil })
+		if o := b.wantClasses(t, m, "requeued").Outcomes[0]; o.Stage != mail.StageLocal || !strings.Contains(o.Reply, "read the message: disk gone") {
+			t.Errorf("%+v", o)
+		}
+		if body.closed != 1 {
+			t.Errorf("closed %d times", body.closed)
+		}
+	}
+	// The body that could not be opened left its session to the next message.
+	if s := b.server.Transcript(1); strings.Count(s, "C: MAIL") != 2 || b.server.Sessions() != 3 {
+		t.Errorf("%d sessions, the first:\n%s", b.server.Sessions(), s)
 	}
 	m = message()
 	m.Size++
 	if o := b.wantClasses(t, m, "failed").Outcomes[0]; o.Stage != mail.StageLocal {
 		t.Errorf("%+v", o)
 	}
-	if b.server.Accepted() != 0 || !b.Up() {
+	if b.server.Accepted() != 1 || !b.Up() {
 		t.Errorf("%d messages accepted, up %v", b.server.Accepted(), b.Up())
 	}
 }
 
-type readerFunc func([]byte) (int, error)
+// TestBodyIsStreamed: a body is read in blocks, never as a whole, from its
+// beginning on each session that is tried, and closed each time.
+func TestBodyIsStreamed(t *testing.T) {
+	t.Parallel()
+	const size = 32 << 20
+	b := newBundle(t, smtptest.New(t, smtptest.Forget(), smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+		if st.Session == 1 && st.Verb == "MAIL" && st.Message == 2 {
+			return &smtptest.Answer{HangUp: true}
+		}
+		return nil
+	})), nil)
+	b.wantClasses(t, message(), "delivered")
+	var bodies []*countedBody
+	m := message()
+	m.Size = size
+	m.Body = bodyFunc(func() (io.ReadCloser, error) {
+		bodies = append(bodies, &countedBody{Reader: io.LimitReader(zeros{}, size)})
+		return bodies[len(bodies)-1], nil
+	})
+	b.wantClasses(t, m, "delivered")
+	if len(bodies) != 2 || bodies[0].n != 0 || bodies[1].n != size {
+		t.Fatalf("%d bodies opened", len(bodies))
+	}
+	for i, body := range bodies {
+		if body.closed != 1 || body.most > blockSize {
+			t.Errorf("body %d was closed %d times, and read up to %d bytes at once", i, body.closed, body.most)
+		}
+	}
+}
 
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+// countedBody is a body that counts how it is used.
+type countedBody struct {
+	io.Reader
+	n, most, closed int
+}
 
-// TestOnlyOneNewSession: a relay that hangs up on new sessions too is not
-// asked for ever.
+func (c *countedBody) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n, c.most = c.n+n, max(c.most, len(p))
+	return n, err
+}
+
+func (c *countedBody) Close() error { c.closed++; return nil }
+
+// zeros is a body of "0" without an end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return copy(p, bytes.Repeat([]byte("0"), len(p))), nil }
+
+func bytesOf(t *testing.T, m mail.Message) io.Reader {
+	t.Helper()
+	r, err := m.Body.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestOnlyOneNewSession: a relay that hangs up on new sessions too is tried only
+// once more.
 func TestOnlyOneNewSession(t *testing.T) {
 	t.Parallel()
 	var bad atomic.Bool
@@ -256,8 +326,8 @@ func TestOnlyOneNewSession(t *testing.T) {
 	}
 }
 
-// TestRefusedThenGone: a clean refusal stands, even where the relay hangs up
-// behind it on a session that was used before.
+// TestRefusedThenGone: a clean refusal counts, even if the relay then hangs up on a
+// session that was used before.
 func TestRefusedThenGone(t *testing.T) {
 	t.Parallel()
 	for verb, class := range map[string]string{"MAIL": "failed", "RCPT": "failed"} {
@@ -276,8 +346,8 @@ func TestRefusedThenGone(t *testing.T) {
 	}
 }
 
-// TestFirstIsTheFirstSent: where the first recipient is not sent to at all, the
-// second one's "too many" is no reason to ask again at once, and for ever.
+// TestFirstIsTheFirstSent: if the first recipient is not sent to at all, "too many"
+// at the second one must not make it pending: that would never end.
 func TestFirstIsTheFirstSent(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t, smtptest.New(t, smtptest.On("RCPT", smtptest.Answer{Reply: "452 4.5.3 too many"})), nil)
@@ -310,7 +380,7 @@ func TestQueueID(t *testing.T) {
 }
 
 // TestOutOfStepIsSaid: a relay that answers too often is not quoted as if it had
-// said so of the message.
+// judged the message.
 func TestOutOfStepIsSaid(t *testing.T) {
 	t.Parallel()
 	s := smtptest.New(t, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {

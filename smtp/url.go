@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// tlsMode is when TLS begins and whether it has to.
+// tlsMode says when TLS begins and whether it must.
 type tlsMode string
 
 const (
@@ -29,7 +29,8 @@ type target struct {
 // addr is host:port.
 func (t target) addr() string { return net.JoinHostPort(t.host, t.port) }
 
-// parseURL reads SMTP_URL. Its errors never quote the URL: it may hold a password.
+// parseURL reads SMTP_URL. Its errors never quote the URL, which may hold a
+// password.
 func parseURL(s string) (target, error) {
 	if s == "" {
 		return target{}, errors.New("is empty; set it to smtp://host:587 or smtps://host:465")
@@ -42,7 +43,7 @@ func parseURL(s string) (target, error) {
 		return target{}, errors.New("holds a user or password; move them to SMTP_USERNAME and SMTP_PASSWORD")
 	}
 	if u.Path != "" && u.Path != "/" || u.Fragment != "" {
-		return target{}, errors.New("has something behind the port; only ?tls= may follow")
+		return target{}, errors.New("has something after the port; only ?tls= may follow")
 	}
 	t := target{host: u.Hostname(), port: u.Port()}
 	switch u.Scheme {

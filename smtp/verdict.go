@@ -9,42 +9,42 @@ import (
 // answer is what came back at one step of the dialogue.
 type answer struct {
 	stage mail.Stage
-	// reply is the zero reply where none came in time, or none that makes sense.
+	// reply is the zero reply if none came in time, or none that makes sense.
 	reply reply
-	// reused: the session has carried a transaction before, or lay idle.
+	// reused: the session has been in the pool, so the relay may have closed it.
 	reused bool
 	// first: the RCPT is the transaction's first.
 	first bool
 	// params: the MAIL had optional parameters.
 	params bool
-	// trusted: the relay has taken our password in this session, or a message.
+	// trusted: in this session the relay has accepted our password, or a message.
 	trusted bool
 }
 
 // verdict is what an answer means.
 type verdict struct {
-	// class is that of the recipients concerned; empty means go on.
+	// class is that of the recipients concerned; empty means to go on.
 	class mail.Class
 	// trouble is what the answer says about the relay.
 	trouble trouble
 	// gone: the session cannot be used again.
 	gone bool
-	// again: the transaction is begun once more, at no cost.
+	// again: the transaction is begun once more, uncounted.
 	again again
 }
 
-// trouble is how badly off a relay is.
+// trouble is what is wrong with a relay, the mildest first.
 type trouble int
 
 const (
 	fine trouble = iota
-	// crowded: it has too many sessions, or is going away.
+	// crowded: it has too many sessions, or is shutting down.
 	crowded
 	// throttled: it works and asks for less.
 	throttled
 	// down: it does not work for now.
 	down
-	// alarming: it will not work until somebody does something.
+	// alarming: it will not work until somebody changes something.
 	alarming
 )
 
@@ -57,15 +57,15 @@ const (
 	withoutParams
 )
 
-// rule is a row of the table: an answer at one of these stages, of which on
-// holds, means that.
+// rule is a row of the table: what an answer means at one of these stages, if on
+// holds for it.
 type rule struct {
 	at    []mail.Stage
 	on    func(answer) bool
 	means verdict
 }
 
-// judge looks an answer up in the table: the first row that fits counts.
+// judge looks an answer up in the table: the first row that matches counts.
 func judge(a answer) verdict { return ruleFor(a).means }
 
 func ruleFor(a answer) *rule {
@@ -74,13 +74,13 @@ func ruleFor(a answer) *rule {
 			return r
 		}
 	}
-	// TestJudgeEverything: no answer comes here.
+	// TestJudgeEverything holds that no answer gets here.
 	return &rule{means: verdict{class: mail.Requeued, gone: true}}
 }
 
 // table is what replies mean. Stage beats code and code beats text; an enhanced
-// code counts only where it agrees with the reply's first digit (RFC 2034
-// section 4). testdata/replies.txt says what has to come of each row.
+// code counts only if it agrees with the reply's first digit (RFC 2034 section 4).
+// testdata/replies.txt has the expected outcome of each row.
 var table = rules()
 
 func rules() []rule {
@@ -101,13 +101,13 @@ func rules() []rule {
 	var (
 		goOn      = verdict{}
 		delivered = verdict{class: mail.Delivered}
-		// A fault of the message: temporary, permanent, or not to be known.
+		// A fault of the message: temporary, permanent, or unknown.
 		deferred     = verdict{class: mail.Deferred}
 		deferredGone = verdict{class: mail.Deferred, gone: true}
 		failed       = verdict{class: mail.Failed}
 		failedGone   = verdict{class: mail.Failed, gone: true}
 		uncertain    = verdict{class: mail.Uncertain, gone: true}
-		// Once more, at no cost.
+		// Once more, uncounted.
 		nextOne      = verdict{class: mail.Pending}
 		plainMail    = verdict{class: mail.Failed, again: withoutParams}
 		freshSession = verdict{class: mail.Requeued, gone: true, again: onNewSession}
@@ -119,32 +119,32 @@ func rules() []rule {
 		alarm         = verdict{class: mail.Requeued, gone: true, trouble: alarming}
 	)
 	return []rule{
-		// Whatever was asked, the relay wants other credentials; or, where it was
-		// content with them, not this sender, recipient or message.
+		// Whatever was asked, the relay wants other credentials; or, if it has
+		// accepted them, it does not want this sender, recipient or message.
 		{opening, account, alarm}, // RFC 4954 sections 4 and 6
 		{slices.Concat(address, message), all(account, untrusted), alarm},
 		{slices.Concat(address, data, dot), account, deferred},
 		{body, account, deferredGone},
 
-		// To open a session. No message is to blame for what goes wrong there.
+		// Opening a session. No message is to blame for what goes wrong there.
 		{auth, digit(5), alarm},            // RFC 4954 section 6
 		{opening, digit(4), fewerSessions}, // RFC 5321 section 3.8
 		{opening, anything, relayDown},     // RFC 5321 section 3.1; also no reply
 
 		// Out of step: a hang-up, silence, 503, or a reply that does not fit the command.
-		{address, all(outOfStep, reused), freshSession}, // nothing was begun yet
+		{address, all(outOfStep, reused), freshSession}, // nothing had begun yet
 		{address, outOfStep, lostSession},               // RFC 5321 section 4.3.2
 		{content, outOfStep, deferredGone},              // the message itself may be why
 		{dot, outOfStep, uncertain},                     // RFC 1047: it may have been accepted
 
 		// MAIL is for all recipients.
 		{atMail, digit(2), goOn},                                          // RFC 5321 section 3.3
-		{atMail, all(reused, code(421)), freshSession},                    // the session had lain idle
+		{atMail, all(reused, code(421)), freshSession},                    // the session had been idle
 		{atMail, all(reused, code(451), enhanced("4.4.2")), freshSession}, // RFC 3463 section 3.5: the same
 		{atMail, code(421), fewerSessions},                                // RFC 5321 section 3.8
 		{atMail, code(452), slowDown},                                     // RFC 5321 section 4.2.3: no room
 		{atMail, code(454, 432), slowDown},                                // RFC 4954 section 6: no fault of the message
-		{atMail, enhanced("4.7.28"), slowDown},                            // a flood, by IANA's registry; other 4.7.x are greylisting
+		{atMail, enhanced("4.7.28"), slowDown},                            // a flood, says IANA's registry; other 4.7.x are greylisting
 		{atMail, digit(4), deferred},                                      // RFC 5321 section 4.2.1
 		{atMail, all(withParams, code(555, 501)), plainMail},              // RFC 5321 section 4.1.1.11
 		{atMail, digit(5), failed},                                        // RFC 5321 section 4.2.1
@@ -153,23 +153,23 @@ func rules() []rule {
 		{rcpt, digit(2), goOn}, // RFC 5321 sections 3.4 (251) and 3.5.3 (252)
 		{rcpt, code(421), lostSession},
 		{rcpt, all(tooMany, notFirst), nextOne}, // RFC 5321 section 4.5.3.1.10
-		{rcpt, tooMany, deferred},               // else there would be no end
+		{rcpt, tooMany, deferred},               // else it would never end
 		{rcpt, digit(4), deferred},              // RFC 5321 section 4.2.1
 		{rcpt, digit(5), failed},                // RFC 5321 section 4.2.1
 
 		// DATA, an early reply to the body, and the reply to the dot are for those
-		// who were accepted.
+		// recipients who were accepted.
 		{data, code(354), goOn},            // RFC 5321 section 4.1.1.4
 		{message, code(421), deferredGone}, // RFC 5321 section 3.8: the relay closes
-		{body, digit(4), deferredGone},     // the rest of the body stands behind it
-		{body, digit(5), failedGone},       // likewise
+		{body, digit(4), deferredGone},     // the relay would read the rest of the body as commands
+		{body, digit(5), failedGone},       // the same
 		{message, digit(4), deferred},      // RFC 5321 section 4.2.1
 		{message, digit(5), failed},        // RFC 5321 section 4.2.1
 		{dot, digit(2), delivered},         // RFC 5321 section 4.2.5: the relay answers for it
 	}
 }
 
-// What an answer can be like.
+// Conditions on an answer.
 
 func anything(answer) bool     { return true }
 func reused(a answer) bool     { return a.reused }
@@ -222,15 +222,15 @@ func outOfStep(a answer) bool {
 	return first != 2 && first != 4 && first != 5
 }
 
-// ofAnother reports a positive reply that RFC 5321 section 4.2.3 and RFC 4954
-// give to commands that are not asked in a transaction: a greeting, a farewell, a
-// help, a password taken. Others are known by their first digit alone (RFC 5321
-// section 4.2.1).
+// ofAnother reports a positive reply that RFC 5321 section 4.2.3 and RFC 4954 give
+// to commands outside a transaction: a greeting, a farewell, a help text, an
+// accepted password. Others are told by their first digit alone (RFC 5321 section
+// 4.2.1).
 func ofAnother(code int) bool {
 	return slices.Contains([]int{211, 214, 220, 221, 235}, code)
 }
 
-// agreed is the enhanced code where it agrees with the reply's first digit.
+// agreed is the enhanced code if it agrees with the reply's first digit.
 func (r reply) agreed() string {
 	if r.enhanced == "" || int(r.enhanced[0]-'0') != r.code/100 {
 		return ""

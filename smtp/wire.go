@@ -10,15 +10,14 @@ import (
 	"time"
 )
 
-// wire is a connection on which each write and each whole reply has its own
-// deadline. It belongs to one goroutine at a time; only close may be called by
-// another.
+// wire is a connection on which each write and each reply has its own deadline.
+// It belongs to one goroutine at a time; another may only close conn.
 type wire struct {
 	conn net.Conn
 	r    *bufio.Reader
-	// out is where commands and the body are put together.
+	// out is the buffer for commands and blocks of the body.
 	out []byte
-	// echoes is what no reply may be heard to say.
+	// echoes are withheld from every reply.
 	echoes echoes
 }
 
@@ -28,18 +27,18 @@ func newWire(conn net.Conn, e echoes) *wire {
 	return w
 }
 
-// reset goes on with another connection, forgetting what was buffered.
+// reset changes to another connection and forgets what was buffered.
 func (w *wire) reset(conn net.Conn) {
 	w.conn = conn
 	w.r = bufio.NewReaderSize(conn, 2*maxReplyLine)
 }
 
-// errUnasked: each reply follows what it answers (RFC 5321 section 4.2), so one
-// that is there before belongs to nothing, and all that follow stand one too late.
+// errUnasked: each reply follows what it answers (RFC 5321 section 4.2). One that
+// comes before answers nothing, and all that follow are one too late.
 var errUnasked = fmt.Errorf("%w: it replied before it was asked", errOutOfStep)
 
-// write sends b. Where it returns an error the last byte of b was not sent:
-// neither TCP nor TLS delivers the end of a write that failed.
+// write sends b. If it returns an error, the last byte of b was not sent: neither
+// TCP nor TLS delivers the end of a write that failed.
 func (w *wire) write(b []byte, within time.Duration) error {
 	if w.r.Buffered() > 0 {
 		return errUnasked
@@ -51,8 +50,8 @@ func (w *wire) write(b []byte, within time.Duration) error {
 	return err
 }
 
-// read reads one reply. The deadline covers all of it, so that a relay which
-// sends a byte a second gains nothing.
+// read reads one reply. The deadline is for all of it, so that a relay cannot
+// extend it by sending a byte a second.
 func (w *wire) read(within time.Duration) (reply, error) {
 	if err := w.conn.SetReadDeadline(time.Now().Add(within)); err != nil {
 		return reply{}, err
@@ -60,7 +59,7 @@ func (w *wire) read(within time.Duration) (reply, error) {
 	return readReply(w.r, w.echoes)
 }
 
-// listen waits a little where nothing is to be heard yet. The error says that the
+// listen waits a little at a time when no reply is due. The error says that the
 // relay has replied all the same, or that it is gone.
 func (w *wire) listen(within time.Duration) error {
 	if err := w.conn.SetReadDeadline(time.Now().Add(within)); err != nil {

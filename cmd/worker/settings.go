@@ -70,7 +70,7 @@ func readSettings(ctx context.Context, lookup env.Lookup) (*settings, []error) {
 	no, _ := lookup("NO_COLOR")
 	s.colour = no == ""
 	s.consumer.Slots = s.smtp.MaxSessions
-	s.settle.PauseMin, s.settle.PauseMax = s.smtp.RelayPauseMin, s.smtp.RelayPauseMax
+	s.settle.PauseMin, s.settle.PauseMax = s.smtp.PauseMin, s.smtp.PauseMax
 	return s, errs
 }
 

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// ask is what the scripts say to a step, or nil.
+// ask returns the first answer of a script to a step, or nil.
 func (c *session) ask(st Step) *Answer {
 	st.Session, st.Message = c.n, c.count
 	for _, f := range c.scripts {
@@ -20,7 +20,7 @@ func (c *session) ask(st Step) *Answer {
 	return nil
 }
 
-// answer does what the scripts say, else replies with want. It returns the
+// answer performs the scripts' answer, or else replies with want. It returns the
 // reply that was given.
 func (c *session) answer(st Step, want string) (string, error) {
 	a := c.ask(st)
@@ -37,7 +37,7 @@ func (c *session) reply(st Step, want string) error {
 
 func (c *session) perform(a *Answer) error {
 	if a.Until != nil || a.Delay > 0 || a.Drip > 0 {
-		// What was said before has to arrive before.
+		// Earlier replies must arrive before the pause.
 		if err := c.w.Flush(); err != nil {
 			return err
 		}
@@ -72,7 +72,7 @@ func (c *session) perform(a *Answer) error {
 	return nil
 }
 
-// breakOff has the connection end with a RST when it is closed.
+// breakOff makes the connection end with a RST when it is closed.
 func (c *session) breakOff() {
 	conn := c.conn
 	if secured, ok := conn.(*tls.Conn); ok {
@@ -83,7 +83,7 @@ func (c *session) breakOff() {
 	}
 }
 
-// stall waits until the channel is closed; false where the relay ends first.
+// stall waits until the channel is closed; false if the relay ends first.
 func (c *session) stall(until <-chan struct{}) bool {
 	if until == nil {
 		return true
@@ -137,8 +137,8 @@ func (c *session) send(out string) error {
 	return err
 }
 
-// body reads up to the final dot: a line of one dot, ended by CRLF, after a
-// line ended by CRLF. No other form is taken for the end (RFC 5321 section 4.1.1.4).
+// body reads up to the final dot: a line of one dot, ended by CRLF, after a line
+// ended by CRLF. No other form ends the body (RFC 5321 section 4.1.1.4).
 func (c *session) body() error {
 	if err := c.w.Flush(); err != nil {
 		return err

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// auth takes PLAIN (RFC 4616) and LOGIN, with an initial response or without.
+// auth accepts PLAIN (RFC 4616) and LOGIN, with an initial response or without.
 func (c *session) auth(st Step, rest string) error {
 	mechanism, initial, _ := strings.Cut(rest, " ")
 	if a := c.ask(st); a != nil {

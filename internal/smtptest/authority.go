@@ -23,7 +23,8 @@ type Authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// NewAuthority makes an authority that nobody trusts but who is given its [Authority.File].
+// NewAuthority makes an authority. Only clients that are given its [Authority.File]
+// trust it.
 func NewAuthority(t testing.TB) *Authority {
 	t.Helper()
 	a := &Authority{t: t, key: newKey(t)}
@@ -47,14 +48,14 @@ func (a *Authority) File() string {
 	return name
 }
 
-// Certificate is valid for host, a name or an address, for so long from now;
-// less than nothing means it has expired.
+// Certificate is valid for host, a name or an address, from two hours ago until
+// valid from now; a negative duration makes one that has expired.
 func (a *Authority) Certificate(host string, valid time.Duration) tls.Certificate {
 	a.t.Helper()
 	return a.issue(host, valid, a.cert, a.key)
 }
 
-// SelfSigned is signed by nobody else.
+// SelfSigned is a certificate that no authority has signed.
 func (a *Authority) SelfSigned(host string) tls.Certificate {
 	a.t.Helper()
 	return a.issue(host, time.Hour, nil, nil)

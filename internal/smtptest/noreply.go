@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// NoReply are the ways in which a relay can give no reply, by name. yes is how
-// the reply would begin that lets the client go on, such as "250".
+// NoReply are the ways in which a relay can give no reply, by name. yes is the code
+// that would let the client go on, such as "250".
 func NoReply(yes string) map[string]Answer {
 	half := yes + " 2.0.0 queu"
 	return map[string]Answer{

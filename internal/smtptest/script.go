@@ -16,44 +16,45 @@ type Step struct {
 	Verb string
 	// Line is the command as sent, without its end.
 	Line string
-	// Address stands between the angle brackets of MAIL and RCPT.
+	// Address is the text between the angle brackets of MAIL and RCPT.
 	Address string
 	// From is the sender of the transaction.
 	From string
 	// Rcpt counts the RCPT commands of the transaction from 1.
 	Rcpt int
-	// Data came before the DOT, without dot-stuffing; valid until the answer is given.
+	// Data is the body before the DOT, without dot-stuffing. It is valid until the
+	// answer is given.
 	Data []byte
 }
 
 // Answer is what the relay does about a step, in the order of the fields.
 type Answer struct {
-	// Until stalls until it is closed, Delay for a while.
+	// Until stalls until the channel is closed, Delay for that time.
 	Until <-chan struct{}
 	Delay time.Duration
-	// Reply is sent with a CRLF behind it; the lines of one with many are
-	// separated by "\r\n" and have their codes. What it says counts: 250 to
-	// RCPT accepts, anything else does not.
+	// Reply is sent with a CRLF after it; several lines, each with its code, are
+	// separated by "\r\n". It also decides: 250 to RCPT accepts the recipient,
+	// anything else does not.
 	Reply string
 	// Raw is sent as it is, instead of Reply.
 	Raw string
 	// Drip sends it byte by byte with that pause.
 	Drip time.Duration
-	// Stall says nothing more after that, however long the client waits.
+	// Stall sends nothing more after that, however long the client waits.
 	Stall bool
-	// HangUp closes the connection, after the reply if there is one; Reset
-	// breaks it off with a RST instead, which a pipe does not have.
+	// HangUp closes the connection, after the reply if there is one. Reset ends it
+	// with a RST instead, which a pipe does not have.
 	HangUp, Reset bool
 }
 
-// Script answers a step; nil leaves it to the scripts behind it, and to the
-// relay itself in the end.
+// Script answers a step; nil leaves it to the scripts after it, and at last to the
+// relay itself.
 type Script func(Step) *Answer
 
 // Scripted adds a script. The first that answers counts.
 func Scripted(f Script) Option { return func(c *config) { c.scripts = append(c.scripts, f) } }
 
-// On answers every such command alike.
+// On gives the same answer to every such command.
 func On(verb string, a Answer) Option {
 	return Scripted(func(st Step) *Answer {
 		if st.Verb == verb {

@@ -16,9 +16,9 @@ type Message struct {
 	Session int
 	From    string
 	Rcpts   []string
-	// Data is what came between DATA and the dot, without dot-stuffing.
+	// Data is the body, without dot-stuffing.
 	Data []byte
-	// TLS and User say how the session was secured and by whom it was opened.
+	// TLS says whether the session was under TLS, User who logged in.
 	TLS  bool
 	User string
 }
@@ -33,7 +33,7 @@ type Server struct {
 	mu       sync.Mutex
 	conns    map[net.Conn]bool
 	sessions []*transcript
-	// talking counts the sessions at work, peak the most of them.
+	// talking counts the sessions in progress; peak is its maximum.
 	talking  int
 	peak     int
 	accepted int
@@ -61,7 +61,7 @@ func Listen(addr string) Option { return func(c *config) { c.listen = addr } }
 
 // Extensions sets what the reply to EHLO offers; the default is PIPELINING,
 // 8BITMIME, SMTPUTF8, ENHANCEDSTATUSCODES and SIZE 0. STARTTLS and AUTH are
-// added by [TLS] and [Auth], and by nothing else.
+// added by [TLS] and [Auth] alone.
 func Extensions(lines ...string) Option { return func(c *config) { c.extensions = lines } }
 
 // TLS offers STARTTLS with that certificate, or with implicit TLS from the
@@ -81,11 +81,11 @@ func Auth(user, password string) Option {
 // Forget keeps neither messages nor transcripts, only counts.
 func Forget() Option { return func(c *config) { c.forget = true } }
 
-// Received is called with each message that is going to be accepted, before the
-// reply. Its Data is valid until it returns.
+// Received calls f with each message that will be accepted, before the reply. The
+// message's Data is valid until f returns.
 func Received(f func(*Message)) Option { return func(c *config) { c.received = f } }
 
-// Replied is called after the reply to such a message was written.
+// Replied calls f after the reply to such a message was written.
 func Replied(f func(*Message, error)) Option { return func(c *config) { c.replied = f } }
 
 // New starts a relay that ends with the test.
@@ -111,7 +111,7 @@ func Start(opts ...Option) (*Server, error) {
 	return s, nil
 }
 
-// Deaf makes a relay without a listener: it is reached through [Server.Pipe] alone.
+// Deaf makes a relay without a listener, which only [Server.Pipe] reaches.
 func Deaf(opts ...Option) *Server {
 	s := &Server{
 		config: config{listen: "127.0.0.1:0", extensions: []string{"PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "SIZE 0"}},
@@ -144,7 +144,7 @@ func (s *Server) Pipe() net.Conn {
 // Addr is the address it listens on.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// URL is the relay as SMTP_URL names it, with ?tls=none where it has no TLS.
+// URL is the relay's SMTP_URL, with ?tls=none if it has no TLS.
 func (s *Server) URL() string {
 	switch {
 	case s.tls == nil:
@@ -155,7 +155,7 @@ func (s *Server) URL() string {
 	return "smtp://" + s.Addr()
 }
 
-// Close hangs up on everybody, releases what stalls and waits.
+// Close ends the relay: it hangs up, releases what stalls, and waits.
 func (s *Server) Close() {
 	s.mu.Lock()
 	select {
@@ -171,7 +171,7 @@ func (s *Server) Close() {
 	s.tasks.Wait()
 }
 
-// HangUp closes all connections and goes on listening.
+// HangUp closes all connections and keeps listening.
 func (s *Server) HangUp() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -187,7 +187,7 @@ func (s *Server) Messages() []Message {
 	return slices.Clone(s.messages)
 }
 
-// Take gives the messages accepted since it was last asked, and forgets them.
+// Take returns the messages accepted since the last Take, and forgets them.
 func (s *Server) Take() []Message {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -196,7 +196,7 @@ func (s *Server) Take() []Message {
 	return all
 }
 
-// Accepted is their number; it counts with [Forget] too.
+// Accepted is the number of messages accepted so far, also with [Forget].
 func (s *Server) Accepted() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -212,8 +212,8 @@ func (s *Server) Open() int { s.mu.Lock(); defer s.mu.Unlock(); return len(s.con
 // Peak is the most connections that were open at the same time.
 func (s *Server) Peak() int { s.mu.Lock(); defer s.mu.Unlock(); return s.peak }
 
-// Transcript is what was said in a session, from 1, line by line, each behind
-// "C: " or "S: "; bodies too. Under TLS it is the clear text.
+// Transcript is the dialogue of a session, counted from 1, line by line, each after
+// "C: " or "S: ", bodies included. Under TLS it is the clear text.
 func (s *Server) Transcript(session int) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

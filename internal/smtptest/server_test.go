@@ -13,8 +13,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// talk sends all of in at once and returns what comes back until the relay
-// hangs up.
+// talk sends all of in at once and returns all replies until the relay hangs up.
 func talk(t *testing.T, s *Server, in string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.Addr())
@@ -100,7 +99,7 @@ func TestScripts(t *testing.T) {
 	}
 }
 
-// TestStall: nothing is said before the channel is closed, and Close releases.
+// TestStall: there is no reply before the channel is closed; Close releases it.
 func TestStall(t *testing.T) {
 	t.Parallel()
 	release, asked := make(chan struct{}), make(chan struct{})

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-var errHangUp = errors.New("hang up, as the script says")
+var errHangUp = errors.New("the script hangs up")
 
 // session is one connection, served by one goroutine.
 type session struct {
@@ -22,11 +22,11 @@ type session struct {
 	log  *transcript
 
 	secure bool
-	// proven is who has passed AUTH.
+	// proven is the user that AUTH accepted.
 	proven string
-	// count is the number of MAIL commands, rcpt that of the transaction's RCPT.
+	// count is the number of MAIL commands, rcpt that of the transaction's RCPTs.
 	count, rcpt int
-	// open: MAIL was accepted, and message is being put together.
+	// open: MAIL was accepted, and message is being collected.
 	open    bool
 	message Message
 	data    []byte
@@ -51,7 +51,7 @@ func (s *Server) serve(conn net.Conn) {
 
 	c.attach(conn)
 	c.talk()
-	// Whoever reads our last words may come again at once.
+	// The client may connect again as soon as it reads the last reply.
 	s.mu.Lock()
 	s.talking--
 	s.mu.Unlock()
@@ -97,8 +97,8 @@ func (c *session) handshake() error {
 	return nil
 }
 
-// line reads a command; replies wait in the buffer while more commands do, as
-// RFC 2920 section 3.2 has it.
+// line reads a command. Replies wait in the buffer while more commands are there
+// (RFC 2920 section 3.2).
 func (c *session) line() (string, error) {
 	if c.r.Buffered() == 0 {
 		if err := c.w.Flush(); err != nil {
@@ -214,7 +214,7 @@ func (c *session) dataAndDot(st Step) error {
 	return c.dot()
 }
 
-// dot answers the final dot and keeps what was accepted.
+// dot answers the final dot and keeps what it accepts.
 func (c *session) dot() error {
 	st := Step{Verb: "DOT", From: c.message.From, Data: c.data}
 	m := c.message
@@ -256,7 +256,7 @@ func (c *session) keep(m Message) {
 	}
 }
 
-// between is what stands between the angle brackets.
+// between is the text between the angle brackets.
 func between(line string) string {
 	_, s, _ := strings.Cut(line, "<")
 	if i := strings.LastIndexByte(s, '>'); i >= 0 {

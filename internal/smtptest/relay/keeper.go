@@ -30,8 +30,8 @@ type entry struct {
 	SHA256  string    `json:"sha256"`
 }
 
-// turn is a line of the open file: a transaction whose dot has come, or whose
-// reply has gone. Those that have the one and not the other were open.
+// turn is a line of the open file: the dot of a transaction was received, or its
+// reply was sent. A transaction with the first and not the second was open.
 type turn struct {
 	At      time.Time `json:"at"`
 	What    string    `json:"what"` // dot or reply
@@ -41,12 +41,12 @@ type turn struct {
 	Rcpts   []string  `json:"rcpts"`
 }
 
-// keeper writes down what the relay takes.
+// keeper writes down what the relay accepts.
 type keeper struct {
 	book, open *ledger
 	maildir    string
 	delay      time.Duration
-	// fail ends the process: a book that cannot be written proves nothing.
+	// fail ends the process: without its book it proves nothing.
 	fail context.CancelCauseFunc
 }
 
@@ -114,7 +114,7 @@ func newTurn(what string, m *smtptest.Message) turn {
 	return turn{At: time.Now(), What: what, Session: m.Session, ID: h.Get("Message-Id"), Bench: h.Get("X-Bench"), Rcpts: m.Rcpts}
 }
 
-// header reads as much of the header as can be read.
+// header reads as much of the header as it can.
 func header(data []byte) textproto.MIMEHeader {
 	h, _ := textproto.NewReader(bufio.NewReader(bytes.NewReader(data))).ReadMIMEHeader()
 	return h
@@ -127,7 +127,7 @@ type ledger struct {
 
 	mu     sync.Mutex
 	synced *sync.Cond
-	// written and safe count lines; syncing: somebody is at it.
+	// written and safe count lines; syncing: a goroutine is in sync.
 	written, safe int
 	syncing       bool
 	err           error
@@ -169,7 +169,7 @@ func (l *ledger) write(v any) error {
 	return l.err
 }
 
-// sync syncs what is written by now, with the lock open meanwhile.
+// sync syncs what is written by now. It releases mu meanwhile.
 func (l *ledger) sync() {
 	upTo := l.written
 	l.syncing = true

@@ -1,6 +1,6 @@
-// Command relay is the relay of package smtptest as a process of its own, for
-// tests that kill things: what it accepted is in its book, synced to the disk
-// before the reply is sent.
+// Command relay is the relay of package smtptest as a process, for tests that kill
+// processes. What it has accepted is in its book, which is synced to the disk before
+// the reply is sent.
 package main
 
 import (
@@ -25,12 +25,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("relay", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	listen := fs.String("listen", "127.0.0.1:0", "`address` to listen on")
-	book := fs.String("book", "", "`file` that gets one JSON line an accepted transaction, synced before the reply")
+	book := fs.String("book", "", "`file` that gets a JSON line for each accepted transaction, synced before the reply")
 	open := fs.String("open", "", "`file` that gets a synced JSON line at each final dot and at each reply to one")
 	maildir := fs.String("maildir", "", "`directory` that gets the bodies, named by their SHA-256")
 	delay := fs.Duration("delay", 0, "`pause` before the reply to the final dot, after the book")
 	accept := fs.Bool("accept", false, "accept every recipient, whatever its address asks for")
-	silent := fs.Int("silent", 0, "fall silent at MAIL in every session of that `number`, as in every third; 0: in none")
+	silent := fs.Int("silent", 0, "fall silent at MAIL in every such session: with `number` 3, in every third; 0: in none")
 	if err := fs.Parse(args); err != nil {
 		return 64 // EX_USAGE
 	}

@@ -84,7 +84,7 @@ func TestBook(t *testing.T) {
 	}
 }
 
-// TestBookFirst: the line is in the book before anybody hears of it.
+// TestBookFirst: the line is in the book before the reply is sent.
 func TestBookFirst(t *testing.T) {
 	t.Parallel()
 	book := filepath.Join(t.TempDir(), "book")
@@ -99,7 +99,7 @@ func TestBookFirst(t *testing.T) {
 	}
 }
 
-// TestAccept: the addresses ask in vain.
+// TestAccept: with -accept no address is refused.
 func TestAccept(t *testing.T) {
 	t.Parallel()
 	addr, stop := start(t, "-accept")
