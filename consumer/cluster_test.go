@@ -1,4 +1,4 @@
-package consumer
+package consumer_test
 
 import (
 	"errors"
@@ -11,54 +11,53 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/postrider/postrider/internal/bench"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/wire"
 )
 
 // TestLeaderStops runs two workers on three servers and stops, one after the
-// other, the servers that lead the lane, its copies and the records. All mail
+// other, the servers that lead the bench.Lane, its copies and the records. All mail
 // is settled; sent again is at most what was in hand.
 func TestLeaderStops(t *testing.T) {
 	t.Parallel()
-	running <- struct{}{}
-	t.Cleanup(func() { <-running })
+	bench.Reserve(t)
 	const mails = 90
-	n := natstest.StartCluster(t, 5*time.Second, lane)
-	b := benchOn(t, n.Connect)
-	b.cfg.AckWait = 5 * time.Second
-	b.work(nil)
-	b.work(nil)
+	n := natstest.StartCluster(t, 5*time.Second, bench.Lane)
+	b := bench.On(t, n.Connect)
+	b.Config.AckWait = 5 * time.Second
+	b.Work(nil)
+	b.Work(nil)
 	sent := 0
 	send := func(to int) {
 		for ; sent < to; sent++ {
-			b.publishUntilStored(fmt.Sprintf("m%d", sent), fmt.Sprintf("ann@a%d.example", sent), fmt.Sprintf("450x1@b%d.example", sent))
+			b.PublishUntilStored(fmt.Sprintf("m%d", sent), fmt.Sprintf("ann@a%d.example", sent), fmt.Sprintf("450x1@b%d.example", sent))
 		}
 	}
-	streams := []string{lane.SendStream(), lane.LaterStream(), wire.StreamRecord}
+	streams := []string{bench.Lane.SendStream(), bench.Lane.LaterStream(), wire.StreamRecord}
 	for k, stream := range streams {
 		send((k + 1) * mails / len(streams))
 		var leader int
-		b.eventually("the stream has a leader", func() bool { leader = n.Leader(stream); return leader >= 0 })
+		b.Eventually("the stream has a leader", func() bool { leader = n.Leader(stream); return leader >= 0 })
 		n.Stop(leader)
 		send(sent + 5)
 		n.Start(t, leader)
 	}
-	b.settled()
+	b.Settled()
 	twice := 0
-	b.books.mu.Lock()
-	defer b.books.mu.Unlock()
+	accepted := b.Relay.Accepted()
 	for i := range sent {
 		id := fmt.Sprintf("m%d", i)
 		for _, a := range []string{fmt.Sprintf("ann@a%d.example", i), fmt.Sprintf("450x1@b%d.example", i)} {
-			got := b.books.accepted[id+" "+a]
+			got := accepted[id+" "+a]
 			if got == 0 {
-				t.Errorf("%s for %s is lost; told %v", id, a, b.books.told[id+" "+a])
+				t.Errorf("%s for %s is lost; told %v", id, a, b.Relay.Told(id+" "+a))
 			}
 			twice += max(0, got-1)
 		}
 	}
 	t.Logf("acknowledged=%d lost=0 twice=%d", 2*sent, twice)
-	if most := len(streams) * 2 * b.cfg.Slots * 2; twice > most {
+	if most := len(streams) * 2 * b.Config.Slots * 2; twice > most {
 		t.Errorf("%d were sent twice, at most %d can have been in hand", twice, most)
 	}
 }
@@ -67,24 +66,23 @@ func TestLeaderStops(t *testing.T) {
 // says so, instead of saying nothing. A worker that starts then waits.
 func TestConsumerInALeaderlessCluster(t *testing.T) {
 	t.Parallel()
-	running <- struct{}{}
-	t.Cleanup(func() { <-running })
-	n := natstest.StartCluster(t, 5*time.Second, lane)
-	b := benchOn(t, n.Connect)
-	w := b.idle()
+	bench.Reserve(t)
+	n := natstest.StartCluster(t, 5*time.Second, bench.Lane)
+	b := bench.On(t, n.Connect)
+	parts := b.Worker(nil)
 	said := &heard{words: "temporarily unavailable", yes: make(chan struct{})}
-	w.log = slog.New(slog.NewTextHandler(said, nil))
+	parts.Consumer.Log = slog.New(slog.NewTextHandler(said, nil))
+	w := b.Make(parts)
 	n.Stop(0)
 	n.Stop(1)
-	b.eventually("the third says so", func() bool {
-		_, err := b.conn.JS().Consumer(t.Context(), lane.SendStream(), wire.ConsumerFresh)
+	b.Eventually("the third says so", func() bool {
+		_, err := b.Conn.JS().Consumer(t.Context(), bench.Lane.SendStream(), bench.Lane.Sources()[0].Consumer)
 		refusal, ok := errors.AsType[*jetstream.APIError](err)
 		return ok && refusal.ErrorCode == 10008
 	})
 	opened := make(chan error, 1)
 	go func() {
-		_, err := w.open(t.Context())
-		opened <- err
+		opened <- w.Open(t.Context())
 	}()
 	select {
 	case err := <-opened:

@@ -1,4 +1,4 @@
-package consumer
+package consumer_test
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postrider/postrider/internal/bench"
 	"github.com/postrider/postrider/mail"
 )
 
@@ -49,14 +50,14 @@ func (s *slowDot) Deliver(_ context.Context, m mail.Message) mail.Transaction {
 // and may go on renewing what it holds.
 func TestReconnectAtASlowDot(t *testing.T) {
 	t.Parallel()
-	b := newBenchWith(t, 4*time.Second)
+	b := bench.With(t, 4*time.Second)
 	r := &slowDot{takes: 12 * time.Second, dot: make(chan struct{})}
-	b.workAt(r)
-	b.workAt(r)
-	b.publish("slow", "ann@example.net")
+	b.WorkAt(r)
+	b.WorkAt(r)
+	b.Publish("slow", "ann@example.net")
 	<-r.dot
-	b.broker.Restart(t)
-	b.settled()
+	b.Broker.Restart(t)
+	b.Settled()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.dots != 1 {

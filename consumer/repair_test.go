@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/postrider/postrider/wire"
 )
 
 // TestRepairsAreForAll: what interrupts every taker, for minutes, is repaired for
@@ -20,7 +22,7 @@ func TestRepairsAreForAll(t *testing.T) {
 		var said bytes.Buffer
 		log := slog.New(slog.NewTextHandler(&said, nil))
 		tries := 0
-		r := &repairs{do: func(context.Context) error {
+		r := &repairs{log: log, do: func(context.Context) error {
 			tries++
 			return errors.New("no leader")
 		}}
@@ -30,7 +32,7 @@ func TestRepairsAreForAll(t *testing.T) {
 		for range 60 {
 			takers.Go(func() {
 				for ctx.Err() == nil {
-					r.after(ctx, log, errors.New("cut"))
+					r.after(ctx, wire.Source{}, errors.New("cut"))
 					_ = sleep(ctx, time.Second)
 				}
 			})

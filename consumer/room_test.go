@@ -7,10 +7,11 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
-// TestRoomIsTold: what is taken one at a time follows the measure, is said once
+// TestRoomIsTold: what is fetched one at a time follows the measure, is said once
 // for each change, and holds while the broker does not answer.
 func TestRoomIsTold(t *testing.T) {
 	t.Parallel()
@@ -24,14 +25,14 @@ func TestRoomIsTold(t *testing.T) {
 		says        string
 	}{
 		{74, 100, nil, false, false, ""},
-		{75, 100, nil, true, false, "fresh mail is taken one at a time"},
+		{75, 100, nil, true, false, "fresh mail is fetched one at a time"},
 		{89, 100, nil, true, false, ""},
 		{0, 0, errors.New("away"), true, false, ""},
-		{90, 100, nil, true, true, "all mail is taken one at a time"},
+		{90, 100, nil, true, true, "all mail is fetched one at a time"},
 		{101, 100, nil, true, true, ""},
 		{80, 100, nil, true, false, "due mail goes on"},
 		{10, 100, nil, false, false, "has room again"},
-		{95, 100, nil, true, true, "all mail is taken one at a time"},
+		{95, 100, nil, true, true, "all mail is fetched one at a time"},
 		{95, 0, nil, false, false, "has room again"}, // the limit was taken away
 		{1, 0, nil, false, false, ""},
 	} {
@@ -83,4 +84,36 @@ func TestRoomLastsForADay(t *testing.T) {
 			t.Errorf("%d of 1000 stored: pause %s", used, r.pause())
 		}
 	}
+}
+
+// narrowRoom has left bytes left, of so many that fresh mail goes one at a time.
+func narrowRoom(left uint64) *room {
+	r := newRoom(nil)
+	r.set(4*left, 5*left)
+	return r
+}
+
+// TestRest: a pause after each message that made no room, as long as there is none.
+func TestRest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := narrowRoom(keptBytes * 24 * 60 * 60 / 3) // three seconds each
+		for _, c := range []struct {
+			fresh bool
+			takes time.Duration
+		}{{true, 3 * time.Second}, {true, 3 * time.Second}, {false, 0}} {
+			begin := time.Now()
+			r.rest(t.Context(), c.fresh)
+			if took := time.Since(begin); took != c.takes {
+				t.Errorf("fresh %v: rested for %s, want %s", c.fresh, took, c.takes)
+			}
+		}
+		r = narrowRoom(1 << 10)
+		time.AfterFunc(10*time.Second, func() { r.set(1, 100) })
+		begin := time.Now()
+		r.rest(t.Context(), true)
+		if took := time.Since(begin); took != 10*time.Second {
+			t.Errorf("there was room after 10 s, rested for %s", took)
+		}
+	})
 }

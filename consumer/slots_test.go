@@ -12,7 +12,7 @@ import (
 func TestSlotsGoByWeight(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSlots(10, Lanes{{"urgent", 6}, {"normal", 3}, {"bulk", 1}})
+		s := newSlots(10, 1<<20, Lanes{{"urgent", 6}, {"normal", 3}, {"bulk", 1}})
 		// Alone, a lane has them all.
 		for range 10 {
 			if err := s.acquire(t.Context(), "bulk"); err != nil {
@@ -36,7 +36,7 @@ func TestSlotsGoByWeight(t *testing.T) {
 		}
 		count := map[wire.Lane]int{}
 		for range 10 {
-			s.release("bulk")
+			s.release("bulk", 1)
 			synctest.Wait()
 			count[<-got]++
 		}
@@ -47,7 +47,7 @@ func TestSlotsGoByWeight(t *testing.T) {
 		synctest.Wait()
 		for l, n := range count {
 			for range n {
-				s.release(l)
+				s.release(l, 1)
 			}
 		}
 		if s.free != 10 {
@@ -58,7 +58,7 @@ func TestSlotsGoByWeight(t *testing.T) {
 
 func TestSlotsCanceled(t *testing.T) {
 	t.Parallel()
-	s := newSlots(1, Lanes{{"a", 1}})
+	s := newSlots(1, 1<<20, Lanes{{"a", 1}})
 	if err := s.acquire(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestSlotsCanceled(t *testing.T) {
 	if err := s.acquire(ctx, "a"); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	s.release("a")
+	s.release("a", 1)
 	if err := s.acquire(t.Context(), "a"); err != nil || s.free != 0 {
 		t.Errorf("after a canceled wait: %v, %d free", err, s.free)
 	}
@@ -84,4 +84,33 @@ func TestLanesText(t *testing.T) {
 			t.Errorf("%q was read", bad)
 		}
 	}
+}
+
+// TestSlotsOfBytes: while too many bytes are in flight nothing is begun, unless
+// nothing is worked on at all.
+func TestSlotsOfBytes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlots(3, 100, Lanes{{"a", 1}})
+		s.count(150)
+		if err := s.acquire(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan error, 1)
+		go func() { got <- s.acquire(t.Context(), "a") }()
+		synctest.Wait()
+		if len(got) > 0 {
+			t.Fatal("a second message is begun beyond the bytes")
+		}
+		if left := s.count(0); left != 1 {
+			t.Errorf("%d bytes may still come, want the least", left)
+		}
+		s.count(-60)
+		if err := <-got; err != nil {
+			t.Error(err)
+		}
+		if left := s.count(0); left != 10 {
+			t.Errorf("%d bytes may still come, want 10", left)
+		}
+	})
 }

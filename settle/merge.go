@@ -12,7 +12,7 @@ import (
 // merger adds what a second delivery had accepted to the record that another one
 // wrote first.
 type merger struct {
-	Parts
+	*Parts
 	writes  *writer
 	metrics *metrics
 }

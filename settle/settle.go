@@ -88,7 +88,7 @@ func New(cfg Config, lanes []wire.Lane, p Parts) *Settler {
 		metrics: newMetrics(p.Metrics, lanes),
 		writes:  &writer{store: p.Store, full: p.Full, log: p.Log},
 	}
-	s.merger = &merger{Parts: p, writes: s.writes, metrics: s.metrics}
+	s.merger = &merger{Parts: &s.Parts, writes: s.writes, metrics: s.metrics}
 	return s
 }
 

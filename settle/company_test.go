@@ -1,4 +1,4 @@
-package consumer
+package settle_test
 
 import (
 	"errors"
@@ -11,6 +11,7 @@ import (
 	"github.com/postrider/postrider/internal/smtptest"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -35,12 +36,12 @@ func TestBadCompany(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	server := b.workWith(smtptest.Extensions("PIPELINING"), closesAt())
-	b.publish("one", "ann@example.net", "421@example.net", "bob@example.net")
-	b.publish("two", "hang@example.net", "hang2@example.net", "cid@example.net")
+	b.Publish("one", "ann@example.net", "421@example.net", "bob@example.net")
+	b.Publish("two", "hang@example.net", "hang2@example.net", "cid@example.net")
 	// More than a hand sets aside.
-	b.publish("many", "hang@example.net", "hang2@example.net", "hang3@example.net", "hang4@example.net", "hang5@example.net", "dan@example.net")
+	b.Publish("many", "hang@example.net", "hang2@example.net", "hang3@example.net", "hang4@example.net", "hang5@example.net", "dan@example.net")
 	want := []string{"ann@example.net", "bob@example.net", "cid@example.net", "dan@example.net"}
-	b.eventually("the others have it", func() bool {
+	b.Eventually("the others have it", func() bool {
 		to := map[string]int{}
 		for _, m := range server.Messages() {
 			for _, r := range m.Rcpts {
@@ -54,8 +55,8 @@ func TestBadCompany(t *testing.T) {
 		}
 		return len(to) == len(want)
 	})
-	b.eventually("the log says why the one waits", func() bool {
-		records, err := journal.New(b.store).Records(t.Context(), "one")
+	b.Eventually("the log says why the one waits", func() bool {
+		records, err := journal.New(b.Store).Records(t.Context(), "one")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,10 +74,10 @@ func TestRelayAloneIsToBlame(t *testing.T) {
 	server := smtptest.New(t, smtptest.On("RCPT", smtptest.Answer{Reply: "530 5.7.0 authenticate"}))
 	w := b.idle()
 	w.Relay = b.relayAt(server)
-	b.publish("m", "ann@example.net", "bob@example.net")
+	b.Publish("m", "ann@example.net", "bob@example.net")
 	h := b.pullFresh(w)
-	if err := w.settle(t.Context(), t.Context(), lane, h); !errors.Is(err, errLeft) || len(h.aside) > 0 {
-		t.Errorf("%v, set aside %v", err, h.aside)
+	if err := w.settle(t.Context(), h); !errors.Is(err, settle.ErrLeft) || len(h.Aside()) > 0 {
+		t.Errorf("%v, set aside %v", err, h.Aside())
 	}
 }
 
@@ -85,13 +86,13 @@ func TestRelayAloneIsToBlame(t *testing.T) {
 func TestBlamedHoldNoPlaces(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.cfg.PauseMin, b.cfg.PauseMax = 100*time.Millisecond, time.Hour
+	b.Settle.PauseMin, b.Settle.PauseMax = 100*time.Millisecond, time.Hour
 	b.workWith(closesAt())
 	for i := range 20 {
-		b.publish(fmt.Sprintf("m-%d", i), "hang@example.net")
+		b.Publish(fmt.Sprintf("m-%d", i), "hang@example.net")
 	}
-	b.eventually("all wait as schedules", func() bool {
-		c, err := b.conn.JS().Consumer(t.Context(), lane.SendStream(), wire.ConsumerFresh)
+	b.Eventually("all wait as schedules", func() bool {
+		c, err := b.Conn.JS().Consumer(t.Context(), lane.SendStream(), wire.ConsumerFresh)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,11 +105,11 @@ func TestBlamedHoldNoPlaces(t *testing.T) {
 func TestNamedTwice(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.cfg.RecipientsPerTransaction = 1
-	b.publishWith("twice", `,"cc":["Ann <ann@EXAMPLE.net>","bob@example.net"]`, "ann@example.net")
-	b.work(nil)
-	b.settled()
-	b.accepted("twice", map[string]int{"ann@example.net": 1, "ann@EXAMPLE.net": 0, "bob@example.net": 1})
+	b.Settle.RecipientsPerTransaction = 1
+	b.PublishWith("twice", `,"cc":["Ann <ann@EXAMPLE.net>","bob@example.net"]`, "ann@example.net")
+	b.Work(nil)
+	b.Settled()
+	b.Accepted("twice", map[string]int{"ann@example.net": 1, "ann@EXAMPLE.net": 0, "bob@example.net": 1})
 }
 
 // TestStrandedMailKeepsItsTime: mail that is not to go before a time does not go
@@ -118,26 +119,26 @@ func TestStrandedMailKeepsItsTime(t *testing.T) {
 	b := newBench(t)
 	w := b.idle()
 	at := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
-	b.publishWith("embargo", `,"send_at":"`+at.Format(time.RFC3339)+`"`, "ann@example.net")
+	b.PublishWith("embargo", `,"send_at":"`+at.Format(time.RFC3339)+`"`, "ann@example.net")
 	b.exhaust(w)
-	b.publishWith("unread", `,"send_at":"`+at.Format(time.RFC3339)+`"`, "ann@example.net")
+	b.PublishWith("unread", `,"send_at":"`+at.Format(time.RFC3339)+`"`, "ann@example.net")
 	h := b.pullFresh(w)
-	h.delivered = crashLoop
-	if err := w.settle(t.Context(), t.Context(), lane, h); err != nil {
+	h.Times = settle.CrashLoop
+	if err := w.settle(t.Context(), h); err != nil {
 		t.Fatal(err)
 	}
-	dead := b.dead()
+	dead := b.Dead()
 	if len(dead) != 1 || dead[0].Reason != mail.ReasonCrashLoop {
 		t.Fatalf("%d dead letters", len(dead))
 	}
-	if err := b.yard.Replay(t.Context(), dead[0], 5); err != nil {
+	if err := b.Graves.Replay(t.Context(), dead[0], 5); err != nil {
 		t.Fatal(err)
 	}
-	b.work(nil)
-	b.eventually("both are scheduled for their time", func() bool {
+	b.Work(nil)
+	b.Eventually("both are scheduled for their time", func() bool {
 		n := 0
 		for _, id := range []string{"embargo", dead[0].Key.ID} { // whose body was not read
-			records, err := journal.New(b.store).Records(t.Context(), id)
+			records, err := journal.New(b.Store).Records(t.Context(), id)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -149,6 +150,6 @@ func TestStrandedMailKeepsItsTime(t *testing.T) {
 		}
 		return n == 2
 	})
-	b.accepted("embargo", map[string]int{"ann@example.net": 0})
-	b.accepted("unread", map[string]int{"ann@example.net": 0})
+	b.Accepted("embargo", map[string]int{"ann@example.net": 0})
+	b.Accepted("unread", map[string]int{"ann@example.net": 0})
 }

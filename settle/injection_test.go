@@ -1,4 +1,4 @@
-package consumer
+package settle_test
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	"github.com/postrider/postrider/settle"
 )
 
 // pieces mean something to some reader of a header, an address, a MIME part or
@@ -107,7 +108,7 @@ func TestInjectionIntoJSON(t *testing.T) {
 				}
 				body = bytes.ReplaceAll(body, []byte(`\ufffd`), []byte(strings.Trim(piece, " \t"))) // Marshal mends what is not UTF-8
 				h, tx := w.send(nil, body)
-				if h.bad != nil {
+				if h.Bad() != nil {
 					refused++
 					continue
 				}
@@ -127,24 +128,24 @@ func TestInjectionIntoJSON(t *testing.T) {
 }
 
 // checkParts reads a mail as a strict reader does.
-func checkParts(t *testing.T, what string, h *delivery, data []byte) {
+func checkParts(t *testing.T, what string, h *settle.Delivery, data []byte) {
 	t.Helper()
 	m, err := netmail.ReadMessage(bytes.NewReader(data))
 	if err != nil {
 		t.Fatalf("%q: %v", what, err)
 	}
-	allowed := slices.Concat(ours, slices.Collect(maps.Keys(h.envelope.Headers)))
+	allowed := slices.Concat(ours, slices.Collect(maps.Keys(h.Envelope().Headers)))
 	for name, values := range m.Header {
 		known := slices.ContainsFunc(allowed, func(a string) bool { return strings.EqualFold(a, name) })
 		if !known || len(values) != 1 {
 			t.Errorf("%q: field %s %d times", what, name, len(values))
 		}
 	}
-	if n := countAddresses(t, what, m.Header); n != 1+len(h.envelope.To)+len(h.envelope.Cc)+len(h.envelope.ReplyTo) {
+	if n := countAddresses(t, what, m.Header); n != 1+len(h.Envelope().To)+len(h.Envelope().Cc)+len(h.Envelope().ReplyTo) {
 		t.Errorf("%q: %d addresses in the header\n%s", what, n, data)
 	}
-	want := len(h.envelope.Attachments)
-	for _, s := range []*string{h.envelope.Text, h.envelope.HTML} {
+	want := len(h.Envelope().Attachments)
+	for _, s := range []*string{h.Envelope().Text, h.Envelope().HTML} {
 		if s != nil {
 			want++
 		}
@@ -209,7 +210,7 @@ func TestInjectionIntoMail(t *testing.T) {
 	refused, sent := 0, 0
 	try := func(what string, header nats.Header, body string) {
 		h, tx := w.send(header, []byte(body))
-		if h.bad != nil {
+		if h.Bad() != nil {
 			refused++
 			return
 		}
@@ -222,7 +223,7 @@ func TestInjectionIntoMail(t *testing.T) {
 				t.Errorf("%q: Bcc is sent: %q", what, data)
 			}
 		}
-		for _, r := range h.recipients() {
+		for _, r := range h.Recipients() {
 			if strings.ContainsAny(r.Address, "\r\n\x00") {
 				t.Errorf("%q: to %q", what, r.Address)
 			}

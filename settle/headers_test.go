@@ -1,4 +1,4 @@
-package consumer
+package settle_test
 
 import (
 	"bufio"
@@ -35,7 +35,7 @@ var unreadable = []string{
 func TestUnreadableHeaders(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	s := dialRaw(t, b.broker.Config.URL)
+	s := dialRaw(t, b.Broker.Config.URL)
 	body := func(kind string, i int) string {
 		return fmt.Sprintf(`{"id":"%s-%d","from":"a@example.com","to":["bob@example.net"],"text":"hi"}`, kind, i)
 	}
@@ -43,20 +43,20 @@ func TestUnreadableHeaders(t *testing.T) {
 	for i, h := range unreadable {
 		s.publish(t, h, body("stranded", i))
 	}
-	b.publish("behind", "ann@example.net")
+	b.Publish("behind", "ann@example.net")
 	b.exhaust(w)
 	for i, h := range unreadable {
 		s.publish(t, h, body("fresh", i))
 	}
-	b.publish("neighbour", "ann@example.net")
-	b.work(nil)
-	b.settled()
-	b.accepted("neighbour", map[string]int{"ann@example.net": 1})
-	if n := len(b.books.accepted); n != 1 {
-		t.Errorf("%d mails were sent: %v", n, b.books.accepted)
+	b.Publish("neighbour", "ann@example.net")
+	b.Work(nil)
+	b.Settled()
+	b.Accepted("neighbour", map[string]int{"ann@example.net": 1})
+	if n := len(b.Relay.Accepted()); n != 1 {
+		t.Errorf("%d mails were sent: %v", n, b.Relay.Accepted())
 	}
 	why := map[string]mail.Reason{}
-	for _, l := range b.dead() {
+	for _, l := range b.Dead() {
 		why[string(l.Body)] = l.Reason
 		if !strings.Contains(string(l.Body), "behind") && !strings.HasPrefix(l.Error, "header") {
 			t.Errorf("%s: %s", l.Body, l.Error)
@@ -79,28 +79,28 @@ func TestUnreadableHeaders(t *testing.T) {
 func TestReplayUnwritableHeaders(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	s := dialRaw(t, b.broker.Config.URL)
+	s := dialRaw(t, b.Broker.Config.URL)
 	bad := append([]string{"NATS/1.0\r\nX: " + strings.Repeat("x", schema.MaxProducerHeaders) + "\r\n\r\n"}, unreadable...)
 	bad = bad[:len(bad)-1] // the last one is read, and forged
 	for i, h := range bad {
 		s.publish(t, h, fmt.Sprintf(`{"id":"m-%d","from":"a@example.com","to":["bob@example.net"],"text":"hi"}`, i))
 	}
-	b.work(nil)
-	b.settled()
-	dead := b.dead()
+	b.Work(nil)
+	b.Settled()
+	dead := b.Dead()
 	if len(dead) != len(bad) {
 		t.Fatalf("%d dead letters", len(dead))
 	}
 	for _, l := range dead {
-		if err := b.yard.Replay(t.Context(), l, 5); err == nil || !strings.Contains(err.Error(), "publish the mail anew") {
+		if err := b.Graves.Replay(t.Context(), l, 5); err == nil || !strings.Contains(err.Error(), "publish the mail anew") {
 			t.Errorf("replay %s: %v", l.Body, err)
 		}
-		if err := b.yard.Discard(t.Context(), l); err != nil {
+		if err := b.Graves.Discard(t.Context(), l); err != nil {
 			t.Errorf("discard %s: %v", l.Body, err)
 		}
 	}
-	if left := b.dead(); len(left) > 0 || len(b.books.accepted) > 0 {
-		t.Errorf("left %v, accepted %v", left, b.books.accepted)
+	if left := b.Dead(); len(left) > 0 || len(b.Relay.Accepted()) > 0 {
+		t.Errorf("left %v, accepted %v", left, b.Relay.Accepted())
 	}
 }
 
@@ -110,7 +110,7 @@ func TestLineBreaksInHeaders(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	server := b.workWith(smtptest.ByAddress())
-	s := dialRaw(t, b.broker.Config.URL)
+	s := dialRaw(t, b.Broker.Config.URL)
 	const form, deferred = "NATS/1.0\r\nContent-Type: message/rfc822\r\n", "Mail-To: 451x2@example.net\r\n"
 	for i, c := range []struct {
 		header string
@@ -127,14 +127,14 @@ func TestLineBreaksInHeaders(t *testing.T) {
 		{form + deferred + "X-Own: a\nNats-Schedule-Target: mail.dead.normal.a.1-1.all\r\n", []string{"451x2@example.net"}},
 		{form + deferred + "Mail-Meta-Key: a\rMail-Send-At: 2199-01-01T00:00:00Z\r\n", []string{"451x2@example.net"}},
 	} {
-		before := len(b.dead())
+		before := len(b.Dead())
 		s.publish(t, c.header+"\r\n", fmt.Sprintf("From: s%d@example.com\r\nTo: to@example.net\r\n\r\nhi\r\n", i))
-		b.settled()
+		b.Settled()
 		var to []string
 		for _, m := range server.Take() {
 			to = append(to, m.Rcpts...)
 		}
-		dead := len(b.dead()) - before
+		dead := len(b.Dead()) - before
 		if !slices.Equal(to, c.to) || dead == 1 != (c.to == nil) {
 			t.Errorf("%q: sent to %v, %d dead; want %v", c.header, to, dead, c.to)
 		}

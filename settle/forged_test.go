@@ -1,4 +1,4 @@
-package consumer
+package settle_test
 
 import (
 	"fmt"
@@ -80,7 +80,7 @@ func forgeries() []forgery {
 func TestForgedCopies(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.work(nil)
+	b.Work(nil)
 	all := forgeries()
 	bodies := make([]string, len(all))
 	for i, f := range all {
@@ -99,14 +99,14 @@ func TestForgedCopies(t *testing.T) {
 			bodies[i] = *f.body
 		}
 		m.Data = []byte(bodies[i])
-		if _, err := b.conn.JS().PublishMsg(t.Context(), m); err != nil {
+		if _, err := b.Conn.JS().PublishMsg(t.Context(), m); err != nil {
 			t.Fatalf("%s: %v", f.what, err)
 		}
-		b.publish(fmt.Sprintf("neighbour-%d", i), "ann@example.net")
+		b.Publish(fmt.Sprintf("neighbour-%d", i), "ann@example.net")
 	}
-	b.settled()
+	b.Settled()
 	dead := map[string]string{}
-	for _, l := range b.dead() {
+	for _, l := range b.Dead() {
 		if l.Reason != mail.ReasonBadEnvelope {
 			t.Errorf("%s: buried as %s", l.Body, l.Reason)
 		}
@@ -118,13 +118,13 @@ func TestForgedCopies(t *testing.T) {
 			sent = 1
 		}
 		// A copy is named by its headers.
-		b.accepted(fmt.Sprintf("forged-%d", i), map[string]int{"bob@example.net": sent})
-		b.accepted(fmt.Sprintf("neighbour-%d", i), map[string]int{"ann@example.net": 1})
+		b.Accepted(fmt.Sprintf("forged-%d", i), map[string]int{"bob@example.net": sent})
+		b.Accepted(fmt.Sprintf("neighbour-%d", i), map[string]int{"ann@example.net": 1})
 		if says, dead := dead[bodies[i]]; dead != (f.says != "") || !strings.Contains(says, f.says) {
 			t.Errorf("%s: dead %v: %q, want %q", f.what, dead, says, f.says)
 		}
 	}
-	for key := range b.books.accepted {
+	for key := range b.Relay.Accepted() {
 		if !strings.HasPrefix(key, "forged-") && !strings.HasPrefix(key, "neighbour-") {
 			t.Errorf("%s was sent", key)
 		}

@@ -1,4 +1,4 @@
-package consumer
+package settle_test
 
 import (
 	"bytes"
@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	wb "github.com/postrider/postrider/internal/bench"
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
@@ -104,8 +106,8 @@ func (m *moody) left() string {
 
 // moodyRelay is a relay of the worker's at m, with little patience.
 func moodyRelay(b *bench, m *moody) *smtp.Relay {
-	ca := smtptest.NewAuthority(b.t)
-	server := smtptest.New(b.t, smtptest.TLS(ca.Certificate("127.0.0.1", time.Hour), false), smtptest.Auth("user", "secret"), smtptest.Scripted(m.script))
+	ca := smtptest.NewAuthority(b.T)
+	server := smtptest.New(b.T, smtptest.TLS(ca.Certificate("127.0.0.1", time.Hour), false), smtptest.Auth("user", "secret"), smtptest.Scripted(m.script))
 	cfg := smtp.DefaultConfig()
 	cfg.URL, cfg.CAFile, cfg.Username, cfg.Password = server.URL(), ca.File(), "user", "secret"
 	cfg.MaxSessions, cfg.MessagesPerSession = 8, 3
@@ -114,11 +116,11 @@ func moodyRelay(b *bench, m *moody) *smtp.Relay {
 	const short, long = 200 * time.Millisecond, 2 * time.Second
 	t := &cfg.Timeouts
 	t.Connect, t.Command, t.Data, t.Dot = short, short, long, long
-	relay, err := smtp.New(cfg, newDiscard(), nil)
+	relay, err := smtp.New(cfg, discard(), nil)
 	if err != nil {
-		b.t.Fatal(err)
+		b.T.Fatal(err)
 	}
-	b.t.Cleanup(func() { _ = relay.Close(b.t.Context()) })
+	b.T.Cleanup(func() { _ = relay.Close(b.T.Context()) })
 	return relay
 }
 
@@ -128,14 +130,15 @@ func moodyRelay(b *bench, m *moody) *smtp.Relay {
 // both times, and is called uncertain by the record.
 func TestMisbehavesThenBehaves(t *testing.T) {
 	t.Parallel()
-	b := newBenchWith(t, 30*time.Second)
-	b.cfg.Slots = 8
+	b := &bench{wb.With(t, 30*time.Second)}
+	b.Config.Slots = 8
 	m := newMoody()
-	parts, _ := b.parts(nil)
-	reg := prometheus.NewRegistry()
-	parts.Relay, parts.Metrics = moodyRelay(b, m), reg
-	b.run(parts, nil)
-	nc := b.broker.Producer(t)
+	w := b.Worker(nil)
+	reg := w.Registry
+	relay := moodyRelay(b, m)
+	w.Settle.Relay, w.Consumer.Gate.Relay = relay, relay
+	b.Run(b.Make(w), nil)
+	nc := b.Broker.Producer(t)
 	send := func(id, from string) {
 		body := fmt.Sprintf(`{"id":%q,"from":%q,"to":["ann@example.net"],"text":"hi"}`, id, from)
 		b.produce(nc, nats.Header{}, []byte(body))
@@ -146,8 +149,8 @@ func TestMisbehavesThenBehaves(t *testing.T) {
 		}
 	}
 	n := 0
-	b.eventually("it has misbehaved in every way at every step", func() bool {
-		if b.queued() < uint64(b.cfg.Slots) {
+	b.Eventually("it has misbehaved in every way at every step", func() bool {
+		if b.Queued() < uint64(b.Config.Slots) {
 			// More sessions, and refusals that RSET follows.
 			m.mu.Lock()
 			m.moods[fmt.Sprintf("rcpt-more%d@example.com", n)] = []string{"4YZ"}
@@ -157,9 +160,9 @@ func TestMisbehavesThenBehaves(t *testing.T) {
 		}
 		return m.left() == ""
 	})
-	b.settled()
+	b.Settled()
 	dead := map[string]bool{}
-	for _, l := range b.dead() {
+	for _, l := range b.Dead() {
 		dead[l.Key.ID] = true
 	}
 	uncertain := 0
@@ -209,17 +212,17 @@ func (m *moody) check(t *testing.T, step, way string, dead bool) (uncertain bool
 
 // wantUncertain wants the records to name the attempt that got no reply.
 func (b *bench) wantUncertain(id string) {
-	b.t.Helper()
-	records, err := journal.New(b.store).Records(b.t.Context(), id)
+	b.T.Helper()
+	records, err := journal.New(b.Store).Records(b.T.Context(), id)
 	if err != nil {
-		b.t.Fatal(err)
+		b.T.Fatal(err)
 	}
 	var events []wire.Event
 	for _, r := range records {
 		events = append(events, r.Event)
 	}
 	if !slices.Equal(events, []wire.Event{wire.EventUncertain, wire.EventDelivered}) {
-		b.t.Errorf("%s: the records are %v", id, events)
+		b.T.Errorf("%s: the records are %v", id, events)
 	}
 }
 
@@ -245,19 +248,19 @@ func countedAs(t *testing.T, reg *prometheus.Registry, class mail.Class) (n int)
 func TestUncertainBesideDeferred(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.work(nil)
+	b.Work(nil)
 	for id, to := range map[string][]string{
 		"before": {"lost@example.net", "451x1@example.net"},
 		"behind": {"452x1@example.net", "lost@example.org"},
 	} {
-		b.publish(id, to...)
+		b.Publish(id, to...)
 	}
-	b.settled()
+	b.Settled()
 	for id, want := range map[string][]wire.Event{
 		"before": {wire.EventUncertain, wire.EventDeferred},
 		"behind": {wire.EventDeferred, wire.EventUncertain},
 	} {
-		records, err := journal.New(b.store).Records(t.Context(), id)
+		records, err := journal.New(b.Store).Records(t.Context(), id)
 		if err != nil || len(records) == 0 {
 			t.Fatal(err)
 		}

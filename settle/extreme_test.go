@@ -1,10 +1,12 @@
-package consumer
+package settle_test
 
 import (
 	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	wb "github.com/postrider/postrider/internal/bench"
 
 	"github.com/nats-io/nats.go"
 )
@@ -95,17 +97,17 @@ func extremes() []extreme {
 // it is or with a sentence of bounded length, and so are its neighbours.
 func TestExtremes(t *testing.T) {
 	t.Parallel()
-	b := newBenchWith(t, 15*time.Second)
+	b := &bench{wb.With(t, 15*time.Second)}
 	server := b.workWith()
-	nc := b.broker.Producer(t)
+	nc := b.Broker.Producer(t)
 	for _, x := range extremes() {
 		began := time.Now()
 		b.produce(nc, x.header, []byte(x.body))
-		b.settled()
+		b.Settled()
 		if took := time.Since(began); took > 2*time.Minute {
 			t.Errorf("%s took %s", x.what, took)
 		}
-		got, dead := server.Take(), b.dead()
+		got, dead := server.Take(), b.Dead()
 		switch {
 		case x.says == "" && (len(got) != 1 || len(dead) != 0):
 			t.Errorf("%s: sent %d, dead %d", x.what, len(got), len(dead))
@@ -120,12 +122,12 @@ func TestExtremes(t *testing.T) {
 			t.Errorf("%s: %d bytes, %q", x.what, len(dead[0].Body), dead[0].Error)
 		}
 		for _, l := range dead {
-			if err := b.yard.Discard(t.Context(), l); err != nil {
+			if err := b.Graves.Discard(t.Context(), l); err != nil {
 				t.Fatal(err)
 			}
 		}
-		b.publish("neighbour", "ann@example.net")
-		b.settled()
+		b.Publish("neighbour", "ann@example.net")
+		b.Settled()
 		if got := server.Take(); len(got) != 1 {
 			t.Errorf("after %s: %d neighbours were sent", x.what, len(got))
 		}

@@ -1,4 +1,4 @@
-package consumer
+package settle_test
 
 import (
 	"bytes"
@@ -35,8 +35,8 @@ func TestBeyondASCII(t *testing.T) {
 		for name, lines := range offers {
 			w := newBelt(t, smtptest.Extensions(lines...))
 			h, tx := w.send(c.header, []byte(c.body))
-			if h.bad != nil {
-				t.Fatalf("%s: %v", c.what, h.bad)
+			if h.Bad() != nil {
+				t.Fatalf("%s: %v", c.what, h.Bad())
 			}
 			says := c.says[name]
 			if o := tx.Outcomes[0]; says != "" {
@@ -62,14 +62,14 @@ func TestOneBeyondASCII(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	server := b.workWith(smtptest.Extensions("8BITMIME"))
-	nc := b.broker.Producer(t)
+	nc := b.Broker.Producer(t)
 	b.produce(nc, nil, []byte(`{"from":"a@example.com","to":["ann@example.net"],"bcc":["zoë@example.net","bob@bücher.example"],"text":"x"}`))
-	b.settled()
+	b.Settled()
 	got := received(server, "a@example.com")
 	if len(got) != 2 || got["ann@example.net"] == nil || got["bob@xn--bcher-kva.example"] == nil {
 		t.Errorf("received %v", got)
 	}
-	if dead := b.dead(); len(dead) != 1 || dead[0].Recipients[0].Address != "zoë@example.net" || dead[0].Reason != mail.ReasonFailed {
+	if dead := b.Dead(); len(dead) != 1 || dead[0].Recipients[0].Address != "zoë@example.net" || dead[0].Reason != mail.ReasonFailed {
 		t.Errorf("dead letters: %+v", dead)
 	}
 }

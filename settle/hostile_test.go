@@ -1,4 +1,4 @@
-package consumer
+package settle_test
 
 import (
 	"fmt"
@@ -7,12 +7,16 @@ import (
 	"testing"
 	"time"
 
+	wb "github.com/postrider/postrider/internal/bench"
+	"github.com/postrider/postrider/schema"
+
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -21,7 +25,7 @@ import (
 func TestStatusHeader(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	nc := b.broker.Producer(t)
+	nc := b.Broker.Producer(t)
 	for i, status := range []string{"100", "408", "409", "400", "503", "shipped"} {
 		m := &nats.Msg{
 			Subject: lane.SendSubject(), Header: nats.Header{"Status": {status}, "Description": {"Consumer Deleted"}},
@@ -31,17 +35,17 @@ func TestStatusHeader(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b.publish("neighbour", "ann@example.net")
+	b.Publish("neighbour", "ann@example.net")
 	began := time.Now()
-	b.work(nil)
-	b.settled()
-	if took := time.Since(began); took > silence {
+	b.Work(nil)
+	b.Settled()
+	if took := time.Since(began); took > 11*time.Second {
 		t.Errorf("settled only after %s", took)
 	}
 	for i := range 6 {
-		b.accepted(fmt.Sprintf("s%d", i), map[string]int{"ann@example.net": 1})
+		b.Accepted(fmt.Sprintf("s%d", i), map[string]int{"ann@example.net": 1})
 	}
-	b.accepted("neighbour", map[string]int{"ann@example.net": 1})
+	b.Accepted("neighbour", map[string]int{"ann@example.net": 1})
 }
 
 // TestFakeReplies: wherever a producer has its acknowledgements sent, its mail
@@ -49,7 +53,7 @@ func TestStatusHeader(t *testing.T) {
 func TestFakeReplies(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	nc := b.broker.Producer(t)
+	nc := b.Broker.Producer(t)
 	l := wire.Key{Lane: lane, ID: "x", Origin: "1-1", Recipient: wire.All}
 	replies := []string{
 		"", lane.SendSubject(), "mail.send.nolane", l.CopySubject(wire.CopyDue), l.RecordSubject(), l.DeadSubject(), "$JS.API.CONSUMER.MSG.NEXT." + lane.SendStream() + ".fresh",
@@ -65,17 +69,15 @@ func TestFakeReplies(t *testing.T) {
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	b.eventually("all are stored", func() bool { return b.queued() == uint64(want) })
-	b.work(nil)
-	b.settled()
-	b.books.mu.Lock()
-	defer b.books.mu.Unlock()
-	for key, n := range b.books.accepted {
+	b.Eventually("all are stored", func() bool { return b.Queued() == uint64(want) })
+	b.Work(nil)
+	b.Settled()
+	for key, n := range b.Relay.Accepted() {
 		if n != 1 {
 			t.Errorf("%s was sent %d times", key, n)
 		}
 	}
-	if n := len(b.books.accepted); n != want || want < len(replies)-3 {
+	if n := len(b.Relay.Accepted()); n != want || want < len(replies)-3 {
 		t.Errorf("%d mails were sent, want %d of %d", n, want, len(replies))
 	}
 }
@@ -84,9 +86,9 @@ func TestFakeReplies(t *testing.T) {
 // that a redelivery finds the record of the first.
 func TestTwoMsgIDs(t *testing.T) {
 	t.Parallel()
-	h := &delivery{header: nats.Header{"nats-msg-id": {"B"}, "Nats-Msg-Id": {"A"}, "NATS-MSG-ID": {"C"}}}
+	h := nats.Header{"nats-msg-id": {"B"}, "Nats-Msg-Id": {"A"}, "NATS-MSG-ID": {"C"}}
 	for range 50 {
-		if id := h.msgID(); id != "C" {
+		if id := schema.MsgID(h); id != "C" {
 			t.Fatalf("the id is %q", id)
 		}
 	}
@@ -96,28 +98,27 @@ func TestTwoMsgIDs(t *testing.T) {
 // never given up: without one a mail is sent again and again.
 func TestRecordTooLarge(t *testing.T) {
 	t.Parallel()
-	running <- struct{}{}
-	t.Cleanup(func() { <-running })
+	wb.Reserve(t)
 	cfg := broker.DefaultConfig()
 	cfg.URL = natstest.StartServer(t, func(o *server.Options) { o.MaxPayload = 1 << 20 })
 	cfg.DataDir, cfg.AckWait = t.TempDir(), 2*time.Second
-	b := benchOn(t, func(t testing.TB, role broker.Role) *broker.Conn { return natstest.Dial(t, cfg, role) })
-	if _, err := broker.Provision(t.Context(), b.conn, []wire.Lane{lane}, cfg); err != nil {
+	b := &bench{wb.On(t, func(t testing.TB, role broker.Role) *broker.Conn { return natstest.Dial(t, cfg, role) })}
+	if _, err := broker.Provision(t.Context(), b.Conn, []wire.Lane{lane}, cfg); err != nil {
 		t.Fatal(err)
 	}
 	long := strings.Repeat(`"`, mail.MaxReply) // two bytes each in JSON
-	b.books.words = func(address string) string { return address[50:56] + long }
+	b.Relay.Words = func(address string) string { return address[50:56] + long }
 	to := make([]string, 1000)
 	want := map[string]int{}
 	for i := range to {
 		to[i] = fmt.Sprintf("%s%d@%s.%s.example", strings.Repeat("r", 50), i, strings.Repeat("a", 60), strings.Repeat("b", 60))
 		want[to[i]] = 1
 	}
-	b.cfg.RecipientsPerTransaction = len(to)
-	b.publish("m", to...)
-	b.work(nil)
-	b.settled()
-	b.accepted("m", want)
+	b.Settle.RecipientsPerTransaction = len(to)
+	b.Publish("m", to...)
+	b.Work(nil)
+	b.Settled()
+	b.Accepted("m", want)
 }
 
 // TestFlapping: a connection that is lost in each transaction makes deliveries
@@ -125,45 +126,25 @@ func TestRecordTooLarge(t *testing.T) {
 func TestFlapping(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	parts, conn := b.parts(nil)
+	w := b.Worker(nil)
+	conn := w.Conn
 	var flaps atomic.Int64
-	b.books.hold = func(mail.Message) {
-		if flaps.Add(1) <= crashLoop+4 {
+	b.Relay.Hold = func(mail.Message) {
+		if flaps.Add(1) <= settle.CrashLoop+4 {
 			before := conn.Epoch() // with two in hand one loss may serve both
 			_ = conn.NC().ForceReconnect()
-			b.eventually("the connection is lost", func() bool { return conn.Epoch() > before })
+			b.Eventually("the connection is lost", func() bool { return conn.Epoch() > before })
 		}
 	}
-	b.run(parts, nil)
-	b.publish("m", "ann@example.net")
-	b.settled()
-	b.accepted("m", map[string]int{"ann@example.net": 1})
-	if dead := b.dead(); len(dead) > 0 {
+	b.Run(b.Make(w), nil)
+	b.Publish("m", "ann@example.net")
+	b.Settled()
+	b.Accepted("m", map[string]int{"ann@example.net": 1})
+	if dead := b.Dead(); len(dead) > 0 {
 		t.Errorf("dead: %+v", dead[0].DeadLetter)
 	}
-	if flaps.Load() <= crashLoop+4 {
+	if flaps.Load() <= settle.CrashLoop+4 {
 		t.Errorf("the connection was lost %d times only", flaps.Load())
-	}
-}
-
-// TestAckWaitChanges: a worker goes by another AckWait soon after it was changed
-// at the broker, so that leases are renewed in time.
-func TestAckWaitChanges(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	w := b.idle()
-	sources, err := w.open(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.sources = sources
-	for _, s := range sources {
-		if err := w.sweepOnce(t.Context(), t.Context(), s); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got := w.leases.ackWait(); got != 2*time.Second {
-		t.Errorf("it goes by %s, want what stands at the broker", got)
 	}
 }
 
@@ -171,13 +152,13 @@ func TestAckWaitChanges(t *testing.T) {
 func TestLetterByIDThatLooksLikeAnOrigin(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.work(nil)
+	b.Work(nil)
 	const id = "20261125123456789-42"
-	b.publish(id, "550@example.net")
-	b.settled()
-	for _, name := range []string{id, b.dead()[0].Key.Origin} {
+	b.Publish(id, "550@example.net")
+	b.Settled()
+	for _, name := range []string{id, b.Dead()[0].Key.Origin} {
 		n := 0
-		for _, err := range b.yard.ByID(t.Context(), name) {
+		for _, err := range b.Graves.ByID(t.Context(), name) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -195,9 +176,9 @@ func TestUnreadableTextIsRecorded(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	w := b.idle()
-	b.publish("m", "ann@example.net")
+	b.Publish("m", "ann@example.net")
 	h := b.pullFresh(w)
-	if err := w.identify(t, h); err != nil {
+	if err := h.Read(); err != nil {
 		t.Fatal(err)
 	}
 	rec := ghostRecord(h)
@@ -205,7 +186,7 @@ func TestUnreadableTextIsRecorded(t *testing.T) {
 	if _, err := w.Journal.Set(t.Context(), rec, 0, false); err != nil {
 		t.Error(err)
 	}
-	if got := b.record(h.own.Key); got == nil || got.Subject == "" {
+	if got := b.record(h.Key()); got == nil || got.Subject == "" {
 		t.Errorf("record: %+v", got)
 	}
 }

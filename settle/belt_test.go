@@ -1,4 +1,4 @@
-package consumer
+package settle_test
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 	"github.com/postrider/postrider/internal/smtptest"
 	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -35,7 +36,7 @@ func newBelt(t *testing.T, opts ...smtptest.Option) *belt {
 	cfg := smtp.DefaultConfig()
 	cfg.URL = w.server.URL()
 	var err error
-	if w.relay, err = smtp.New(cfg, newDiscard(), nil); err != nil {
+	if w.relay, err = smtp.New(cfg, discard(), nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.relay.Close(t.Context()) })
@@ -43,26 +44,23 @@ func newBelt(t *testing.T, opts ...smtptest.Option) *belt {
 }
 
 // send gives what is wrong with the message, or what the relay made of it.
-func (w *belt) send(header nats.Header, body []byte) (*delivery, mail.Transaction) {
+func (w *belt) send(header nats.Header, body []byte) (*settle.Delivery, mail.Transaction) {
 	w.t.Helper()
 	w.seq++
-	h := &delivery{subject: lane.SendSubject(), seq: w.seq, stored: time.Unix(1_700_000_000, 0), header: header, body: body}
-	if err := h.identify(lane); err != nil {
+	h := &settle.Delivery{Lane: lane, Subject: lane.SendSubject(), Sequence: w.seq, Stored: time.Unix(1_700_000_000, 0), Header: header, Body: body}
+	if err := h.Read(); err != nil {
 		w.t.Fatal(err)
 	}
-	if err := h.read(lane); err != nil {
-		w.t.Fatal(err)
-	}
-	if h.bad != nil {
+	if h.Bad() != nil {
 		return h, mail.Transaction{}
 	}
-	w.to = h.pendingOf(h.draft(h.stored), schema.MaxRecipients)
-	return h, w.relay.Deliver(w.t.Context(), (&Consumer{}).message(h, w.to))
+	w.to = h.PendingOf(h.Draft(h.Stored), schema.MaxRecipients)
+	return h, w.relay.Deliver(w.t.Context(), h.Message(w.to))
 }
 
 // one holds that the relay took one message more than before, from whom and for
 // whom the envelope says, and nothing in it but lines that end in CRLF.
-func (w *belt) one(what string, h *delivery, tx mail.Transaction) (data []byte) {
+func (w *belt) one(what string, h *settle.Delivery, tx mail.Transaction) (data []byte) {
 	w.t.Helper()
 	for _, o := range tx.Outcomes {
 		if o.Class != mail.Delivered {
@@ -78,8 +76,8 @@ func (w *belt) one(what string, h *delivery, tx mail.Transaction) (data []byte) 
 	for _, r := range w.to {
 		to = append(to, r.Address)
 	}
-	if m.From != h.from.address || !slices.Equal(m.Rcpts, to) {
-		w.t.Errorf("%.200q: from %q to %q, want %q to %q", what, m.From, m.Rcpts, h.from.address, to)
+	if m.From != h.From() || !slices.Equal(m.Rcpts, to) {
+		w.t.Errorf("%.200q: from %q to %q, want %q to %q", what, m.From, m.Rcpts, h.From(), to)
 	}
 	if bare := bytes.ReplaceAll(m.Data, []byte("\r\n"), nil); bytes.ContainsAny(bare, "\r\n\x00") || !bytes.HasSuffix(m.Data, []byte("\r\n")) {
 		w.t.Errorf("%.200q: on the wire %q", what, m.Data)
@@ -148,13 +146,13 @@ func TestEndOfData(t *testing.T) {
 			tried++
 			h, tx := w.send(h.header, h.body)
 			if strings.Contains(end, "\x00") {
-				if h.bad == nil || !strings.Contains(h.bad.Error(), "NUL") {
-					t.Errorf("%s %q: %v, want a NUL to be refused", form, end, h.bad)
+				if h.Bad() == nil || !strings.Contains(h.Bad().Error(), "NUL") {
+					t.Errorf("%s %q: %v, want a NUL to be refused", form, end, h.Bad())
 				}
 				continue
 			}
-			if h.bad != nil {
-				t.Fatalf("%s %q: %v", form, end, h.bad)
+			if h.Bad() != nil {
+				t.Fatalf("%s %q: %v", form, end, h.Bad())
 			}
 			_, got, _ := bytes.Cut(w.one(form+" "+end, h, tx), []byte("\r\n\r\n"))
 			if string(got) != crlf(body) {
@@ -170,7 +168,7 @@ func TestEndOfDataThroughTheBroker(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	server := b.workWith()
-	nc := b.broker.Producer(t)
+	nc := b.Broker.Producer(t)
 	want, dead := map[string]int{}, 0
 	for _, end := range ends(3) {
 		body := around(end)
@@ -182,7 +180,7 @@ func TestEndOfDataThroughTheBroker(t *testing.T) {
 		}
 		want[crlf(body)] += 2
 	}
-	b.settled()
+	b.Settled()
 	for _, m := range server.Take() {
 		_, got, _ := strings.Cut(string(m.Data), "\r\n\r\n")
 		if want[got]--; want[got] < 0 || m.From != "a@example.com" || fmt.Sprint(m.Rcpts) != "[b@example.net]" {
@@ -194,7 +192,7 @@ func TestEndOfDataThroughTheBroker(t *testing.T) {
 			t.Errorf("%d messages are missing of %q", n, body)
 		}
 	}
-	if n := len(b.dead()); n != dead {
+	if n := len(b.Dead()); n != dead {
 		t.Errorf("%d dead letters, want %d", n, dead)
 	}
 }

@@ -1,4 +1,4 @@
-package consumer
+package settle_test
 
 import (
 	"bytes"
@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	wb "github.com/postrider/postrider/internal/bench"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -22,34 +24,34 @@ import (
 
 // workWith runs a worker whose relay is a real one.
 func (b *bench) workWith(opts ...smtptest.Option) *smtptest.Server {
-	b.t.Helper()
-	server := smtptest.New(b.t, opts...)
-	b.workAt(b.relayAt(server))
+	b.T.Helper()
+	server := smtptest.New(b.T, opts...)
+	b.WorkAt(b.relayAt(server))
 	return server
 }
 
 // relayAt sends to that server.
-func (b *bench) relayAt(server *smtptest.Server) Relay {
-	b.t.Helper()
+func (b *bench) relayAt(server *smtptest.Server) wb.RelayAt {
+	b.T.Helper()
 	cfg := smtp.DefaultConfig()
 	cfg.URL = server.URL()
-	relay, err := smtp.New(cfg, newDiscard(), nil)
+	relay, err := smtp.New(cfg, discard(), nil)
 	if err != nil {
-		b.t.Fatal(err)
+		b.T.Fatal(err)
 	}
-	b.t.Cleanup(func() { _ = relay.Close(b.t.Context()) })
+	b.T.Cleanup(func() { _ = relay.Close(b.T.Context()) })
 	return relay
 }
 
 // produce publishes as a plain NATS client does, and waits for the PubAck.
 func (b *bench) produce(nc *nats.Conn, header nats.Header, body []byte) {
-	b.t.Helper()
+	b.T.Helper()
 	js, err := jetstream.New(nc)
 	if err != nil {
-		b.t.Fatal(err)
+		b.T.Fatal(err)
 	}
-	if _, err := js.PublishMsg(b.t.Context(), &nats.Msg{Subject: lane.SendSubject(), Header: header, Data: body}); err != nil {
-		b.t.Fatal(err)
+	if _, err := js.PublishMsg(b.T.Context(), &nats.Msg{Subject: lane.SendSubject(), Header: header, Data: body}); err != nil {
+		b.T.Fatal(err)
 	}
 }
 
@@ -60,7 +62,7 @@ func TestMailsArriveAsTheyWere(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	server := b.workWith(smtptest.ByAddress())
-	nc := b.broker.Producer(t)
+	nc := b.Broker.Producer(t)
 	files, err := filepath.Glob("../compose/testdata/raw/*.eml")
 	if err != nil || len(files) < 10 {
 		t.Fatal(files, err)
@@ -80,7 +82,7 @@ func TestMailsArriveAsTheyWere(t *testing.T) {
 			"Nats-Expected-Stream": {lane.SendStream()}, "X-Own": {"kept"}, // none of the queue's business
 		}, mail)
 	}
-	b.settled()
+	b.Settled()
 	said := transcripts(server)
 	for sender, mail := range want {
 		asks := regexp.MustCompile(`C: MAIL FROM:<` + sender + `>(.*)\r\n`).FindStringSubmatch(said)
@@ -96,7 +98,7 @@ func TestMailsArriveAsTheyWere(t *testing.T) {
 			}
 		}
 	}
-	if dead := b.dead(); len(dead) > 0 {
+	if dead := b.Dead(); len(dead) > 0 {
 		t.Errorf("dead letters: %v", dead[0].Error)
 	}
 }
@@ -133,7 +135,7 @@ func TestComposedMailIsTheSameAtTheThirdAttempt(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal(err)
 	}
-	nc := b.broker.Producer(t)
+	nc := b.Broker.Producer(t)
 	for i, file := range files {
 		body, err := os.ReadFile(file)
 		if err != nil {
@@ -143,14 +145,14 @@ func TestComposedMailIsTheSameAtTheThirdAttempt(t *testing.T) {
 		body = regexp.MustCompile(`"envelope": \{[^}]*\},?`).ReplaceAll(body, nil)
 		b.produce(nc, nil, append([]byte(path), bytes.TrimPrefix(bytes.TrimSpace(body), []byte("{"))...))
 	}
-	b.settled()
+	b.Settled()
 	for i, file := range files {
 		got := received(server, fmt.Sprintf("sender-%d@example.com", i))
 		if first, third := got["ann@example.net"], got["451x2@example.net"]; len(first) == 0 || !bytes.Equal(first, third) {
 			t.Errorf("%s: first\n%s\nthird\n%s", file, first, third)
 		}
 	}
-	if dead := b.dead(); len(dead) > 0 {
+	if dead := b.Dead(); len(dead) > 0 {
 		t.Errorf("dead letters: %v", dead[0].Error)
 	}
 }
@@ -249,19 +251,19 @@ func millionKeys() string {
 // that names the field; its neighbours are delivered, and the worker lives.
 func TestHostileMessages(t *testing.T) {
 	t.Parallel()
-	b := newBenchWith(t, 15*time.Second)
-	b.work(nil)
-	nc := b.broker.Producer(t)
+	b := &bench{wb.With(t, 15*time.Second)}
+	b.Work(nil)
+	nc := b.Broker.Producer(t)
 	all := hostileMessages()
 	for i, h := range all {
 		b.produce(nc, h.header, []byte(h.body))
-		b.publish(fmt.Sprintf("neighbour-%d", i), "ann@example.net")
+		b.Publish(fmt.Sprintf("neighbour-%d", i), "ann@example.net")
 	}
-	b.settled()
+	b.Settled()
 	for i := range all {
-		b.accepted(fmt.Sprintf("neighbour-%d", i), map[string]int{"ann@example.net": 1})
+		b.Accepted(fmt.Sprintf("neighbour-%d", i), map[string]int{"ann@example.net": 1})
 	}
-	left := b.dead()
+	left := b.Dead()
 	if len(left) != len(all) {
 		t.Errorf("%d dead letters, want %d", len(left), len(all))
 	}
@@ -328,7 +330,7 @@ func TestEnvelopeExamples(t *testing.T) {
 	}
 	b := newBench(t)
 	server := b.workWith()
-	nc := b.broker.Producer(t)
+	nc := b.Broker.Producer(t)
 	want := map[string]string{}
 	for _, m := range good {
 		header, body := example(m[1], m[2])
@@ -339,11 +341,11 @@ func TestEnvelopeExamples(t *testing.T) {
 		b.produce(nc, header, []byte(body))
 		want[body] = string(m[3])
 	}
-	b.settled()
+	b.Settled()
 	if n := server.Accepted(); n < len(good) {
 		t.Errorf("%d mails arrived of %d", n, len(good))
 	}
-	left := b.dead()
+	left := b.Dead()
 	for _, l := range left {
 		if w, ok := want[string(l.Body)]; !ok || w != l.Error {
 			t.Errorf("dead: %s, want %s\n%s", l.Error, w, l.Body)

@@ -1,32 +1,35 @@
-package consumer
+package settle_test
 
 import (
 	"fmt"
 	"testing"
 	"time"
 
+	wb "github.com/postrider/postrider/internal/bench"
+
 	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/wire"
 )
 
 func TestFates(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.work(nil)
-	b.publish("one", "ann@example.net")
-	b.publish("two", "451x2@example.net")
-	b.publish("three", "550@example.net")
-	b.publish("mixed", "bob@example.net", "450x1@example.net", "551@example.net")
-	b.publish("lost", "lost@example.net")
-	b.publish("fault", "421x3@example.net")
-	b.settled()
-	b.accepted("one", map[string]int{"ann@example.net": 1})
-	b.accepted("two", map[string]int{"451x2@example.net": 1})
-	b.accepted("three", map[string]int{"550@example.net": 0})
-	b.accepted("mixed", map[string]int{"bob@example.net": 1, "450x1@example.net": 1, "551@example.net": 0})
-	b.accepted("lost", map[string]int{"lost@example.net": 2})
-	b.accepted("fault", map[string]int{"421x3@example.net": 1})
-	dead := b.dead()
+	b.Work(nil)
+	b.Publish("one", "ann@example.net")
+	b.Publish("two", "451x2@example.net")
+	b.Publish("three", "550@example.net")
+	b.Publish("mixed", "bob@example.net", "450x1@example.net", "551@example.net")
+	b.Publish("lost", "lost@example.net")
+	b.Publish("fault", "421x3@example.net")
+	b.Settled()
+	b.Accepted("one", map[string]int{"ann@example.net": 1})
+	b.Accepted("two", map[string]int{"451x2@example.net": 1})
+	b.Accepted("three", map[string]int{"550@example.net": 0})
+	b.Accepted("mixed", map[string]int{"bob@example.net": 1, "450x1@example.net": 1, "551@example.net": 0})
+	b.Accepted("lost", map[string]int{"lost@example.net": 2})
+	b.Accepted("fault", map[string]int{"421x3@example.net": 1})
+	dead := b.Dead()
 	if len(dead) != 2 {
 		t.Fatalf("%d dead letters, want 2: %v", len(dead), dead)
 	}
@@ -36,35 +39,13 @@ func TestFates(t *testing.T) {
 			t.Errorf("dead letter: %+v", l.DeadLetter)
 		}
 	}
-	rec, _, err := b.parts0().Journal.Lookup(t.Context(), b.lineOf("two"))
+	rec, _, err := b.journal().Lookup(t.Context(), b.keyOf("two"))
 	if err != nil || rec == nil {
 		t.Fatalf("record of two: %v %v", rec, err)
 	}
 	if rec.Counted != 3 || len(rec.Attempts) != 3 || rec.Generation != 2 || rec.Event != wire.EventDelivered {
 		t.Errorf("record of two: %+v", rec)
 	}
-}
-
-// parts0 are a worker's parts that never die.
-func (b *bench) parts0() Parts {
-	p, _ := b.parts(nil)
-	return p
-}
-
-// lineOf finds the line of a message by the log that people read.
-func (b *bench) lineOf(id string) wire.Key {
-	b.t.Helper()
-	l := wire.Key{Lane: lane, ID: id, Recipient: wire.All}
-	b.eventually("an entry of "+id, func() bool {
-		m, err := b.store.Last(b.t.Context(), wire.StreamRecord, "mail.record."+string(lane)+"."+mail.Token(id)+".*.all")
-		if err != nil {
-			return false
-		}
-		r, err := wire.DecodeRecord(m.Data)
-		l.Origin = r.Origin
-		return err == nil
-	})
-	return l
 }
 
 // TestKilledAtEachStep ends a worker at each point of the way and lets another
@@ -76,25 +57,25 @@ func TestKilledAtEachStep(t *testing.T) {
 		nth   int
 		again int // how often A is accepted
 	}{
-		{"look", 0, 1},
+		{"lookup", 0, 1},
 		{"attempted", 0, 2},
 		{"record", 0, 2},
 		{"recorded", 0, 1},
-		{"carried", 0, 1},
-		{"carried", 1, 1},
+		{"forwarded", 0, 1},
+		{"forwarded", 1, 1},
 	} {
 		t.Run(fmt.Sprintf("%s-%d", c.at, c.nth), func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
-			d := &death{at: c.at, nth: c.nth}
-			stop := b.work(d)
-			b.publish("m", "ann@example.net", "450x2@example.net", "550@example.net")
-			b.eventually("the worker dies", d.isDead)
+			d := &wb.Death{At: c.at, Nth: c.nth}
+			stop := b.Work(d)
+			b.Publish("m", "ann@example.net", "450x2@example.net", "550@example.net")
+			b.Eventually("the worker dies", d.IsDead)
 			stop()
-			b.work(nil)
-			b.settled()
-			b.accepted("m", map[string]int{"ann@example.net": c.again, "450x2@example.net": 1, "550@example.net": 0})
-			if dead := b.dead(); len(dead) != 1 || dead[0].Key.Recipient != "2" {
+			b.Work(nil)
+			b.Settled()
+			b.Accepted("m", map[string]int{"ann@example.net": c.again, "450x2@example.net": 1, "550@example.net": 0})
+			if dead := b.Dead(); len(dead) != 1 || dead[0].Key.Recipient != "2" {
 				t.Errorf("dead letters: %v", dead)
 			}
 		})
@@ -104,7 +85,7 @@ func TestKilledAtEachStep(t *testing.T) {
 func TestLargePartiallyDeferred(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.work(nil)
+	b.Work(nil)
 	var to []string
 	want := map[string]int{}
 	for i := range 1000 {
@@ -115,10 +96,10 @@ func TestLargePartiallyDeferred(t *testing.T) {
 		to = append(to, a)
 		want[a] = 1
 	}
-	b.publish("many", to...)
-	b.settled()
-	b.accepted("many", want)
-	if dead := b.dead(); len(dead) > 0 {
+	b.Publish("many", to...)
+	b.Settled()
+	b.Accepted("many", want)
+	if dead := b.Dead(); len(dead) > 0 {
 		t.Errorf("dead letters: %v", dead)
 	}
 }
@@ -126,18 +107,18 @@ func TestLargePartiallyDeferred(t *testing.T) {
 func TestHundredAttempts(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.cfg.RetryAfter = Durations{time.Millisecond}
-	b.work(nil)
-	b.publishWith("long", `,"max_attempts":100`, "451x99@example.net")
-	b.publishWith("longer", `,"max_attempts":100`, "452x1000@example.org")
-	b.settled()
-	b.accepted("long", map[string]int{"451x99@example.net": 1})
-	dead := b.dead()
+	b.Settle.RetryAfter = settle.Durations{time.Millisecond}
+	b.Work(nil)
+	b.PublishWith("long", `,"max_attempts":100`, "451x99@example.net")
+	b.PublishWith("longer", `,"max_attempts":100`, "452x1000@example.org")
+	b.Settled()
+	b.Accepted("long", map[string]int{"451x99@example.net": 1})
+	dead := b.Dead()
 	if len(dead) != 1 || dead[0].Reason != mail.ReasonExhausted || dead[0].Attempts != 100 {
 		t.Fatalf("dead letters: %+v", dead)
 	}
 	deferred := 0
-	for _, class := range b.books.told["longer 452x1000@example.org"] {
+	for _, class := range b.Relay.Told("longer 452x1000@example.org") {
 		if class == mail.Deferred { // not what was handed back because the machine stood still
 			deferred++
 		}
@@ -153,15 +134,15 @@ func TestHundredAttempts(t *testing.T) {
 func TestBadEnvelopeNamesTheFieldAndKeepsTheBytes(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.work(nil)
+	b.Work(nil)
 	body := []byte(`{"from":"a@example.com","to":["b@example.net"],"text":"","sbuject":"x"}`)
-	if _, err := b.conn.Publish(t.Context(), lane, "the-id", nil, body); err != nil {
+	if _, err := b.Conn.Publish(t.Context(), lane, "the-id", nil, body); err != nil {
 		t.Fatal(err)
 	}
-	b.publish("neighbour", "ann@example.net")
-	b.settled()
-	b.accepted("neighbour", map[string]int{"ann@example.net": 1})
-	dead := b.dead()
+	b.Publish("neighbour", "ann@example.net")
+	b.Settled()
+	b.Accepted("neighbour", map[string]int{"ann@example.net": 1})
+	dead := b.Dead()
 	if len(dead) != 1 || string(dead[0].Body) != string(body) || dead[0].Reason != mail.ReasonBadEnvelope ||
 		dead[0].Error != "sbuject: no such field" || dead[0].Key.ID != "the-id" {
 		t.Errorf("dead letters: %+v", dead)
@@ -171,9 +152,9 @@ func TestBadEnvelopeNamesTheFieldAndKeepsTheBytes(t *testing.T) {
 func TestTwoPublishesOfOneID(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.work(nil)
-	b.publish("same", "451x1@example.net")
-	b.publish("same", "451x1@example.net")
-	b.settled()
-	b.accepted("same", map[string]int{"451x1@example.net": 2})
+	b.Work(nil)
+	b.Publish("same", "451x1@example.net")
+	b.Publish("same", "451x1@example.net")
+	b.Settled()
+	b.Accepted("same", map[string]int{"451x1@example.net": 2})
 }

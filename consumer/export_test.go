@@ -1,0 +1,77 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/postrider/postrider/wire"
+)
+
+// What the tests of fetching need of the inside.
+
+const Silence = 2*pullHeartbeat + time.Second
+
+type (
+	Puller  = puller
+	Request = request
+)
+
+var (
+	ErrNoMessage = errNoMessage
+	ErrTooLarge  = errTooLarge
+)
+
+func (c *Consumer) NewPuller(s wire.Source) (*Puller, error) {
+	return newPuller(c.NATS, c.Link, s, c.cfg.Slots)
+}
+
+func (p *puller) Next(ctx context.Context, batch, maxBytes int, wait time.Duration) (*nats.Msg, error) {
+	return p.next(ctx, request{batch: batch, maxBytes: maxBytes, wait: wait})
+}
+
+func (p *puller) Stop() []*nats.Msg { return p.stop() }
+
+// TakeOne takes the next message of a source and returns once it is settled or
+// requeued; false if there is none. The worker is told to stop when fetch ends.
+func (c *Consumer) TakeOne(fetch, work context.Context, s wire.Source) (bool, error) {
+	p, err := c.NewPuller(s)
+	if err != nil {
+		return false, err
+	}
+	defer p.stop()
+	m, err := p.Next(work, 1, 0, time.Second)
+	if errors.Is(err, errNoMessage) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	f := &fetcher{Consumer: c, Source: s}
+	f.take(lifetimes{fetch: fetch, work: work, settle: work}, m, false)
+	f.flight.Wait()
+	return true, nil
+}
+
+func (c *Consumer) Open(ctx context.Context) error { return c.open(ctx) }
+
+// SweepAll searches all sources once.
+func (c *Consumer) SweepAll(ctx context.Context) error {
+	for _, f := range c.fetchers {
+		if err := c.sweepOnce(lifetimes{ctx, ctx, ctx}, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Consumer) AckWait() time.Duration { return c.leases.ackWait() }
+
+// Measure asks for the room in the store now.
+func (c *Consumer) Measure(ctx context.Context) { c.room.measure(ctx, c.Log) }
+
+// Slot takes a slot, and FreeSlot gives it back.
+func (c *Consumer) Slot(ctx context.Context, l wire.Lane) error { return c.slots.acquire(ctx, l) }
+func (c *Consumer) FreeSlot(l wire.Lane)                        { c.slots.release(l, 1) }

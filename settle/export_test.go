@@ -1,0 +1,51 @@
+package settle
+
+import (
+	"context"
+	"time"
+
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
+)
+
+// What the tests of the steps need of the inside.
+
+const CrashLoop = crashLoop
+
+var (
+	ErrGone    = errGone
+	SetPending = setPending
+	Conclude   = conclude
+)
+
+// Read identifies a delivery, decodes and composes it.
+func (d *Delivery) Read() error {
+	if err := d.identify(); err != nil {
+		return err
+	}
+	return d.read()
+}
+
+func (d *Delivery) Bad() *schema.EnvelopeError               { return d.bad }
+func (d *Delivery) From() string                             { return d.from.address }
+func (d *Delivery) Recipients() []mail.Recipient             { return d.recipients() }
+func (d *Delivery) Aside() map[int]bool                      { return d.aside }
+func (d *Delivery) Draft(now time.Time) *wire.Record         { return d.draft(now) }
+func (d *Delivery) Envelope() *schema.Envelope               { return d.envelope }
+func (d *Delivery) Message(to []mail.Recipient) mail.Message { return d.transaction(to) }
+func (d *Delivery) PendingOf(rec *wire.Record, most int) []mail.Recipient {
+	return d.pendingOf(rec, most)
+}
+
+func (s *Settler) Lookup(ctx context.Context, d *Delivery) (*wire.Record, error) {
+	return s.lookup(ctx, d, d.own.Key)
+}
+func (s *Settler) Record(ctx context.Context, d *Delivery, rec *wire.Record) error {
+	return s.record(ctx, d, rec)
+}
+func (s *Settler) Finish(ctx context.Context, d *Delivery, rec *wire.Record, redo bool) error {
+	return s.finish(ctx, d, rec, redo)
+}
+func (s *Settler) Ack(ctx context.Context, d *Delivery) error { return s.ack(ctx, d) }
+func (s *Settler) CountSettled(rec *wire.Record)              { s.metrics.settled(rec) }
