@@ -22,7 +22,7 @@ func said(t *testing.T, vars map[string]string, args ...string) (stdout, stderr 
 // TestConfigurationPage: docs/configuration.md is what the code says.
 func TestConfigurationPage(t *testing.T) {
 	t.Parallel()
-	got, stderr, status := said(t, map[string]string{"MAX_SESSIONS": "77"}, "config", "--format", "markdown")
+	got, stderr, status := said(t, map[string]string{"SMTP_MAX_SESSIONS": "77"}, "config", "--format", "markdown")
 	if status != cli.OK {
 		t.Fatal(stderr)
 	}
@@ -43,7 +43,7 @@ func TestConfigSources(t *testing.T) {
 	}
 	vars := map[string]string{
 		"NATS_URL": "nats://app:hunter2@n1.example:4222,nats://app:hunter2@n2.example:4222", "SMTP_URL": "smtp://relay.example",
-		"SMTP_USERNAME": "app", "SMTP_PASSWORD_FILE": file, "RETRY_AFTER": "90s,2h", "MAX_SESSIONS": "",
+		"SMTP_USERNAME": "app", "SMTP_PASSWORD_FILE": file, "RETRY_AFTER": "90s,2h", "SMTP_MAX_SESSIONS": "",
 	}
 	out, stderr, status := said(t, vars, "config", "--format", "json")
 	if status != cli.OK {
@@ -58,14 +58,14 @@ func TestConfigSources(t *testing.T) {
 		got[v.Name] = v.Value + " from " + v.Source
 	}
 	for name, want := range map[string]string{
-		"NATS_URL":      "nats://REDACTED@n2.example:4222 from environment",
-		"SMTP_PASSWORD": "REDACTED from file " + file,
-		"SMTP_USERNAME": "app from environment",
-		"RETRY_AFTER":   "1m30s,2h from environment",
-		"MAX_SESSIONS":  "10 from default",
-		"LANES":         "urgent=6,normal=3,bulk=1 from default",
-		"LOG_MAIL":      "all from default",
-		"NATS_TOKEN":    " from default",
+		"NATS_URL":          "nats://REDACTED@n2.example:4222 from environment",
+		"SMTP_PASSWORD":     "REDACTED from file " + file,
+		"SMTP_USERNAME":     "app from environment",
+		"RETRY_AFTER":       "1m30s,2h from environment",
+		"SMTP_MAX_SESSIONS": "10 from default",
+		"LANES":             "urgent=6,normal=3,bulk=1 from default",
+		"LOG_MAIL":          "all from default",
+		"NATS_TOKEN":        " from default",
 	} {
 		if got[name] != want {
 			t.Errorf("%s is %q, want %q", name, got[name], want)
@@ -84,7 +84,7 @@ func TestConfigProblems(t *testing.T) {
 	if status != cli.Config || !strings.Contains(stderr, "MAX_ATTEMPTS: is 0") || !strings.Contains(stderr, `LOG_MAIL: "some"`) {
 		t.Errorf("status %d: %s", status, stderr)
 	}
-	if !strings.Contains(out, "MAX_SESSIONS ") || strings.Contains(out+stderr, "hunter2") {
+	if !strings.Contains(out, "SMTP_MAX_SESSIONS ") || strings.Contains(out+stderr, "hunter2") {
 		t.Errorf("%s%s", out, stderr)
 	}
 }
