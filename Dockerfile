@@ -20,7 +20,7 @@ COPY worker publish mailq /usr/bin/
 # the owner.
 COPY --chown=65532:65532 data /data
 # Probes and metrics are asked for from outside the container.
-ENV PATH=/usr/bin DATA_DIR=/data ADMIN_ADDR=:8026
+ENV PATH=/usr/bin POSTRIDER_DATA_DIR=/data POSTRIDER_ADMIN=:8026
 EXPOSE 8026 4222
 WORKDIR /data
 USER 65532:65532

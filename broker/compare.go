@@ -22,7 +22,7 @@ func ours(have, want jetstream.StreamConfig) (newer bool, err error) {
 	case err != nil:
 		return false, fmt.Errorf("stream %s: %w: its metadata has no %s; rename or remove it, or use another NATS account", want.Name, ErrForeign, versionKey)
 	case v < firstVersion:
-		return false, fmt.Errorf("stream %s: %w: it was made by a development build, whose mail this version cannot read; settle its mail with that build, then remove its streams, or use another DATA_DIR or NATS account", want.Name, ErrForeign)
+		return false, fmt.Errorf("stream %s: %w: it was made by a development build, whose mail this version cannot read; settle its mail with that build, then remove its streams, or use another POSTRIDER_DATA_DIR or NATS account", want.Name, ErrForeign)
 	case v > settingsVersion:
 		return true, nil
 	case have.Retention != want.Retention:
@@ -131,7 +131,7 @@ func refused(err error) error {
 	if e, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch int(e.ErrorCode) {
 		case codeNoPeers, codeReplicasSingle:
-			return fmt.Errorf("the broker has fewer servers with room than that; set REPLICAS to what it has: %w", err)
+			return fmt.Errorf("the broker has fewer servers with room than that; set POSTRIDER_REPLICAS to what it has: %w", err)
 		case codeOverlap:
 			return fmt.Errorf("another stream takes the same subjects (%w); remove it or use another NATS account: %w", ErrForeign, err)
 		}

@@ -25,7 +25,7 @@ const (
 	Operator Role = "mailq"
 )
 
-// What PROVISION can be.
+// What POSTRIDER_PROVISION can be.
 const (
 	Apply  = "apply"
 	Verify = "verify"
@@ -44,11 +44,11 @@ type Config struct {
 	Key      string      `env:"NATS_KEY" help:"File with the PEM key of NATS_CERT."`
 
 	Listen  string `env:"NATS_LISTEN" help:"Address of the embedded broker; on a loopback address clients may publish without credentials."`
-	DataDir string `env:"DATA_DIR" help:"Directory of the embedded broker's mail and credentials."`
+	DataDir string `env:"POSTRIDER_DATA_DIR" help:"Directory of the embedded broker's mail and credentials."`
 
-	Replicas  int           `env:"REPLICAS" help:"Copies of each stream: 0 means 3 in a cluster and 1 elsewhere, and leaves streams that exist as they are."`
-	Provision string        `env:"PROVISION" help:"apply creates and upgrades streams and consumers; verify creates nothing and refuses to start on what differs."`
-	AckWait   time.Duration `env:"ACK_WAIT" help:"How long a message belongs to a worker that has fallen silent."`
+	Replicas  int           `env:"POSTRIDER_REPLICAS" help:"Copies of each stream: 0 means 3 in a cluster and 1 elsewhere, and leaves streams that exist as they are."`
+	Provision string        `env:"POSTRIDER_PROVISION" help:"apply creates and upgrades streams and consumers; verify creates nothing and refuses to start on what differs."`
+	AckWait   time.Duration `env:"POSTRIDER_ACK_WAIT" help:"How long a message belongs to a worker that has fallen silent."`
 
 	// Role is set by the command; the zero Role is Worker.
 	Role Role
@@ -89,13 +89,13 @@ func (c Config) Validate() []error {
 	if c.URL == "" {
 		_, _, err := net.SplitHostPort(c.Listen)
 		check(err != nil, "NATS_LISTEN: %q is not host:port", c.Listen)
-		check(c.DataDir == "", "DATA_DIR: is empty")
-		check(c.Replicas > 1, "REPLICAS: is %d, but the embedded broker is one server; set NATS_URL to a cluster or unset REPLICAS", c.Replicas)
+		check(c.DataDir == "", "POSTRIDER_DATA_DIR: is empty")
+		check(c.Replicas > 1, "POSTRIDER_REPLICAS: is %d, but the embedded broker is one server; set NATS_URL to a cluster or unset POSTRIDER_REPLICAS", c.Replicas)
 	}
 	// The server refuses more than five.
-	check(c.Replicas < 0 || c.Replicas > 5, "REPLICAS: is %d, must be 0 to 5", c.Replicas)
-	check(c.Provision != Apply && c.Provision != Verify, "PROVISION: is %q, must be %s or %s", c.Provision, Apply, Verify)
-	check(c.AckWait < time.Second, "ACK_WAIT: is %s, must be at least 1s", c.AckWait)
+	check(c.Replicas < 0 || c.Replicas > 5, "POSTRIDER_REPLICAS: is %d, must be 0 to 5", c.Replicas)
+	check(c.Provision != Apply && c.Provision != Verify, "POSTRIDER_PROVISION: is %q, must be %s or %s", c.Provision, Apply, Verify)
+	check(c.AckWait < time.Second, "POSTRIDER_ACK_WAIT: is %s, must be at least 1s", c.AckWait)
 	return errs
 }
 

@@ -136,11 +136,11 @@ func TestDialFailures(t *testing.T) {
 		says   []string
 	}{
 		"nothing there, NATS_URL empty":  {func(c *broker.Config) { c.URL, c.Listen = "", nobody }, stream.ErrAway, []string{"start a worker", "NATS_URL", nobody}},
-		"nothing there, nor in DATA_DIR": {func(c *broker.Config) { c.URL, c.Listen, c.DataDir = "", nobody, missing }, stream.ErrAway, []string{"start a worker", "NATS_URL", nobody, missing}},
-		"no DATA_DIR":                    {func(c *broker.Config) { c.DataDir = missing }, nil, []string{host, "set DATA_DIR", missing + ", which does not exist", "NATS_URL"}},
-		"an empty DATA_DIR":              {func(c *broker.Config) { c.DataDir = empty }, nil, []string{"set DATA_DIR", empty + ", which has none"}},
-		"another broker's DATA_DIR":      {func(c *broker.Config) { c.DataDir = other.Config.DataDir }, nil, []string{"set DATA_DIR", other.Config.DataDir + ", which has another broker's"}},
-		"a DATA_DIR that cannot be read": {func(c *broker.Config) { c.DataDir = b.Embedded.ProducerFile() }, nil, []string{"set DATA_DIR", "not a directory"}},
+		"nothing there, nor in POSTRIDER_DATA_DIR": {func(c *broker.Config) { c.URL, c.Listen, c.DataDir = "", nobody, missing }, stream.ErrAway, []string{"start a worker", "NATS_URL", nobody, missing}},
+		"no POSTRIDER_DATA_DIR":                    {func(c *broker.Config) { c.DataDir = missing }, nil, []string{host, "set POSTRIDER_DATA_DIR", missing + ", which does not exist", "NATS_URL"}},
+		"an empty POSTRIDER_DATA_DIR":              {func(c *broker.Config) { c.DataDir = empty }, nil, []string{"set POSTRIDER_DATA_DIR", empty + ", which has none"}},
+		"another broker's POSTRIDER_DATA_DIR":      {func(c *broker.Config) { c.DataDir = other.Config.DataDir }, nil, []string{"set POSTRIDER_DATA_DIR", other.Config.DataDir + ", which has another broker's"}},
+		"a POSTRIDER_DATA_DIR that cannot be read": {func(c *broker.Config) { c.DataDir = b.Embedded.ProducerFile() }, nil, []string{"set POSTRIDER_DATA_DIR", "not a directory"}},
 		"nothing there":                  {func(c *broker.Config) { c.URL = nobody }, stream.ErrAway, []string{"NATS_URL", nobody}},
 		"no such host":                   {func(c *broker.Config) { c.URL = "nats://nowhere.invalid" }, stream.ErrAway, []string{"nowhere.invalid:4222"}},
 		"wrong password":                 {func(c *broker.Config) { c.User, c.Password = "joe", "hunter2" }, nats.ErrAuthorization, []string{"refuses", "NATS_USER"}},

@@ -96,7 +96,7 @@ func (c Config) credentials(ctx context.Context) ([]nats.Option, error) {
 		if seed != "" {
 			key, err := nats.NkeyOptionFromSeed(seed)
 			if err != nil {
-				return nil, fmt.Errorf("read the credential in DATA_DIR: %w", err)
+				return nil, fmt.Errorf("read the credential in POSTRIDER_DATA_DIR: %w", err)
 			}
 			opts = append(opts, key)
 		}
@@ -134,7 +134,7 @@ func (c Config) explain(err error) error {
 		if kinds := c.credentialKinds(); len(kinds) > 0 {
 			return fmt.Errorf("connect to NATS at %s: it refuses the credentials of %s: %w", at, strings.Join(kinds, ", "), err)
 		}
-		return fmt.Errorf("connect to NATS at %s: it requires credentials; set NATS_CREDS, NATS_NKEY, NATS_USER or NATS_TOKEN, or DATA_DIR to the directory of that broker: %w", at, err)
+		return fmt.Errorf("connect to NATS at %s: it requires credentials; set NATS_CREDS, NATS_NKEY, NATS_USER or NATS_TOKEN, or POSTRIDER_DATA_DIR to the directory of that broker: %w", at, err)
 	case errors.As(err, &unknownCA):
 		return fmt.Errorf("connect to NATS at %s: its certificate is not trusted; set NATS_CA to the certificate that signed it: %w", at, err)
 	case errors.As(err, &notTLS), errors.As(err, &alert), errors.Is(err, nats.ErrSecureConnRequired), errors.Is(err, nats.ErrSecureConnWanted):

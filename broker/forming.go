@@ -19,7 +19,7 @@ const formFor = time.Minute
 // WhenFormed calls do, which is what a start needs of the broker, until it
 // succeeds or fails for good. A cluster that says it has no leader is waited for
 // without a limit, as [Dial] waits for a broker. If there is no answer, or there
-// are fewer servers than REPLICAS, it tries again for a minute. It returns the
+// are fewer servers than POSTRIDER_REPLICAS, it tries again for a minute. It returns the
 // last error and, if ctx ended, its cause.
 func (c *Conn) WhenFormed(ctx context.Context, do func() error) error {
 	began, reported := time.Now(), time.Time{}

@@ -77,8 +77,8 @@ func TestClusterTooSmall(t *testing.T) {
 		_, err := broker.Provision(ctx, c, []wire.Lane{normal, bulk}, n.Config)
 		return err
 	})
-	if err == nil || !strings.Contains(err.Error(), "REPLICAS") || tries < 2 {
-		t.Errorf("after %d tries %v, want a sentence about REPLICAS", tries, err)
+	if err == nil || !strings.Contains(err.Error(), "POSTRIDER_REPLICAS") || tries < 2 {
+		t.Errorf("after %d tries %v, want a sentence about POSTRIDER_REPLICAS", tries, err)
 	}
 }
 

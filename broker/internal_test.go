@@ -154,7 +154,7 @@ func TestRefusedProvisioning(t *testing.T) {
 		want error
 		says string
 	}{
-		{api(10005), nil, "REPLICAS"}, {api(10074), nil, "REPLICAS"}, {api(10065), ErrForeign, "same subjects"},
+		{api(10005), nil, "POSTRIDER_REPLICAS"}, {api(10074), nil, "POSTRIDER_REPLICAS"}, {api(10065), ErrForeign, "same subjects"},
 		{api(10047), stream.ErrFull, ""}, {api(10008), stream.ErrAway, ""},
 		{context.DeadlineExceeded, stream.ErrAway, ""}, {nats.ErrNoResponders, stream.ErrAway, ""}, {nats.ErrTimeout, stream.ErrAway, ""},
 	}
@@ -214,13 +214,13 @@ func TestValidate(t *testing.T) {
 		"certificate alone":     {func(c *Config) { c.Cert = "a" }, []string{"NATS_CERT"}},
 		"key alone":             {func(c *Config) { c.Key = "a" }, []string{"NATS_CERT, NATS_KEY"}},
 		"listen":                {func(c *Config) { c.Listen = "4222" }, []string{"NATS_LISTEN"}},
-		"directory":             {func(c *Config) { c.DataDir = "" }, []string{"DATA_DIR"}},
-		"replicas embedded":     {func(c *Config) { c.Replicas = 3 }, []string{"REPLICAS"}},
-		"replicas":              {func(c *Config) { c.URL, c.Replicas = "a", 6 }, []string{"REPLICAS"}},
-		"negative replicas":     {func(c *Config) { c.Replicas = -1 }, []string{"REPLICAS"}},
-		"provision":             {func(c *Config) { c.Provision = "maybe" }, []string{"PROVISION"}},
-		"ack wait":              {func(c *Config) { c.AckWait = 999 * time.Millisecond }, []string{"ACK_WAIT"}},
-		"all at once":           {func(c *Config) { *c = Config{} }, []string{"NATS_LISTEN", "DATA_DIR", "PROVISION", "ACK_WAIT"}},
+		"directory":             {func(c *Config) { c.DataDir = "" }, []string{"POSTRIDER_DATA_DIR"}},
+		"replicas embedded":     {func(c *Config) { c.Replicas = 3 }, []string{"POSTRIDER_REPLICAS"}},
+		"replicas":              {func(c *Config) { c.URL, c.Replicas = "a", 6 }, []string{"POSTRIDER_REPLICAS"}},
+		"negative replicas":     {func(c *Config) { c.Replicas = -1 }, []string{"POSTRIDER_REPLICAS"}},
+		"provision":             {func(c *Config) { c.Provision = "maybe" }, []string{"POSTRIDER_PROVISION"}},
+		"ack wait":              {func(c *Config) { c.AckWait = 999 * time.Millisecond }, []string{"POSTRIDER_ACK_WAIT"}},
+		"all at once":           {func(c *Config) { *c = Config{} }, []string{"NATS_LISTEN", "POSTRIDER_DATA_DIR", "POSTRIDER_PROVISION", "POSTRIDER_ACK_WAIT"}},
 	}
 	for name, tt := range tests {
 		cfg := DefaultConfig()

@@ -10,11 +10,11 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// OperatorFile is the file in a DATA_DIR that holds the seed of the nkey that
+// OperatorFile is the file in a POSTRIDER_DATA_DIR that holds the seed of the nkey that
 // may do everything with the mail of the embedded broker there.
 func OperatorFile(dataDir string) string { return filepath.Join(dataDir, "operator.nk") }
 
-// ProducerFile is the file in a DATA_DIR that holds the seed of the nkey that
+// ProducerFile is the file in a POSTRIDER_DATA_DIR that holds the seed of the nkey that
 // may publish to the lanes of the embedded broker there.
 func ProducerFile(dataDir string) string { return filepath.Join(dataDir, "producer.nk") }
 

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// ownSeed is the file of the credential in DATA_DIR, if the broker at NATS_URL
+// ownSeed is the file of the credential in POSTRIDER_DATA_DIR, if the broker at NATS_URL
 // is the embedded one that wrote it; empty if it is another broker. It asks the
 // broker for its name first, because a server disconnects a client that shows a
 // key it does not know.
@@ -31,12 +31,12 @@ func (c Config) ownSeed(ctx context.Context) (string, error) {
 	case embedded && unread == nil && owner == ours:
 		return OperatorFile(c.DataDir), nil
 	case embedded && c.Role != Publisher:
-		return "", fmt.Errorf("only its operator can see the queue of a worker's embedded broker, and the credential is looked for in %s, %s: set DATA_DIR to the directory of that worker, or NATS_URL to another broker", c.dir(), c.lacks(unread))
+		return "", fmt.Errorf("only its operator can see the queue of a worker's embedded broker, and the credential is looked for in %s, %s: set POSTRIDER_DATA_DIR to the directory of that worker, or NATS_URL to another broker", c.dir(), c.lacks(unread))
 	}
 	return "", nil
 }
 
-// lacks says what is wrong with DATA_DIR. unread is why its credential cannot be
+// lacks says what is wrong with POSTRIDER_DATA_DIR. unread is why its credential cannot be
 // read; nil if it can.
 func (c Config) lacks(unread error) string {
 	_, gone := os.Stat(c.DataDir)
@@ -51,16 +51,16 @@ func (c Config) lacks(unread error) string {
 	return "which cannot be read (" + unread.Error() + ")"
 }
 
-// neverHere says that no worker has kept mail in DATA_DIR, as happens if a
+// neverHere says that no worker has kept mail in POSTRIDER_DATA_DIR, as happens if a
 // command is run in another directory than the worker; empty if one has.
 func (c Config) neverHere() string {
 	if _, err := os.Stat(OperatorFile(c.DataDir)); !errors.Is(err, fs.ErrNotExist) {
 		return ""
 	}
-	return fmt.Sprintf(" (none has kept mail in %s, which DATA_DIR names)", c.dir())
+	return fmt.Sprintf(" (none has kept mail in %s, which POSTRIDER_DATA_DIR names)", c.dir())
 }
 
-// dir is DATA_DIR as an absolute path.
+// dir is POSTRIDER_DATA_DIR as an absolute path.
 func (c Config) dir() string {
 	if dir, err := filepath.Abs(c.DataDir); err == nil {
 		return dir

@@ -45,7 +45,7 @@ func Provision(ctx context.Context, c *Conn, lanes []wire.Lane, cfg Config) (war
 		return nil, err
 	}
 	if len(p.differs) > 0 {
-		return nil, fmt.Errorf("PROVISION=verify: the broker is not as it must be; set PROVISION=apply once: %w", errors.Join(p.differs...))
+		return nil, fmt.Errorf("POSTRIDER_PROVISION=verify: the broker is not as it must be; set POSTRIDER_PROVISION=apply once: %w", errors.Join(p.differs...))
 	}
 	for _, w := range []*Weakness{writes(c.nc.ConnectedServerName(), p.single), producers(c.accountName(ctx))} {
 		if w != nil {
@@ -99,8 +99,8 @@ func (p *provisioner) streams(ctx context.Context, lanes []wire.Lane, info *jets
 	return nil
 }
 
-// forgotten warns of mail in lanes that are not among LANES: no worker with these
-// LANES sends it. With verify there may be no permission to list streams.
+// forgotten warns of mail in lanes that are not among POSTRIDER_LANES: no worker with these
+// POSTRIDER_LANES sends it. With verify there may be no permission to list streams.
 func (p *provisioner) forgotten(ctx context.Context, lanes []wire.Lane) error {
 	if p.verify() {
 		return nil
@@ -125,7 +125,7 @@ func (p *provisioner) forgotten(ctx context.Context, lanes []wire.Lane) error {
 		if left[lane] == 0 {
 			continue
 		}
-		p.warn(fmt.Sprintf("lane %s holds %d messages and is not among LANES: no worker with these LANES sends them; add it until it is empty", lane, left[lane]))
+		p.warn(fmt.Sprintf("lane %s holds %d messages and is not among POSTRIDER_LANES: no worker with these POSTRIDER_LANES sends them; add it until it is empty", lane, left[lane]))
 	}
 	return nil
 }

@@ -306,7 +306,7 @@ func TestAckWaitStands(t *testing.T) {
 				t.Errorf("%s: AckWait of %v = %v, %v; want %v", tt.name, q, got, err, tt.want)
 			}
 		}
-		if got := strings.Contains(fmt.Sprint(warnings), "ACK_WAIT is 30s, but the broker has 2m0s"); got != tt.warned {
+		if got := strings.Contains(fmt.Sprint(warnings), "POSTRIDER_ACK_WAIT is 30s, but the broker has 2m0s"); got != tt.warned {
 			t.Errorf("%s: warnings = %q", tt.name, warnings)
 		}
 	}
@@ -368,8 +368,8 @@ func TestReplicasNeedServers(t *testing.T) {
 	_, c := startEmbedded(t, cfg, normal)
 	cfg.Replicas = 3
 	_, err := broker.Provision(within(t), c, []wire.Lane{normal}, cfg)
-	if err == nil || !strings.Contains(err.Error(), "REPLICAS") {
-		t.Errorf("Provision = %v, want a sentence about REPLICAS", err)
+	if err == nil || !strings.Contains(err.Error(), "POSTRIDER_REPLICAS") {
+		t.Errorf("Provision = %v, want a sentence about POSTRIDER_REPLICAS", err)
 	}
 }
 
@@ -413,7 +413,7 @@ func TestMailInALaneThatWasTakenOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if all := strings.Join(warnings, "\n"); !strings.Contains(all, "lane bulk holds 1 messages and is not among LANES") {
+	if all := strings.Join(warnings, "\n"); !strings.Contains(all, "lane bulk holds 1 messages and is not among POSTRIDER_LANES") {
 		t.Errorf("warnings: %s", all)
 	}
 }

@@ -59,7 +59,7 @@ func (c *Conn) Publish(ctx context.Context, lane wire.Lane, id string, header na
 		nobody = errors.Is(err, nats.ErrNoResponders) || nobody && ctx.Err() != nil
 		if nobody && time.Now().After(giveUp) || !pause(ctx, publishPause) {
 			if nobody {
-				err = fmt.Errorf("%w: no stream takes %s; check the name against LANES of the workers, and that one has been started: %w", ErrNoLane, m.Subject, err)
+				err = fmt.Errorf("%w: no stream takes %s; check the name against POSTRIDER_LANES of the workers, and that one has been started: %w", ErrNoLane, m.Subject, err)
 			}
 			return Ack{}, fmt.Errorf("publish to lane %s: %w", lane, err)
 		}

@@ -77,7 +77,7 @@ func TestPublishToNoLane(t *testing.T) {
 		ctx, cancel := briefly(t)
 		defer cancel()
 		_, err := c.Publish(ctx, "nrmal", "", nil, nil)
-		if !errors.Is(err, broker.ErrNoLane) || !strings.Contains(err.Error(), "nrmal") || !strings.Contains(err.Error(), "LANES") {
+		if !errors.Is(err, broker.ErrNoLane) || !strings.Contains(err.Error(), "nrmal") || !strings.Contains(err.Error(), "POSTRIDER_LANES") {
 			t.Errorf("Publish = %v, want ErrNoLane", err)
 		}
 	}

@@ -27,7 +27,7 @@ var ErrTooOften = errors.New("it has been replayed too often")
 // nothing is lost and a second call goes on.
 func (q *Queue) Replay(ctx context.Context, f *Found, maxReplays int) error {
 	if f.Replays >= maxReplays {
-		return fmt.Errorf("replay %s: %w: %d times; a higher MAX_REPLAYS allows it", f.Key, ErrTooOften, f.Replays)
+		return fmt.Errorf("replay %s: %w: %d times; a higher POSTRIDER_MAX_REPLAYS allows it", f.Key, ErrTooOften, f.Replays)
 	}
 	if err := f.Unwritable(); err != nil {
 		// Checked first: after the record of a replay it could not be discarded.

@@ -123,7 +123,7 @@ func judgeLaneRoom(stream string, bytes, limit uint64) []Finding {
 	if share < consumer.RoomForFresh {
 		return nil
 	}
-	f := Finding{Warning, "room", stream, fmt.Sprintf("%s of its MaxBytes are used: producers are refused when it is full", percent(bytes, limit)), "let more workers or a higher MAX_SESSIONS empty it, or give it more: nats stream edit " + stream + " --max-bytes SIZE"}
+	f := Finding{Warning, "room", stream, fmt.Sprintf("%s of its MaxBytes are used: producers are refused when it is full", percent(bytes, limit)), "let more workers or a higher SMTP_MAX_SESSIONS empty it, or give it more: nats stream edit " + stream + " --max-bytes SIZE"}
 	if share >= consumer.RoomForDue {
 		f.Level = Problem
 	}

@@ -29,7 +29,7 @@ type taken struct {
 	broker.ConsumerState
 	// pulls is the most that waited for mail at any look.
 	pulls int
-	// spare: no worker with these LANES is for its lane.
+	// spare: no worker with these POSTRIDER_LANES is for its lane.
 	spare bool
 	// settled: a worker settled something of the lane lately.
 	settled bool
@@ -99,7 +99,7 @@ func judgeConsumers(all []taken, used float64, wait time.Duration, now time.Time
 			found = append(found, f)
 		}
 		if have := c.Info.Config.AckWait; wait > 0 && have != wait {
-			found = append(found, Finding{Warning, "consumers", c.Name, fmt.Sprintf("ACK_WAIT is %s, but %s stands at the broker and all workers use it", wait, have), provisionWait})
+			found = append(found, Finding{Warning, "consumers", c.Name, fmt.Sprintf("POSTRIDER_ACK_WAIT is %s, but %s stands at the broker and all workers use it", wait, have), provisionWait})
 		}
 	}
 	if len(found) == 0 && len(all) > 0 {

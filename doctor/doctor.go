@@ -117,13 +117,13 @@ func together(all []Finding) []Finding {
 // broker is all that the broker can tell.
 func (p *Patient) broker(ctx context.Context) ([]Finding, error) {
 	if p.Conn == nil {
-		return []Finding{{Problem, "broker", "connection", p.Away.Error(), "see that the broker runs, and that the NATS_ variables and DATA_DIR here are those of its operator"}}, p.Away
+		return []Finding{{Problem, "broker", "connection", p.Away.Error(), "see that the broker runs, and that the NATS_ variables and POSTRIDER_DATA_DIR here are those of its operator"}}, p.Away
 	}
 	x, err := within(ctx, func(ctx context.Context) (*broker.Examination, error) {
 		return broker.Examine(ctx, p.Conn, p.Lanes, p.Broker)
 	})
 	if err != nil {
-		return []Finding{{Problem, "broker", "JetStream account", err.Error(), "use the operator's credential: set DATA_DIR to the directory of the broker, or NATS_CREDS, NATS_NKEY or NATS_USER"}}, err
+		return []Finding{{Problem, "broker", "JetStream account", err.Error(), "use the operator's credential: set POSTRIDER_DATA_DIR to the directory of the broker, or NATS_CREDS, NATS_NKEY or NATS_USER"}}, err
 	}
 	var all []Finding
 	for _, judge := range []func(*broker.Examination) []Finding{judgeServer, judgeWrites, judgeProducers, judgeRoom, judgeStreams, judgeReplicas} {

@@ -189,7 +189,7 @@ func TestFaults(t *testing.T) {
 			_, err := b.js.PauseConsumer(b.t.Context(), lane.SendStream(), wire.ConsumerFresh, time.Now().Add(time.Hour))
 			b.must(err)
 		}, Problem, "consumers", "MAIL_SEND_NORMAL/fresh: is paused for"},
-		"another ACK_WAIT": {func(b *bench) { b.p.Broker.AckWait = 30 * time.Second }, Warning, "consumers", "ACK_WAIT is 30s, but 2m0s stands"},
+		"another POSTRIDER_ACK_WAIT": {func(b *bench) { b.p.Broker.AckWait = 30 * time.Second }, Warning, "consumers", "POSTRIDER_ACK_WAIT is 30s, but 2m0s stands"},
 		"stream changed": {func(b *bench) {
 			b.stream(wire.StreamRecord, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour })
 		}, Problem, "streams", "MAIL_RECORD: max_age is 1h0m0s, must be 336h0m0s"},
@@ -207,7 +207,7 @@ func TestFaults(t *testing.T) {
 			b.must(err)
 		}, Problem, "streams", "the stream OTHER takes its subject"},
 		"lane gone":      {func(b *bench) { b.p.Lanes = []wire.Lane{lane, "slow"} }, Problem, "streams", "MAIL_SEND_SLOW, MAIL_LATER_SLOW: is missing"},
-		"lane forgotten": {func(b *bench) { b.p.Lanes = []wire.Lane{"slow"}; b.publish(lane.SendSubject(), "x") }, Warning, "lanes", "normal: holds 1 messages and is not among LANES"},
+		"lane forgotten": {func(b *bench) { b.p.Lanes = []wire.Lane{"slow"}; b.publish(lane.SendSubject(), "x") }, Warning, "lanes", "normal: holds 1 messages and is not among POSTRIDER_LANES"},
 		"lane nobody asks for": {func(b *bench) {
 			_, err := broker.Provision(b.t.Context(), b.conn, []wire.Lane{lane, "spare"}, broker.DefaultConfig())
 			b.must(err)

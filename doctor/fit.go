@@ -7,7 +7,7 @@ const (
 	provision     = "restart a worker, or for a broker at NATS_URL run: worker provision"
 	provisionWait = "change it for all: worker provision"
 	startWorker   = "start a worker; where one runs, its log says what it waits for (relay …, waiting for the broker)"
-	moreWorkers   = "more workers or a higher MAX_SESSIONS help, if the relay allows them"
+	moreWorkers   = "more workers or a higher SMTP_MAX_SESSIONS help, if the relay allows them"
 	openSource    = "see that MAIL_RECORD is there, and look at the broker's log; a restart of the server that leads MAIL_EVENT opens the source again"
 	wakeSchedules = "restart the broker, or in a cluster the server that leads that stream"
 	readAgain     = "run mailq doctor again; if it stays so, look at the broker's log"
@@ -17,11 +17,11 @@ const (
 // no account and no server beside it.
 var fitting = map[string]string{
 	upgrade:       "upgrade the worker, whose part the broker is",
-	makeRoom:      "make room on the disk of its DATA_DIR, and restart the worker",
+	makeRoom:      "make room on the disk of its POSTRIDER_DATA_DIR, and restart the worker",
 	provision:     "restart a worker: it sets up its own broker",
-	provisionWait: "restart the worker with this ACK_WAIT",
-	startWorker:   "look at the worker's log: it says what it waits for (relay …); LANES of the worker may lack the lane",
-	moreWorkers:   "a higher MAX_SESSIONS helps, if the relay allows it",
+	provisionWait: "restart the worker with this POSTRIDER_ACK_WAIT",
+	startWorker:   "look at the worker's log: it says what it waits for (relay …); POSTRIDER_LANES of the worker may lack the lane",
+	moreWorkers:   "a higher SMTP_MAX_SESSIONS helps, if the relay allows it",
 	openSource:    "see that MAIL_RECORD is there, and look at the worker's log; its restart opens the source again",
 	wakeSchedules: "restart the worker, whose part the broker is",
 	readAgain:     "run mailq doctor again; if it stays so, look at the worker's log",

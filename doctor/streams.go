@@ -59,7 +59,7 @@ func judgeStreams(x *broker.Examination) []Finding {
 	return all
 }
 
-// judgeLanes: does somebody send what lies in every lane? asked are LANES, where
+// judgeLanes: does somebody send what lies in every lane? asked are POSTRIDER_LANES, where
 // they are set.
 func judgeLanes(x *broker.Examination, asked []wire.Lane) []Finding {
 	if len(x.Lanes) == 0 {
@@ -74,7 +74,7 @@ func judgeLanes(x *broker.Examination, asked []wire.Lane) []Finding {
 			}
 		}
 		if len(asked) > 0 && left > 0 && !slices.Contains(asked, lane) {
-			all = append(all, Finding{Warning, "lanes", string(lane), fmt.Sprintf("holds %d messages and is not among LANES: no worker with these LANES sends them", left), "add it to LANES until it is empty"})
+			all = append(all, Finding{Warning, "lanes", string(lane), fmt.Sprintf("holds %d messages and is not among POSTRIDER_LANES: no worker with these POSTRIDER_LANES sends them", left), "add it to POSTRIDER_LANES until it is empty"})
 		}
 	}
 	return all

@@ -25,11 +25,11 @@ func MailLeft(ctx context.Context, cfg broker.Config, log *slog.Logger) (uint64,
 		return 0, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("look for mail in DATA_DIR: %w", err)
+		return 0, fmt.Errorf("look for mail in POSTRIDER_DATA_DIR: %w", err)
 	}
 	n, err := countLeft(ctx, cfg, log)
 	if err != nil {
-		return 0, fmt.Errorf("look for mail in DATA_DIR: %w", err)
+		return 0, fmt.Errorf("look for mail in POSTRIDER_DATA_DIR: %w", err)
 	}
 	return n, nil
 }

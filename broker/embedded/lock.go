@@ -24,11 +24,11 @@ const (
 // a moment while it counts the mail that is left there.
 func lockDir(ctx context.Context, dir string, patience time.Duration) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make DATA_DIR: %w", err)
+		return nil, fmt.Errorf("make POSTRIDER_DATA_DIR: %w", err)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("open the lock of DATA_DIR: %w", err)
+		return nil, fmt.Errorf("open the lock of POSTRIDER_DATA_DIR: %w", err)
 	}
 	for deadline := time.Now().Add(patience); ; {
 		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
@@ -41,9 +41,9 @@ func lockDir(ctx context.Context, dir string, patience time.Duration) (*os.File,
 	}
 	f.Close()
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil, fmt.Errorf("lock DATA_DIR %s: %w by another worker: stop that one, set DATA_DIR to another directory, or set NATS_URL to use its broker", dir, ErrDirInUse)
+		return nil, fmt.Errorf("lock POSTRIDER_DATA_DIR %s: %w by another worker: stop that one, set POSTRIDER_DATA_DIR to another directory, or set NATS_URL to use its broker", dir, ErrDirInUse)
 	}
-	return nil, fmt.Errorf("lock DATA_DIR %s: %w", dir, err)
+	return nil, fmt.Errorf("lock POSTRIDER_DATA_DIR %s: %w", dir, err)
 }
 
 // pause waits; false if ctx ended first.

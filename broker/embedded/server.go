@@ -1,5 +1,5 @@
 // Package embedded is the broker in the process: a NATS server with JetStream,
-// its mail and its credentials in DATA_DIR, its writes synced before they are
+// its mail and its credentials in POSTRIDER_DATA_DIR, its writes synced before they are
 // acknowledged.
 //
 // The order of use is [Start], then [Server.Connect], then broker.Provision on
@@ -31,7 +31,7 @@ import (
 var (
 	// ErrPortTaken: NATS_LISTEN names an address that is in use.
 	ErrPortTaken = errors.New("the address is taken")
-	// ErrDirInUse: another process has locked DATA_DIR.
+	// ErrDirInUse: another process has locked POSTRIDER_DATA_DIR.
 	ErrDirInUse = errors.New("the directory is in use")
 )
 
@@ -172,7 +172,7 @@ func (e *Server) Healthy() error {
 	return nil
 }
 
-// Shutdown closes the clients' connections and the store, and unlocks DATA_DIR.
+// Shutdown closes the clients' connections and the store, and unlocks POSTRIDER_DATA_DIR.
 // If ctx ends first, the lock stays until the process ends. A second call does
 // nothing.
 func (e *Server) Shutdown(ctx context.Context) error {

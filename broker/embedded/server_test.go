@@ -67,7 +67,7 @@ func TestSecondBrokerOnADirectory(t *testing.T) {
 	cfg := embeddedConfig(t)
 	startEmbedded(t, cfg, normal)
 	_, err := embedded.Start(within(t), cfg, nil, quiet)
-	if !errors.Is(err, embedded.ErrDirInUse) || !strings.Contains(err.Error(), cfg.DataDir) || !strings.Contains(err.Error(), "DATA_DIR") {
+	if !errors.Is(err, embedded.ErrDirInUse) || !strings.Contains(err.Error(), cfg.DataDir) || !strings.Contains(err.Error(), "POSTRIDER_DATA_DIR") {
 		t.Errorf("a second broker: %v", err)
 	}
 }
@@ -125,7 +125,7 @@ func TestStartFailures(t *testing.T) {
 			if err := os.WriteFile(c.DataDir, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-		}, "DATA_DIR"},
+		}, "POSTRIDER_DATA_DIR"},
 		"spoilt credential": {func(t *testing.T, c *broker.Config) {
 			if err := os.WriteFile(filepath.Join(c.DataDir, "operator.nk"), []byte("SUSECRET"), 0o600); err != nil {
 				t.Fatal(err)
@@ -215,8 +215,8 @@ func TestCredentialsInDataDir(t *testing.T) {
 	other := cfg
 	other.DataDir = t.TempDir()
 	other.URL, other.Role = e.URL(), broker.Operator
-	if _, err := broker.Dial(within(t), other, quiet); err == nil || !strings.Contains(err.Error(), "DATA_DIR") {
-		t.Errorf("with another DATA_DIR: %v", err)
+	if _, err := broker.Dial(within(t), other, quiet); err == nil || !strings.Contains(err.Error(), "POSTRIDER_DATA_DIR") {
+		t.Errorf("with another POSTRIDER_DATA_DIR: %v", err)
 	}
 }
 

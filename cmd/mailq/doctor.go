@@ -34,8 +34,8 @@ dead letters, clocks, and the relay, by one session up to AUTH and without mail.
 Nothing is changed.
 
 Settings are the worker's, from the environment: run it with those of a worker,
-SMTP_URL included. Without LANES it looks at the lanes that are there, without
-ACK_WAIT any is right, without SMTP_URL no relay is looked at.
+SMTP_URL included. Without POSTRIDER_LANES it looks at the lanes that are there, without
+POSTRIDER_ACK_WAIT any is right, without SMTP_URL no relay is looked at.
 
 The status is 0 where nothing is wrong, 1 with warnings, 2 with problems; 75 or
 69 where the broker cannot be reached or read, and 78 where NATS_ variables are
@@ -73,11 +73,11 @@ func (a *app) examine(ctx context.Context, asJSON bool) error {
 func (a *app) patient(ctx context.Context) *doctor.Patient {
 	x := &doctor.Patient{Broker: broker.DefaultConfig(), Relay: smtp.DefaultConfig()}
 	env.Read(ctx, a.lookup, &x.Broker) // connect says what is wrong with it
-	if wait, _ := a.lookup("ACK_WAIT"); wait == "" {
+	if wait, _ := a.lookup("POSTRIDER_ACK_WAIT"); wait == "" {
 		x.Broker.AckWait = 0
 	}
 	var lanes struct {
-		Lanes consumer.Lanes `env:"LANES"`
+		Lanes consumer.Lanes `env:"POSTRIDER_LANES"`
 	}
 	x.Faults = env.Read(ctx, a.lookup, &lanes, &x.Relay.Timeouts, &x.Relay)
 	x.Lanes = lanes.Lanes.Names()

@@ -77,7 +77,7 @@ func wrongs(g *queue.Status) []string {
 		case l.Rate == 0 && age > doctor.StuckAfter:
 			say("%s: %s ready for %s, and nothing was settled within the last minute: no worker runs, or its relay is down or holds them up. Look at the log of the workers", l.Lane, mails(l.Ready()), short(age))
 		case l.Rate > 0 && age > doctor.BehindAfter:
-			say("%s: behind: the oldest mail has been ready for %s. More workers or a higher MAX_SESSIONS help, if the relay allows them", l.Lane, short(age))
+			say("%s: behind: the oldest mail has been ready for %s. More workers or a higher SMTP_MAX_SESSIONS help, if the relay allows them", l.Lane, short(age))
 		}
 	}
 	if g.Limit > 0 {

@@ -81,7 +81,7 @@ func failed(err error) error {
 	err = queue.Explain(err)
 	if errors.Is(err, stream.ErrAway) {
 		// A request that is not permitted is not answered either.
-		return cli.Fail(cli.TempFail, fmt.Errorf("%w\nIt is there: it is busy, or does not let this user read the queue: set DATA_DIR to the directory of that broker, or NATS_CREDS, NATS_NKEY or NATS_USER", err))
+		return cli.Fail(cli.TempFail, fmt.Errorf("%w\nIt is there: it is busy, or does not let this user read the queue: set POSTRIDER_DATA_DIR to the directory of that broker, or NATS_CREDS, NATS_NKEY or NATS_USER", err))
 	}
 	return cli.Fail(cli.Unavailable, err)
 }
@@ -93,13 +93,13 @@ func nothing(format string, args ...any) error {
 
 // operator is what concerns an operator alone.
 type operator struct {
-	MaxReplays int `env:"MAX_REPLAYS" help:"How often one dead letter may be replayed."`
+	MaxReplays int `env:"POSTRIDER_MAX_REPLAYS" help:"How often one dead letter may be replayed."`
 }
 
 // Validate reports everything that is wrong, each error naming its variable.
 func (o operator) Validate() []error {
 	if o.MaxReplays < 1 {
-		return []error{fmt.Errorf("MAX_REPLAYS: is %d, must be at least 1", o.MaxReplays)}
+		return []error{fmt.Errorf("POSTRIDER_MAX_REPLAYS: is %d, must be at least 1", o.MaxReplays)}
 	}
 	return nil
 }

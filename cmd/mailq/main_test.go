@@ -74,11 +74,11 @@ func TestNoWorker(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for _, args := range commands {
-		status, _, stderr := mailq(t, []string{"NATS_LISTEN=127.0.0.1:9", "DATA_DIR=" + dir}, strings.Fields(args)...)
+		status, _, stderr := mailq(t, []string{"NATS_LISTEN=127.0.0.1:9", "POSTRIDER_DATA_DIR=" + dir}, strings.Fields(args)...)
 		if status != cli.TempFail || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("mailq %s: status %d: %s", args, status, stderr)
 		}
-		for _, want := range []string{"127.0.0.1:9", "start a worker", dir, "DATA_DIR", "NATS_URL", "a worker is started with: "} {
+		for _, want := range []string{"127.0.0.1:9", "start a worker", dir, "POSTRIDER_DATA_DIR", "NATS_URL", "a worker is started with: "} {
 			if !strings.Contains(stderr, want) {
 				t.Errorf("mailq %s: %q, want %q", args, stderr, want)
 			}
@@ -93,8 +93,8 @@ func TestElsewhere(t *testing.T) {
 	dir := t.TempDir()
 	began := time.Now()
 	for _, args := range commands {
-		status, _, stderr := mailq(t, []string{"NATS_LISTEN=" + strings.TrimPrefix(b.Config.URL, "nats://"), "DATA_DIR=" + dir}, strings.Fields(args)...)
-		if status != cli.TempFail || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, dir+", which has none: set DATA_DIR") {
+		status, _, stderr := mailq(t, []string{"NATS_LISTEN=" + strings.TrimPrefix(b.Config.URL, "nats://"), "POSTRIDER_DATA_DIR=" + dir}, strings.Fields(args)...)
+		if status != cli.TempFail || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, dir+", which has none: set POSTRIDER_DATA_DIR") {
 			t.Errorf("mailq %s: status %d: %s", args, status, stderr)
 		}
 	}
@@ -107,7 +107,7 @@ func TestElsewhere(t *testing.T) {
 func TestNoSuchLetter(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t, "normal")
-	env := []string{"NATS_URL=" + b.Config.URL, "DATA_DIR=" + b.Config.DataDir}
+	env := []string{"NATS_URL=" + b.Config.URL, "POSTRIDER_DATA_DIR=" + b.Config.DataDir}
 	for args, want := range map[string]string{
 		"dead replay m1":            "mailq: no dead letter matches m1; mailq dead list shows them\n",
 		"dead discard m1 m2":        "mailq: no dead letter matches m1; mailq dead list shows them\nmailq: no dead letter matches m2; mailq dead list shows them\n",

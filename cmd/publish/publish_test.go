@@ -249,7 +249,7 @@ func TestNoWorker(t *testing.T) {
 	var out, errs bytes.Buffer
 	dir := t.TempDir()
 	lookup := func(name string) (string, bool) {
-		value, ok := map[string]string{"NATS_LISTEN": "127.0.0.1:9", "DATA_DIR": dir}[name]
+		value, ok := map[string]string{"NATS_LISTEN": "127.0.0.1:9", "POSTRIDER_DATA_DIR": dir}[name]
 		return value, ok
 	}
 	status := run(t.Context(), []string{"--from", "a@b", "--to", "c@d", "--text", "x"}, lookup, nil, &out, &errs)

@@ -28,7 +28,7 @@ func (a *app) publish(ctx context.Context, c *broker.Conn, r *asked, header map[
 	case errors.Is(err, stream.ErrTooLarge):
 		err = cli.Fail(cli.Data, err)
 	case errors.Is(err, broker.ErrNoLane):
-		err = cli.Wrongf("--lane: no stream takes mail of lane %s: check the name against LANES of the workers, and that one has been started", r.lane)
+		err = cli.Wrongf("--lane: no stream takes mail of lane %s: check the name against POSTRIDER_LANES of the workers, and that one has been started", r.lane)
 	case err != nil:
 		err = cli.Fail(cli.TempFail, err)
 	}

@@ -222,14 +222,14 @@ func usage(t *testing.T, p *storm.Process) (cpu time.Duration, peak float64) {
 // TestWorkersKilled kills workers while the relay holds a transaction of
 // theirs open. None is lost; each one that is sent twice was open at a kill.
 func TestWorkersKilled(t *testing.T) {
-	w := newWorld(t, "ACK_WAIT=2s")
+	w := newWorld(t, "POSTRIDER_ACK_WAIT=2s")
 	url, _ := w.relay("relay", "-book", w.path("book"), "-open", w.path("open"), "-delay", "200ms")
 	w.set("SMTP_URL", url)
 	w.worker("broker")
 	w.publishMany(killMails, 1<<10, "ann@example.net")
 	// The others use the first one's broker, which itself is not killed here.
 	w.set("NATS_URL", "nats://"+w.get("NATS_LISTEN"))
-	w.set("ADMIN_ADDR", "127.0.0.1:0")
+	w.set("POSTRIDER_ADMIN", "127.0.0.1:0")
 	var kills []storm.Fault
 	for k := range killTimes {
 		p := w.start(fmt.Sprintf("worker%d", k), "worker")
@@ -273,7 +273,7 @@ func (w *world) open(file string, faults []storm.Fault) map[storm.Key]bool {
 // have run out, and lets it go on. What was in transmission is doubled, at most
 // one a session, and each double is counted by the worker that finds it.
 func TestWorkerStopped(t *testing.T) {
-	w := newWorld(t, "ACK_WAIT=2s")
+	w := newWorld(t, "POSTRIDER_ACK_WAIT=2s")
 	url, _ := w.relay("relay", "-book", w.path("book"), "-open", w.path("open"), "-delay", "300ms")
 	w.set("SMTP_URL", url)
 	first := w.worker("broker")
@@ -312,7 +312,7 @@ func TestWorkerStopped(t *testing.T) {
 	}
 }
 
-// sessionsDefault is MAX_SESSIONS.
+// sessionsDefault is SMTP_MAX_SESSIONS.
 const sessionsDefault = 10
 
 // TestFirstMail measures the way of one mail with nothing set: from the PubAck to
@@ -347,7 +347,7 @@ func TestFirstMail(t *testing.T) {
 // TestBrokerKilled kills the worker that runs the broker, and so both, while
 // other workers go on. None is lost.
 func TestBrokerKilled(t *testing.T) {
-	w := newWorld(t, "ACK_WAIT=2s", "RETRY_AFTER=500ms")
+	w := newWorld(t, "POSTRIDER_ACK_WAIT=2s", "POSTRIDER_RETRY_AFTER=500ms")
 	url, _ := w.relay("relay", "-book", w.path("book"))
 	w.set("SMTP_URL", url)
 	first := w.worker("broker")
@@ -447,7 +447,7 @@ func TestRelayAway(t *testing.T) {
 // TestSchedule: 451, 451, 250 is delivered at the third attempt, at the times
 // of the schedule.
 func TestSchedule(t *testing.T) {
-	w := newWorld(t, "RETRY_AFTER=1s,2s")
+	w := newWorld(t, "POSTRIDER_RETRY_AFTER=1s,2s")
 	url, _ := w.relay("relay", "-book", w.path("book"))
 	w.set("SMTP_URL", url)
 	p := w.worker("worker")
@@ -519,7 +519,7 @@ func TestLater(t *testing.T) {
 // TestStopUnderLoad: workers that are told to stop end what is in hand; nothing
 // comes twice.
 func TestStopUnderLoad(t *testing.T) {
-	w := newWorld(t, "ACK_WAIT=5s")
+	w := newWorld(t, "POSTRIDER_ACK_WAIT=5s")
 	url, _ := w.relay("relay", "-book", w.path("book"), "-delay", "20ms")
 	w.set("SMTP_URL", url)
 	p := w.worker("worker0")

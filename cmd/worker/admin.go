@@ -30,10 +30,10 @@ type admin struct {
 func startAdmin(addr string, reg *prometheus.Registry, log *slog.Logger) (*admin, error) {
 	l, err := net.Listen("tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("ADMIN_ADDR: %s is taken, perhaps by another worker: set ADMIN_ADDR to another address, like 127.0.0.1:0", addr)
+		return nil, fmt.Errorf("POSTRIDER_ADMIN: %s is taken, perhaps by another worker: set POSTRIDER_ADMIN to another address, like 127.0.0.1:0", addr)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("ADMIN_ADDR: %w", err)
+		return nil, fmt.Errorf("POSTRIDER_ADMIN: %w", err)
 	}
 	a := &admin{addr: l.Addr().String()}
 	a.describe(reg)

@@ -82,8 +82,8 @@ func TestCanaries(t *testing.T) {
 				t.Fatal(err)
 			}
 			w := newWorld(t, "SMTP_URL="+relay.URL(), "SMTP_CA_FILE="+ca.File(), "SMTP_USERNAME=app", "SMTP_PASSWORD_FILE="+file,
-				"LOG_LEVEL=debug", "RETRY_AFTER=100ms", "MAX_ATTEMPTS=2", "RELAY_PAUSE_MIN=20ms", "RELAY_PAUSE_MAX=40ms", "GOTRACEBACK=all")
-			w.set("LOG_FORMAT", format)
+				"POSTRIDER_LOG_LEVEL=debug", "POSTRIDER_RETRY_AFTER=100ms", "POSTRIDER_MAX_ATTEMPTS=2", "SMTP_PAUSE_MIN=20ms", "SMTP_PAUSE_MAX=40ms", "GOTRACEBACK=all")
+			w.set("POSTRIDER_LOG_FORMAT", format)
 			w.canaries(parrot)
 		})
 	}
@@ -204,7 +204,7 @@ func TestCanariesOfBrokers(t *testing.T) {
 			relay := smtptest.New(t)
 			url := natstest.StartServer(t, c.change)
 			addr := strings.TrimPrefix(url, "nats://")
-			w := newWorld(t, "NATS_URL="+url, "SMTP_URL="+relay.URL(), "LOG_LEVEL=debug", "GOTRACEBACK=all")
+			w := newWorld(t, "NATS_URL="+url, "SMTP_URL="+relay.URL(), "POSTRIDER_LOG_LEVEL=debug", "GOTRACEBACK=all")
 			for _, v := range c.env {
 				name, value, _ := strings.Cut(strings.Replace(v, "%s", addr, 1), "=")
 				w.set(name, value)

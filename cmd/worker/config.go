@@ -25,7 +25,7 @@ value comes from (default, environment, or the file that NAME_FILE names), and
 no secret: only whether it is set. The form markdown lists all variables with
 their defaults; docs/configuration.md is made with it. Problems are reported as
 at a start, and the status is then 78.`,
-		Example: "  worker config\n  MAX_SESSIONS=20 worker config --format json",
+		Example: "  worker config\n  SMTP_MAX_SESSIONS=20 worker config --format json",
 		Args:    cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return printConfig(cmd.Context(), lookup, format, stdout)
@@ -103,9 +103,9 @@ that is not set. Every problem is reported at once, by the variable's name, and
 the worker then ends with status 78. A secret can be given as a file: ` + "`NAME_FILE`" + `
 instead of ` + "`NAME`" + `. ` + "`worker config`" + ` prints what is in force.
 
-` + "`publish`" + ` and ` + "`mailq`" + ` read the same ` + "`NATS_…`" + ` variables and ` + "`DATA_DIR`" + `; ` + "`mailq`" + ` also
-` + "`MAX_REPLAYS`" + ` (5), how often one dead letter may be replayed, and ` + "`NO_COLOR`" + `.
-` + "`mailq doctor`" + ` reads those of the relay, ` + "`LANES`" + ` and ` + "`ACK_WAIT`" + ` as a worker does.
+` + "`publish`" + ` and ` + "`mailq`" + ` read the same ` + "`NATS_…`" + ` variables and ` + "`POSTRIDER_DATA_DIR`" + `; ` + "`mailq`" + ` also
+` + "`POSTRIDER_MAX_REPLAYS`" + ` (5), how often one dead letter may be replayed, and ` + "`NO_COLOR`" + `.
+` + "`mailq doctor`" + ` reads those of the relay, ` + "`POSTRIDER_LANES`" + ` and ` + "`POSTRIDER_ACK_WAIT`" + ` as a worker does.
 
 This page is made from the code: ` + "`go run ./cmd/worker config --format markdown > docs/configuration.md`" + `.
 `)

@@ -43,7 +43,7 @@ func TestConfigSources(t *testing.T) {
 	}
 	vars := map[string]string{
 		"NATS_URL": "nats://app:hunter2@n1.example:4222,nats://app:hunter2@n2.example:4222", "SMTP_URL": "smtp://relay.example",
-		"SMTP_USERNAME": "app", "SMTP_PASSWORD_FILE": file, "RETRY_AFTER": "90s,2h", "SMTP_MAX_SESSIONS": "",
+		"SMTP_USERNAME": "app", "SMTP_PASSWORD_FILE": file, "POSTRIDER_RETRY_AFTER": "90s,2h", "SMTP_MAX_SESSIONS": "",
 	}
 	out, stderr, status := said(t, vars, "config", "--format", "json")
 	if status != cli.OK {
@@ -61,10 +61,10 @@ func TestConfigSources(t *testing.T) {
 		"NATS_URL":          "nats://REDACTED@n2.example:4222 from environment",
 		"SMTP_PASSWORD":     "REDACTED from file " + file,
 		"SMTP_USERNAME":     "app from environment",
-		"RETRY_AFTER":       "1m30s,2h from environment",
+		"POSTRIDER_RETRY_AFTER":       "1m30s,2h from environment",
 		"SMTP_MAX_SESSIONS": "10 from default",
-		"LANES":             "urgent=6,normal=3,bulk=1 from default",
-		"LOG_MAIL":          "all from default",
+		"POSTRIDER_LANES":             "urgent=6,normal=3,bulk=1 from default",
+		"POSTRIDER_LOG_MAIL":          "all from default",
 		"NATS_TOKEN":        " from default",
 	} {
 		if got[name] != want {
@@ -80,8 +80,8 @@ func TestConfigSources(t *testing.T) {
 // TestConfigProblems: what keeps a worker from starting is said here too.
 func TestConfigProblems(t *testing.T) {
 	t.Parallel()
-	out, stderr, status := said(t, map[string]string{"MAX_ATTEMPTS": "0", "LOG_MAIL": "some", "SMTP_URL": "smtp://u:hunter2@r"}, "config")
-	if status != cli.Config || !strings.Contains(stderr, "MAX_ATTEMPTS: is 0") || !strings.Contains(stderr, `LOG_MAIL: "some"`) {
+	out, stderr, status := said(t, map[string]string{"POSTRIDER_MAX_ATTEMPTS": "0", "POSTRIDER_LOG_MAIL": "some", "SMTP_URL": "smtp://u:hunter2@r"}, "config")
+	if status != cli.Config || !strings.Contains(stderr, "POSTRIDER_MAX_ATTEMPTS: is 0") || !strings.Contains(stderr, `POSTRIDER_LOG_MAIL: "some"`) {
 		t.Errorf("status %d: %s", status, stderr)
 	}
 	if !strings.Contains(out, "SMTP_MAX_SESSIONS ") || strings.Contains(out+stderr, "hunter2") {

@@ -30,7 +30,7 @@ file TIME-ID.eml, sends nothing anywhere, and answers by recipient:
   slow@…  accepted, and the reply takes ten seconds
 
 It knows neither TLS nor logins, and takes mail from whoever reaches it. Of the
-worker's settings it reads LOG_FORMAT and LOG_LEVEL; debug names each mail.`,
+worker's settings it reads POSTRIDER_LOG_FORMAT and POSTRIDER_LOG_LEVEL; debug names each mail.`,
 		Example: "  worker devrelay\n  worker devrelay --listen :2525 --dir /data/sent",
 		Args:    cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

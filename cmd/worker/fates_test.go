@@ -14,7 +14,7 @@ import (
 // from mailq show alone.
 func TestFates(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "RETRY_AFTER=300ms,1h")
+	w := newWorld(t, "POSTRIDER_RETRY_AFTER=300ms,1h")
 	p := w.worker("worker")
 	nc, err := nats.Connect("nats://" + w.get("NATS_LISTEN"))
 	if err != nil {
@@ -81,8 +81,8 @@ func TestFates(t *testing.T) {
 	}
 	w.operate(bad)
 	// Without the operator's credential nothing is shown, and it is said why.
-	w.set("DATA_DIR", w.path("elsewhere"))
-	if out, stderr, status := w.run("mailq"); status != 75 || out != "" || !strings.Contains(stderr, "set DATA_DIR") {
+	w.set("POSTRIDER_DATA_DIR", w.path("elsewhere"))
+	if out, stderr, status := w.run("mailq"); status != 75 || out != "" || !strings.Contains(stderr, "set POSTRIDER_DATA_DIR") {
 		t.Errorf("a stranger gets status %d, %s%s", status, out, stderr)
 	}
 }

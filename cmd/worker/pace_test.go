@@ -13,7 +13,7 @@ import (
 // TestLoadOperator: beside a full queue each command of mailq answers within a
 // second. Its log has the figures.
 func TestLoadOperator(t *testing.T) {
-	w := newWorld(t, "RETRY_AFTER=1h", "LOG_MAIL=failures")
+	w := newWorld(t, "POSTRIDER_RETRY_AFTER=1h", "POSTRIDER_LOG_MAIL=failures")
 	p := w.worker("worker")
 	nc, err := nats.Connect("nats://"+w.get("NATS_LISTEN"), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
 	if err != nil {

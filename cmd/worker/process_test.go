@@ -62,7 +62,7 @@ func newWorld(t *testing.T, env ...string) *world {
 	t.Helper()
 	base := []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(),
-		"NATS_LISTEN=" + freeport.Addr(), "ADMIN_ADDR=127.0.0.1:0", "LOG_FORMAT=text",
+		"NATS_LISTEN=" + freeport.Addr(), "POSTRIDER_ADMIN=127.0.0.1:0", "POSTRIDER_LOG_FORMAT=text",
 	}
 	return &world{t: t, dir: t.TempDir(), env: append(base, env...)}
 }

@@ -23,7 +23,7 @@ func provisionCommand(lookup env.Lookup, stdout, stderr io.Writer) *cobra.Comman
 		Use:   "provision",
 		Short: "Make and upgrade the streams and consumers at NATS_URL, and end",
 		Long: `Make and upgrade the streams and consumers at NATS_URL, and end. What all
-workers share, such as ACK_WAIT, is changed for all of them. The status is 75
+workers share, such as POSTRIDER_ACK_WAIT, is changed for all of them. The status is 75
 where the broker is away: trying again may help.`,
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -63,7 +63,7 @@ func provisionOnce(ctx context.Context, s *settings, timeout time.Duration, stdo
 		log.Warn(sentence)
 	}
 	lanes, _ := s.consumer.Lanes.MarshalText()
-	_, err = fmt.Fprintf(stdout, "The broker at %s is ready for the lanes %s; ACK_WAIT is %s.\n", c.URL(), lanes, s.broker.AckWait)
+	_, err = fmt.Fprintf(stdout, "The broker at %s is ready for the lanes %s; POSTRIDER_ACK_WAIT is %s.\n", c.URL(), lanes, s.broker.AckWait)
 	return err
 }
 

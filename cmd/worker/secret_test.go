@@ -32,7 +32,7 @@ func TestTokenIsNotTold(t *testing.T) {
 	url := natstest.StartServer(t, func(o *server.Options) { o.Authorization = canary })
 	env := map[string]string{
 		"NATS_URL": strings.Replace(url, "://", "://"+canary+"@", 1), "SMTP_URL": "smtp://127.0.0.1:9?tls=none",
-		"DATA_DIR": t.TempDir(), "ADMIN_ADDR": "127.0.0.1:0", "LOG_FORMAT": "text", "LOG_LEVEL": "debug", "DRAIN": "1s",
+		"POSTRIDER_DATA_DIR": t.TempDir(), "POSTRIDER_ADMIN": "127.0.0.1:0", "POSTRIDER_LOG_FORMAT": "text", "POSTRIDER_LOG_LEVEL": "debug", "POSTRIDER_DRAIN": "1s",
 	}
 	lookup := func(name string) (string, bool) { v, ok := env[name]; return v, ok }
 	var out spoken

@@ -164,7 +164,7 @@ func (w *worker) refuseMailLeft(ctx context.Context) error {
 		return &configError{err}
 	}
 	if n > 0 {
-		return &configError{fmt.Errorf("DATA_DIR %s still holds %d messages of the embedded broker, which a worker with NATS_URL would never send: run a worker without NATS_URL until they are sent, or set DATA_DIR to another directory", w.set.broker.DataDir, n)}
+		return &configError{fmt.Errorf("POSTRIDER_DATA_DIR %s still holds %d messages of the embedded broker, which a worker with NATS_URL would never send: run a worker without NATS_URL until they are sent, or set POSTRIDER_DATA_DIR to another directory", w.set.broker.DataDir, n)}
 	}
 	return nil
 }

@@ -27,10 +27,10 @@ type settings struct {
 
 // workerConfig is what concerns the process itself.
 type workerConfig struct {
-	AdminAddr string `env:"ADMIN_ADDR" help:"Address of /livez, /readyz, /startupz and /metrics."`
-	LogFormat string `env:"LOG_FORMAT" help:"text for people, json for machines; auto is text on a terminal and with the development relay."`
-	LogLevel  string `env:"LOG_LEVEL" help:"debug, info, warn or error: what the worker says of itself, and in JSON of mail too."`
-	LogMail   string `env:"LOG_MAIL" help:"all says what became of each mail; failures leaves out what was delivered or scheduled."`
+	AdminAddr string `env:"POSTRIDER_ADMIN" help:"Address of /livez, /readyz, /startupz and /metrics."`
+	LogFormat string `env:"POSTRIDER_LOG_FORMAT" help:"text for people, json for machines; auto is text on a terminal and with the development relay."`
+	LogLevel  string `env:"POSTRIDER_LOG_LEVEL" help:"debug, info, warn or error: what the worker says of itself, and in JSON of mail too."`
+	LogMail   string `env:"POSTRIDER_LOG_MAIL" help:"all says what became of each mail; failures leaves out what was delivered or scheduled."`
 }
 
 func defaultWorkerConfig() workerConfig {
@@ -41,16 +41,16 @@ func defaultWorkerConfig() workerConfig {
 func (c workerConfig) Validate() []error {
 	var errs []error
 	if _, _, err := net.SplitHostPort(c.AdminAddr); err != nil {
-		errs = append(errs, fmt.Errorf("ADMIN_ADDR: %q is not host:port", c.AdminAddr))
+		errs = append(errs, fmt.Errorf("POSTRIDER_ADMIN: %q is not host:port", c.AdminAddr))
 	}
 	if !slices.Contains([]string{"auto", "text", "json"}, c.LogFormat) {
-		errs = append(errs, fmt.Errorf("LOG_FORMAT: %q is not text, json or auto", c.LogFormat))
+		errs = append(errs, fmt.Errorf("POSTRIDER_LOG_FORMAT: %q is not text, json or auto", c.LogFormat))
 	}
 	if c.LogMail != "all" && c.LogMail != "failures" {
-		errs = append(errs, fmt.Errorf("LOG_MAIL: %q is not all or failures", c.LogMail))
+		errs = append(errs, fmt.Errorf("POSTRIDER_LOG_MAIL: %q is not all or failures", c.LogMail))
 	}
 	if _, ok := levels[c.LogLevel]; !ok {
-		errs = append(errs, fmt.Errorf("LOG_LEVEL: %q is not debug, info, warn or error", c.LogLevel))
+		errs = append(errs, fmt.Errorf("POSTRIDER_LOG_LEVEL: %q is not debug, info, warn or error", c.LogLevel))
 	}
 	return errs
 }

@@ -36,9 +36,9 @@ func TestStory(t *testing.T) {
 				}
 			})
 			if !free("127.0.0.1:4222") || !free("127.0.0.1:8026") {
-				t.Log("ports 4222 or 8026 are taken: the stories set NATS_LISTEN and ADMIN_ADDR")
+				t.Log("ports 4222 or 8026 are taken: the stories set NATS_LISTEN and POSTRIDER_ADMIN")
 				e.Setenv("NATS_LISTEN", e.Getenv("BROKER"))
-				e.Setenv("ADMIN_ADDR", "127.0.0.1:0")
+				e.Setenv("POSTRIDER_ADMIN", "127.0.0.1:0")
 			}
 			return nil
 		},
@@ -51,8 +51,8 @@ func TestStory(t *testing.T) {
 
 // passed are the variables of a story that its programs see.
 var passed = []string{
-	"PATH", "HOME", "NATS_URL", "NATS_LISTEN", "ADMIN_ADDR", "SMTP_URL", "SMTP_USERNAME", "SMTP_PASSWORD",
-	"ACK_WAIT", "RETRY_AFTER", "MAX_ATTEMPTS", "LOG_FORMAT", "DATA_DIR",
+	"PATH", "HOME", "NATS_URL", "NATS_LISTEN", "POSTRIDER_ADMIN", "SMTP_URL", "SMTP_USERNAME", "SMTP_PASSWORD",
+	"POSTRIDER_ACK_WAIT", "POSTRIDER_RETRY_AFTER", "POSTRIDER_MAX_ATTEMPTS", "POSTRIDER_LOG_FORMAT", "POSTRIDER_DATA_DIR",
 }
 
 func scriptRunning(ts *testscript.TestScript) map[string]*storm.Process {

@@ -80,7 +80,7 @@ func (t *teller) at() string {
 			vars = append(vars, "NATS_URL="+url)
 		}
 		if dir := t.w.set.broker.DataDir; filepath.Clean(dir) != "data" {
-			vars = append(vars, "DATA_DIR="+dir)
+			vars = append(vars, "POSTRIDER_DATA_DIR="+dir)
 		}
 	} else {
 		vars = append(vars, "NATS_URL="+t.w.conn.URL())

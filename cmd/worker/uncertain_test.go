@@ -58,8 +58,8 @@ func TestUncertain(t *testing.T) {
 			t.Parallel()
 			m := &mute{dots: map[string][][]byte{}}
 			relay := smtptest.New(t, smtptest.ByAddress(), smtptest.Scripted(m.script))
-			w := newWorld(t, "RETRY_AFTER=300ms", "SMTP_TIMEOUT_DOT=3s", "SMTP_URL="+relay.URL())
-			w.set("LOG_FORMAT", format)
+			w := newWorld(t, "POSTRIDER_RETRY_AFTER=300ms", "SMTP_TIMEOUT_DOT=3s", "SMTP_URL="+relay.URL())
+			w.set("POSTRIDER_LOG_FORMAT", format)
 			p := w.worker("worker")
 			w.uncertain(m, p, map[string]string{
 				"text": `^uncertain  %s to ann@example.net, next attempt at .*: it may have taken the message: `,

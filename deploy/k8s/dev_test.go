@@ -30,7 +30,7 @@ func startDev(t *testing.T, over map[string]string, edit func(accounts string) s
 	l := &live{s: s, cluster: startCluster(t, s, edit), sent: filepath.Join(t.TempDir(), "sent")}
 	relay := start(t, nil, "relay", "worker", "devrelay", "--listen", "127.0.0.1:0", "--dir", l.sent)
 	url := awaitLine(t, relay.Out, `SMTP_URL=(\S+)`)[1]
-	set := map[string]string{"NATS_URL": l.url, "SMTP_URL": url, "ADMIN_ADDR": "127.0.0.1:0", "RETRY_AFTER": "300ms"}
+	set := map[string]string{"NATS_URL": l.url, "SMTP_URL": url, "POSTRIDER_ADMIN": "127.0.0.1:0", "POSTRIDER_RETRY_AFTER": "300ms"}
 	maps.Copy(set, over)
 	l.env = s.environment(t, s.worker(t), t.TempDir(), set)
 	return l
@@ -179,14 +179,14 @@ func (l *live) probes(t *testing.T) {
 // TestVerify: workers that create nothing need no leave to, and start on what
 // "worker provision" made with another credential.
 func TestVerify(t *testing.T) {
-	const from, to = "# Not needed by workers with PROVISION=verify.", "]"
-	l := startDev(t, map[string]string{"PROVISION": "verify"}, func(accounts string) string {
+	const from, to = "# Not needed by workers with POSTRIDER_PROVISION=verify.", "]"
+	l := startDev(t, map[string]string{"POSTRIDER_PROVISION": "verify"}, func(accounts string) string {
 		before, rest, _ := strings.Cut(accounts, from)
 		_, after, _ := strings.Cut(rest, to)
 		admin := fmt.Sprintf("users: [{user: provision, password: %q}", "dev-provision")
 		return strings.Replace(before+to+after, "users: [", admin, 1)
 	})
-	env := map[string]string{"NATS_URL": l.url, "NATS_USER": "provision", "NATS_PASSWORD": "dev-provision", "REPLICAS": "3"}
+	env := map[string]string{"NATS_URL": l.url, "NATS_USER": "provision", "NATS_PASSWORD": "dev-provision", "POSTRIDER_REPLICAS": "3"}
 	if out, stderr, status := run(t, env, "worker", "provision"); status != 0 {
 		t.Fatalf("provision: status %d: %s%s", status, out, stderr)
 	}
@@ -206,7 +206,7 @@ func TestRelayListens(t *testing.T) {
 		c, dir := p.Spec.Containers[0], t.TempDir()
 		args := strings.Join(c.Args, " ")
 		args = strings.NewReplacer(":2525", "127.0.0.1:0", c.VolumeMounts[0].MountPath, dir).Replace(args)
-		r := start(t, map[string]string{"LOG_FORMAT": "json"}, "relay", "worker", strings.Fields(args)...)
+		r := start(t, map[string]string{"POSTRIDER_LOG_FORMAT": "json"}, "relay", "worker", strings.Fields(args)...)
 		addr := awaitLine(t, r.Out, `"listen":"([^"]+)"`)[1]
 		conn, err := net.Dial("tcp", addr)
 		if err != nil {

@@ -293,7 +293,7 @@ func TestRollout(t *testing.T) {
 			t.Errorf("a rollout goes by %+v", u)
 		}
 		data, _ := s.configMap(d.Spec.Template.Spec.Containers[0].EnvFrom[0].ConfigMapRef.Name)
-		drain, err := time.ParseDuration(data["DRAIN"])
+		drain, err := time.ParseDuration(data["POSTRIDER_DRAIN"])
 		if err != nil {
 			t.Fatal(err)
 		}

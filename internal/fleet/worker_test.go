@@ -21,12 +21,12 @@ type worker struct {
 
 // workerEnv is a production worker's, with minutes shortened to seconds.
 var workerEnv = map[string]string{
-	"NATS_URL": "nats://n1:4222,nats://n2:4222,nats://n3:4222", "REPLICAS": "3",
-	"SMTP_URL": "smtp://relay:25?tls=none", "LOG_LEVEL": "warn",
-	"ACK_WAIT": ackWait.String(), "RETRY_AFTER": "1s,2s", "RELAY_PAUSE_MIN": "100ms", "RELAY_PAUSE_MAX": "1s", "SWEEP_INTERVAL": "5s",
+	"NATS_URL": "nats://n1:4222,nats://n2:4222,nats://n3:4222", "POSTRIDER_REPLICAS": "3",
+	"SMTP_URL": "smtp://relay:25?tls=none", "POSTRIDER_LOG_LEVEL": "warn",
+	"POSTRIDER_ACK_WAIT": ackWait.String(), "POSTRIDER_RETRY_AFTER": "1s,2s", "SMTP_PAUSE_MIN": "100ms", "SMTP_PAUSE_MAX": "1s", "POSTRIDER_SWEEP_INTERVAL": "5s",
 	// A relay that is cut off does not answer; its replies take milliseconds.
-	"SMTP_TIMEOUT_CONNECT": "2s", "SMTP_TIMEOUT_GREETING": smtpTimeout.String(), "SMTP_TIMEOUT_EHLO": smtpTimeout.String(),
-	"SMTP_TIMEOUT_MAIL": smtpTimeout.String(), "SMTP_TIMEOUT_RCPT": smtpTimeout.String(), "SMTP_TIMEOUT_DATA": smtpTimeout.String(),
+	"SMTP_TIMEOUT_CONNECT": "2s", "SMTP_TIMEOUT_CONNECT": smtpTimeout.String(), "SMTP_TIMEOUT_COMMAND": smtpTimeout.String(),
+	"SMTP_TIMEOUT_COMMAND": smtpTimeout.String(), "SMTP_TIMEOUT_COMMAND": smtpTimeout.String(), "SMTP_TIMEOUT_DATA": smtpTimeout.String(),
 	"SMTP_TIMEOUT_DOT": smtpTimeout.String(),
 }
 

@@ -54,7 +54,7 @@ func TestBrokerAway(t *testing.T) {
 // a day is of five. None dies, and at its return no more sessions are opened
 // than a worker may have.
 func TestRelayGone(t *testing.T) {
-	s := begin(t, Config{Workers: 1, Env: []string{"RETRY_AFTER=1s", "MAX_AGE=" + (5 * relayGoneFor).String()}})
+	s := begin(t, Config{Workers: 1, Env: []string{"POSTRIDER_RETRY_AFTER=1s", "POSTRIDER_MAX_AGE=" + (5 * relayGoneFor).String()}})
 	if err := s.relay.End(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestRelayGone(t *testing.T) {
 func TestRelayHalfDead(t *testing.T) {
 	s := begin(t, Config{
 		Workers: 1, RelayArgs: []string{"-silent", "3"},
-		Env: []string{"SMTP_TIMEOUT_MAIL=1s", "MESSAGES_PER_SESSION=5"},
+		Env: []string{"SMTP_TIMEOUT_COMMAND=1s", "SMTP_MESSAGES_PER_SESSION=5"},
 	})
 	p := s.producer(4)
 	if err := p.Publish(t.Context(), halfDeadMails, OneMail); err != nil {

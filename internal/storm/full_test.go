@@ -98,7 +98,7 @@ func isDue(n int) Mail {
 func TestStoreFull(t *testing.T) {
 	const size, due = 100 << 10, 120
 	room := mount(t, "-t", "tmpfs", "-o", "size=64m", "tmpfs")
-	s := begin(t, Config{Env: []string{"LANES=normal=1", "RETRY_AFTER=12s", "DATA_DIR=" + filepath.Join(room, "data")}})
+	s := begin(t, Config{Env: []string{"POSTRIDER_LANES=normal=1", "POSTRIDER_RETRY_AFTER=12s", "POSTRIDER_DATA_DIR=" + filepath.Join(room, "data")}})
 	p, f := &Producer{}, s.filler(t)
 	for n := range due {
 		if err := f.publish(isDue(n), size); err != nil {
@@ -183,7 +183,7 @@ func TestFullOfWhatStays(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			room := mount(t, "-t", "tmpfs", "-o", "size=64m", "tmpfs")
-			s := begin(t, Config{Drained: 2 * time.Minute, Env: []string{"LANES=normal=1", "RETRY_AFTER=24h", "DATA_DIR=" + filepath.Join(room, "data")}})
+			s := begin(t, Config{Drained: 2 * time.Minute, Env: []string{"POSTRIDER_LANES=normal=1", "POSTRIDER_RETRY_AFTER=24h", "POSTRIDER_DATA_DIR=" + filepath.Join(room, "data")}})
 			p, f := &Producer{}, s.filler(t)
 			for n := range c.staying {
 				m := Mail{ID: fmt.Sprintf("stays%d", n), To: []string{fmt.Sprintf(c.to, n)}}
@@ -225,7 +225,7 @@ func TestFullOfWhatStays(t *testing.T) {
 // itself when there is room.
 func TestDiskFull(t *testing.T) {
 	room := mount(t, "-t", "tmpfs", "-o", "size=64m", "tmpfs")
-	s := begin(t, Config{Workers: 1, Env: []string{"LANES=normal=1", "DATA_DIR=" + filepath.Join(room, "data")}})
+	s := begin(t, Config{Workers: 1, Env: []string{"POSTRIDER_LANES=normal=1", "POSTRIDER_DATA_DIR=" + filepath.Join(room, "data")}})
 	p := s.producer(4)
 	p.Every = 20 * time.Millisecond
 	publishing, enough := context.WithCancel(t.Context())

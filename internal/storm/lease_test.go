@@ -12,7 +12,7 @@ import (
 // delivered exactly once.
 func TestSlowRelay(t *testing.T) {
 	s := begin(t, Config{
-		Workers: 2, Env: []string{"ACK_WAIT=2s", "MAX_SESSIONS=20"}, RelayArgs: []string{"-delay", "7s"},
+		Workers: 2, Env: []string{"POSTRIDER_ACK_WAIT=2s", "SMTP_MAX_SESSIONS=20"}, RelayArgs: []string{"-delay", "7s"},
 	})
 	p := s.producer(4)
 	if err := p.Publish(t.Context(), slowMails, OneMail); err != nil {
@@ -32,7 +32,7 @@ func TestSlowRelay(t *testing.T) {
 func TestStops(t *testing.T) {
 	const ackWait = 30 * time.Second
 	s := begin(t, Config{
-		Env: []string{"ACK_WAIT=30s", "DRAIN=10s", "MAX_SESSIONS=40"}, RelayArgs: []string{"-delay", "100ms"},
+		Env: []string{"POSTRIDER_ACK_WAIT=30s", "POSTRIDER_DRAIN=10s", "SMTP_MAX_SESSIONS=40"}, RelayArgs: []string{"-delay", "100ms"},
 	})
 	p := s.producer(4)
 	p.Every = 20 * time.Millisecond

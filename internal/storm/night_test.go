@@ -22,7 +22,7 @@ import (
 // seconds.
 func TestNightOff(t *testing.T) {
 	s := begin(t, Config{
-		Bin: build(t, "night_off"), Workers: 1, Drained: time.Minute, Env: []string{"LANES=normal=1", "MAX_SESSIONS=10", "ACK_WAIT=10s"},
+		Bin: build(t, "night_off"), Workers: 1, Drained: time.Minute, Env: []string{"POSTRIDER_LANES=normal=1", "SMTP_MAX_SESSIONS=10", "POSTRIDER_ACK_WAIT=10s"},
 	})
 	const held = 20 // all hands of two workers
 	p := s.producer(4)
@@ -63,7 +63,7 @@ func TestNightOff(t *testing.T) {
 func (s *storm) passNight(t *testing.T) {
 	t.Helper()
 	cfg := broker.DefaultConfig()
-	cfg.Listen, cfg.DataDir = s.get("NATS_LISTEN"), s.get("DATA_DIR")
+	cfg.Listen, cfg.DataDir = s.get("NATS_LISTEN"), s.get("POSTRIDER_DATA_DIR")
 	e, err := embedded.Start(t.Context(), cfg, []wire.Lane{"normal"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

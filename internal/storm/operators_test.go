@@ -129,7 +129,7 @@ func (o *operators) act(ctx context.Context, l *deadletter.Found) error {
 func TestOperators(t *testing.T) {
 	s := begin(t, Config{
 		Workers: 3, For: operatorsFor, KillEvery: 2 * time.Second,
-		Env: []string{"MAX_ATTEMPTS=3", "RETRY_AFTER=200ms"},
+		Env: []string{"POSTRIDER_MAX_ATTEMPTS=3", "POSTRIDER_RETRY_AFTER=200ms"},
 	})
 	o := s.operators(t, operatorsMails)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)

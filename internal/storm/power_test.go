@@ -39,7 +39,7 @@ func cutPower(t *testing.T, bin string, cuts int) *Report {
 	disks := mount(t, "-o", "loop", image(t, t.TempDir(), "xfs", 4<<30))
 	disk := image(t, disks, "ext4", 256<<20)
 	data := mount(t, "-o", "loop,commit=600", disk)
-	s := begin(t, Config{Bin: bin, Workers: 1, Drained: time.Minute, Env: []string{"LANES=normal=1", "DATA_DIR=" + filepath.Join(data, "data")}})
+	s := begin(t, Config{Bin: bin, Workers: 1, Drained: time.Minute, Env: []string{"POSTRIDER_LANES=normal=1", "POSTRIDER_DATA_DIR=" + filepath.Join(data, "data")}})
 	p := s.producer(8)
 	p.Every = 20 * time.Millisecond
 	publishing, enough := context.WithCancel(t.Context())
@@ -62,7 +62,7 @@ func cutPower(t *testing.T, bin string, cuts int) *Report {
 		}
 		s.kills++
 		data = mount(t, "-o", "loop,commit=600", disk)
-		s.env = append(s.env, "DATA_DIR="+filepath.Join(data, "data"))
+		s.env = append(s.env, "POSTRIDER_DATA_DIR="+filepath.Join(data, "data"))
 		if err := s.startBroker(); err != nil {
 			t.Fatal(err)
 		}

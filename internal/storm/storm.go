@@ -50,9 +50,9 @@ type storm struct {
 
 func newStorm(cfg Config) *storm {
 	return &storm{Config: cfg, env: append([]string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + cfg.Dir, "ADMIN_ADDR=127.0.0.1:0", "LOG_FORMAT=text", "LOG_LEVEL=warn",
-		"ACK_WAIT=5s", "RETRY_AFTER=1s,2s", "RELAY_PAUSE_MIN=100ms", "RELAY_PAUSE_MAX=1s", "SWEEP_INTERVAL=5s",
-		"DATA_DIR=" + filepath.Join(cfg.Dir, "data"),
+		"PATH=" + os.Getenv("PATH"), "HOME=" + cfg.Dir, "POSTRIDER_ADMIN=127.0.0.1:0", "POSTRIDER_LOG_FORMAT=text", "POSTRIDER_LOG_LEVEL=warn",
+		"POSTRIDER_ACK_WAIT=5s", "POSTRIDER_RETRY_AFTER=1s,2s", "SMTP_PAUSE_MIN=100ms", "SMTP_PAUSE_MAX=1s", "POSTRIDER_SWEEP_INTERVAL=5s",
+		"POSTRIDER_DATA_DIR=" + filepath.Join(cfg.Dir, "data"),
 	}, cfg.Env...)}
 }
 
@@ -232,7 +232,7 @@ func (s *storm) drain(ctx context.Context) (map[Key]bool, error) {
 // dial connects as an operator's `mailq` does.
 func (s *storm) dial(ctx context.Context) (*broker.Conn, error) {
 	cfg := broker.DefaultConfig()
-	cfg.Listen, cfg.DataDir, cfg.Role = s.get("NATS_LISTEN"), s.get("DATA_DIR"), broker.Operator
+	cfg.Listen, cfg.DataDir, cfg.Role = s.get("NATS_LISTEN"), s.get("POSTRIDER_DATA_DIR"), broker.Operator
 	return broker.Dial(ctx, cfg, slog.New(slog.DiscardHandler))
 }
 

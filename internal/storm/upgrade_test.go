@@ -69,7 +69,7 @@ func TestUpgrade(t *testing.T) {
 func (s *storm) deadFor(t *testing.T, want time.Duration) {
 	t.Helper()
 	cfg := broker.DefaultConfig()
-	cfg.Listen, cfg.DataDir, cfg.Role = s.get("NATS_LISTEN"), s.get("DATA_DIR"), broker.Operator
+	cfg.Listen, cfg.DataDir, cfg.Role = s.get("NATS_LISTEN"), s.get("POSTRIDER_DATA_DIR"), broker.Operator
 	c, err := broker.Dial(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
