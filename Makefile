@@ -63,7 +63,7 @@ soak: ## send mail for half an hour and weigh the processes (SOAK=10m: for that 
 N ?= 1
 
 containers: ## break a cluster of containers in every way, in full, N times (make containers N=10)
-	POSTRIDER_REQUIRE_CONTAINERS=1 go test -tags accept -timeout 120m -v -count $(N) ./internal/fleet
+	POSTRIDER_TEST_CONTAINERS=1 go test -tags accept -timeout 120m -v -count $(N) ./internal/fleet
 
 clean: ## remove what was built
 	rm -rf bin

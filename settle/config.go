@@ -9,9 +9,9 @@ import (
 
 // Config says when to try again and when to give up.
 type Config struct {
-	MaxAttempts int           `env:"POSTRIDER_MAX_ATTEMPTS" help:"Attempts at a message before it is dead-lettered, 1 to 100."`
-	RetryAfter  Durations     `env:"POSTRIDER_RETRY_AFTER" help:"Pauses between attempts. The last one repeats. Each is jittered by 10 percent."`
-	MaxAge      time.Duration `env:"POSTRIDER_MAX_AGE" help:"Age at which a message is dead-lettered, whatever its attempts."`
+	MaxAttempts int             `env:"POSTRIDER_MAX_ATTEMPTS" help:"Attempts at a message before it is dead-lettered, 1 to 100."`
+	RetryAfter  []time.Duration `env:"POSTRIDER_RETRY_AFTER" help:"Pauses between attempts. The last one repeats. Each is jittered by 10 percent."`
+	MaxAge      time.Duration   `env:"POSTRIDER_MAX_AGE" help:"Age at which a message is dead-lettered, whatever its attempts."`
 	// RecipientsPerTransaction bounds RCPT commands. RFC 5321 section 4.5.3.1.8
 	// lets a relay refuse more than 100.
 	RecipientsPerTransaction int `env:"SMTP_RECIPIENTS_PER_TRANSACTION" help:"Recipients in one SMTP transaction."`
@@ -25,7 +25,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		MaxAttempts: 25,
-		RetryAfter: Durations{time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute,
+		RetryAfter: []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute,
 			time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour},
 		MaxAge:                   120 * time.Hour,
 		RecipientsPerTransaction: 50,

@@ -58,14 +58,14 @@ func TestConfigSources(t *testing.T) {
 		got[v.Name] = v.Value + " from " + v.Source
 	}
 	for name, want := range map[string]string{
-		"NATS_URL":      "nats://REDACTED@n2.example:4222 from environment",
-		"SMTP_PASSWORD": "REDACTED from file " + file,
-		"SMTP_USERNAME": "app from environment",
-		"POSTRIDER_RETRY_AFTER":   "1m30s,2h from environment",
-		"SMTP_MAX_SESSIONS":  "10 from default",
-		"POSTRIDER_LANES":         "urgent=6,normal=3,bulk=1 from default",
-		"POSTRIDER_LOG_MAIL":      "all from default",
-		"NATS_TOKEN":    " from default",
+		"NATS_URL":              "nats://REDACTED@n2.example:4222 from environment",
+		"SMTP_PASSWORD":         "REDACTED from file " + file,
+		"SMTP_USERNAME":         "app from environment",
+		"POSTRIDER_RETRY_AFTER": "1m30s,2h from environment",
+		"SMTP_MAX_SESSIONS":     "10 from default",
+		"POSTRIDER_LANES":       "urgent=6,normal=3,bulk=1 from default",
+		"POSTRIDER_LOG_MAIL":    "all from default",
+		"NATS_TOKEN":            " from default",
 	} {
 		if got[name] != want {
 			t.Errorf("%s is %q, want %q", name, got[name], want)

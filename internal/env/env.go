@@ -1,6 +1,7 @@
 // Package env reads settings from the environment into the Config structs of
-// the rooms. It reports every problem at once, each by the variable's name,
-// and answers a secret KEY from the file that KEY_FILE names.
+// the packages. It reports every problem at once, each by the variable's name,
+// reads a secret KEY from the file that KEY_FILE names, and finds variables
+// that look like settings and are none.
 package env
 
 import (
@@ -9,6 +10,7 @@ import (
 	"os"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/sethvargo/go-envconfig"
 
@@ -18,15 +20,29 @@ import (
 // Lookup finds a variable, like os.LookupEnv.
 type Lookup func(name string) (value string, set bool)
 
+// Of is the lookup in an environment as of [os.Environ]: of two variables with
+// one name the last counts, as in [os/exec].
+func Of(environ []string) Lookup {
+	vars := make(map[string]string, len(environ))
+	for _, v := range environ {
+		name, value, _ := strings.Cut(v, "=")
+		vars[name] = value
+	}
+	return func(name string) (string, bool) {
+		value, set := vars[name]
+		return value, set
+	}
+}
+
 // Validator is a Config that knows its own rules.
 type Validator interface {
 	// Validate reports everything that is wrong, each error naming its variable.
 	Validate() []error
 }
 
-// Read fills the fields of targets, pointers to structs, that bear a tag
-// env:"NAME" and whose variable is set and not empty. What the fields hold
-// before are the defaults. Then it validates those targets that can.
+// Read fills those fields of targets, pointers to structs, that have a tag
+// env:"NAME" and whose variable is set and not empty. The values they have
+// before are the defaults. Then it validates the targets that are a [Validator].
 func Read(ctx context.Context, lookup Lookup, targets ...any) []error {
 	var errs []error
 	for _, target := range targets {
@@ -54,6 +70,12 @@ func readField(ctx context.Context, lookup Lookup, f reflect.StructField, v refl
 	if err != nil || !set || value == "" {
 		return err
 	}
+	switch x := v.Addr().Interface().(type) {
+	case *time.Duration:
+		return parseInto(x, name, value, ParseDuration)
+	case *[]time.Duration:
+		return parseInto(x, name, value, parseDurations)
+	}
 	one := reflect.New(reflect.StructOf([]reflect.StructField{{Name: f.Name, Type: f.Type, Tag: f.Tag}}))
 	err = envconfig.ProcessWith(ctx, &envconfig.Config{
 		Target: one.Interface(), Lookuper: envconfig.MapLookuper(map[string]string{name: value}),
@@ -62,6 +84,16 @@ func readField(ctx context.Context, lookup Lookup, f reflect.StructField, v refl
 		return fmt.Errorf("%s: %w", name, cause(err, f.Name))
 	}
 	v.Set(one.Elem().Field(0))
+	return nil
+}
+
+// parseInto keeps the default if the value cannot be read.
+func parseInto[T any](field *T, name, value string, parse func(string) (T, error)) error {
+	v, err := parse(value)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	*field = v
 	return nil
 }
 

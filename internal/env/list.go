@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/postrider/postrider/mail"
 )
@@ -13,8 +14,8 @@ import (
 // Setting is a variable and what is in force.
 type Setting struct {
 	Name string `json:"name"`
-	// Value as it would be written in the environment; of a secret only that
-	// there is one.
+	// Value as it would be written in the environment; for a secret only that it
+	// is set.
 	Value string `json:"value"`
 	// Source is default, environment, or file and its name.
 	Source string `json:"source"`
@@ -54,7 +55,7 @@ func source(lookup Lookup, name string, secret bool) string {
 	return "default"
 }
 
-// written is a value as the environment would hold it.
+// written is a value as it would be written in the environment.
 func written(v reflect.Value) string {
 	switch x := v.Interface().(type) {
 	case encoding.TextMarshaler:
@@ -62,31 +63,34 @@ func written(v reflect.Value) string {
 		if err != nil {
 			return ""
 		}
-		return tidy(string(b))
+		return string(b)
+	case []time.Duration:
+		parts := make([]string, len(x))
+		for i, d := range x {
+			parts[i] = tidy(d.String())
+		}
+		return strings.Join(parts, ",")
 	case fmt.Stringer:
 		return tidy(x.String())
 	}
 	return fmt.Sprint(v.Interface())
 }
 
-// tidy writes 1m0s as 1m, in lists too.
+// tidy writes 1m0s as 1m and 1h0m0s as 1h.
 func tidy(s string) string {
-	parts := strings.Split(s, ",")
-	for i, p := range parts {
-		if strings.HasSuffix(p, "m0s") {
-			p = strings.TrimSuffix(p, "0s")
-		}
-		if strings.HasSuffix(p, "h0m") {
-			p = strings.TrimSuffix(p, "0m")
-		}
-		parts[i] = p
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
 	}
-	return strings.Join(parts, ",")
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
-// withoutPassword hides what a URL may hold that is secret: what stands before
-// its host, as NATS_URL may have it, with commas or slashes in it where it is
-// mistyped; options that no URL of ours has; all where it cannot be read.
+// withoutPassword hides what may be secret in a URL: the user and password
+// before its host, as NATS_URL may have them, also if they are mistyped with
+// commas or slashes; options that no URL of ours has; and everything of a URL
+// that cannot be read.
 func withoutPassword(s string) string {
 	scheme, rest, isURL := strings.Cut(s, "://")
 	if at := strings.LastIndexByte(s, '@'); at >= 0 {
@@ -114,5 +118,5 @@ func withoutOptions(s string) string {
 	return host + "?" + hidden
 }
 
-// hidden stands for a secret.
+// hidden replaces a secret.
 var hidden = mail.Secret("set").String()

@@ -14,5 +14,5 @@
 // The workers' image is the one that ships: "make context" fills its directory.
 //
 // Without a container engine the tests are skipped, or fail where
-// POSTRIDER_REQUIRE_CONTAINERS is set.
+// POSTRIDER_TEST_CONTAINERS is set.
 package fleet

@@ -34,8 +34,8 @@ func run(m *testing.M) int {
 	log.SetDefault(log.NewNoopLogger())
 	docker, errNoEngine = startEngine(ctx)
 	if errNoEngine != nil {
-		if os.Getenv("POSTRIDER_REQUIRE_CONTAINERS") != "" {
-			fmt.Fprintln(os.Stderr, "POSTRIDER_REQUIRE_CONTAINERS is set:", errNoEngine)
+		if os.Getenv("POSTRIDER_TEST_CONTAINERS") != "" {
+			fmt.Fprintln(os.Stderr, "POSTRIDER_TEST_CONTAINERS is set:", errNoEngine)
 			return 1
 		}
 		return m.Run()

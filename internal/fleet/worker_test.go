@@ -25,9 +25,8 @@ var workerEnv = map[string]string{
 	"SMTP_URL": "smtp://relay:25?tls=none", "POSTRIDER_LOG_LEVEL": "warn",
 	"POSTRIDER_ACK_WAIT": ackWait.String(), "POSTRIDER_RETRY_AFTER": "1s,2s", "SMTP_PAUSE_MIN": "100ms", "SMTP_PAUSE_MAX": "1s", "POSTRIDER_SWEEP_INTERVAL": "5s",
 	// A relay that is cut off does not answer; its replies take milliseconds.
-	"SMTP_TIMEOUT_CONNECT": smtpTimeout.String(), "SMTP_TIMEOUT_COMMAND": smtpTimeout.String(),
-	"SMTP_TIMEOUT_DATA": smtpTimeout.String(),
-	"SMTP_TIMEOUT_DOT":  smtpTimeout.String(),
+	"SMTP_TIMEOUT_CONNECT": "2s", "SMTP_TIMEOUT_COMMAND": smtpTimeout.String(), "SMTP_TIMEOUT_DATA": smtpTimeout.String(),
+	"SMTP_TIMEOUT_DOT": smtpTimeout.String(),
 }
 
 const smtpTimeout = 5 * time.Second

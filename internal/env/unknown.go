@@ -1,0 +1,106 @@
+package env
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// prefixes are those of our settings.
+var prefixes = []string{"NATS_", "SMTP_", "POSTRIDER_"}
+
+// known are the settings of all programs. Programs that read few of them know
+// all, so that they can run beside a worker with its environment. A test of
+// internal/app compares the list with the structs.
+var known = []string{
+	"NATS_URL", "NATS_CREDS", "NATS_NKEY", "NATS_USER", "NATS_PASSWORD", "NATS_PASSWORD_FILE", "NATS_TOKEN", "NATS_TOKEN_FILE",
+	"NATS_CA", "NATS_CERT", "NATS_KEY", "NATS_LISTEN",
+
+	"SMTP_URL", "SMTP_USERNAME", "SMTP_PASSWORD", "SMTP_PASSWORD_FILE", "SMTP_CA_FILE", "SMTP_AUTH_WITHOUT_TLS", "SMTP_EHLO_NAME",
+	"SMTP_MAX_SESSIONS", "SMTP_MESSAGES_PER_SESSION", "SMTP_SESSION_AGE", "SMTP_SESSION_IDLE", "SMTP_RECIPIENTS_PER_TRANSACTION",
+	"SMTP_PAUSE_MIN", "SMTP_PAUSE_MAX", "SMTP_TIMEOUT_CONNECT", "SMTP_TIMEOUT_COMMAND", "SMTP_TIMEOUT_DATA", "SMTP_TIMEOUT_DOT",
+
+	"POSTRIDER_DATA_DIR", "POSTRIDER_REPLICAS", "POSTRIDER_PROVISION", "POSTRIDER_ACK_WAIT", "POSTRIDER_LANES", "POSTRIDER_DRAIN",
+	"POSTRIDER_SWEEP_INTERVAL", "POSTRIDER_MAX_ATTEMPTS", "POSTRIDER_RETRY_AFTER", "POSTRIDER_MAX_AGE", "POSTRIDER_MAX_REPLAYS",
+	"POSTRIDER_ADMIN", "POSTRIDER_LOG_FORMAT", "POSTRIDER_LOG_LEVEL", "POSTRIDER_LOG_MAIL",
+}
+
+// others are names that other mail programs use, too far from ours for a
+// comparison of letters.
+var others = map[string]string{
+	"SMTP_HOST": "SMTP_URL", "SMTP_HOSTNAME": "SMTP_URL", "SMTP_SERVER": "SMTP_URL", "SMTP_ADDRESS": "SMTP_URL", "SMTP_PORT": "SMTP_URL", "SMTP_TLS": "SMTP_URL",
+	"SMTP_USER": "SMTP_USERNAME", "SMTP_PASS": "SMTP_PASSWORD", "SMTP_HELO": "SMTP_EHLO_NAME", "NATS_PASS": "NATS_PASSWORD", "NATS_SERVER": "NATS_URL",
+}
+
+// Known are the names of all settings.
+func Known() []string { return slices.Clone(known) }
+
+// Unknown has an error for each variable that has a prefix of our settings and
+// is none of them. It names the nearest one. environ is as of [os.Environ].
+func Unknown(environ []string) []error {
+	var errs []error
+	for _, v := range environ {
+		name, value, _ := strings.Cut(v, "=")
+		if value == "" || !ours(name) || slices.Contains(known, name) || injected(name, value) || strings.HasPrefix(name, "POSTRIDER_TEST_") {
+			continue
+		}
+		errs = append(errs, fmt.Errorf("%s: unknown setting; use %s, or unset it", name, nearest(name)))
+	}
+	return errs
+}
+
+// Warn writes what [Unknown] finds to stderr, for programs that run inside
+// applications, whose environment may hold anything.
+func Warn(stderr io.Writer, program string, environ []string) {
+	for _, err := range Unknown(environ) {
+		fmt.Fprintf(stderr, "%s: warning: %s\n", program, err)
+	}
+}
+
+func ours(name string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
+}
+
+// injected reports a variable that Kubernetes sets in each pod for a service
+// named nats, smtp or postrider. SMTP_PORT=587 is not: Kubernetes would write a
+// URL.
+func injected(name, value string) bool {
+	return strings.HasSuffix(name, "_SERVICE_HOST") || strings.Contains(name, "_SERVICE_PORT") ||
+		strings.Contains(name, "_PORT_") || strings.HasSuffix(name, "_PORT") && strings.Contains(value, "://")
+}
+
+// nearest is the setting that was probably meant.
+func nearest(name string) string {
+	if s, ok := others[name]; ok {
+		return s
+	}
+	best, least := "", len(name)*2
+	for _, k := range known {
+		if d := distance(name, k); d < least {
+			best, least = k, d
+		}
+	}
+	return best
+}
+
+// distance is Levenshtein's: how many letters to insert, delete or replace.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replace := diagonal
+			if a[i] != b[j] {
+				replace++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
