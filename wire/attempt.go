@@ -8,12 +8,12 @@ import (
 	"github.com/postrider/postrider/mail"
 )
 
-// MaxLog is what the log of attempts may take in a copy's headers, in bytes:
-// with the producer's headers and ours it has to stay below the 64 KiB that
-// JetStream allows in all.
+// MaxLog is the size that the log of attempts may have in a copy's headers, in
+// bytes. With the producer's headers and ours it must stay below the 64 KiB that
+// JetStream allows for all headers.
 const MaxLog = 44 << 10
 
-// Attempt is one attempt at a line: a transaction, or what stood in its way.
+// Attempt is one attempt at a key: a transaction, or why there was none.
 type Attempt struct {
 	// N is the number of attempts used up, this one included.
 	N       int       `json:"n"`
@@ -42,7 +42,7 @@ type GroupedOutcome struct {
 	QueueID    string     `json:"queue_id,omitempty"`
 }
 
-// NewAttempt is the log's entry for a transaction with those recipients.
+// NewAttempt is the entry in the log for a transaction with those recipients.
 // n is the number of attempts used up, this one included.
 func NewAttempt(n int, counted bool, to []mail.Recipient, tx mail.Transaction) Attempt {
 	a := Attempt{
@@ -65,7 +65,7 @@ func NewAttempt(n int, counted bool, to []mail.Recipient, tx mail.Transaction) A
 	return a
 }
 
-// GroupedOutcomeKey is what outcomes have to share to be grouped.
+// GroupedOutcomeKey is what outcomes share if they are grouped.
 type GroupedOutcomeKey struct {
 	Class    mail.Class
 	Stage    mail.Stage
@@ -94,12 +94,12 @@ func LogFor(log []Attempt, index int) []Attempt {
 }
 
 // EncodeLog writes the attempts as JSON in at most limit bytes. What does not
-// fit is left out from the second oldest on: how it began and how it ended
-// says most, and the numbers show the gap.
+// fit is left out from the second oldest on: the first and the last attempts say
+// most, and the numbers show the gap.
 func EncodeLog(log []Attempt, limit int) []byte {
 	b := marshalLog(log)
 	for len(b) > limit && len(log) > 2 {
-		// Attempts are about as long as each other: drop a share at once.
+		// Attempts have about the same length: drop several at once.
 		drop := min(len(log)-2, max(1, len(log)*(len(b)-limit)/len(b)))
 		log = append(log[:1:1], log[1+drop:]...)
 		b = marshalLog(log)
@@ -119,7 +119,7 @@ func EncodeLog(log []Attempt, limit int) []byte {
 func marshalLog(log []Attempt) []byte {
 	b, err := json.Marshal(log)
 	if err != nil {
-		// Texts that are not UTF-8 are the only cause, and Sentence makes them so.
+		// Only a text that is not UTF-8 can fail, and Sentence has made them UTF-8.
 		return []byte("[]")
 	}
 	return b

@@ -10,27 +10,28 @@ import (
 	"github.com/postrider/postrider/schema"
 )
 
-// maxCount bounds hops, attempts and replays, so that one more is always one more.
+// maxCount bounds generations, attempts and replays, so that adding one never
+// overflows.
 const maxCount = math.MaxInt32
 
-// Copy is what a message of ours carries in its headers: whose it is and its
-// history. A fresh message has none; its Copy is made by [FirstHop].
+// Copy is what a message of ours has in its headers: its key and its history.
 type Copy struct {
 	Key Key
-	// Hop counts every copy of the line, whatever made it.
+	// Generation is the number of copies that were made under the key before this
+	// one, for whatever reason.
 	Generation int
-	// Attempts is the number used up of the budget.
+	// Attempts is the number of attempts used up.
 	Attempts int
 	// Enqueued is the broker's time of first acceptance.
 	Enqueued time.Time
 	Log      []Attempt
-	// DeadSeq is the sequence of the dead letter a replay came from.
+	// DeadSeq is the sequence of the dead letter that was replayed; 0 for none.
 	DeadSeq  uint64
 	Replays  int
 	Replayed time.Time
 }
 
-// Next is the copy one hop on, for the same line.
+// Next is the copy of the same key, one generation on.
 func (c Copy) Next() Copy {
 	c.Generation++
 	return c
@@ -63,7 +64,7 @@ func (c Copy) Headers(producer map[string][]string) map[string][]string {
 func ParseCopy(lane Lane, h map[string][]string) (Copy, error) {
 	r := headerReader{h: h}
 	c := Copy{
-		Key:        r.line(lane),
+		Key:        r.key(lane),
 		Generation: r.number(HeaderGeneration),
 		Attempts:   r.number(HeaderAttempts),
 		Enqueued:   r.time(HeaderEnqueued),
@@ -100,13 +101,12 @@ func (r *headerReader) read(name string, parse func(string) error) {
 	}
 }
 
-// line is what the copy is for.
-func (r *headerReader) line(lane Lane) Key {
-	l := Key{Lane: lane, ID: r.text(HeaderID), Origin: r.text(HeaderOrigin), Recipient: r.text(HeaderRecipient)}
+func (r *headerReader) key(lane Lane) Key {
+	k := Key{Lane: lane, ID: r.text(HeaderID), Origin: r.text(HeaderOrigin), Recipient: r.text(HeaderRecipient)}
 	if r.err == nil {
-		r.err = l.validate()
+		r.err = k.validate()
 	}
-	return l
+	return k
 }
 
 func (r *headerReader) text(name string) (s string) {

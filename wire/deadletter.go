@@ -12,15 +12,15 @@ import (
 	"github.com/postrider/postrider/schema"
 )
 
-// Letter is a dead letter: a message that failed for good, whole, with why and
-// with the log of every attempt.
+// DeadLetter is a message that failed for good, complete, with the reason and the
+// log of every attempt, or the tombstone that is left of one.
 type DeadLetter struct {
 	Copy
 	Reason mail.Reason
-	// Error is a sentence that names the field, or the relay's reply.
+	// Error is the relay's reply, or a sentence that names the field.
 	Error string
-	// Marker is set where the letter is no longer dead: what happened to it
-	// since. A marker has no body.
+	// Tombstone is empty, or the message is no longer dead: then it is what
+	// happened since, and there is no body.
 	Tombstone Event
 	// Producer holds the producer's own headers.
 	Producer map[string][]string
@@ -30,9 +30,9 @@ type DeadLetter struct {
 	Body        []byte
 }
 
-// Message is the letter as headers and body. Where the producer's headers
-// cannot stand beside ours, for their size or a name, they begin the body, and
-// [HeaderBody] says so.
+// Message is the dead letter as headers and body. If the producer's headers cannot
+// be written beside ours, because of their size or a name, they begin the body,
+// and [HeaderBody] says so.
 func (l *DeadLetter) Message() (header map[string][]string, body []byte) {
 	producer, body, form := l.Producer, l.Body, ""
 	switch {
@@ -57,7 +57,7 @@ func (l *DeadLetter) Message() (header map[string][]string, body []byte) {
 	return header, body
 }
 
-// Unwritable is why no copy can carry the producer's headers on; nil where one can.
+// Unwritable is why a copy cannot have the producer's headers; nil if it can.
 func (l *DeadLetter) Unwritable() error {
 	if l.HeadersLost {
 		return errors.New("its NATS headers could not be read, and they may say when to send it, or not to")
@@ -73,7 +73,7 @@ func (l *DeadLetter) Unwritable() error {
 	return nil
 }
 
-// ParseLetter reads a dead letter or a marker.
+// ParseDeadLetter reads a dead letter or a tombstone of that lane.
 func ParseDeadLetter(lane Lane, header map[string][]string, body []byte) (*DeadLetter, error) {
 	c, err := ParseCopy(lane, header)
 	if err != nil {

@@ -1,5 +1,7 @@
 package wire
 
+import "github.com/postrider/postrider/schema"
+
 // Headers of Postrider's own. They count only on subjects that producers
 // cannot publish to; on a fresh message they make a bad envelope.
 const (
@@ -14,7 +16,7 @@ const (
 	// HeaderReplayed is the time of the last replay, RFC 3339: the budget of
 	// attempts and age begins there.
 	HeaderReplayed = "Postrider-Replayed"
-	// HeaderReplays counts the replays of a line.
+	// HeaderReplays counts the replays of a key.
 	HeaderReplays   = "Postrider-Replays"
 	HeaderReason    = "Postrider-Reason"
 	HeaderError     = "Postrider-Error"
@@ -31,3 +33,10 @@ const (
 	// BodyHeadersLost: they could not be read, and are nowhere.
 	BodyHeadersLost = "headers-lost"
 )
+
+// UnreadableHeaders stand for the headers of a stored message that cannot be
+// read. They make a bad envelope: without headers the message might be taken for
+// one that may be sent.
+func UnreadableHeaders(err error) map[string][]string {
+	return map[string][]string{schema.HeaderUnreadable: {err.Error()}}
+}

@@ -40,6 +40,18 @@ func (l Lane) SendStream() string { return "MAIL_SEND_" + strings.ToUpper(string
 // LaterStream is the stream of the lane's copies, waiting and due.
 func (l Lane) LaterStream() string { return "MAIL_LATER_" + strings.ToUpper(string(l)) }
 
+// LaneOfStream is the lane of a stream of undelivered mail; false for any other
+// stream.
+func LaneOfStream(name string) (Lane, bool) {
+	for _, prefix := range []string{Lane("").SendStream(), Lane("").LaterStream()} {
+		if rest, ok := strings.CutPrefix(name, prefix); ok {
+			l := Lane(strings.ToLower(rest))
+			return l, l.Validate() == nil
+		}
+	}
+	return "", false
+}
+
 // CopySubjects matches the copies of the lane in that state, or with "*" in any.
 func (l Lane) CopySubjects(s CopyState) string {
 	return "mail.copy." + string(l) + "." + string(s) + ".>"

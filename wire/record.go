@@ -12,7 +12,7 @@ import (
 	"github.com/postrider/postrider/mail"
 )
 
-// Event names what happened to a line.
+// Event names what happened to a key.
 type Event string
 
 // The events.
@@ -35,7 +35,7 @@ var Events = []Event{
 	EventExhausted, EventUncertain, EventReplayed, EventDiscarded,
 }
 
-// EventOf is what a death for that reason is called in the log.
+// EventOf is the event of a failure for that reason.
 func EventOf(r mail.Reason) Event {
 	switch r {
 	case mail.ReasonExhausted:
@@ -46,24 +46,25 @@ func EventOf(r mail.Reason) Event {
 	return EventFailed
 }
 
-// State is where one recipient stands in a record.
+// State is the state of one recipient in a record.
 type State string
 
 const (
-	// StateOpen: to be sent to, in the message at hand.
+	// StatePending: still to be sent to, by the delivery of this generation.
 	StatePending State = "pending"
 	// StateDelivered: accepted by a relay; never sent to again.
 	StateDelivered State = "delivered"
-	// StateLater: waits in a copy, one hop on.
+	// StateScheduled: waits in a copy of the next generation.
 	StateScheduled State = "scheduled"
-	// StateDead: lies in a dead letter, one hop on.
+	// StateDead: is in a dead letter of the next generation.
 	StateDead State = "dead"
 )
 
 // RecordVersion is the version of [Record]'s shape.
 const RecordVersion = 1
 
-// Record is what is known of a line at one hop. The last record of a line counts.
+// Record is what is known of a key at one generation. The last record of a key
+// counts.
 type Record struct {
 	V          int    `json:"v"`
 	ID         string `json:"id"`
@@ -72,7 +73,7 @@ type Record struct {
 	Recipient  string `json:"recipient"`
 	Generation int    `json:"generation"`
 	Event      Event  `json:"event"`
-	// Reason is set where all that is left of the line is dead for the same reason.
+	// Reason is set if all recipients that are left are dead for the same reason.
 	Reason     mail.Reason       `json:"reason,omitempty"`
 	At         time.Time         `json:"at"`
 	Enqueued   time.Time         `json:"enqueued,omitzero"`
@@ -81,31 +82,31 @@ type Record struct {
 	Size       int64             `json:"size,omitempty"`
 	Tags       []string          `json:"tags,omitempty"`
 	Recipients []RecipientRecord `json:"recipients"`
-	// Attempts are the attempts so far, earlier hops included.
+	// Attempts are the attempts so far, those of earlier generations included.
 	Attempts []Attempt `json:"attempts,omitempty"`
 	// Counted is the number of attempts used up.
 	Counted int `json:"counted,omitempty"`
-	// Whole is the state that all recipients went on in, together, as one
-	// message; empty where each goes its own way or some are open still. A later
-	// addition to a recipient's state does not change it: what was carried on
-	// together stays together.
+	// Together is the state in which all recipients go on, as one message; empty
+	// if they are split or some are still pending. A later merge into a
+	// recipient's state does not change it: what was forwarded together stays
+	// together.
 	Together State `json:"together,omitempty"`
 	// Due is when the copy is to be tried.
 	Due time.Time `json:"due,omitzero"`
-	// Replays counts the replays of the line, Replayed is the time of the last one.
+	// Replays counts the replays of the key. Replayed is the time of the last one.
 	Replays  int       `json:"replays,omitempty"`
 	Replayed time.Time `json:"replayed,omitzero"`
-	// DeadSeq is the sequence of the dead letter that a replayed line came from.
+	// DeadSeq is the sequence of the dead letter that was replayed; 0 for none.
 	DeadSeq uint64 `json:"dead_seq,omitempty"`
-	// Error is the sentence of the dead letter, where no reply says it.
+	// Error is the sentence of the dead letter, if no reply says it.
 	Error string `json:"error,omitempty"`
-	// Delivery counts the deliveries of the message by the broker up to this
-	// record, where some of its recipients are open still: a crash loop is one of
-	// deliveries without a record.
+	// Delivery is the number of deliveries of the message up to this record, if
+	// some of its recipients are still pending. A crash loop is counted from
+	// there, because it makes deliveries without a record.
 	Delivery int `json:"delivery,omitempty"`
 }
 
-// RecipientRecord is where a recipient stands.
+// RecipientRecord is the state of a recipient, and the reply that led to it.
 type RecipientRecord struct {
 	Address  string      `json:"address"`
 	Index    int         `json:"index"`
@@ -118,7 +119,7 @@ type RecipientRecord struct {
 	QueueID  string      `json:"queue_id,omitempty"`
 }
 
-// DecodeRecord reads a record. Fields of later versions are passed over.
+// DecodeRecord reads a record. Fields of later versions are ignored.
 func DecodeRecord(b []byte) (*Record, error) {
 	var r Record
 	if err := json.Unmarshal(b, &r); err != nil {
@@ -129,8 +130,8 @@ func DecodeRecord(b []byte) (*Record, error) {
 
 // Encode writes the record as JSON.
 func (r *Record) Encode() ([]byte, error) {
-	// Whatever slipped in, a record has to be written: a mail without one is sent
-	// again and again.
+	// Invalid UTF-8 is allowed: a record must be written in any case, because a
+	// message without one is sent again and again.
 	b, err := json.Marshal(r, jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		return nil, fmt.Errorf("write record of %s: %w", r.ID, err)
@@ -138,12 +139,12 @@ func (r *Record) Encode() ([]byte, error) {
 	return b, nil
 }
 
-// shortReply is what is left of a reply, in bytes, where a record is too large.
+// shortReply is what is kept of a reply, in bytes, if a record is too large.
 const shortReply = 40
 
 // Shorten leaves out what matters least to a record that is too large for the
-// broker; false where nothing is left that could be. Recipients, their states
-// and the count of attempts stay.
+// broker; false if nothing is left that could be left out. Recipients, their
+// states and the count of attempts stay.
 func (r *Record) Shorten() bool {
 	if n := len(r.Attempts); n > 0 {
 		r.Attempts = r.Attempts[n-min(n-1, 1):]
@@ -169,7 +170,7 @@ func (r *Record) Has(s State) bool {
 	return false
 }
 
-// Delivered reports that every recipient is; false where none is known.
+// Delivered reports that every recipient is; false if none is known.
 func (r *Record) Delivered() bool {
 	for i := range r.Recipients {
 		if r.Recipients[i].State != StateDelivered {
@@ -179,7 +180,7 @@ func (r *Record) Delivered() bool {
 	return len(r.Recipients) > 0
 }
 
-// Find is the record of that recipient, nil where the line is not for it.
+// Find is the record of that recipient; nil if the key is not for it.
 func (r *Record) Find(index int) *RecipientRecord {
 	for i := range r.Recipients {
 		if r.Recipients[i].Index == index {
@@ -189,13 +190,13 @@ func (r *Record) Find(index int) *RecipientRecord {
 	return nil
 }
 
-// LineOf is the line that the record is of.
+// Key is the key that the record is of.
 func (r *Record) Key() Key {
 	return Key{Lane: r.Lane, ID: r.ID, Origin: r.Origin, Recipient: r.Recipient}
 }
 
-// Waits is why the mail of that recipient, which goes on, is not gone yet. A
-// record has one event for all of them, and another's fate is not this one's.
+// Waits is why the recipient, which is still to be sent to, has to wait. A record
+// has one event for all recipients, which may be that of another one.
 func (r *Record) Waits(index int) Event {
 	switch r.Event {
 	case EventScheduled, EventRequeued, EventReplayed:
@@ -207,8 +208,8 @@ func (r *Record) Waits(index int) Event {
 	return EventDeferred
 }
 
-// LastClass is the class of the recipient's last outcome, empty where the record
-// holds none.
+// LastClass is the class of the recipient's last outcome; empty if the record has
+// none.
 func (r *Record) LastClass(index int) (class mail.Class) {
 	for _, a := range r.Attempts {
 		for _, o := range a.Outcomes {
@@ -220,8 +221,8 @@ func (r *Record) LastClass(index int) (class mail.Class) {
 	return class
 }
 
-// Uniform reports the one state and reason of all recipients; only then they
-// stay one message.
+// Uniform is the one state and reason of all recipients; false if they differ.
+// Only uniform recipients stay together.
 func (r *Record) Uniform() (State, mail.Reason, bool) {
 	if len(r.Recipients) == 0 {
 		return "", "", false
@@ -235,8 +236,8 @@ func (r *Record) Uniform() (State, mail.Reason, bool) {
 	return first.State, first.Reason, true
 }
 
-// Words are the reply as people read it: "550 5.1.1 no such user", or what
-// went wrong where there was no reply.
+// Words are the reply as people read it: "550 5.1.1 no such user", or what went
+// wrong if there was no reply.
 func (x RecipientRecord) Words() string {
 	words := strings.TrimSpace(x.Enhanced + " " + x.Reply)
 	if x.Code > 0 {

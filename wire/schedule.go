@@ -12,11 +12,11 @@ const (
 )
 
 // Schedule makes the message with these headers one that fires into the due
-// subject of its line at that time. The time is written with nanoseconds:
+// subject of its key at that time. The time is written with nanoseconds:
 // whole seconds would fire up to one second early.
-func Schedule(header map[string][]string, at time.Time, l Key) {
+func Schedule(header map[string][]string, at time.Time, k Key) {
 	header[headerSchedule] = []string{"@at " + at.UTC().Format(time.RFC3339Nano)}
-	header[headerScheduleTarget] = []string{l.CopySubject(CopyDue)}
+	header[headerScheduleTarget] = []string{k.CopySubject(CopyDue)}
 }
 
 // ScheduledAt is when a schedule with these headers fires; false for what is
