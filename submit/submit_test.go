@@ -219,7 +219,7 @@ func TestForbidden(t *testing.T) {
 	b := natstest.Start(t)
 	e := hello("a")
 	e.Tenant = "acme"
-	_, err := submit.New(b.Producer(t, nats.ErrorHandler(nil))).Publish(t.Context(), normal, e)
+	_, err := submit.New(b.Producer(t, nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))).Publish(t.Context(), normal, e)
 	if err == nil || !strings.Contains(err.Error(), "permissions") || errors.Is(err, stream.ErrAway) {
 		t.Errorf("Publish = %v", err)
 	}
