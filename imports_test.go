@@ -22,6 +22,7 @@ var rooms = map[string][]string{
 	"stream":                  {"wire"},
 	"compose":                 {"schema", "mail"},
 	"broker":                  {"stream", "wire", "schema", "mail"},
+	"submit":                  {"compose", "broker", "stream", "wire", "schema", "mail"},
 	"consumer":                {"compose", "stream", "wire", "schema", "mail"},
 	"smtp":                    {"mail"},
 	"journal":                 {"stream", "wire", "mail"},
@@ -29,9 +30,10 @@ var rooms = map[string][]string{
 	"queue":                   {"journal", "stream", "wire", "schema", "mail"},
 	"doctor":                  {"queue", "broker", "consumer", "smtp", "stream", "wire"},
 	"cmd/worker":              {"broker", "consumer", "smtp", "journal", "deadletter", "queue", "stream", "wire", "schema", "mail", "internal/devrelay", "internal/cli", "internal/env", "internal/version"},
-	"cmd/publish":             {"compose", "broker", "stream", "wire", "schema", "mail", "internal/cli", "internal/env", "internal/version"},
+	"cmd/publish":             {"internal/cli", "internal/cli/publish", "internal/env", "internal/version"},
 	"cmd/mailq":               {"broker", "consumer", "smtp", "journal", "deadletter", "queue", "doctor", "stream", "wire", "schema", "mail", "internal/cli", "internal/env", "internal/version"},
 	"examples":                {},
+	"examples/submit":         {"submit", "schema", "mail"},
 	"internal/env":            {"mail"},
 	"internal/freeport":       {},
 	"internal/natstest":       {"broker", "wire", "internal/freeport"},
@@ -41,7 +43,8 @@ var rooms = map[string][]string{
 	"internal/smtptest/relay": {"internal/smtptest"},
 	"internal/devrelay":       {"mail"},
 	"internal/version":        {"internal/cli"},
-	"internal/cli":        {"broker", "stream", "wire", "internal/env"},
+	"internal/cli":            {"broker", "stream", "wire", "internal/env"},
+	"internal/cli/publish":    {"submit", "broker", "stream", "wire", "schema", "mail", "internal/cli", "internal/env"},
 }
 
 // guests says which packages may import what is not ours, by its prefix.
@@ -50,7 +53,7 @@ var guests = []struct {
 	only   []string
 }{
 	{"github.com/nats-io/nats-server/", []string{"broker", "internal/natstest"}},
-	{"github.com/nats-io/", []string{"broker", "consumer", "journal", "deadletter", "queue", "doctor", "internal/natstest", "internal/storm", "examples"}},
+	{"github.com/nats-io/", []string{"stream", "broker", "submit", "consumer", "journal", "deadletter", "queue", "doctor", "internal/natstest", "internal/storm", "examples", "examples/submit"}},
 	{"github.com/emersion/go-smtp", []string{"smtp", "internal/smtptest", "internal/devrelay"}},
 	{"net/smtp", nil},
 	{"github.com/testcontainers/", nil},
