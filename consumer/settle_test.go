@@ -163,7 +163,7 @@ func TestBadEnvelopeNamesTheFieldAndKeepsTheBytes(t *testing.T) {
 	b.accepted("neighbour", map[string]int{"ann@example.net": 1})
 	dead := b.dead()
 	if len(dead) != 1 || string(dead[0].Body) != string(body) || dead[0].Reason != mail.ReasonBadEnvelope ||
-		dead[0].Error != "sbuject: no such field" || dead[0].Key.ID != "the-id" {
+		dead[0].Error != "sbuject: unknown field" || dead[0].Key.ID != "the-id" {
 		t.Errorf("dead letters: %+v", dead)
 	}
 }

@@ -116,5 +116,5 @@ func ExampleCheck() {
 		Text:    &text,
 	})
 	fmt.Println(err)
-	// Output: subject: holds a control character or a line break
+	// Output: subject: contains a control character or a line break
 }

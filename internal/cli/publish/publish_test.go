@@ -161,7 +161,7 @@ func TestTextFromStandardInput(t *testing.T) {
 		{nil, nil, cli.Usage, "--text or --html"},
 		{strings.NewReader("x"), []string{"--text", "-", "--html", "-"}, cli.Usage, "only one"},
 		{strings.NewReader("\xff"), nil, cli.Data, "UTF-8"},
-		{strings.NewReader("a\x00b"), nil, cli.Data, "--text: a worker would refuse it: text: holds a NUL"},
+		{strings.NewReader("a\x00b"), nil, cli.Data, "--text: a worker would refuse it: text: contains a NUL"},
 	} {
 		if status, _, stderr := d.run(c.stdin, append([]string{"--from", "a@b", "--to", "c@d"}, c.args...)...); status != c.status || !strings.Contains(stderr, c.word) {
 			t.Errorf("%v: %d %s", c.args, status, stderr)
