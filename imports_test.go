@@ -25,16 +25,19 @@ var rooms = map[string][]string{
 	"broker/embedded":         {"broker", "wire"},
 	"settle":                  {"compose", "stream", "wire", "schema", "mail"},
 	"consumer":                {"settle", "stream", "wire", "schema"},
+	"submit":                  {"compose", "broker", "stream", "wire", "schema", "mail"},
 	"smtp":                    {"mail"},
 	"journal":                 {"stream", "wire", "mail"},
 	"deadletter":              {"stream", "wire", "schema", "mail"},
 	"queue":                   {"journal", "stream", "wire", "schema", "mail"},
 	"doctor":                  {"queue", "broker", "consumer", "smtp", "stream", "wire"},
 	"cmd/worker":              {"settle", "broker", "broker/embedded", "consumer", "smtp", "journal", "deadletter", "queue", "stream", "wire", "schema", "mail", "internal/devrelay", "internal/cli", "internal/env", "internal/version"},
-	"cmd/publish":             {"compose", "broker", "stream", "wire", "schema", "mail", "internal/cli", "internal/env", "internal/version"},
+	"cmd/publish":             {"internal/cli", "internal/cli/publish", "internal/env", "internal/version"},
 	"cmd/mailq":               {"broker", "consumer", "smtp", "journal", "deadletter", "queue", "doctor", "stream", "wire", "schema", "mail", "internal/cli", "internal/env", "internal/version"},
 	"examples":                {},
+	"examples/submit":         {"submit", "schema", "mail"},
 	"internal/env":            {"mail"},
+	"internal/bench":          {"broker", "consumer", "deadletter", "journal", "settle", "stream", "wire", "mail", "internal/natstest"},
 	"internal/freeport":       {},
 	"internal/natstest":       {"broker", "broker/embedded", "wire", "internal/freeport"},
 	"internal/smtptest":       {},
@@ -44,6 +47,7 @@ var rooms = map[string][]string{
 	"internal/devrelay":       {"mail"},
 	"internal/version":        {"internal/cli"},
 	"internal/cli":            {"broker", "stream", "wire", "internal/env"},
+	"internal/cli/publish":    {"submit", "broker", "stream", "wire", "schema", "mail", "internal/cli", "internal/env"},
 }
 
 // guests says which packages may import what is not ours, by its prefix.
@@ -52,7 +56,7 @@ var guests = []struct {
 	only   []string
 }{
 	{"github.com/nats-io/nats-server/", []string{"broker/embedded", "internal/natstest"}},
-	{"github.com/nats-io/", []string{"stream", "broker", "broker/embedded", "consumer", "settle", "journal", "deadletter", "queue", "doctor", "internal/natstest", "internal/storm", "examples"}},
+	{"github.com/nats-io/", []string{"stream", "broker", "broker/embedded", "consumer", "settle", "submit", "journal", "deadletter", "queue", "doctor", "internal/bench", "internal/natstest", "internal/storm", "examples", "examples/submit"}},
 	{"github.com/emersion/go-smtp", []string{"internal/devrelay"}},
 	{"net/smtp", nil},
 	{"github.com/testcontainers/", nil},

@@ -15,17 +15,18 @@ import (
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 // TestExamples runs each example against a broker, as a newcomer would, and
-// looks at what it published. One whose runtime is not there is skipped, unless
-// EXAMPLES names it (as in EXAMPLES=python3,node): then that is a failure.
+// checks what it published. An example whose runtime is not installed is skipped,
+// unless EXAMPLES names it (as in EXAMPLES=python3,node): then the test fails.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	for name, command := range map[string][]string{
 		"Go":        {"go", "run", "publish.go"},
+		"submit":    {"go", "run", "./submit"},
 		"the shell": {"nats", "sh", "publish.sh"},
 		"Python":    {"python3", "python3", "publish.py"},
 		"Node":      {"node", "node", "publish.mjs"},
 	} {
-		t.Run(command[0], func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if _, err := exec.LookPath(command[0]); err != nil {
 				if strings.Contains(","+os.Getenv("EXAMPLES")+",", ","+command[0]+",") {
@@ -45,7 +46,7 @@ func TestExamples(t *testing.T) {
 				t.Fatalf("%v\n%s", err, out)
 			}
 			if !strings.Contains(string(out), "MAIL_SEND_NORMAL") {
-				t.Errorf("it does not show the broker's answer: %s", out)
+				t.Errorf("it does not print the broker's answer: %s", out)
 			}
 			s, err := b.Conn.JS().Stream(t.Context(), b.Lanes[0].SendStream())
 			if err != nil {
@@ -60,7 +61,7 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// check holds the mail to what was meant, by what a worker does with it.
+// check reads the mail as a worker does, and compares it with what was meant.
 func check(t *testing.T, header map[string][]string, body []byte, subject string) {
 	t.Helper()
 	e, err := schema.Decode(header, body)

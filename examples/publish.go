@@ -41,7 +41,7 @@ func publish() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	// It returns once the mail is stored. With the same id, trying again is safe.
+	// It returns once the mail is stored. With the same id it is safe to try again.
 	ack, err := js.Publish(ctx, "mail.send.normal", []byte(envelope), jetstream.WithMsgID(fmt.Sprintf("order-17-%d", os.Getpid())))
 	if err != nil {
 		return err

@@ -32,7 +32,7 @@ func ParseAddress(s string) (Address, error) {
 		return Address{Email: s}, nil
 	}
 	if HasControl(s) {
-		return Address{}, fmt.Errorf("address %q holds a control character or a line break", shown(s))
+		return Address{}, fmt.Errorf("address %q contains a control character or a line break", shown(s))
 	}
 	// The last "<" outside quotes begins the address: a name may hold others
 	// only where it is quoted, and a quoted local part may hold one too.
@@ -50,7 +50,7 @@ func ParseAddress(s string) (Address, error) {
 // Validate reports why the address cannot be sent to.
 func (a Address) Validate() error {
 	if HasControl(a.Name) {
-		return errors.New("the name holds a control character or a line break")
+		return errors.New("the name contains a control character or a line break")
 	}
 	if n := utf8.RuneCountInString(a.Name); n > maxName {
 		return fmt.Errorf("the name has %d characters, at most %d are allowed", n, maxName)
@@ -69,7 +69,7 @@ func ValidateAddrSpec(s string) error {
 	case !utf8.ValidString(s):
 		return errors.New("the address is not valid UTF-8")
 	case HasControl(s):
-		return fmt.Errorf("address %q holds a control character or a line break", shown(s))
+		return fmt.Errorf("address %q contains a control character or a line break", shown(s))
 	case at < 0:
 		return fmt.Errorf("address %q has no @", shown(s))
 	case len(s) > maxAddress:
@@ -79,7 +79,7 @@ func ValidateAddrSpec(s string) error {
 	case !validLocal(s[:at]):
 		return fmt.Errorf("address %q: the part before the @ is neither a dot-atom nor a quoted string", s)
 	case !validDomain(s[at+1:]):
-		return fmt.Errorf("address %q: the part behind the @ is neither a domain nor an address literal", s)
+		return fmt.Errorf("address %q: the part after the @ is neither a domain nor an address literal", s)
 	}
 	return checkASCIIForm(s, at)
 }

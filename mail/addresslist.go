@@ -50,7 +50,7 @@ func (r *mailboxReader) step() error {
 		return r.until(']', "an address literal")
 	case c == '<' && !r.inAngle:
 		if r.angled {
-			return errors.New("two addresses stand side by side without a comma")
+			return errors.New("two addresses without a comma between them")
 		}
 		r.inAngle, r.angled, r.gap = true, true, false
 		return nil
@@ -100,7 +100,7 @@ func (r *mailboxReader) until(c byte, what string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s has no end", what)
+	return fmt.Errorf("%s is not closed", what)
 }
 
 // comment passes over a comment; they nest.
@@ -118,7 +118,7 @@ func (r *mailboxReader) comment() error {
 			}
 		}
 	}
-	return errors.New("a comment has no end")
+	return errors.New("a comment is not closed")
 }
 
 // end takes the address that a comma or the end of the list ends.

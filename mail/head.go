@@ -51,7 +51,7 @@ func ReadHead(mail []byte) (*Head, error) {
 		h.Size += len(line)
 	}
 	if len(h.Fields) == 0 {
-		return nil, errors.New("it begins with no header field")
+		return nil, errors.New("it does not begin with a header field")
 	}
 	return h, nil
 }
@@ -60,12 +60,12 @@ func ReadHead(mail []byte) (*Head, error) {
 func (h *Head) add(line, text []byte) error {
 	switch {
 	case bytes.IndexByte(text, '\r') >= 0 || line[len(line)-1] == '\r':
-		return errors.New("a CR without an LF stands in the header")
+		return errors.New("contains a CR without an LF")
 	case bytes.IndexByte(text, 0) >= 0:
-		return errors.New("a NUL stands in the header")
+		return errors.New("contains a NUL")
 	case text[0] == ' ' || text[0] == '\t':
 		if len(h.Fields) == 0 {
-			return errors.New("the mail begins with a space")
+			return errors.New("the message begins with a space")
 		}
 		last := &h.Fields[len(h.Fields)-1]
 		last.Bytes = last.Bytes[:len(last.Bytes)+len(line)] // the line lies behind it
@@ -76,9 +76,9 @@ func (h *Head) add(line, text []byte) error {
 	name := string(bytes.TrimRight(text[:max(colon, 0)], " \t"))
 	if !validHeadName(name) {
 		if len(h.Fields) == 0 && bytes.HasPrefix(text, []byte("From ")) {
-			return errors.New("it is the line of a mailbox file, not of a mail: take it out")
+			return errors.New("this line belongs to a mailbox file, not to a message; remove it")
 		}
-		return fmt.Errorf("%q is no header field; the header ends with an empty line", Sentence(string(text), 60))
+		return fmt.Errorf("%q is not a header field; an empty line must end the header", Sentence(string(text), 60))
 	}
 	h.Fields = append(h.Fields, HeadField{Name: name, Bytes: line, value: colon + 1})
 	return nil

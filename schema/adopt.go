@@ -16,18 +16,18 @@ import (
 // subject for those who look at the log. part is what errors call the mail.
 func (e *Envelope) adopt(part string) error {
 	if len(e.Raw) == 0 {
-		return badField(part, "the mail is empty")
+		return badField(part, "the message is empty")
 	}
 	h, err := mail.ReadHead(e.Raw)
 	if err != nil {
 		return badField(part, "%v", err)
 	}
 	if bytes.IndexByte(e.Raw[h.Size:], 0) >= 0 {
-		return badField(part, "a NUL stands in the body")
+		return badField(part, "the body contains a NUL")
 	}
 	if n := h.Count("Received"); n > MaxReceived {
 		return &EnvelopeError{Field: part, Reason: mail.ReasonLoop, Problem: fmt.Sprintf(
-			"the mail has %d Received fields, more than %d: it goes in a circle", n, MaxReceived)}
+			"the message has %d Received fields, more than %d: it loops", n, MaxReceived)}
 	}
 	if f := h.Find("Subject"); f != nil {
 		e.Subject = readable(f.Value())
@@ -61,14 +61,14 @@ func (e *Envelope) adoptSender(part string, h, resent *mail.Head) error {
 		case err != nil:
 			return badField(part+"."+f.Name, "%v", err)
 		case len(list) == 0:
-			return badField(part+"."+f.Name, "no address stands in it")
+			return badField(part+"."+f.Name, "contains no address")
 		case len(list) > 1 && strings.HasSuffix(name, "Sender"): // RFC 5322 section 3.6.2
-			return badField(part+"."+f.Name, "%d addresses stand in it, one is allowed", len(list))
+			return badField(part+"."+f.Name, "contains %d addresses, one is allowed", len(list))
 		}
 		e.From = mail.Address{Email: list[0]}
 		return nil
 	}
-	return badField(part, "no sender: the mail has no %s field, and no other sender is given", names[1])
+	return badField(part, "no sender: the message has no %s field, and no other sender is given", names[1])
 }
 
 // adoptRecipients takes them from To, Cc and Bcc, each address once.
@@ -101,7 +101,7 @@ func (e *Envelope) adoptRecipients(part string, h, resent *mail.Head) error {
 	}
 	switch n := len(seen); {
 	case n == 0:
-		return badField(part, "no recipient: neither To, Cc nor Bcc holds an address, and no other recipient is given")
+		return badField(part, "no recipient: neither To, Cc nor Bcc has an address, and no other recipient is given")
 	case n > MaxRecipients:
 		return badField(part, "%d recipients, at most %d are allowed", n, MaxRecipients)
 	}

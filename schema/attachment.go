@@ -20,7 +20,7 @@ func (e *Envelope) checkAttachments() error {
 	for i, a := range e.Attachments {
 		field, err := a.check()
 		if err == nil && a.ContentID != "" && seen[a.ContentID] {
-			field, err = "content_id", fmt.Errorf("%q is another attachment's too", mail.Cut(a.ContentID, 80))
+			field, err = "content_id", fmt.Errorf("%q is also another attachment's", mail.Cut(a.ContentID, 80))
 		}
 		if err != nil {
 			return badField(fmt.Sprintf("attachments[%d].%s", i, field), "%v", err)
@@ -33,10 +33,10 @@ func (e *Envelope) checkAttachments() error {
 // check reports the first rule that a breaks, and its field.
 func (a *Attachment) check() (field string, err error) {
 	if a.Content == nil {
-		return "content", errors.New("missing: it holds the bytes in base64")
+		return "content", errors.New("missing: must be the bytes in base64")
 	}
 	if a.Filename == "" && a.ContentID == "" {
-		return "filename", errors.New("missing: an attachment has a filename or a content_id")
+		return "filename", errors.New("missing: an attachment must have a filename or a content_id")
 	}
 	for _, f := range []struct {
 		name, value string
@@ -60,15 +60,15 @@ func (a *Attachment) check() (field string, err error) {
 func validateFilename(s string) error {
 	switch n := utf8.RuneCountInString(s); {
 	case n == 0:
-		return errors.New("it is empty: leave it out")
+		return errors.New("must not be empty; omit it")
 	case n > maxFilename:
 		return fmt.Errorf("the name has %d characters, at most %d are allowed", n, maxFilename)
 	case !utf8.ValidString(s):
 		return errors.New("the name is not valid UTF-8")
 	case mail.HasControl(s):
-		return errors.New("the name holds a control character or a line break")
+		return errors.New("the name contains a control character or a line break")
 	case strings.ContainsAny(s, `/\`):
-		return fmt.Errorf(`%q: a name without its directory holds no / and no \`, mail.Cut(s, 80))
+		return fmt.Errorf(`%q must be a name without a directory: no / and no \`, mail.Cut(s, 80))
 	}
 	return nil
 }
@@ -81,11 +81,11 @@ func validateContentType(s string) error {
 	case err != nil || !strings.Contains(t, "/") || len(s) > maxContentType || strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) >= 0:
 		return fmt.Errorf("%q is not a media type like text/csv; charset=utf-8 (RFC 2045 section 5.1)", mail.Cut(s, 80))
 	case strings.HasPrefix(t, "multipart/"), strings.HasPrefix(t, "message/"):
-		return fmt.Errorf("%s cannot be attached as such: leave content_type out, or say application/octet-stream", t)
+		return fmt.Errorf("%s is not allowed; omit content_type or use application/octet-stream", t)
 	}
 	for name := range params {
 		if strings.HasPrefix(name, "name") || mime.FormatMediaType(t, map[string]string{name: params[name]}) == "" {
-			return fmt.Errorf("parameter %s: the name is filename's to say, and others are plain ASCII", mail.Cut(name, 40))
+			return fmt.Errorf("parameter %s is not allowed: the name goes into filename, and others must be plain ASCII", mail.Cut(name, 40))
 		}
 	}
 	return nil
@@ -95,11 +95,11 @@ func validateContentType(s string) error {
 // (RFC 2045 section 7) and behind "cid:" in the HTML; an @ is not demanded.
 func validateContentID(s string) error {
 	if s == "" || len(s) > maxContentID {
-		return fmt.Errorf("it has %d characters, 1 to %d are allowed", len(s), maxContentID)
+		return fmt.Errorf("has %d characters, 1 to %d are allowed", len(s), maxContentID)
 	}
 	for i := range len(s) {
 		if !mail.IsAlnum(s[i]) && strings.IndexByte("!#$%&'*+-/=?^_`{|}~.@", s[i]) < 0 {
-			return fmt.Errorf("%q: a content id is of letters, digits and !#$%%&'*+-/=?^_`{|}~.@, without angle brackets", mail.Cut(s, 80))
+			return fmt.Errorf("%q must consist of letters, digits and !#$%%&'*+-/=?^_`{|}~.@, without angle brackets", mail.Cut(s, 80))
 		}
 	}
 	return nil

@@ -54,7 +54,7 @@ func Decode(header map[string][]string, body []byte) (*Envelope, error) {
 	}
 	if n := e.recipientCount(); int64(n)*int64(len(body)) > MaxSpread {
 		return nil, &EnvelopeError{Reason: mail.ReasonTooLarge, Problem: fmt.Sprintf(
-			"%d recipients times %d bytes are more than %d MiB: send it in several messages", n, len(body), MaxSpread>>20)}
+			"%d recipients times %d bytes are more than %d MiB: publish it as several messages", n, len(body), MaxSpread>>20)}
 	}
 	return e, nil
 }
@@ -83,9 +83,9 @@ func readProducerHeaders(h map[string][]string) (producerHeaders, error) {
 		case name == HeaderUnreadable:
 			return p, badField("headers", "the NATS headers cannot be read")
 		case !Writable(name):
-			return p, badHeader(name, "its name holds a space or another character that stands in no header's name")
+			return p, badHeader(name, "the name has a space or another character that is not allowed in a header's name")
 		case mail.HasPrefixFold(name, HeaderPrefix):
-			return p, badHeader(name, "headers that begin with %s are the queue's own", HeaderPrefix)
+			return p, badHeader(name, "headers that begin with %s are reserved for Postrider", HeaderPrefix)
 		case mail.HasPrefixFold(name, MailPrefix):
 			p.options = append(p.options, natsHeader{name, h[name]})
 		case strings.EqualFold(name, HeaderContentType):
@@ -93,7 +93,7 @@ func readProducerHeaders(h map[string][]string) (producerHeaders, error) {
 		}
 	}
 	if size := HeaderSize(ProducerHeaders(h)); size > MaxProducerHeaders {
-		return p, badField("headers", "the NATS headers take %d bytes, at most %d are allowed", size, MaxProducerHeaders)
+		return p, badField("headers", "the NATS headers have %d bytes, at most %d are allowed", size, MaxProducerHeaders)
 	}
 	var err error
 	if p.raw, err = isRaw(types); err != nil {

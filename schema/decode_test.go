@@ -47,23 +47,23 @@ func TestDecodeNamesTheField(t *testing.T) {
 		{`{`, "", "JSON"},
 		{minimal + `x`, "", "JSON"},
 		{minimal + `{}`, "", "JSON"},
-		{with(`"sbuject":"x"`), "sbuject", "no such field"},
-		{with(`"Subject":"x"`), "Subject", "no such field"},
+		{with(`"sbuject":"x"`), "sbuject", "unknown field"},
+		{with(`"Subject":"x"`), "Subject", "unknown field"},
 		{with(`"text":"twice"`), "text", "duplicate"},
 		{with(`"headers":{"X-A":"b","X-A":"c"}`), "headers.X-A", "duplicate"},
 		{with(`"envelope":{"mail_from":"","mail_from":""}`), "envelope.mail_from", "duplicate"},
-		{with(`"subject":null`), "subject", "leave the field out"},
-		{with(`"cc":null`), "cc", "leave the field out"},
-		{with(`"Reply_To":[]`), "Reply_To", "written reply_to"},
+		{with(`"subject":null`), "subject", "omit the field"},
+		{with(`"cc":null`), "cc", "omit the field"},
+		{with(`"Reply_To":[]`), "Reply_To", "spelled reply_to"},
 		{with(`"subject":7`), "subject", "number"},
 		{with(`"to":[]`), "to", "duplicate"},
 		{`{"from":"a@example.com","to":[7],"text":""}`, "to[0]", "number"},
-		{`{"from":"a@example.com","to":[{"mail":"x"}],"text":""}`, "to[0].mail", "no such field"},
+		{`{"from":"a@example.com","to":[{"mail":"x"}],"text":""}`, "to[0].mail", "unknown field"},
 		{`{"from":"a@example.com","to":[],"text":""}`, "to", "no recipient"},
 		{`{"from":"a@example.com","to":["b@example.net"]}`, "text", "missing"},
 		{`{"to":["b@example.net"],"text":""}`, "from", "empty"},
 		{`{"from":"a@example.com","to":["b"],"text":""}`, "to[0]", "no @"},
-		{`{"from":"a@example.com","to":["b@x> SIZE=1 <"],"text":""}`, "to[0]", "behind the @"},
+		{`{"from":"a@example.com","to":["b@x> SIZE=1 <"],"text":""}`, "to[0]", "after the @"},
 		{`{"from":"a@example.com","to":["b\r\nRCPT TO:<c@x>@y"],"text":""}`, "to[0]", "line break"},
 		{`{"from":"a@example.com","to":["<>"],"text":""}`, "to[0]", "empty"},
 		{`{"from":"a@example.com","to":[` + many + `"y@example.net"],"text":""}`, "to", "1001"},
@@ -205,12 +205,12 @@ func TestDecodeMessage(t *testing.T) {
 func TestDecodeMessageNamesTheHeader(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, value, word string }{
-		{"Mail-Sendat", "2026-01-02T03:04:05Z", "no such header"}, {"Mail-Meta-", "x", "no such header"}, {"Mail-", "", "no such header"},
-		{"Mail-From", "<>", "empty"}, {"Mail-From", "a b@c", "dot-atom"}, {"mail-to", "a@b> SIZE=1 <", "behind the @"}, {"Mail-To", "", "empty"}, {"Mail-To", "a@b, c@d", "dot-atom"},
+		{"Mail-Sendat", "2026-01-02T03:04:05Z", "unknown header"}, {"Mail-Meta-", "x", "unknown header"}, {"Mail-", "", "unknown header"},
+		{"Mail-From", "<>", "empty"}, {"Mail-From", "a b@c", "dot-atom"}, {"mail-to", "a@b> SIZE=1 <", "after the @"}, {"Mail-To", "", "empty"}, {"Mail-To", "a@b, c@d", "dot-atom"},
 		{"Mail-Send-At", "tomorrow", "RFC 3339"}, {"Mail-Send-At", "2263-01-01T00:00:00Z", "2261"}, {"Mail-Expires-At", "", "RFC 3339"},
-		{"Mail-Max-Attempts", "0", "1 to 100"}, {"Mail-Max-Attempts", "1.5", "whole"}, {"Mail-Relay", "a b", "a-z"}, {"Mail-Tenant", "A", "a-z"},
+		{"Mail-Max-Attempts", "0", "1 to 100"}, {"Mail-Max-Attempts", "1.5", "integer"}, {"Mail-Relay", "a b", "a-z"}, {"Mail-Tenant", "A", "a-z"},
 		{"Mail-Id", " x", "space"}, {"Mail-Id", "", "empty"}, {"Mail-Id", "\xff", "UTF-8"}, {"Mail-Tag", "a\x00", "control"}, {"Mail-Tag", "\xff", "UTF-8"}, {"Mail-Meta-X", "\x00", "NUL"}, {"Mail-Meta-X", "\xff", "UTF-8"},
-		{"content-type", "text/html", "neither"}, {"Postrider-Hop", "1", "own"},
+		{"content-type", "text/html", "neither"}, {"Postrider-Hop", "1", "reserved"},
 	} {
 		h := map[string][]string{"Content-Type": asMessage, c.name: {c.value}}
 		_, err := Decode(h, []byte(message))
@@ -232,10 +232,10 @@ func TestDecodeMessageNamesTheHeader(t *testing.T) {
 	}
 	// Two spellings of one header, found in the same order every time.
 	twice = map[string][]string{"Content-Type": asMessage, "mail-id": {"a"}, "Mail-Id": {"b"}}
-	if _, err := Decode(twice, []byte(message)); err == nil || err.Error() != "header mail-id: given twice, as Mail-Id too" {
+	if _, err := Decode(twice, []byte(message)); err == nil || err.Error() != "header mail-id: given twice, also as Mail-Id" {
 		t.Error(err)
 	}
-	if _, err := Decode(map[string][]string{"mail-send-at": {"x"}}, []byte(minimal)); err == nil || !strings.Contains(err.Error(), "the field is send_at") {
+	if _, err := Decode(map[string][]string{"mail-send-at": {"x"}}, []byte(minimal)); err == nil || !strings.Contains(err.Error(), "use the field send_at") {
 		t.Error(err)
 	}
 }
@@ -247,12 +247,12 @@ func TestDecodeMail(t *testing.T) {
 	received := strings.Repeat("Received: from a by b; Mon, 02 Jan 2006 15:04:05 +0000\r\n", MaxReceived)
 	for _, c := range []struct{ mail, field, word string }{
 		{"", "", "empty"},
-		{"\r\nFrom: a@b\r\n", "", "no header field"},
-		{"Subject: x\rBcc: y@z\r\n" + rest, "", "line 1: a CR"},
-		{rest + "X: y\r\r\n\r\n", "", "line 3: a CR"},
+		{"\r\nFrom: a@b\r\n", "", "not begin with a header field"},
+		{"Subject: x\rBcc: y@z\r\n" + rest, "", "line 1: contains a CR"},
+		{rest + "X: y\r\r\n\r\n", "", "line 3: contains a CR"},
 		{rest + "\r", "", "a CR"},
-		{rest + "X: y\x00\r\n\r\n", "", "line 3: a NUL"},
-		{rest + "\r\nbo\x00dy", "", "NUL stands in the body"},
+		{rest + "X: y\x00\r\n\r\n", "", "line 3: contains a NUL"},
+		{rest + "\r\nbo\x00dy", "", "body contains a NUL"},
 		{"From a@b Mon Jan  2 15:04:05 2006\n" + rest, "", "mailbox file"},
 		{" Subject: x\r\n" + rest, "", "begins with a space"},
 		{rest + "no field\r\n\r\n", "", "line 3: \"no field\""},
@@ -270,14 +270,14 @@ func TestDecodeMail(t *testing.T) {
 		{"From: a@b\r\nCC: \"c@d\r\n\r\n", ".CC", "quoted string"},
 		{"Sender: a@b, c@d\r\n" + rest, ".Sender", "2 addresses"},
 		{"From: a@b\r\nTo: " + strings.Repeat(" x@y.example,\r\n", 1) + manyAddresses(1001) + "\r\n\r\n", "", "1002 recipients"},
-		{received + "Received: x\r\n" + rest, "", "circle"},
+		{received + "Received: x\r\n" + rest, "", "loops"},
 	} {
 		_, err := Decode(map[string][]string{"Content-Type": {"message/rfc822"}}, []byte(c.mail))
 		bad, ok := errors.AsType[*EnvelopeError](err)
 		if !ok || bad.Field != "message"+c.field || !strings.Contains(bad.Problem, c.word) {
 			t.Errorf("%.60q: %v, want field message%s and %q", c.mail, err, c.field, c.word)
 		}
-		if ok && (bad.Reason == mail.ReasonLoop) != (c.word == "circle") {
+		if ok && (bad.Reason == mail.ReasonLoop) != (c.word == "loops") {
 			t.Errorf("%.60q: reason %s", c.mail, bad.Reason)
 		}
 		body, err := json.Marshal(&Envelope{Raw: []byte(c.mail)})
@@ -341,11 +341,11 @@ func TestAttachmentRules(t *testing.T) {
 		{`{"filename":"a\r\nb","content":""}`, "attachments[0].filename", "line break"},
 		{`{"filename":"a","content":"","content_type":"text"}`, "attachments[0].content_type", "media type"},
 		{`{"filename":"a","content":"","content_type":"a/b\r\nX: y"}`, "attachments[0].content_type", "media type"},
-		{`{"filename":"a","content":"","content_type":"text/plain; name=x"}`, "attachments[0].content_type", "filename's"},
+		{`{"filename":"a","content":"","content_type":"text/plain; name=x"}`, "attachments[0].content_type", "goes into filename"},
 		{`{"filename":"a","content":"","content_type":"message/rfc822"}`, "attachments[0].content_type", "octet-stream"},
 		{`{"filename":"a","content":"","content_id":"<a>"}`, "attachments[0].content_id", "angle brackets"},
 		{`{"content_id":"a","content":""},{"content_id":"a","content":""}`, "attachments[1].content_id", "another"},
-		{`{"filename":"a","content":"","Filename":"b"}`, "attachments[0].Filename", "written filename"},
+		{`{"filename":"a","content":"","Filename":"b"}`, "attachments[0].Filename", "spelled filename"},
 		{strings.TrimSuffix(strings.Repeat(`{"filename":"a","content":"aGk="},`, MaxAttachments+1), ","), "attachments[100]", "at most 100"},
 	} {
 		_, err := Decode(nil, []byte(`{"from":"a@b","to":["c@d"],"text":"","attachments":[`+c.attachment+`]}`))

@@ -39,7 +39,7 @@ func decodeJSON(body []byte) (*Envelope, error) {
 	}
 	if e.Raw != nil {
 		if r.content != "" {
-			return nil, badField(r.content, "not beside raw, which is sent as it is: write it into the mail")
+			return nil, badField(r.content, "must not be given with raw, which is sent as it is; put it into the message")
 		}
 		if err := e.adopt("raw"); err != nil {
 			return nil, err
@@ -169,7 +169,7 @@ func (r *reader) attachment() (a Attachment, err error) {
 		case "content_id":
 			a.ContentID, err = r.checked(validateContentID)()
 		case "object":
-			err = r.fail("reserved for attachments by reference, which no worker can fetch yet: send the bytes in content")
+			err = r.fail("is reserved for attachments by reference, which no worker can fetch yet; put the bytes into content")
 		default:
 			err = r.unknown(name, attachmentFields...)
 		}
@@ -197,7 +197,7 @@ func (r *reader) path() (*Path, error) {
 // validateMaxAttempts holds to 1 to 100.
 func validateMaxAttempts(n int) error {
 	if n < 1 || n > 100 {
-		return fmt.Errorf("%d is not 1 to 100", n)
+		return fmt.Errorf("is %d, must be 1 to 100", n)
 	}
 	return nil
 }

@@ -30,9 +30,9 @@ func (h natsHeader) besideJSON() error {
 		field = "metadata"
 	}
 	if field == "" {
-		return h.bad("no such header")
+		return h.bad("unknown header")
 	}
-	return h.bad("it goes with %s; in a JSON envelope the field is %s", TypeMessage, field)
+	return h.bad("is for %s; in a JSON envelope use the field %s", TypeMessage, field)
 }
 
 func (h natsHeader) bad(format string, args ...any) *EnvelopeError {
@@ -47,7 +47,7 @@ func decodeMessage(options []natsHeader, body []byte) (*Envelope, error) {
 	for _, h := range options {
 		low := strings.ToLower(h.name)
 		if other, twice := seen[low]; twice && low != "mail-to" && low != "mail-tag" {
-			return nil, h.bad("given twice, as %s too", mail.Cut(other, 64))
+			return nil, h.bad("given twice, also as %s", mail.Cut(other, 64))
 		}
 		seen[low] = h.name
 		if err := e.setOption(low, h); err != nil {
@@ -55,7 +55,7 @@ func decodeMessage(options []natsHeader, body []byte) (*Envelope, error) {
 		}
 	}
 	if len(body) == 0 {
-		return nil, badField("message", "the body is empty: with Content-Type %s it is the mail itself", TypeMessage)
+		return nil, badField("message", "the body is empty: with Content-Type %s it must be the message itself", TypeMessage)
 	}
 	return e, e.adopt("message")
 }
@@ -91,7 +91,7 @@ func (e *Envelope) setSingle(low string, h natsHeader, v string) (err error) {
 	case "mail-id":
 		e.ID, err = v, ValidateID(v)
 		if v == "" {
-			err = errors.New("it is empty: leave it out")
+			err = errors.New("must not be empty; omit it")
 		}
 	case "mail-from":
 		return e.setSender(v)
@@ -107,7 +107,7 @@ func (e *Envelope) setSingle(low string, h natsHeader, v string) (err error) {
 		e.Relay, err = v, ValidateName(v)
 	case "mail-max-attempts":
 		if e.MaxAttempts, err = strconv.Atoi(v); err != nil {
-			return fmt.Errorf("%q is not a whole number", mail.Cut(v, 40))
+			return fmt.Errorf("%q is not an integer", mail.Cut(v, 40))
 		}
 		err = validateMaxAttempts(e.MaxAttempts)
 	default:
@@ -143,7 +143,7 @@ func (e *Envelope) addRecipients(h natsHeader) error {
 
 func (e *Envelope) setMeta(name, v string) error {
 	if !mail.HasPrefixFold(name, HeaderMeta) || len(name) == len(HeaderMeta) {
-		return errors.New("no such header: Mail-Id, Mail-From, Mail-To, Mail-Send-At, Mail-Expires-At, Mail-Relay, Mail-Tenant, Mail-Max-Attempts, Mail-Tag and Mail-Meta-<Key> are known")
+		return errors.New("unknown header; known are Mail-Id, Mail-From, Mail-To, Mail-Send-At, Mail-Expires-At, Mail-Relay, Mail-Tenant, Mail-Max-Attempts, Mail-Tag and Mail-Meta-<Key>")
 	}
 	if e.Metadata == nil {
 		e.Metadata = make(map[string]string)
@@ -180,7 +180,7 @@ var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]
 func parseTime(s string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil || !rfc3339.MatchString(s) {
-		return t, fmt.Errorf("%q is not a time as in RFC 3339, like 2030-01-02T15:04:05Z", mail.Cut(s, 40))
+		return t, fmt.Errorf("%q is not an RFC 3339 time like 2030-01-02T15:04:05Z", mail.Cut(s, 40))
 	}
 	return t, validateTime(t)
 }

@@ -30,9 +30,9 @@ func (r *reader) fail(format string, args ...any) error {
 // syntax is the error of what is no JSON.
 func (r *reader) syntax(err error) error {
 	if s, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		return badField(fieldPath(s.JSONPointer), "not good JSON at byte %d: %v", s.ByteOffset, s.Err)
+		return badField(fieldPath(s.JSONPointer), "invalid JSON at byte %d: %v", s.ByteOffset, s.Err)
 	}
-	return badField(fieldPath(r.dec.StackPointer()), "not good JSON: %v", err)
+	return badField(fieldPath(r.dec.StackPointer()), "invalid JSON: %v", err)
 }
 
 // token reads one token of that kind. Of an array or an object that does not
@@ -43,10 +43,10 @@ func (r *reader) token(want jsontext.Kind) (jsontext.Token, error) {
 		return t, r.syntax(err)
 	}
 	if t.Kind() == 'n' {
-		return t, r.fail("null does not fit here: leave the field out")
+		return t, r.fail("must not be null; omit the field")
 	}
 	if t.Kind() != want {
-		return t, r.fail("%s does not fit here, it has to be %s", kindName(t.Kind()), kindName(want))
+		return t, r.fail("must be %s, not %s", kindName(want), kindName(t.Kind()))
 	}
 	return t, nil
 }
@@ -55,7 +55,7 @@ func (r *reader) token(want jsontext.Kind) (jsontext.Token, error) {
 func (r *reader) end() error {
 	at := r.dec.InputOffset()
 	if _, err := r.dec.ReadToken(); !errors.Is(err, io.EOF) {
-		return badField("", "not good JSON at byte %d: something follows the end of the envelope", at)
+		return badField("", "invalid JSON at byte %d: something follows the end of the envelope", at)
 	}
 	return nil
 }
@@ -109,7 +109,7 @@ func (r *reader) integer() (int, error) {
 	}
 	f, err := strconv.ParseFloat(t.String(), 64)
 	if err != nil || f != math.Trunc(f) || math.Abs(f) > 1<<31 {
-		return 0, r.fail("%s is not a whole number", mail.Cut(t.String(), 40))
+		return 0, r.fail("%s is not an integer", mail.Cut(t.String(), 40))
 	}
 	return int(f), nil
 }
@@ -123,7 +123,7 @@ func (r *reader) bytes() ([]byte, error) {
 	out := make([]byte, base64.StdEncoding.DecodedLen(len(in)))
 	n, err := base64.StdEncoding.Decode(out, in)
 	if err != nil || bytes.IndexByte(in, '\r') >= 0 || bytes.IndexByte(in, '\n') >= 0 {
-		return nil, r.fail("not base64 as in RFC 4648 section 4: A-Z a-z 0-9 + /, padded with =, no line breaks")
+		return nil, r.fail("is not base64 (RFC 4648 section 4: A-Z a-z 0-9 + /, padded with =, no line breaks)")
 	}
 	return out[:n], nil
 }
@@ -151,10 +151,10 @@ func (r *reader) object(member func(name string) error) error {
 func (r *reader) unknown(name string, known ...string) error {
 	for _, k := range known {
 		if strings.EqualFold(k, name) {
-			return r.fail("no such field; it is written %s", k)
+			return r.fail("unknown field; it is spelled %s", k)
 		}
 	}
-	return r.fail("no such field")
+	return r.fail("unknown field")
 }
 
 // strings reads an object of strings, at most most of them.

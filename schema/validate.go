@@ -34,7 +34,7 @@ func (e *Envelope) CheckRelay(known ...string) error {
 	if e.Relay == "" || slices.Contains(known, e.Relay) {
 		return nil
 	}
-	return badField("relay", "no worker knows a relay %q: leave it out, then the mail goes by the relay there is", mail.Cut(e.Relay, 64))
+	return badField("relay", "no worker has a relay %q; omit it to use the relay there is", mail.Cut(e.Relay, 64))
 }
 
 // ValidateID reports why s cannot be a message's id.
@@ -45,7 +45,7 @@ func ValidateID(s string) error {
 	case !utf8.ValidString(s):
 		return errors.New("the id is not valid UTF-8")
 	case mail.HasControl(s):
-		return errors.New("the id holds a control character or a line break")
+		return errors.New("the id contains a control character or a line break")
 	case strings.TrimSpace(s) != s:
 		return errors.New("the id begins or ends with a space")
 	}
@@ -106,11 +106,11 @@ func (e *Envelope) checkTexts() error {
 		return badField("subject", "%v", err)
 	}
 	if e.Text == nil && e.HTML == nil && e.Raw == nil {
-		return badField("text", "missing: a mail has a text or html, be it empty")
+		return badField("text", "missing: a mail must have text or html; it may be empty")
 	}
 	for field, s := range map[string]*string{"text": e.Text, "html": e.HTML} {
 		if s != nil && strings.IndexByte(*s, 0) >= 0 {
-			return badField(field, "holds a NUL")
+			return badField(field, "contains a NUL")
 		}
 	}
 	return nil
@@ -162,7 +162,7 @@ func (e *Envelope) checkOptions() error {
 
 func (e *Envelope) checkExpiry() error {
 	if !e.ExpiresAt.IsZero() && e.ExpiresAt.Before(e.SendAt) {
-		return errors.New("it lies before the time to send")
+		return errors.New("is before the time to send")
 	}
 	return nil
 }
@@ -192,9 +192,9 @@ func (e *Envelope) checkHeaders() error {
 func validateHeader(name, low, value string) error {
 	switch {
 	case !validFieldName(name):
-		return errors.New("not a header field's name (RFC 5322 section 3.6.8)")
+		return errors.New("is not a header field's name (RFC 5322 section 3.6.8)")
 	case slices.Contains(reservedHeaders, low), strings.HasPrefix(low, "content-"):
-		return errors.New("set by the envelope's own fields")
+		return errors.New("is reserved for the envelope's own fields and for relays")
 	case low == "message-id" && value != "" && !msgID.MatchString(value):
 		return fmt.Errorf("%q is not a message id like <left@right> (RFC 5322 section 3.6.4)", mail.Cut(value, 80))
 	case low == "date" && value != "" && !validDate(value):
@@ -232,7 +232,7 @@ func validateLine(s string, most int) error {
 		return errors.New("is not valid UTF-8")
 	}
 	if mail.HasControl(s) {
-		return errors.New("holds a control character or a line break")
+		return errors.New("contains a control character or a line break")
 	}
 	if n := utf8.RuneCountInString(s); n > most {
 		return fmt.Errorf("has %d characters, at most %d are allowed", n, most)
@@ -245,9 +245,9 @@ func validateTag(s string) error { return validateLine(s, maxTag) }
 func validateMeta(k, v string) error {
 	switch {
 	case k == "":
-		return errors.New("the key is empty")
+		return errors.New("the key must not be empty")
 	case strings.IndexByte(v, 0) >= 0:
-		return errors.New("holds a NUL")
+		return errors.New("contains a NUL")
 	case !utf8.ValidString(v):
 		return errors.New("is not valid UTF-8")
 	case utf8.RuneCountInString(v) > maxMetaValue:

@@ -37,7 +37,7 @@ func forgeries() []forgery {
 		{what: "no headers", change: func(h nats.Header) { clear(h) }, says: "Postrider-Id"},
 		{what: "a status", change: set("Status", "409", "100")},
 		{what: "no body", change: keep, body: new(""), says: "the body is empty"},
-		{what: "a body that is none", change: keep, body: new("\x00\xff"), says: "not good JSON"},
+		{what: "a body that is none", change: keep, body: new("\x00\xff"), says: "invalid JSON"},
 		{what: "another's id", change: set(wire.HeaderID, "other"), says: "subject"},
 		{what: "another's origin", change: set(wire.HeaderOrigin, "1-1"), says: "subject"},
 		{what: "an origin with dots", change: set(wire.HeaderOrigin, "1.1"), says: "not an origin"},

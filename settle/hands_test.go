@@ -545,7 +545,7 @@ func TestReplayFailsAgain(t *testing.T) {
 func TestReplayWhileScheduled(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.Settle.RetryAfter = settle.Durations{time.Second}
+	b.Settle.RetryAfter = []time.Duration{time.Second}
 	b.Work(nil)
 	b.Publish("m", "550x1@example.net")
 	b.Eventually("the letter is dead", func() bool { return len(b.Dead()) == 1 })

@@ -8,7 +8,6 @@ import (
 	wb "github.com/postrider/postrider/internal/bench"
 
 	"github.com/postrider/postrider/mail"
-	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -107,7 +106,7 @@ func TestLargePartiallyDeferred(t *testing.T) {
 func TestHundredAttempts(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.Settle.RetryAfter = settle.Durations{time.Millisecond}
+	b.Settle.RetryAfter = []time.Duration{time.Millisecond}
 	b.Work(nil)
 	b.PublishWith("long", `,"max_attempts":100`, "451x99@example.net")
 	b.PublishWith("longer", `,"max_attempts":100`, "452x1000@example.org")
@@ -144,7 +143,7 @@ func TestBadEnvelopeNamesTheFieldAndKeepsTheBytes(t *testing.T) {
 	b.Accepted("neighbour", map[string]int{"ann@example.net": 1})
 	dead := b.Dead()
 	if len(dead) != 1 || string(dead[0].Body) != string(body) || dead[0].Reason != mail.ReasonBadEnvelope ||
-		dead[0].Error != "sbuject: no such field" || dead[0].Key.ID != "the-id" {
+		dead[0].Error != "sbuject: unknown field" || dead[0].Key.ID != "the-id" {
 		t.Errorf("dead letters: %+v", dead)
 	}
 }

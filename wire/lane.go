@@ -17,6 +17,10 @@ const (
 // EventBuckets is the number of subjects a lane has in [StreamEvent].
 const EventBuckets = 4096
 
+// Headroom is the part of the broker's max_payload that a lane keeps for the
+// headers of a copy of the message.
+const Headroom = 64 << 10
+
 // Lane is the name of a lane: 1 to 32 of a-z, 0-9 and "-".
 type Lane string
 
@@ -31,7 +35,10 @@ func (l Lane) Validate() error {
 // SendSubject is where producers publish mail without a tenant.
 func (l Lane) SendSubject() string { return "mail.send." + string(l) }
 
-// TenantSubjects matches where producers publish mail of a tenant.
+// TenantSubject is where producers publish mail of that tenant.
+func (l Lane) TenantSubject(tenant string) string { return l.SendSubject() + "." + tenant }
+
+// TenantSubjects matches where producers publish mail of any tenant.
 func (l Lane) TenantSubjects() string { return l.SendSubject() + ".*" }
 
 // SendStream is the stream of what producers publish.

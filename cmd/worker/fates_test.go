@@ -63,7 +63,7 @@ func TestFates(t *testing.T) {
 		"refused":     `attempt 1: .*\n.*failed at RCPT: 550 5.1.1 .*\n.*\nNow\n.*\n      dead, refused for good: 550 5.1.1 .*; send it again: mailq dead replay refused`,
 		"exhausted":   `attempt 1: .*\n.*deferred at RCPT: 452 .*\n.*exhausted: buried as a dead letter\nNow\n.*\n      dead, exhausted: .*452 4.2.2`,
 		"expired":     `expired: buried as a dead letter\nNow\n.*\n      dead, expired: .*453`,
-		bad:           `buried unread, bad-envelope: sbuject: no such field\nNow\n  dead, bad-envelope: sbuject: no such field; .*mailq dead show ` + bad + ` --body`,
+		bad:           `buried unread, bad-envelope: sbuject: unknown field\nNow\n  dead, bad-envelope: sbuject: unknown field; .*mailq dead show ` + bad + ` --body`,
 		"again":       `exhausted: buried.*\n.*replayed by an operator, time 1: .*\n.*attempt 1: (.*\n)+.*replayed by an operator, time 2: .*\n.*attempt 1: .*\n.*delivered at DOT(.*\n)+Now\n.*\n      delivered: `,
 		"thrown away": `failed: buried as a dead letter\n.*discarded by an operator\nNow\n.*\n      discarded by an operator at `,
 		"mixed":       `Now\n  ann@example.net\n      delivered: .*\n  552@example.net\n      dead, refused for good: 552 5.2.2 .*mailq dead replay mixed\n  452@example.org\n      delivered: `,

@@ -82,7 +82,7 @@ func On(t *testing.T, dial func(testing.TB, broker.Role) *broker.Conn) *Bench {
 	b.Config.Slots = 4
 	b.Config.SweepInterval = time.Second
 	b.Config.Drain = 2 * time.Second
-	b.Settle.RetryAfter = settle.Durations{200 * time.Millisecond}
+	b.Settle.RetryAfter = []time.Duration{200 * time.Millisecond}
 	b.Settle.PauseMin, b.Settle.PauseMax = 50*time.Millisecond, 100*time.Millisecond
 	return b
 }

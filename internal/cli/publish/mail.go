@@ -1,4 +1,4 @@
-package main
+package publish
 
 import (
 	"io"
@@ -9,7 +9,6 @@ import (
 
 	"github.com/postrider/postrider/mail"
 
-	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
 
 	"github.com/postrider/postrider/internal/cli"
@@ -26,7 +25,7 @@ type flags struct {
 	files []string
 }
 
-func (a *app) root() *cobra.Command {
+func (c *command) mail() *cobra.Command {
 	m := new(flags)
 	cmd := &cobra.Command{
 		Use:   "publish --from ADDRESS --to ADDRESS [flags]",
@@ -34,74 +33,63 @@ func (a *app) root() *cobra.Command {
 		Long: `Put a mail into the queue. It returns once the broker has stored the mail;
 workers send it. What a worker would refuse is refused before it is published.
 
-Without --text and --html the text comes from standard input, where that is a
-file or a pipe. Settings such as NATS_URL come from the environment; without
-them it publishes to the worker on this machine.`,
-		Example: `  publish --from you@example.com --to "Ann <ann@example.net>" --subject Hello --text "Hi Ann"
-  df -h | publish --from root@example.com --to ops@example.com --subject "Disks of $(hostname)"
-  publish --from shop@example.com --to ann@example.net --subject "Your ticket" \
+Without --text and --html the text comes from standard input, if that is a file
+or a pipe. Settings such as NATS_URL come from the environment; without them the
+mail goes to the worker on this machine.`,
+		Example: c.examples(`  PUBLISH --from you@example.com --to "Ann <ann@example.net>" --subject Hello --text "Hi Ann"
+  df -h | PUBLISH --from root@example.com --to ops@example.com --subject "Disks of $(hostname)"
+  PUBLISH --from shop@example.com --to ann@example.net --subject "Your ticket" \
       --html '<img src="cid:logo.png"> Thank you' --text "Thank you" --inline logo.png --attach ticket.pdf
-  publish --from you@example.com --to ann@example.net --text "Good morning" --in 8h --tag greetings
-  publish eml mails/*.eml`,
+  PUBLISH --from you@example.com --to ann@example.net --text "Good morning" --in 8h --tag greetings
+  PUBLISH eml mails/*.eml`),
 		Args: cli.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.publishMail(cmd, m) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.publishMail(cmd, m) },
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&m.from, "from", "", "`ADDRESS` of the sender, \"a@b\" or \"Name <a@b>\"")
-	f.StringArrayVar(&m.to, "to", nil, "`ADDRESS` of a recipient; may be given many times, as --cc, --bcc and --reply-to may")
+	f.StringArrayVar(&m.to, "to", nil, "`ADDRESS` of a recipient; may be repeated, as --cc, --bcc and --reply-to may")
 	f.StringArrayVar(&m.cc, "cc", nil, "`ADDRESS` that gets a copy")
 	f.StringArrayVar(&m.bcc, "bcc", nil, "`ADDRESS` that gets a copy and is in no header")
 	f.StringArrayVar(&m.replyTo, "reply-to", nil, "`ADDRESS` for replies")
 	f.StringVar(&m.subject, "subject", "", "`TEXT` of the subject")
 	f.StringVar(&m.text, "text", "", "`TEXT`, or - for standard input")
-	f.StringVar(&m.html, "html", "", "`HTML`, or - for standard input; give --text too, for those who read no HTML")
-	f.StringArrayVar(&m.attach, "attach", nil, "`FILE` to attach; may be given many times")
-	f.StringArrayVar(&m.inline, "inline", nil, "`[ID=]FILE` that the HTML shows as cid:ID; the file's name is its ID where none is given")
-	f.StringArrayVar(&m.headers, "header", nil, "`"+`"Name: value"`+"` of a further header field; may be given many times")
+	f.StringVar(&m.html, "html", "", "`HTML`, or - for standard input; give --text too, for readers without HTML")
+	f.StringArrayVar(&m.attach, "attach", nil, "`FILE` to attach; may be repeated")
+	f.StringArrayVar(&m.inline, "inline", nil, "`[ID=]FILE` that the HTML shows as cid:ID; without ID the file's name is the ID")
+	f.StringArrayVar(&m.headers, "header", nil, "`"+`"Name: value"`+"` of a further header field; may be repeated")
 	m.flags(cmd)
 	return cmd
 }
 
-func (a *app) publishMail(cmd *cobra.Command, m *flags) error {
+func (c *command) publishMail(cmd *cobra.Command, m *flags) error {
 	switch {
 	case !cmd.Flags().Changed("from"):
 		return cli.Wrongf("--from is missing")
 	case len(m.to)+len(m.cc)+len(m.bcc) == 0:
 		return cli.Wrongf("--to is missing (or --cc or --bcc)")
 	}
-	asked, err := m.read(cmd, a.now())
+	asked, err := m.read(cmd, c.now())
 	if err != nil {
 		return err
 	}
-	e, err := m.envelope(a, cmd, asked)
+	e, err := m.envelope(cmd, asked)
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(e)
-	if err != nil {
-		return cli.Failf(cli.Data, "write the envelope: %w", err)
-	}
-	if err := a.check(nil, body, func(field string) string { return m.flagOf(field, asked) }); err != nil {
-		return err
-	}
-	c, err := a.connect(cmd.Context())
+	s := &sender{command: c}
+	defer s.close()
+	r, err := s.send(cmd.Context(), asked.lane, e, func(field string) string { return m.flagOf(field, asked) })
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	ack, err := a.publish(cmd.Context(), c, asked, nil, body)
-	if err != nil {
-		return err
-	}
-	return a.print(m.json, result{ID: asked.id, Lane: m.lane, Sequence: ack.Sequence, Duplicate: ack.Duplicate})
+	return result{Receipt: r}.print(cmd.OutOrStdout(), m.json)
 }
 
-// envelope is what the flags say, still unchecked.
-func (m *flags) envelope(a *app, cmd *cobra.Command, r *asked) (*schema.Envelope, error) {
-	e := &schema.Envelope{
-		ID: r.id, Subject: m.subject, SendAt: r.send, ExpiresAt: r.expires, MaxAttempts: r.maxAttempts, Tags: r.tags, Metadata: r.metadata,
-	}
+// envelope is what the flags say, not checked yet.
+func (m *flags) envelope(cmd *cobra.Command, r *asked) (*schema.Envelope, error) {
+	e := r.envelope()
+	e.Subject = m.subject
 	var err error
 	if e.From, err = mail.ParseAddress(m.from); err != nil {
 		return nil, cli.Failf(cli.Data, "--from: %w", err)
@@ -119,7 +107,7 @@ func (m *flags) envelope(a *app, cmd *cobra.Command, r *asked) (*schema.Envelope
 			*l.out = append(*l.out, address)
 		}
 	}
-	if err := m.texts(a, cmd, e); err != nil {
+	if err := m.texts(cmd, e); err != nil {
 		return nil, err
 	}
 	if err := m.fields(e); err != nil {
@@ -128,13 +116,14 @@ func (m *flags) envelope(a *app, cmd *cobra.Command, r *asked) (*schema.Envelope
 	return e, m.attachments(e)
 }
 
-// texts are the flags', or one of them is what stands on standard input.
-func (m *flags) texts(a *app, cmd *cobra.Command, e *schema.Envelope) error {
+// texts are those of the flags; one of them may come from standard input.
+func (m *flags) texts(cmd *cobra.Command, e *schema.Envelope) error {
+	stdin := cmd.InOrStdin()
 	text, html := cmd.Flags().Changed("text"), cmd.Flags().Changed("html")
 	switch {
 	case m.text == "-" && m.html == "-":
 		return cli.Wrongf("--text, --html: only one of them can come from standard input")
-	case !text && !html && !a.piped():
+	case !text && !html && !piped(stdin):
 		return cli.Wrongf("no text: give --text or --html, or pipe the text in")
 	}
 	if text || !html {
@@ -145,7 +134,7 @@ func (m *flags) texts(a *app, cmd *cobra.Command, e *schema.Envelope) error {
 	}
 	for _, s := range []*string{e.Text, e.HTML} {
 		if s != nil && (*s == "-" || !text && !html) {
-			b, err := io.ReadAll(io.LimitReader(a.stdin, most+1))
+			b, err := io.ReadAll(io.LimitReader(stdin, most+1))
 			if err != nil {
 				return cli.Failf(cli.NoInput, "read the text from standard input: %w", err)
 			}
@@ -161,11 +150,11 @@ func (m *flags) texts(a *app, cmd *cobra.Command, e *schema.Envelope) error {
 	return nil
 }
 
-// piped reports that standard input is no terminal, nor nothing at all.
-func (a *app) piped() bool {
-	f, ok := a.stdin.(*os.File)
+// piped reports that standard input is neither a terminal nor the null device.
+func piped(stdin io.Reader) bool {
+	f, ok := stdin.(*os.File)
 	if !ok {
-		return a.stdin != nil
+		return true
 	}
 	st, err := f.Stat()
 	return err == nil && st.Mode()&os.ModeCharDevice == 0
@@ -190,7 +179,7 @@ func (m *flags) fields(e *schema.Envelope) error {
 
 func (m *flags) attachments(e *schema.Envelope) error {
 	if len(m.inline) > 0 && e.HTML == nil {
-		return cli.Wrongf("--inline: it is for what the HTML shows, and there is no --html")
+		return cli.Wrongf("--inline: is for what the HTML shows, and there is no --html")
 	}
 	for _, file := range m.attach {
 		if err := m.add(e, "--attach", file, ""); err != nil {
@@ -199,7 +188,7 @@ func (m *flags) attachments(e *schema.Envelope) error {
 	}
 	for _, s := range m.inline {
 		id, file, ok := strings.Cut(s, "=")
-		if !ok || strings.Contains(id, "/") { // then the "=" is the file's
+		if !ok || strings.Contains(id, "/") { // then the "=" is part of the file's name
 			id, file = filepath.Base(s), s
 		}
 		if err := m.add(e, "--inline", file, id); err != nil {
@@ -219,7 +208,7 @@ func (m *flags) add(e *schema.Envelope, flag, file, id string) error {
 	return nil
 }
 
-// most is more than any broker takes.
+// most is a size in bytes that no broker takes.
 const most = 64 << 20
 
 func readFile(file string) ([]byte, error) {

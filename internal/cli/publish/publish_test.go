@@ -1,4 +1,4 @@
-package main
+package publish
 
 import (
 	"bytes"
@@ -13,8 +13,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
 
 	"github.com/postrider/postrider/internal/cli"
+	"github.com/postrider/postrider/internal/env"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
@@ -24,6 +26,13 @@ import (
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 const lane wire.Lane = "normal"
+
+// run runs the command as cmd/publish does; stdin nil is no pipe.
+func run(ctx context.Context, args []string, lookup env.Lookup, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := Command("publish", lookup)
+	root.AddCommand(Schema())
+	return cli.Run(ctx, root, args, stdin, stdout, stderr)
+}
 
 // desk is a broker and the command.
 type desk struct {
@@ -37,7 +46,6 @@ func newDesk(t *testing.T) *desk {
 	return &desk{t: t, broker: natstest.Start(t, lane), dir: t.TempDir()}
 }
 
-// run runs the command; stdin nil is a terminal.
 func (d *desk) run(stdin io.Reader, args ...string) (status int, stdout, stderr string) {
 	d.t.Helper()
 	var out, errs bytes.Buffer
@@ -153,7 +161,7 @@ func TestTextFromStandardInput(t *testing.T) {
 		{nil, nil, cli.Usage, "--text or --html"},
 		{strings.NewReader("x"), []string{"--text", "-", "--html", "-"}, cli.Usage, "only one"},
 		{strings.NewReader("\xff"), nil, cli.Data, "UTF-8"},
-		{strings.NewReader("a\x00b"), nil, cli.Data, "--text: a worker would refuse it: text: holds a NUL"},
+		{strings.NewReader("a\x00b"), nil, cli.Data, "--text: a worker would refuse it: text: contains a NUL"},
 	} {
 		if status, _, stderr := d.run(c.stdin, append([]string{"--from", "a@b", "--to", "c@d"}, c.args...)...); status != c.status || !strings.Contains(stderr, c.word) {
 			t.Errorf("%v: %d %s", c.args, status, stderr)
@@ -187,7 +195,7 @@ func TestRefusesBeforeItPublishes(t *testing.T) {
 		{"--attach nowhere", cli.NoInput, "--attach: open nowhere"}, {"--attach .", cli.NoInput, "--attach: "}, {"--inline nowhere", cli.Usage, "--html"},
 		{"--html x --inline a_b=" + d.file("x.png", ""), cli.OK, ""},
 		{"--html x --inline <a>=" + d.file("x.png", ""), cli.Data, "--inline " + filepath.Join(d.dir, "x.png") + ": a worker would refuse it: attachments[0].content_id"},
-		{"--nonsense", cli.Usage, "there is no flag --nonsense"}, {"stray", cli.Usage, `"stray" is no command of publish`},
+		{"--nonsense", cli.Usage, "--nonsense"}, {"stray", cli.Usage, `"stray"`},
 	} {
 		args := []string{"--from", "a@b", "--to", "c@d", "--text", "x"}
 		for a := range strings.SplitSeq(c.args, " ") {
@@ -207,8 +215,7 @@ func TestRefusesBeforeItPublishes(t *testing.T) {
 	}
 	for args, want := range map[string]string{
 		"--from a@b --text x": "--to is missing (or --cc or --bcc); usage: publish --from", "--to a@b": "--from is missing; usage: publish --from",
-		"schema x": `"x" is one too many; usage: publish schema`, "eml": "FILE is missing; usage: publish eml FILE... [flags]",
-		"help x": `"x" is no command of publish`,
+		"eml": "FILE is missing; usage: publish eml FILE... [flags]",
 	} {
 		if status, _, stderr := d.run(nil, strings.Split(args, " ")...); status != cli.Usage || !strings.HasPrefix(stderr, "publish: "+want) {
 			t.Errorf("%s: %d %s", args, status, stderr)
@@ -288,8 +295,8 @@ func TestEml(t *testing.T) {
 	}
 	for args, want := range map[string]string{
 		"eml --to x " + good: "--to: a worker would refuse it: header Mail-To: address", "eml --from x " + good: "--from: a worker",
-		"eml --id x " + good + " " + good: "--id: it is for one mail", "eml --tag \x01 " + good: "--tag: a worker",
-		"eml --at 2263-01-01T00:00:00Z " + good: "--at: a worker", "eml --meta k:x=v " + good: "--meta: ", "eml --meta k=a\nb " + good: "--meta: ", "eml --meta k=v\t " + good: "--meta: ", "eml --tag \t " + good: "--tag: ",
+		"eml --id x " + good + " " + good: "--id: is for one message", "eml --tag \x01 " + good: "--tag: a worker",
+		"eml --at 2263-01-01T00:00:00Z " + good: "--at: a worker", "eml --tag \t " + good: "--tag: ",
 	} {
 		if status, _, stderr := d.run(nil, strings.Split(args, " ")...); status == 0 || !strings.Contains(stderr, want) {
 			t.Errorf("%q: %d %s", args, status, stderr)
@@ -297,6 +304,85 @@ func TestEml(t *testing.T) {
 	}
 	if n := len(d.stored()); n != 3 {
 		t.Errorf("%d messages were published, want 3", n)
+	}
+}
+
+// TestEmlBesideWhatNoHeaderHolds: it is JSON on the wire, and nothing is lost.
+func TestEmlBesideWhatNoHeaderHolds(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	good := d.file("good.eml", "From: a@example.com\nTo: b@example.net\n\nhi\n")
+	for i, meta := range []string{"k:x=v", "k=a\nb", "k=v\t", "=\xff"} {
+		status, stdout, stderr := d.run(nil, "eml", "--meta", meta, good)
+		if meta[0] == '=' {
+			if status != cli.Data || !strings.Contains(stderr, "--meta: ") {
+				t.Errorf("%q: %d %s%s", meta, status, stdout, stderr)
+			}
+			continue
+		}
+		m := d.stored()[i]
+		e, err := schema.Decode(m.Header, m.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k, v, _ := strings.Cut(meta, "="); e.Metadata[k] != v || !strings.Contains(string(e.Raw), "\n\nhi\n") {
+			t.Errorf("%q: %+v", meta, e)
+		}
+	}
+}
+
+func TestTenant(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	good := d.file("good.eml", "From: a@example.com\nTo: b@example.net\n\nhi\n")
+	lookup := func(name string) (string, bool) {
+		value, ok := map[string]string{"NATS_URL": d.broker.Config.URL, "NATS_NKEY": filepath.Join(d.broker.Config.DataDir, "operator.nk")}[name]
+		return value, ok
+	}
+	for _, args := range [][]string{{"--from", "a@b", "--to", "c@d", "--text", "x"}, {"eml", good}} {
+		var out, errs bytes.Buffer
+		if status := run(t.Context(), append(args, "--tenant", "acme", "--id", "1"), lookup, nil, &out, &errs); status != 0 {
+			t.Error(args, status, errs.String())
+		}
+	}
+	all := d.stored()
+	m := all[0]
+	if e, err := schema.Decode(m.Header, m.Data); err != nil || e.Tenant != "acme" || m.Subject != "mail.send.normal.acme" || m.Header.Get(schema.HeaderMsgID) != "acme:1" || len(all) != 1 {
+		t.Errorf("%d stored, first on %s with %v: %+v, %v", len(all), m.Subject, m.Header, e, err)
+	}
+	for args, want := range map[string]string{"--tenant A": "--tenant: a worker would refuse it", "--tenant=": "--tenant: must not be empty"} {
+		status, _, stderr := d.run(nil, append([]string{"--from", "a@b", "--to", "c@d", "--text", "x"}, strings.Split(args, " ")...)...)
+		if status == 0 || !strings.Contains(stderr, want) {
+			t.Errorf("%s: %d %s", args, status, stderr)
+		}
+	}
+}
+
+func TestDays(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	if status, _, stderr := d.run(nil, "--from", "a@b", "--to", "c@d", "--text", "x", "--in", "3d", "--expires", "1d96h"); status != 0 {
+		t.Fatal(stderr)
+	}
+	e, err := schema.Decode(nil, d.stored()[0].Data)
+	if err != nil || e.ExpiresAt.Sub(e.SendAt) != 48*time.Hour || time.Until(e.SendAt).Round(time.Hour) != 72*time.Hour {
+		t.Errorf("%v to %v, %v", e.SendAt, e.ExpiresAt, err)
+	}
+}
+
+// TestHelpNamesTheProgram: examples are what people can type.
+func TestHelpNamesTheProgram(t *testing.T) {
+	t.Parallel()
+	root := &cobra.Command{Use: "postrider"}
+	root.AddCommand(Command("postrider publish", os.LookupEnv))
+	for _, args := range [][]string{{"publish", "--help"}, {"publish", "eml", "--help"}} {
+		var out bytes.Buffer
+		if status := cli.Run(t.Context(), root, args, nil, &out, &out); status != 0 || !strings.Contains(out.String(), "| postrider publish ") {
+			t.Error(status, out.String())
+		}
+		if strings.Contains(out.String(), "PUBLISH") || strings.Contains(out.String(), "  publish --") {
+			t.Error(out.String())
+		}
 	}
 }
 
@@ -318,5 +404,11 @@ func TestSchema(t *testing.T) {
 	status := run(t.Context(), []string{"schema"}, os.LookupEnv, nil, &out, io.Discard)
 	if !json.Valid(out.Bytes()) || status != 0 || out.String() != schema.JSONSchema() {
 		t.Error(status, out.String())
+	}
+	for _, args := range [][]string{{"schema", "x"}, {"help", "x"}} {
+		var errs bytes.Buffer
+		if status := run(t.Context(), args, os.LookupEnv, nil, io.Discard, &errs); status != cli.Usage || !strings.HasPrefix(errs.String(), "publish: ") || !strings.Contains(errs.String(), `"x"`) {
+			t.Error(args, status, errs.String())
+		}
 	}
 }

@@ -1,0 +1,133 @@
+package publish
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postrider/postrider/internal/cli"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/schema"
+)
+
+// eml is what the flags of "publish eml" say.
+type eml struct {
+	options
+
+	from string
+	to   []string
+}
+
+func (c *command) eml() *cobra.Command {
+	m := new(eml)
+	cmd := &cobra.Command{
+		Use:   "eml FILE...",
+		Short: "Publish files with messages (message/rfc822)",
+		Long: `Publish files with messages, one message a file; - is standard input. A message
+is sent as it is, except that Bcc is taken out and line ends become CRLF.
+
+Sender and recipients come from the message (Sender or From; To, Cc and Bcc),
+unless --from and --to name them. A line is printed for each file. The others are
+published even if one is bad; the exit status is the highest of all.`,
+		Example: c.examples(`  PUBLISH eml mails/*.eml
+  PUBLISH eml --from bounces@example.com --to ann@example.net welcome.eml
+  generate-invoice | PUBLISH eml --lane bulk --id invoice-17 -`),
+		Args: cli.Some("FILE"),
+		RunE: func(cmd *cobra.Command, files []string) error { return c.publishFiles(cmd, m, files) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&m.from, "from", "", "`ADDRESS` of the sender in the SMTP envelope; empty is the null path, for mail that wants no bounces")
+	f.StringArrayVar(&m.to, "to", nil, "`ADDRESS` of a recipient in the SMTP envelope; may be repeated")
+	m.flags(cmd)
+	return cmd
+}
+
+func (c *command) publishFiles(cmd *cobra.Command, m *eml, files []string) error {
+	asked, err := m.read(cmd, c.now())
+	if err != nil {
+		return err
+	}
+	if m.id != "" && len(files) > 1 {
+		return cli.Wrongf("--id: is for one message, and there are %d files", len(files))
+	}
+	path, err := m.path(cmd)
+	if err != nil {
+		return err
+	}
+	s := &sender{command: c}
+	defer s.close()
+	worst := cli.OK
+	for _, file := range files {
+		e := asked.envelope()
+		e.Envelope = path
+		if err := s.file(cmd.Context(), cmd, m, asked, e, file); err != nil {
+			_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s: %v\n", cmd.Root().Name(), file, err)
+			worst = max(worst, cli.Status(err))
+		}
+	}
+	if worst == cli.OK {
+		return nil
+	}
+	return cli.Failf(worst, "") // each file's error is printed already
+}
+
+// path is the SMTP envelope that the flags name; nil for none.
+func (m *eml) path(cmd *cobra.Command) (*schema.Path, error) {
+	p := new(schema.Path)
+	if cmd.Flags().Changed("from") {
+		from, err := addrSpec("--from", m.from)
+		if err != nil {
+			return nil, err
+		}
+		p.MailFrom = &from
+	}
+	for _, s := range m.to {
+		to, err := addrSpec("--to", s)
+		if err != nil {
+			return nil, err
+		}
+		p.RcptTo = append(p.RcptTo, to)
+	}
+	if p.MailFrom == nil && p.RcptTo == nil {
+		return nil, nil
+	}
+	return p, nil
+}
+
+// addrSpec reads "a@b" or "Name <a@b>".
+func addrSpec(flag, s string) (string, error) {
+	a, err := mail.ParseAddress(s)
+	if err != nil {
+		return "", cli.Failf(cli.Data, "%s: %w", flag, err)
+	}
+	return a.Email, nil
+}
+
+// file publishes one file.
+func (s *sender) file(ctx context.Context, cmd *cobra.Command, m *eml, asked *asked, e *schema.Envelope, file string) (err error) {
+	if e.Raw, err = readMessage(cmd.InOrStdin(), file); err != nil {
+		return err
+	}
+	r, err := s.send(ctx, asked.lane, e, asked.flagOf)
+	if err != nil {
+		return err
+	}
+	return result{r, file}.print(cmd.OutOrStdout(), m.json)
+}
+
+func readMessage(stdin io.Reader, file string) ([]byte, error) {
+	if file != "-" {
+		return readFile(file)
+	}
+	b, err := io.ReadAll(io.LimitReader(stdin, most+1))
+	switch {
+	case err != nil:
+		return nil, cli.Failf(cli.NoInput, "read standard input: %w", err)
+	case len(b) > most:
+		return nil, cli.Failf(cli.Data, "larger than %d bytes, which is more than any broker takes", most)
+	}
+	return b, nil
+}

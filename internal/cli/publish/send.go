@@ -1,0 +1,109 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/internal/cli"
+	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/submit"
+	"github.com/postrider/postrider/wire"
+)
+
+// publishFor bounds connecting and each publish. Both try again until then.
+const publishFor = 30 * time.Second
+
+// sender publishes mail through one connection, which it opens when it is first
+// needed: a mail that a worker would refuse is refused without a broker.
+type sender struct {
+	*command
+
+	conn   *broker.Conn
+	client *submit.Client
+	// away is why there is no connection.
+	away error
+}
+
+// send publishes a mail. flagOf names the flag that a field comes from, for
+// errors; empty for none.
+func (s *sender) send(ctx context.Context, lane wire.Lane, e *schema.Envelope, flagOf func(field string) string) (submit.Receipt, error) {
+	if s.client == nil {
+		if err := submit.Check(e); err != nil {
+			return submit.Receipt{}, refused(err, flagOf)
+		}
+		if s.away != nil {
+			return submit.Receipt{}, cli.Failf(cli.Status(s.away), "not published either")
+		}
+		if s.conn, s.away = cli.Dial(ctx, s.lookup, broker.Publisher, publishFor); s.away != nil {
+			return submit.Receipt{}, s.away
+		}
+		s.client = submit.New(s.conn.NC())
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishFor)
+	defer cancel()
+	r, err := s.client.Publish(ctx, lane, e)
+	_, bad := errors.AsType[*schema.EnvelopeError](err)
+	switch {
+	case bad:
+		return r, refused(err, flagOf)
+	case errors.Is(err, stream.ErrTooLarge):
+		return r, cli.Fail(cli.Data, err)
+	case errors.Is(err, submit.ErrNoLane):
+		return r, cli.Wrongf("--lane: no stream takes mail of lane %s: check the name against POSTRIDER_LANES of the workers, and that a worker has been started", lane)
+	case errors.Is(err, stream.ErrFull), errors.Is(err, stream.ErrAway):
+		return r, cli.Fail(cli.TempFail, err)
+	case err != nil:
+		return r, cli.Fail(cli.Unavailable, err)
+	}
+	return r, nil
+}
+
+// refused names the flag that a worker would refuse.
+func refused(err error, flagOf func(field string) string) error {
+	if bad, ok := errors.AsType[*schema.EnvelopeError](err); ok {
+		if flag := flagOf(bad.Field); flag != "" {
+			return cli.Failf(cli.Data, "%s: a worker would refuse it: %w", flag, err)
+		}
+	}
+	return cli.Failf(cli.Data, "a worker would refuse this mail: %w", err)
+}
+
+func (s *sender) close() {
+	if s.conn != nil {
+		s.conn.Close()
+	}
+}
+
+// result is what is printed of a mail that is stored.
+type result struct {
+	submit.Receipt
+
+	File string `json:"file,omitempty"`
+}
+
+func (r result) print(w io.Writer, asJSON bool) error {
+	if asJSON {
+		b, err := json.Marshal(r)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(w, string(b))
+		return err
+	}
+	word, file := "queued", ""
+	if r.Duplicate {
+		word = "duplicate"
+	}
+	if r.File != "" {
+		file = " " + r.File
+	}
+	_, err := fmt.Fprintf(w, "%s %s %s/%d%s\n", word, r.ID, r.Lane, r.Sequence, file)
+	return err
+}

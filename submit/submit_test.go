@@ -1,0 +1,331 @@
+package submit_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/submit"
+	"github.com/postrider/postrider/wire"
+)
+
+// stored is a message of a lane.
+func stored(t *testing.T, b *natstest.Broker, r submit.Receipt) *jetstream.RawStreamMsg {
+	t.Helper()
+	s, err := b.Conn.JS().Stream(t.Context(), r.Lane.SendStream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := s.GetMsg(t.Context(), r.Sequence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestPublish(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, normal, bulk)
+	c := submit.New(b.Producer(t))
+	for _, lane := range []wire.Lane{normal, bulk} {
+		first, err := c.Publish(within(t, patience), lane, hello("order-17"))
+		if err != nil || first != (submit.Receipt{ID: "order-17", Lane: lane, Sequence: 1}) {
+			t.Fatalf("Publish = %+v, %v", first, err)
+		}
+		again, err := c.Publish(within(t, patience), lane, hello("order-17"))
+		if first.Duplicate = true; err != nil || again != first {
+			t.Errorf("the same ID again = %+v, %v; want a duplicate of %d", again, err, first.Sequence)
+		}
+		m := stored(t, b, first)
+		e, err := schema.Decode(m.Header, m.Data)
+		if err != nil || e.ID != "order-17" || *e.Text != "Hi" || m.Subject != lane.SendSubject() || m.Header.Get(schema.HeaderMsgID) != "order-17" {
+			t.Errorf("stored on %s with %v: %+v, %v", m.Subject, m.Header, e, err)
+		}
+	}
+}
+
+func TestPublishWithoutAnID(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	c := submit.New(b.Producer(t))
+	e := hello("")
+	for sequence := range uint64(2) {
+		r, err := c.Publish(within(t, patience), normal, e)
+		if err != nil || len(r.ID) != 36 || r.Sequence != sequence+1 || r.Duplicate || e.ID != "" {
+			t.Fatalf("Publish = %+v, %v; the envelope's ID is now %q", r, err, e.ID)
+		}
+		m := stored(t, b, r)
+		if got, err := schema.Decode(m.Header, m.Data); err != nil || got.ID != r.ID || m.Header.Get(schema.HeaderMsgID) != r.ID {
+			t.Errorf("stored %+v with %v, %v; want ID %s", got, m.Header, err, r.ID)
+		}
+	}
+}
+
+// TestPublishOfTwoTenants: one's ID does not drop the other's mail.
+func TestPublishOfTwoTenants(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	c := submit.New(b.Conn.NC())
+	for i, tenant := range []string{"acme", "globex", ""} {
+		e := hello("1")
+		e.Tenant = tenant
+		r, err := c.Publish(within(t, patience), normal, e)
+		if err != nil || r.ID != "1" || r.Sequence != uint64(i+1) || r.Duplicate {
+			t.Fatalf("%q: Publish = %+v, %v", tenant, r, err)
+		}
+		m := stored(t, b, r)
+		id, subject := "1", "mail.send.normal"
+		if tenant != "" {
+			id, subject = tenant+":1", subject+"."+tenant
+		}
+		if m.Subject != subject || m.Header.Get(schema.HeaderMsgID) != id {
+			t.Errorf("%q: stored on %s with %v", tenant, m.Subject, m.Header)
+		}
+		if got, ok := normal.TenantOf(m.Subject); !ok || got != tenant {
+			t.Errorf("%q: a worker reads the tenant %q, %v", tenant, got, ok)
+		}
+	}
+}
+
+func TestPublishAMessage(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	c := submit.New(b.Producer(t))
+	message := raw(100)
+	r, err := c.Publish(within(t, patience), normal, &schema.Envelope{
+		ID: "m", Raw: message, Tags: []string{"t"}, Envelope: &schema.Path{RcptTo: []string{"x@example.net", "y@example.net"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := stored(t, b, r)
+	e, err := schema.Decode(m.Header, m.Data)
+	if err != nil || string(m.Data) != string(message) || len(e.Recipients()) != 2 || e.ID != "m" || e.Tags[0] != "t" {
+		t.Errorf("stored with %v: %+v, %v", m.Header, e, err)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	c := submit.New(b.Producer(t))
+	for field, change := range map[string]func(*schema.Envelope){
+		"to[0]":                     func(e *schema.Envelope) { e.To[0].Email = "x" },
+		"headers.To":                func(e *schema.Envelope) { e.Headers = map[string]string{"To": "x@y"} },
+		"relay":                     func(e *schema.Envelope) { e.Relay = "backup" },
+		"tenant":                    func(e *schema.Envelope) { e.Tenant = "A" },
+		"subject":                   func(e *schema.Envelope) { e.Subject = "\xff" },
+		"attachments[0].content_id": func(e *schema.Envelope) { e.Attachments = []schema.Attachment{{Content: []byte{}, ContentID: "<x>"}} },
+		"":                          func(e *schema.Envelope) { e.Text = new(string); *e.Text = strings.Repeat("x", 1<<20); e.To = many(300) },
+	} {
+		e := hello("x")
+		change(e)
+		_, err := c.Publish(within(t, patience), normal, e)
+		for _, err := range []error{err, submit.Check(e)} {
+			if bad, ok := errors.AsType[*schema.EnvelopeError](err); !ok || bad.Field != field {
+				t.Errorf("%s: %v", field, err)
+			}
+		}
+	}
+	if err := submit.Check(hello("x")); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Publish(within(t, patience), "UP", hello("x")); !errors.Is(err, submit.ErrNoLane) {
+		t.Error(err)
+	}
+	s, err := b.Conn.JS().Stream(t.Context(), normal.SendStream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := s.CachedInfo().State.Msgs; n != 0 {
+		t.Errorf("%d mails were stored", n)
+	}
+}
+
+func many(n int) []mail.Address {
+	list := make([]mail.Address, n)
+	for i := range list {
+		list[i].Email = "a@example.net"
+	}
+	return list
+}
+
+func TestFailures(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, normal, bulk)
+	js := b.Conn.JS()
+	s, err := js.Stream(t.Context(), bulk.SendStream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	small := s.CachedInfo().Config
+	small.MaxBytes = 1000
+	if _, err := js.UpdateStream(t.Context(), small); err != nil {
+		t.Fatal(err)
+	}
+	c := submit.New(b.Producer(t))
+	for name, tt := range map[string]struct {
+		lane wire.Lane
+		size int
+		want error
+		says []string
+	}{
+		"full":             {bulk, 2000, stream.ErrFull, []string{"publish to lane bulk", "10077"}},
+		"over the lane's":  {normal, 8<<20 - 32<<10, stream.ErrTooLarge, []string{"the lane takes 8323072, and 65536 of headers"}},
+		"over max_payload": {normal, 9 << 20, stream.ErrTooLarge, []string{"it has 943", "the lane takes 8323072"}},
+	} {
+		_, err := c.Publish(within(t, patience), tt.lane, &schema.Envelope{Raw: raw(tt.size)})
+		if !errors.Is(err, tt.want) {
+			t.Errorf("%s: Publish = %v, want %v", name, err, tt.want)
+			continue
+		}
+		for _, says := range tt.says {
+			if !strings.Contains(err.Error(), says) {
+				t.Errorf("%s: Publish = %v, want it to say %q", name, err, says)
+			}
+		}
+	}
+}
+
+func TestNoLane(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	for _, nc := range []*nats.Conn{b.Conn.NC(), b.Connect(t, broker.Publisher).NC(), b.Producer(t)} {
+		_, err := submit.New(nc).Publish(within(t, briefly), "nrmal", hello("x"))
+		if !errors.Is(err, submit.ErrNoLane) || !strings.Contains(err.Error(), "nrmal") || !strings.Contains(err.Error(), "POSTRIDER_LANES") {
+			t.Errorf("Publish = %v, want ErrNoLane", err)
+		}
+	}
+	t.Run("without a deadline", func(t *testing.T) {
+		t.Parallel()
+		if _, err := submit.New(b.Producer(t)).Publish(t.Context(), "nrmal", hello("x")); !errors.Is(err, submit.ErrNoLane) {
+			t.Errorf("Publish = %v, want ErrNoLane", err)
+		}
+	})
+}
+
+// TestForbidden: producers of the embedded broker have no tenants.
+func TestForbidden(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	e := hello("a")
+	e.Tenant = "acme"
+	_, err := submit.New(b.Producer(t, nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))).Publish(t.Context(), normal, e)
+	if err == nil || !strings.Contains(err.Error(), "permissions") || errors.Is(err, stream.ErrAway) {
+		t.Errorf("Publish = %v", err)
+	}
+}
+
+func TestPublishOutlastsARestart(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	c, err := submit.Dial(within(t, patience), b.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx := within(t, patience)
+	if err := b.Embedded.Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+	type result struct {
+		receipt submit.Receipt
+		err     error
+	}
+	done := make(chan result)
+	go func() {
+		r, err := c.Publish(ctx, normal, hello("a"))
+		done <- result{r, err}
+	}()
+	b.Restart(t)
+	if r := <-done; r.err != nil || r.receipt.Duplicate {
+		t.Fatalf("Publish over a restart = %+v, %v", r.receipt, r.err)
+	}
+	if again, err := c.Publish(ctx, normal, hello("a")); err != nil || !again.Duplicate {
+		t.Errorf("the same ID again = %+v, %v; want a duplicate", again, err)
+	}
+}
+
+func TestPublishEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	c := submit.New(b.Producer(t))
+	if err := b.Embedded.Shutdown(within(t, patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Publish(within(t, briefly), normal, hello("a")); !errors.Is(err, stream.ErrAway) || errors.Is(err, submit.ErrNoLane) {
+		t.Errorf("Publish to a broker that is gone = %v, want ErrAway", err)
+	}
+}
+
+// TestPublishOverAClosedConnection does not try for ever.
+func TestPublishOverAClosedConnection(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	nc := b.Producer(t)
+	nc.Close()
+	if _, err := submit.New(nc).Publish(t.Context(), normal, hello("a")); !errors.Is(err, stream.ErrAway) {
+		t.Errorf("Publish = %v, want ErrAway", err)
+	}
+}
+
+// TestAnswerIsLost: the second try finds what the first one stored.
+func TestAnswerIsLost(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	for _, c := range []struct {
+		lane      wire.Lane
+		id        string
+		duplicate bool
+	}{{"fake1", "a", true}, {"fake2", "", false}} {
+		tries := make(chan string, 10)
+		sub, err := b.Conn.NC().Subscribe(c.lane.SendSubject(), func(m *nats.Msg) {
+			tries <- m.Header.Get(schema.HeaderMsgID)
+			if len(tries) > 1 {
+				_ = m.Respond([]byte(`{"stream":"X","seq":7,"duplicate":true}`))
+				return
+			}
+			_ = m.Respond([]byte(`{"error":{"code":503,"err_code":10008,"description":"JetStream system temporarily unavailable"}}`))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := submit.New(b.Conn.NC()).Publish(within(t, patience), c.lane, hello(c.id))
+		if err != nil || r.Sequence != 7 || r.Duplicate != c.duplicate || len(tries) != 2 || <-tries != r.ID || <-tries != r.ID {
+			t.Errorf("Publish with ID %q = %+v, %v", c.id, r, err)
+		}
+		_ = sub.Unsubscribe()
+	}
+}
+
+func TestSomethingOtherThanAStreamAnswers(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	sub, err := b.Conn.NC().Subscribe("mail.send.fake", func(m *nats.Msg) { _ = m.Respond([]byte("+OK")) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	if r, err := submit.New(b.Conn.NC()).Publish(within(t, patience), "fake", hello("a")); err == nil {
+		t.Errorf("took %+v for an acknowledgement", r)
+	}
+}
+
+func TestDialNoBroker(t *testing.T) {
+	t.Parallel()
+	cfg := broker.DefaultConfig()
+	cfg.URL = "nats://127.0.0.1:9"
+	start := time.Now()
+	if _, err := submit.Dial(within(t, patience), cfg); !errors.Is(err, stream.ErrAway) || time.Since(start) > patience/2 {
+		t.Errorf("Dial = %v after %s", err, time.Since(start))
+	}
+}
