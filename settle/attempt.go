@@ -63,8 +63,9 @@ func (d *Delivery) setAside(rec *wire.Record, batch []mail.Recipient, tx mail.Tr
 func hungUp(o mail.Outcome) bool { return o.Class == mail.Requeued && o.Stage == mail.StageRcpt }
 
 // pendingOf are the next recipients to send to, at most most. Those at whom the
-// relay hung up before come last: they must not keep the others waiting. Those
-// who need SMTPUTF8 go apart: a relay without it must not fail the others.
+// relay hung up come after the others and apart from them: they must not keep them
+// waiting. Those who need SMTPUTF8 go apart: a relay without it must not fail the
+// others.
 func (d *Delivery) pendingOf(rec *wire.Record, most int) []mail.Recipient {
 	var pending []int
 	for _, x := range rec.Recipients {
@@ -72,16 +73,16 @@ func (d *Delivery) pendingOf(rec *wire.Record, most int) []mail.Recipient {
 			pending = append(pending, x.Index)
 		}
 	}
-	if hangUps := rec.HangUps(); len(hangUps) > 0 {
-		slices.SortStableFunc(pending, func(a, b int) int { return cmp.Compare(hangUps[a], hangUps[b]) })
-	}
+	hangUps := rec.HangUps()
+	slices.SortStableFunc(pending, func(a, b int) int { return cmp.Compare(hangUps[a], hangUps[b]) })
 	var batch []mail.Recipient
 	for _, i := range pending {
-		if len(batch) == most {
-			break
+		first := i
+		if len(batch) > 0 {
+			first = batch[0].Index
 		}
-		if p := d.to[i]; len(batch) == 0 || p.utf8 == d.to[batch[0].Index].utf8 {
-			batch = append(batch, mail.Recipient{Index: i, Address: p.address})
+		if len(batch) < most && d.to[i].utf8 == d.to[first].utf8 && hangUps[i] == hangUps[first] {
+			batch = append(batch, mail.Recipient{Index: i, Address: d.to[i].address})
 		}
 	}
 	return batch
