@@ -52,7 +52,7 @@ fuzz: ## run each fuzz target for half a minute
 		go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s $$p || exit 1; done; done
 
 accept: ## run the tests that kill, load and wait, in full (about ten minutes)
-	go test -tags accept -timeout 60m -v -count 1 -run 'Load|First|Killed|Stopped|Away|Schedule|Later|Stop' ./cmd/worker
+	POSTRIDER_TEST_FULL=1 go test -timeout 60m -v -count 1 -run 'Load|First|Killed|Stopped|Away|Schedule|Later|Stop' ./internal/e2e
 
 storm: ## kill, starve and cut what can be, in full (ten minutes or more)
 	go test -tags accept -timeout 60m -v -count 1 -skip TestSoak ./internal/storm

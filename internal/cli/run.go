@@ -15,6 +15,7 @@ import (
 func Run(ctx context.Context, root *cobra.Command, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SilenceUsage, root.SilenceErrors = true, true
 	root.CompletionOptions.DisableDefaultCmd = true
+	fillPaths(root)
 	root.SetHelpCommand(help())
 	root.SetFlagErrorFunc(flagError)
 	root.SetArgs(args)

@@ -1,4 +1,4 @@
-package main
+package worker
 
 import (
 	"bytes"
@@ -34,15 +34,14 @@ func TestTokenIsNotTold(t *testing.T) {
 		"NATS_URL": strings.Replace(url, "://", "://"+canary+"@", 1), "SMTP_URL": "smtp://127.0.0.1:9?tls=none",
 		"POSTRIDER_DATA_DIR": t.TempDir(), "POSTRIDER_ADMIN": "127.0.0.1:0", "POSTRIDER_LOG_FORMAT": "text", "POSTRIDER_LOG_LEVEL": "debug", "POSTRIDER_DRAIN": "1s",
 	}
-	lookup := func(name string) (string, bool) { v, ok := env[name]; return v, ok }
 	var out spoken
-	if status := run(t.Context(), []string{"provision"}, lookup, &out, &out); status != cli.OK || !strings.Contains(out.String(), "is ready for the lanes") {
+	if status := run(t.Context(), env, []string{"provision"}, &out, &out); status != cli.OK || !strings.Contains(out.String(), "is ready for the lanes") {
 		t.Fatalf("status %d: %s", status, out.String())
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	ended := make(chan int, 1)
-	go func() { ended <- run(ctx, nil, lookup, &out, &out) }()
+	go func() { ended <- run(ctx, env, nil, &out, &out) }()
 	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(out.String(), "Publish a mail"); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not started: %s", out.String())

@@ -1,21 +1,38 @@
-package main
+package worker
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+
 	"github.com/postrider/postrider/internal/cli"
+	"github.com/postrider/postrider/internal/version"
 )
+
+// run runs the program worker.
+func run(ctx context.Context, vars map[string]string, args []string, stdout, stderr io.Writer) int {
+	var environ []string
+	for name, value := range vars {
+		environ = append(environ, name+"="+value)
+	}
+	root := Run(environ, stdout, stderr)
+	root.AddCommand(Config(environ, stdout), Devrelay(environ, stdout, stderr), Provision(environ, stdout, stderr))
+	version.Add(root)
+	return cli.Run(ctx, root, args, nil, stdout, stderr)
+}
 
 // said runs the worker with those variables and gives what it printed.
 func said(t *testing.T, vars map[string]string, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
 	var out, errOut bytes.Buffer
-	status = run(t.Context(), args, func(k string) (string, bool) { v, ok := vars[k]; return v, ok }, &out, &errOut)
+	status = run(t.Context(), vars, args, &out, &errOut)
 	return out.String(), errOut.String(), status
 }
 
@@ -26,12 +43,12 @@ func TestConfigurationPage(t *testing.T) {
 	if status != cli.OK {
 		t.Fatal(stderr)
 	}
-	want, err := os.ReadFile(filepath.Join("..", "..", "docs", "configuration.md"))
+	want, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "configuration.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got != string(want) {
-		t.Error("docs/configuration.md is not what the code says; make it anew: go run ./cmd/worker config --format markdown > docs/configuration.md")
+		t.Error("docs/configuration.md is not what the code says; generate it: go run ./cmd/worker config --format markdown > docs/configuration.md")
 	}
 }
 
@@ -84,6 +101,9 @@ func TestConfigProblems(t *testing.T) {
 	if status != cli.Config || !strings.Contains(stderr, "POSTRIDER_MAX_ATTEMPTS: is 0") || !strings.Contains(stderr, `POSTRIDER_LOG_MAIL: "some"`) {
 		t.Errorf("status %d: %s", status, stderr)
 	}
+	if _, stderr, status := said(t, map[string]string{"SMTP_HOST": "relay"}, "config"); status != cli.Config || !strings.Contains(stderr, "SMTP_HOST: unknown setting; use SMTP_URL") {
+		t.Errorf("unknown setting: status %d: %s", status, stderr)
+	}
 	if !strings.Contains(out, "SMTP_MAX_SESSIONS ") || strings.Contains(out+stderr, "hunter2") {
 		t.Errorf("%s%s", out, stderr)
 	}
@@ -104,5 +124,20 @@ func TestWrongUse(t *testing.T) {
 		if status != cli.Usage || stdout != "" || !strings.HasPrefix(stderr, "worker: "+want) || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%s: status %d: %s%s", args, status, stdout, stderr)
 		}
+	}
+}
+
+// TestHelpPaths: a command says how it is called in the program it is a part of.
+func TestHelpPaths(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	root := &cobra.Command{Use: "mail"}
+	root.AddCommand(Run(nil, &out, &out), Config(nil, &out))
+	if status := cli.Run(t.Context(), root, []string{"worker", "--help"}, nil, &out, &out); status != cli.OK || !strings.Contains(out.String(), "mail config lists them") || !strings.Contains(out.String(), "587 mail worker\n") {
+		t.Errorf("status %d: %s", status, out.String())
+	}
+	out.Reset()
+	if cli.Run(t.Context(), root, []string{"config", "--help"}, nil, &out, &out); !strings.Contains(out.String(), "=20 mail config --format") {
+		t.Error(out.String())
 	}
 }

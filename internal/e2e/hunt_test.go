@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/url"
@@ -116,7 +117,7 @@ func (h *hunt) embeddedStreams() {
 	h.w.t.Helper()
 	cfg := broker.DefaultConfig()
 	cfg.DataDir, cfg.Listen, cfg.Role = h.w.path("data"), h.w.get("NATS_LISTEN"), broker.Operator
-	c, err := broker.Dial(h.w.t.Context(), cfg, newLogger(&settings{worker: workerConfig{LogLevel: "error"}}, true, io.Discard, io.Discard))
+	c, err := broker.Dial(h.w.t.Context(), cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		h.w.t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -19,7 +19,7 @@ import (
 	"github.com/postrider/postrider/internal/version"
 )
 
-// admin serves probes and metrics, and nothing that acts.
+// admin serves probes and metrics. It offers nothing that changes anything.
 type admin struct {
 	server *http.Server
 	addr   string
@@ -39,8 +39,8 @@ func startAdmin(addr string, reg *prometheus.Registry, log *slog.Logger) (*admin
 	a.describe(reg)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
-	// Only that the process lives: an outage of the broker must not restart
-	// every worker.
+	// This says only that the process runs: an outage of the broker must not
+	// restart every worker.
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
 	mux.HandleFunc("GET /startupz", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.began.Load()) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.isReady()) })
@@ -53,7 +53,7 @@ func startAdmin(addr string, reg *prometheus.Registry, log *slog.Logger) (*admin
 	return a, nil
 }
 
-// ready sets what /readyz answers by; nil for a worker that is stopping.
+// ready sets the check behind /readyz; nil if the worker is stopping.
 func (a *admin) ready(check func() bool) {
 	if check == nil {
 		a.check.Store(nil)
@@ -68,7 +68,7 @@ func (a *admin) isReady() bool {
 	return check != nil && (*check)()
 }
 
-// describe registers what is known of the process as a whole.
+// describe registers the metrics of the process as a whole.
 func (a *admin) describe(reg prometheus.Registerer) {
 	f := promauto.With(reg)
 	f.NewGaugeFunc(prometheus.GaugeOpts{

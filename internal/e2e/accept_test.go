@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"bufio"
@@ -176,18 +176,18 @@ func TestLoad(t *testing.T) {
 	w.set("SMTP_URL", url)
 	p := w.worker("worker")
 	began := time.Now()
-	w.publishMany(loadMails, 10<<10, "ann@example.net")
+	w.publishMany(scale.loadMails, 10<<10, "ann@example.net")
 	published := time.Since(began)
-	w.eventually("all are accepted", 5*time.Minute, func() bool { return countLines(w.path("book")) >= loadMails })
+	w.eventually("all are accepted", 5*time.Minute, func() bool { return countLines(w.path("book")) >= scale.loadMails })
 	took := time.Since(began)
 	admin := w.adminOf(p)
-	w.eventually("all are settled", time.Minute, func() bool { return w.metric(admin, "postrider_settled_total") >= loadMails })
+	w.eventually("all are settled", time.Minute, func() bool { return w.metric(admin, "postrider_settled_total") >= float64(scale.loadMails) })
 	cpu, peak := usage(t, p)
 	sessions := w.metric(admin, `postrider_smtp_phase_seconds_count{phase="connect"`)
 	t.Logf("mails=%d size=10240 msgs_per_s=%.0f publish_s=%.1f total_s=%.1f cpu_s_per_1000=%.3f peak_mb=%.0f sessions=%.0f messages_a_session=%.0f",
-		loadMails, loadMails/took.Seconds(), published.Seconds(), took.Seconds(), cpu.Seconds()/loadMails*1000, peak,
-		sessions, loadMails/sessions)
-	if twice := w.report(loadMails, "book", "ann@example.net"); len(twice) > 0 {
+		scale.loadMails, float64(scale.loadMails)/took.Seconds(), published.Seconds(), took.Seconds(), cpu.Seconds()/float64(scale.loadMails)*1000, peak,
+		sessions, float64(scale.loadMails)/sessions)
+	if twice := w.report(scale.loadMails, "book", "ann@example.net"); len(twice) > 0 {
 		t.Errorf("sent twice: %v", twice)
 	}
 	if err := p.End(syscall.SIGTERM); err != nil {
@@ -226,12 +226,12 @@ func TestWorkersKilled(t *testing.T) {
 	url, _ := w.relay("relay", "-book", w.path("book"), "-open", w.path("open"), "-delay", "200ms")
 	w.set("SMTP_URL", url)
 	w.worker("broker")
-	w.publishMany(killMails, 1<<10, "ann@example.net")
+	w.publishMany(scale.killMails, 1<<10, "ann@example.net")
 	// The others use the first one's broker, which itself is not killed here.
 	w.set("NATS_URL", "nats://"+w.get("NATS_LISTEN"))
 	w.set("POSTRIDER_ADMIN", "127.0.0.1:0")
 	var kills []storm.Fault
-	for k := range killTimes {
+	for k := range scale.killTimes {
 		p := w.start(fmt.Sprintf("worker%d", k), "worker")
 		if _, err := storm.Await(p.Out, "Publish a mail", 20*time.Second); err != nil {
 			t.Fatal(err)
@@ -244,13 +244,13 @@ func TestWorkersKilled(t *testing.T) {
 		f.To = time.Now()
 		kills = append(kills, f)
 	}
-	w.eventually("all are accepted", 10*time.Minute, w.allIn(killMails, "book", "ann@example.net"))
+	w.eventually("all are accepted", 10*time.Minute, w.allIn(scale.killMails, "book", "ann@example.net"))
 	atKill := w.open("open", kills)
-	t.Logf("kills=%d open_at_a_kill=%d", killTimes, len(atKill))
-	if len(atKill) < killTimes {
-		t.Errorf("only %d transactions were open at %d kills", len(atKill), killTimes)
+	t.Logf("kills=%d open_at_a_kill=%d", scale.killTimes, len(atKill))
+	if len(atKill) < scale.killTimes {
+		t.Errorf("only %d transactions were open at %d kills", len(atKill), scale.killTimes)
 	}
-	for _, key := range w.report(killMails, "book", "ann@example.net") {
+	for _, key := range w.report(scale.killMails, "book", "ann@example.net") {
 		t.Logf("twice: %s, open at a kill: %v", key, atKill[key])
 		if !atKill[key] {
 			t.Errorf("%s was sent twice and was not open at a kill", key)
@@ -283,22 +283,22 @@ func TestWorkerStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	admin := w.adminOf(second)
-	w.publishMany(stopMails, 1<<10, "ann@example.net")
+	w.publishMany(scale.stopMails, 1<<10, "ann@example.net")
 	w.eventually("the worker sends", 20*time.Second, func() bool { return w.metric(admin, "postrider_settled_total") > 5 })
 	stop := storm.Fault{From: time.Now()}
 	if err := second.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	stop.To = time.Now()
-	w.eventually("all are accepted", 2*time.Minute, w.allIn(stopMails, "book", "ann@example.net"))
+	w.eventually("all are accepted", 2*time.Minute, w.allIn(scale.stopMails, "book", "ann@example.net"))
 	time.Sleep(5 * time.Second) // its leases run out, and another has what it held
 	if err := second.Cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	w.eventually("nothing is in hand", time.Minute, func() bool {
+	w.eventually("nothing is in flight", time.Minute, func() bool {
 		return w.metric(admin, "postrider_in_flight")+w.metric(w.adminOf(first), "postrider_in_flight") == 0
 	})
-	twice := w.report(stopMails, "book", "ann@example.net")
+	twice := w.report(scale.stopMails, "book", "ann@example.net")
 	open := w.open("open", []storm.Fault{stop})
 	for _, key := range twice {
 		if !open[key] {
@@ -326,7 +326,7 @@ func TestFirstMail(t *testing.T) {
 	}
 	defer nc.Close()
 	worst := time.Duration(0)
-	for i := range firstMails {
+	for i := range scale.firstMails {
 		body := fmt.Sprintf(`{"id":"m%d","from":"app@example.com","to":["ann@example.net"],"text":"hi"}`, i)
 		if _, err := nc.Request("mail.send.normal", []byte(body), 10*time.Second); err != nil {
 			t.Fatal(err)
@@ -338,7 +338,7 @@ func TestFirstMail(t *testing.T) {
 		})
 		worst = max(worst, time.Since(acked))
 	}
-	t.Logf("mails=%d worst=%s from the PubAck to the file", firstMails, worst.Round(time.Millisecond))
+	t.Logf("mails=%d worst=%s from the PubAck to the file", scale.firstMails, worst.Round(time.Millisecond))
 	if worst > time.Second {
 		t.Errorf("a file was there only after %s:\n%s", worst, read(t, p.Out))
 	}
@@ -362,10 +362,10 @@ func TestBrokerKilled(t *testing.T) {
 	published := make(chan struct{})
 	go func() {
 		defer close(published)
-		w.publishSlowly(brokerMails, "ann@example.net", "450x1@example.org")
+		w.publishSlowly(scale.brokerMails, "ann@example.net", "450x1@example.org")
 	}()
-	for k := range brokerKills {
-		want := (k + 1) * brokerMails / (brokerKills + 1)
+	for k := range scale.brokerKills {
+		want := (k + 1) * scale.brokerMails / (scale.brokerKills + 1)
 		w.eventually("some are sent", 3*time.Minute, func() bool { return countLines(w.path("book")) > want })
 		if err := first.End(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
@@ -375,11 +375,11 @@ func TestBrokerKilled(t *testing.T) {
 		w.env, env = env, w.env
 	}
 	<-published
-	w.eventually("all are accepted", 5*time.Minute, w.allIn(brokerMails, "book", "ann@example.net", "450x1@example.org"))
-	twice := w.report(brokerMails, "book", "ann@example.net", "450x1@example.org")
-	t.Logf("kills=%d twice=%d", brokerKills, len(twice))
+	w.eventually("all are accepted", 5*time.Minute, w.allIn(scale.brokerMails, "book", "ann@example.net", "450x1@example.org"))
+	twice := w.report(scale.brokerMails, "book", "ann@example.net", "450x1@example.org")
+	t.Logf("kills=%d twice=%d", scale.brokerKills, len(twice))
 	// Three workers with ten sessions each were in the window at each kill.
-	if most := brokerKills * 30 * 2; len(twice) > most {
+	if most := scale.brokerKills * 30 * 2; len(twice) > most {
 		t.Errorf("%d were sent twice, at most %d can have been in the window", len(twice), most)
 	}
 }
@@ -425,13 +425,13 @@ func TestRelayAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := w.worker("worker")
-	w.publishMany(outageMails, 1<<10, "ann@example.net")
-	time.Sleep(outageTime) // the outage itself
+	w.publishMany(scale.outageMails, 1<<10, "ann@example.net")
+	time.Sleep(scale.outageTime) // the outage itself
 	back := time.Now()
 	w.relay("relay2", "-book", w.path("book"), "-listen", addr)
-	w.eventually("all are accepted", 2*time.Minute, w.allIn(outageMails, "book", "ann@example.net"))
-	t.Logf("mails=%d outage=%s all delivered %.1f s after the relay was back", outageMails, outageTime, time.Since(back).Seconds())
-	if twice := w.report(outageMails, "book", "ann@example.net"); len(twice) > 0 {
+	w.eventually("all are accepted", 2*time.Minute, w.allIn(scale.outageMails, "book", "ann@example.net"))
+	t.Logf("mails=%d outage=%s all delivered %.1f s after the relay was back", scale.outageMails, scale.outageTime, time.Since(back).Seconds())
+	if twice := w.report(scale.outageMails, "book", "ann@example.net"); len(twice) > 0 {
 		t.Errorf("sent twice: %v", twice)
 	}
 	out, _, status := w.run("mailq", "dead", "list")
@@ -439,8 +439,8 @@ func TestRelayAway(t *testing.T) {
 		t.Errorf("dead: %s (status %d)", out, status)
 	}
 	admin := w.adminOf(p)
-	if n := w.metric(admin, "postrider_settled_total"); n != outageMails {
-		t.Errorf("%v hops settled, want %d: one for each mail", n, outageMails)
+	if n := w.metric(admin, "postrider_settled_total"); n != float64(scale.outageMails) {
+		t.Errorf("%v deliveries settled, want %d: one for each mail", n, scale.outageMails)
 	}
 }
 
@@ -473,27 +473,27 @@ func read(t *testing.T, file string) string {
 }
 
 // TestLater: publish --in arrives when it is due and up to a second later, also
-// where worker and broker were killed over the time.
+// if worker and broker are killed meanwhile.
 func TestLater(t *testing.T) {
 	w := newWorld(t)
 	url, _ := w.relay("relay", "-book", w.path("book"))
 	w.set("SMTP_URL", url)
 	p := w.worker("worker")
 	began := time.Now()
-	if _, stderr, status := w.run("publish", "--from", "a@example.com", "--to", "ann@example.net", "--text", "hi", "--in", laterTime.String(), "--id", "m1"); status != 0 {
+	if _, stderr, status := w.run("publish", "--from", "a@example.com", "--to", "ann@example.net", "--text", "hi", "--in", scale.laterTime.String(), "--id", "m1"); status != 0 {
 		t.Fatal(stderr)
 	}
-	w.eventually("it arrives", laterTime+10*time.Second, w.allIn(1, "book", "ann@example.net"))
+	w.eventually("it arrives", scale.laterTime+10*time.Second, w.allIn(1, "book", "ann@example.net"))
 	at := lines[storm.Entry](t, w.path("book"))[0].At.Sub(began)
-	t.Logf("--in %s arrived after %.2f s", laterTime, at.Seconds())
-	if at < laterTime || at > laterTime+time.Second {
+	t.Logf("--in %s arrived after %.2f s", scale.laterTime, at.Seconds())
+	if at < scale.laterTime || at > scale.laterTime+time.Second {
 		t.Errorf("arrived after %s", at)
 	}
-	if _, stderr, status := w.run("publish", "--from", "a@example.com", "--to", "ann@example.net", "--text", "hi", "--in", laterTime.String(), "--id", "m2"); status != 0 {
+	if _, stderr, status := w.run("publish", "--from", "a@example.com", "--to", "ann@example.net", "--text", "hi", "--in", scale.laterTime.String(), "--id", "m2"); status != 0 {
 		t.Fatal(stderr)
 	}
 	w.await(p.Out, `scheduled  m2`, 10*time.Second)
-	due := time.Now().Add(laterTime)
+	due := time.Now().Add(scale.laterTime)
 	if err := p.End(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -516,15 +516,15 @@ func TestLater(t *testing.T) {
 	}
 }
 
-// TestStopUnderLoad: workers that are told to stop end what is in hand; nothing
-// comes twice.
+// TestStopUnderLoad: workers that are told to stop settle what is in flight, and
+// nothing is sent twice.
 func TestStopUnderLoad(t *testing.T) {
 	w := newWorld(t, "POSTRIDER_ACK_WAIT=5s")
 	url, _ := w.relay("relay", "-book", w.path("book"), "-delay", "20ms")
 	w.set("SMTP_URL", url)
 	p := w.worker("worker0")
-	w.publishMany(killMails, 1<<10, "ann@example.net")
-	for k := range killTimes {
+	w.publishMany(scale.killMails, 1<<10, "ann@example.net")
+	for k := range scale.killTimes {
 		n := countLines(w.path("book"))
 		w.eventually("some are sent", time.Minute, func() bool { return countLines(w.path("book")) > n+10 })
 		if err := p.End(syscall.SIGTERM); err != nil {
@@ -535,8 +535,8 @@ func TestStopUnderLoad(t *testing.T) {
 		}
 		p = w.worker(fmt.Sprintf("worker%d", k+1))
 	}
-	w.eventually("all are accepted", 5*time.Minute, w.allIn(killMails, "book", "ann@example.net"))
-	if twice := w.report(killMails, "book", "ann@example.net"); len(twice) > 0 {
+	w.eventually("all are accepted", 5*time.Minute, w.allIn(scale.killMails, "book", "ann@example.net"))
+	if twice := w.report(scale.killMails, "book", "ann@example.net"); len(twice) > 0 {
 		t.Errorf("sent twice: %v", twice)
 	}
 }

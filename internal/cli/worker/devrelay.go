@@ -1,4 +1,4 @@
-package main
+package worker
 
 import (
 	"context"
@@ -6,17 +6,19 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/postrider/postrider/internal/app"
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/devrelay"
 	"github.com/postrider/postrider/internal/env"
 )
 
-// devrelayCommand is the development relay without a worker: for workers with a
-// broker of their own, as in a cluster that is to send nothing yet.
-func devrelayCommand(lookup env.Lookup, stdout, stderr io.Writer) *cobra.Command {
+// Devrelay is the command that runs the development relay without a worker: for
+// workers with NATS_URL, as in a cluster that must not send anything yet.
+func Devrelay(environ []string, stdout, stderr io.Writer) *cobra.Command {
 	cfg := devrelay.DefaultConfig()
 	cfg.Listen, cfg.Dir = "127.0.0.1:2525", "sent"
 	cmd := &cobra.Command{
@@ -29,15 +31,16 @@ file TIME-ID.eml, sends nothing anywhere, and answers by recipient:
   451@…   any three digits 4xx: refused twice for each sender, then accepted
   slow@…  accepted, and the reply takes ten seconds
 
-It knows neither TLS nor logins, and takes mail from whoever reaches it. Of the
-worker's settings it reads POSTRIDER_LOG_FORMAT and POSTRIDER_LOG_LEVEL; debug names each mail.`,
-		Example: "  worker devrelay\n  worker devrelay --listen :2525 --dir /data/sent",
+It has neither TLS nor AUTH, and takes mail from whoever reaches it. Of the
+worker's settings it reads POSTRIDER_LOG_FORMAT and POSTRIDER_LOG_LEVEL; debug
+names each message.`,
+		Example: "  {path}\n  {path} --listen :2525 --dir /data/sent",
 		Args:    cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, _, err := net.SplitHostPort(cfg.Listen); err != nil {
 				return cli.Wrongf("--listen: %q is not host:port", cfg.Listen)
 			}
-			return runDevrelay(cmd.Context(), lookup, cfg, stdout, stderr)
+			return runDevrelay(cmd.Context(), environ, cfg, stdout, stderr)
 		},
 	}
 	cmd.Flags().StringVar(&cfg.Listen, "listen", cfg.Listen, "`ADDRESS` to listen on, host:port")
@@ -45,13 +48,16 @@ worker's settings it reads POSTRIDER_LOG_FORMAT and POSTRIDER_LOG_LEVEL; debug n
 	return cmd
 }
 
-func runDevrelay(ctx context.Context, lookup env.Lookup, cfg devrelay.Config, stdout, stderr io.Writer) (err error) {
-	s := &settings{worker: defaultWorkerConfig()}
-	if errs := env.Read(ctx, lookup, &s.worker); len(errs) > 0 {
+// closeFor bounds the stop of the development relay.
+const closeFor = 10 * time.Second
+
+func runDevrelay(ctx context.Context, environ []string, cfg devrelay.Config, stdout, stderr io.Writer) (err error) {
+	set := app.DefaultProcess()
+	if errs := append(env.Read(ctx, env.Of(environ), &set), env.Unknown(environ)...); len(errs) > 0 {
 		return cli.Fail(cli.Config, errors.Join(errs...))
 	}
-	text := s.worker.LogFormat != "json"
-	log := newLogger(s, text, stdout, stderr)
+	text := set.LogFormat != "json"
+	log := set.Logger(text, stdout, stderr)
 	r, err := devrelay.Start(ctx, cfg, log)
 	if err != nil {
 		return cli.Fail(cli.Config, err)

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"bytes"
@@ -33,17 +33,17 @@ func settledRecord() *wire.Record {
 	}
 }
 
-func tellerFor(s *settings, out io.Writer, text bool) *teller {
-	return &teller{w: &worker{set: s, log: newLogger(s, text, out, io.Discard), embedded: nil}, out: out, text: text}
+func reporterFor(s *Settings, out io.Writer, text bool) *reporter {
+	return &reporter{w: &Worker{set: s, log: s.Process.Logger(text, out, io.Discard)}, out: out, text: text}
 }
 
 // TestLogLine: one line a message, with the fields that dashboards go by, and
 // of three replies the worst.
 func TestLogLine(t *testing.T) {
 	t.Parallel()
-	s := &settings{worker: workerConfig{LogLevel: "info", LogMail: "all", LogFormat: "json"}}
+	s := &Settings{Process: Process{LogLevel: "info", LogMail: "all", LogFormat: "json"}}
 	var out bytes.Buffer
-	tellerFor(s, &out, false).settled(settledRecord(), &settle.Delivery{Sequence: 17, Times: 2})
+	reporterFor(s, &out, false).settled(settledRecord(), &settle.Delivery{Sequence: 17, Times: 2})
 	var got map[string]any
 	if err := json.Unmarshal(out.Bytes(), &got); err != nil || strings.Count(out.String(), "\n") != 1 {
 		t.Fatalf("%v: %s", err, out.String())
@@ -72,11 +72,11 @@ func TestFailuresOnly(t *testing.T) {
 		{"all", wire.EventDelivered, 1}, {"failures", wire.EventDelivered, 0}, {"failures", wire.EventScheduled, 0},
 		{"failures", wire.EventDeferred, 1}, {"failures", wire.EventFailed, 1}, {"failures", wire.EventRequeued, 1},
 	} {
-		s := &settings{worker: workerConfig{LogLevel: "info", LogMail: c.mail, LogFormat: "json"}}
+		s := &Settings{Process: Process{LogLevel: "info", LogMail: c.mail, LogFormat: "json"}}
 		var out bytes.Buffer
 		rec := settledRecord()
 		rec.Event = c.event
-		tellerFor(s, &out, false).settled(rec, &settle.Delivery{})
+		reporterFor(s, &out, false).settled(rec, &settle.Delivery{})
 		if n := strings.Count(out.String(), "\n"); n != c.lines {
 			t.Errorf("%s, %s: %d lines, want %d", c.mail, c.event, n, c.lines)
 		}

@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"fmt"
@@ -40,15 +40,15 @@ func TestLoadOperator(t *testing.T) {
 	// The same directory, and a relay that is down: what is published waits.
 	w.set("SMTP_URL", "smtp://127.0.0.1:9?tls=none")
 	w.worker("again")
-	w.publishMany(operatorMails, 1<<10, "ann@example.net")
+	w.publishMany(scale.operatorMails, 1<<10, "ann@example.net")
 	for _, c := range []struct {
 		args, want string
 	}{
-		{"", fmt.Sprintf("%d", operatorMails%1000)},
+		{"", fmt.Sprintf("%d", scale.operatorMails%1000)},
 		{"--json", `"scheduled":200,"dead":50`},
 		{"show x60", "next attempt at"},
 		{"show x3", "mailq dead replay x3"},
-		{fmt.Sprintf("show m%d", operatorMails), "no worker has taken it yet"},
+		{fmt.Sprintf("show m%d", scale.operatorMails), "no worker has taken it yet"},
 		{"show normal/300", "no worker has taken it yet"},
 		{"events --outcome failed", "failed     normal  x0"},
 		{"events --recipient 451@example.net", "deferred   normal"},
@@ -64,7 +64,7 @@ func TestLoadOperator(t *testing.T) {
 		if status != 0 || !strings.Contains(out, c.want) {
 			t.Errorf("mailq %s: status %d, no %q in\n%.2000s%s", c.args, status, c.want, out, stderr)
 		}
-		if took > operatorWithin {
+		if took > scale.operatorWithin {
 			t.Errorf("mailq %s took %s", c.args, took)
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"os"
@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// TestGoodbye: a worker that is told to stop says what it waits for, and at the
-// end what became of that.
-func TestGoodbye(t *testing.T) {
+// TestStopping: a worker that is told to stop says what it waits for, and at the
+// end what became of it.
+func TestStopping(t *testing.T) {
 	t.Parallel()
 	mail := []string{"--from", "a@example.com", "--to", "b@example.net", "--text", "x", "--id", "m"}
 	for name, c := range map[string]struct {
@@ -20,15 +20,15 @@ func TestGoodbye(t *testing.T) {
 		want    []string
 	}{
 		"idle": {nil, false, false, []string{
-			"Stopping: no mail is in hand.", "Stopped.",
+			"Stopping: no message is in flight.", "Stopped.",
 		}},
-		"in hand": {[]string{"-delay", "2s"}, true, false, []string{
-			"Stopping: waits for the mail in hand (1), 1m15s at most. A second signal hands it back at once.",
-			"Stopped: of the mail in hand 1 came to an end, 0 was handed back for the next worker.",
+		"in flight": {[]string{"-delay", "2s"}, true, false, []string{
+			"Stopping: waits at most 1m15s for 1 message in flight. A second signal requeues at once.",
+			"Stopped: 1 message settled, 0 requeued.",
 		}},
-		"handed back": {[]string{"-silent", "1"}, true, true, []string{
-			"Stopping: waits for the mail in hand (1), 1m15s at most. A second signal hands it back at once.",
-			"Stopped: of the mail in hand 0 came to an end, 1 was handed back for the next worker.",
+		"requeued": {[]string{"-silent", "1"}, true, true, []string{
+			"Stopping: waits at most 1m15s for 1 message in flight. A second signal requeues at once.",
+			"Stopped: 0 messages settled, 1 requeued.",
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -69,7 +69,7 @@ func TestGoodbye(t *testing.T) {
 	}
 }
 
-// taken waits until a worker has the mail in hand.
+// taken waits until a worker has the message in flight.
 func (w *world) taken(id string) {
 	w.t.Helper()
 	for end := time.Now().Add(20 * time.Second); ; {

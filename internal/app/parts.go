@@ -1,0 +1,174 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/broker/embedded"
+	"github.com/postrider/postrider/consumer"
+	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/internal/devrelay"
+	"github.com/postrider/postrider/journal"
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/settle"
+	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/stream"
+)
+
+func (w *Worker) startAdmin(context.Context) error {
+	var err error
+	if w.admin, err = startAdmin(w.set.Process.Admin, w.reg, w.log); err != nil {
+		return &ConfigError{err}
+	}
+	w.onClose("admin server", w.admin.close)
+	return nil
+}
+
+func (w *Worker) startBroker(ctx context.Context) (err error) {
+	if !w.set.embedded() {
+		if err := w.refuseMailLeft(ctx); err != nil {
+			return err
+		}
+		if w.conn, err = broker.Dial(ctx, w.set.Broker, w.log); err != nil {
+			return brokerError(err)
+		}
+		w.onClose("connection to the broker", w.closeConn)
+		return nil
+	}
+	w.embedded, err = embedded.Start(ctx, w.set.Broker, w.set.Consumer.Lanes.Names(), w.log)
+	if err != nil {
+		return &ConfigError{err}
+	}
+	w.onClose("embedded broker", w.embedded.Shutdown)
+	w.watch(ctx, "watch over the store", w.embedded.Watch) // repairs it after its disk was full
+	if w.conn, err = w.embedded.Connect(ctx); err != nil {
+		return err
+	}
+	w.onClose("connection to the broker", w.closeConn)
+	return nil
+}
+
+// watch runs a function until ctx ends or the worker stops its parts.
+func (w *Worker) watch(ctx context.Context, name string, watch func(context.Context)) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		watch(ctx)
+	}()
+	w.onClose(name, func(context.Context) error {
+		cancel()
+		<-done
+		return nil
+	})
+}
+
+// watchQueue adds the state of the queue to /metrics.
+func (w *Worker) watchQueue(ctx context.Context) {
+	q := queue.New(w.conn.JS(), w.conn.Store(), w.conn.Now, w.conn.Room)
+	g := q.NewGauges(w.set.Consumer.Lanes.Names(), w.log)
+	w.reg.MustRegister(g)
+	w.watch(ctx, "watch over the queue", g.Watch)
+}
+
+func (w *Worker) closeConn(context.Context) error {
+	w.conn.Close()
+	return nil
+}
+
+// refuseMailLeft refuses NATS_URL while the embedded broker still has mail,
+// which nobody would send.
+func (w *Worker) refuseMailLeft(ctx context.Context) error {
+	n, err := embedded.MailLeft(ctx, w.set.Broker, w.log)
+	if errors.Is(err, embedded.ErrDirInUse) {
+		return nil // another worker is sending it
+	}
+	if err != nil {
+		return &ConfigError{err}
+	}
+	if n > 0 {
+		return &ConfigError{fmt.Errorf("POSTRIDER_DATA_DIR %s still holds %d messages of the embedded broker, which a worker with NATS_URL would never send: run a worker without NATS_URL until they are sent, or set POSTRIDER_DATA_DIR to another directory", w.set.Broker.DataDir, n)}
+	}
+	return nil
+}
+
+func (w *Worker) provision(ctx context.Context) error {
+	var warnings []string
+	err := w.conn.WhenFormed(ctx, func() (err error) {
+		if warnings, err = broker.Provision(ctx, w.conn, w.set.Consumer.Lanes.Names(), w.set.Broker); err != nil {
+			return err
+		}
+		return w.readAckWait(ctx)
+	})
+	if err != nil {
+		return brokerError(err)
+	}
+	for _, sentence := range warnings {
+		w.log.Warn(sentence)
+	}
+	return nil
+}
+
+// readAckWait takes the AckWait that the broker has: all workers share the
+// consumers.
+func (w *Worker) readAckWait(ctx context.Context) error {
+	w.set.Consumer.AckWait = w.set.Broker.AckWait
+	for _, l := range w.set.Consumer.Lanes.Names() {
+		for _, s := range l.Sources() {
+			d, err := w.conn.AckWait(ctx, s.Stream, s.Consumer)
+			if err != nil {
+				return err
+			}
+			w.set.Consumer.AckWait = min(w.set.Consumer.AckWait, d)
+		}
+	}
+	return nil
+}
+
+// brokerError makes everything a [ConfigError] but a broker that cannot be
+// reached, which may come back by itself.
+func brokerError(err error) error {
+	if errors.Is(err, stream.ErrAway) {
+		return err
+	}
+	return &ConfigError{err}
+}
+
+func (w *Worker) startRelay(ctx context.Context) (err error) {
+	if w.set.development() {
+		cfg := devrelay.DefaultConfig()
+		cfg.Dir = filepath.Join(w.set.Broker.DataDir, "sent")
+		if w.dev, err = devrelay.Start(ctx, cfg, w.log); err != nil {
+			return &ConfigError{err}
+		}
+		w.onClose("development relay", w.dev.Close)
+		w.set.SMTP.URL = w.dev.URL()
+	}
+	if w.relay, err = smtp.New(w.set.SMTP, w.log, w.reg); err != nil {
+		return &ConfigError{err}
+	}
+	w.onClose("sessions with the relay", w.relay.Close)
+	return nil
+}
+
+// takeMail makes the consumer and what settles its deliveries.
+func (w *Worker) takeMail() *consumer.Consumer {
+	store := w.conn.Store()
+	j := journal.New(store)
+	gate := &consumer.Gate{Relay: w.relay, Link: w.conn}
+	settler := settle.New(w.set.Settle, w.set.Consumer.Lanes.Names(), w.decorate(settle.Parts{
+		Relay: w.relay, Journal: j, DeadLetters: deadletter.New(store, j, w.conn.Now), Store: store,
+		Now: w.conn.Now, Full: gate.Full, Settled: w.report.settled, Log: w.log, Metrics: w.reg,
+	}))
+	return consumer.New(w.set.Consumer, consumer.Parts{
+		NATS: w.conn.NC(), Link: w.conn, Durable: w.conn.Consumer, Next: store.Next, Room: w.conn.Room,
+		Gate: gate, Settler: settler, Log: w.log, Metrics: w.reg,
+		Repair: func(ctx context.Context) error {
+			_, err := broker.Provision(ctx, w.conn, w.set.Consumer.Lanes.Names(), w.set.Broker)
+			return err
+		},
+	})
+}

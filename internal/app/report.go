@@ -1,0 +1,249 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/postrider/postrider/internal/cli"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/settle"
+	"github.com/postrider/postrider/wire"
+)
+
+var levels = map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+
+// text reports whether people read what the worker prints.
+func (s *Settings) text(out io.Writer) bool {
+	switch s.Process.LogFormat {
+	case "text":
+		return true
+	case "json":
+		return false
+	}
+	if s.development() {
+		return true
+	}
+	return isTerminal(out)
+}
+
+func isTerminal(out io.Writer) bool {
+	f, ok := out.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// Logger logs to stderr for people, who read about their mail on stdout, and
+// else everything to stdout.
+func (p Process) Logger(text bool, stdout, stderr io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: levels[p.LogLevel]}
+	if text {
+		o.ReplaceAttr = shortTime
+		return slog.New(slog.NewTextHandler(stderr, o))
+	}
+	return slog.New(slog.NewJSONHandler(stdout, o))
+}
+
+// shortTime leaves out the day.
+func shortTime(groups []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey && len(groups) == 0 {
+		return slog.String(a.Key, a.Value.Time().Format(time.TimeOnly))
+	}
+	return a
+}
+
+// reporter reports what became of each message, as text or JSON.
+type reporter struct {
+	w   *Worker
+	mu  sync.Mutex
+	out io.Writer
+	// atStop is the tally when the worker was told to stop. onStop's goroutine
+	// writes it; Run reads it after that has ended.
+	atStop tally
+	// text is decided before the development relay has an address.
+	text bool
+	// color: stdout is a terminal, and NO_COLOR is not set.
+	color bool
+}
+
+// at are the variables with which a command reaches this worker's broker.
+func (r *reporter) at() string {
+	var vars []string
+	if r.w.embedded != nil {
+		if url := r.w.embedded.URL(); url != "nats://127.0.0.1:4222" {
+			vars = append(vars, "NATS_URL="+url)
+		}
+		if dir := r.w.set.Broker.DataDir; filepath.Clean(dir) != "data" {
+			vars = append(vars, "POSTRIDER_DATA_DIR="+dir)
+		}
+	} else {
+		vars = append(vars, "NATS_URL="+r.w.conn.URL())
+	}
+	if len(vars) == 0 {
+		return ""
+	}
+	return strings.Join(vars, " ") + " "
+}
+
+// started reports what the worker uses, and how to publish a first message.
+func (r *reporter) started() {
+	where := "the broker at " + r.w.conn.URL()
+	if r.w.embedded != nil {
+		where = fmt.Sprintf("an embedded broker at %s, its mail in %s", r.w.embedded.URL(), r.w.set.Broker.DataDir)
+	}
+	relay := "the relay " + r.w.relay.Name()
+	if r.w.dev != nil {
+		relay = fmt.Sprintf("the development relay: each mail is kept in %s and sent nowhere", filepath.Join(r.w.set.Broker.DataDir, "sent"))
+	}
+	lanes, _ := r.w.set.Consumer.Lanes.MarshalText()
+	next := r.at() + cli.Typed("publish") + ` --from you@example.com --to ann@example.net --subject Hello --text "My first mail"`
+	if !r.text {
+		r.w.log.Info("worker started", "broker", where, "relay", relay, "lanes", string(lanes), "admin", r.w.admin.addr, "publish", next)
+		return
+	}
+	fmt.Fprintf(r.out, `Postrider takes mail from %s
+  and hands it to %s.
+Lanes: %s. Probes and metrics: http://%s
+Publish a mail, in another terminal:
+
+  %s
+
+`, where, relay, lanes, r.w.admin.addr, next)
+}
+
+// failure reports whether a recipient is neither delivered nor scheduled for
+// its send_at.
+func failure(rec *wire.Record) bool {
+	return rec.Event != wire.EventDelivered && rec.Event != wire.EventScheduled
+}
+
+// settled reports what became of a message in one generation.
+func (r *reporter) settled(rec *wire.Record, d *settle.Delivery) {
+	if r.w.set.Process.LogMail == "failures" && !failure(rec) {
+		return
+	}
+	if !r.text {
+		r.log(rec, d)
+		return
+	}
+	var b strings.Builder
+	if len(rec.Recipients) == 0 {
+		fmt.Fprintf(&b, "%s %s: %s\n", r.word(string(rec.Event), red), rec.ID, rec.Error)
+		r.replayLine(&b, rec)
+	}
+	for _, x := range rec.Recipients {
+		r.recipient(&b, rec, x)
+	}
+	r.print(b.String())
+}
+
+// moment is a time for people, with its date if that is not today's.
+func moment(t, now time.Time) string {
+	t, now = t.Local(), now.Local()
+	if t.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return t.Format(time.TimeOnly)
+	}
+	return t.Format(time.DateTime)
+}
+
+func (r *reporter) recipient(b *strings.Builder, rec *wire.Record, x wire.RecipientRecord) {
+	switch x.State {
+	case wire.StateDelivered:
+		if r.w.set.Process.LogMail == "all" {
+			fmt.Fprintf(b, "%s %s to %s%s\n", r.word("delivered", green), rec.ID, x.Address, r.kept(x))
+		}
+	case wire.StateScheduled:
+		said := x.Words()
+		if said != "" {
+			said = ": " + said
+		}
+		fmt.Fprintf(b, "%s %s to %s, next attempt at %s%s\n", r.word(string(rec.Waits(x.Index)), yellow), rec.ID, x.Address, moment(rec.Due, rec.At), said)
+	case wire.StateDead:
+		fmt.Fprintf(b, "%s %s to %s, %s: %s\n", r.word("dead", red), rec.ID, x.Address, x.Reason, x.Words())
+		r.replayLine(b, rec)
+	}
+}
+
+const red, green, yellow = "31", "32", "33"
+
+// word begins a line. Its width is fixed, so that the ids form a column.
+func (r *reporter) word(s, color string) string {
+	s = fmt.Sprintf("%-10s", s)
+	if r.color {
+		return "\x1b[" + color + "m" + s + "\x1b[0m"
+	}
+	return s
+}
+
+func (r *reporter) replayLine(b *strings.Builder, rec *wire.Record) {
+	id := rec.ID
+	if mail.Token(id) != id {
+		id = "'" + strings.ReplaceAll(id, "'", `'\''`) + "'" // as a shell takes it
+	}
+	fmt.Fprintf(b, "           send it again: %s%s dead replay %s\n", r.at(), cli.Typed("mailq"), id)
+}
+
+// kept is where the development relay keeps the mail, or the relay's name for it.
+func (r *reporter) kept(x wire.RecipientRecord) string {
+	if r.w.dev != nil {
+		if path, ok := r.w.dev.Path(x.QueueID); ok {
+			return ": " + path
+		}
+	}
+	if x.QueueID == "" {
+		return ""
+	}
+	return " as " + x.QueueID
+}
+
+// log reports a record to machines, as one line.
+func (r *reporter) log(rec *wire.Record, d *settle.Delivery) {
+	level := slog.LevelInfo
+	if rec.Together == wire.StateDead || rec.Has(wire.StateDead) {
+		level = slog.LevelWarn
+	}
+	attrs := []any{"id", rec.ID, "lane", rec.Lane, "recipient", rec.Recipient, "generation", rec.Generation, "stream_seq", d.Sequence, "delivery", d.Times,
+		"attempt", rec.Counted, "queue_ms", rec.At.Sub(rec.Enqueued).Milliseconds(), "recipients", len(rec.Recipients)}
+	if n := len(rec.Attempts); n > 0 {
+		attrs = append(attrs, attemptAttrs(rec.Attempts[n-1])...)
+	}
+	if !rec.Due.IsZero() && rec.Has(wire.StateScheduled) {
+		attrs = append(attrs, "next_attempt", rec.Due)
+	}
+	if rec.Reason != "" {
+		attrs = append(attrs, "reason", rec.Reason)
+	}
+	if rec.Error != "" {
+		attrs = append(attrs, "error", rec.Error)
+	}
+	r.w.log.Log(context.Background(), level, string(rec.Event), attrs...)
+}
+
+// attemptAttrs describe an attempt. Of several replies they have the one that
+// matters most to people; MAIL_EVENT has all.
+func attemptAttrs(a wire.Attempt) []any {
+	attrs := []any{"relay", a.Relay, "session", a.Session, "conn_use", a.Use, "connect_ms", a.ConnectMS, "data_ms", a.DataMS, "dot_ms", a.DotMS}
+	if len(a.Outcomes) == 0 {
+		return attrs
+	}
+	worst, outcome := a.Outcomes[0], string(a.Outcomes[0].Class)
+	for _, o := range a.Outcomes[1:] {
+		if string(o.Class) != outcome {
+			outcome = "mixed"
+		}
+		if weight[o.Class] > weight[worst.Class] {
+			worst = o
+		}
+	}
+	return append(attrs, "outcome", outcome, "stage", worst.Stage, "code", worst.Code, "enhanced", worst.Enhanced, "reply", worst.Reply)
+}
+
+// weight is how much an outcome matters to a person.
+var weight = map[mail.Class]int{mail.Pending: 1, mail.Requeued: 2, mail.Deferred: 3, mail.Uncertain: 4, mail.Failed: 5}

@@ -1,0 +1,173 @@
+// Package app is a worker as a value: what it is made of, how it starts and
+// stops, and what it reports. Programs and tests run it with [New] and
+// [Worker.Run].
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/broker/embedded"
+	"github.com/postrider/postrider/internal/devrelay"
+	"github.com/postrider/postrider/settle"
+	"github.com/postrider/postrider/smtp"
+)
+
+// Worker takes mail from its lanes and hands it to a relay. It runs once.
+type Worker struct {
+	set      *Settings
+	log      *slog.Logger
+	report   *reporter
+	decorate func(settle.Parts) settle.Parts
+	stops    stops
+
+	// The parts, in the order of their start. Run owns them.
+	reg      *prometheus.Registry
+	admin    *admin
+	embedded *embedded.Server // nil with NATS_URL
+	conn     *broker.Conn
+	dev      *devrelay.Relay // nil with SMTP_URL
+	relay    *smtp.Relay
+	closers  []closer
+}
+
+// Option changes what a worker is made of.
+type Option func(*Worker)
+
+// Decorate replaces the parts that settle deliveries, for programs that put
+// something between a worker and its streams or its relay.
+func Decorate(f func(settle.Parts) settle.Parts) Option {
+	return func(w *Worker) { w.decorate = f }
+}
+
+// New makes a worker with those settings. It reports what becomes of mail on
+// stdout, and its own state on stderr or, as JSON, on stdout.
+func New(set *Settings, stdout, stderr io.Writer, options ...Option) *Worker {
+	text := set.text(stdout)
+	w := &Worker{
+		set: set, log: set.Process.Logger(text, stdout, stderr), reg: prometheus.NewRegistry(), stops: newStops(),
+		decorate: func(p settle.Parts) settle.Parts { return p },
+	}
+	w.report = &reporter{w: w, out: stdout, text: text, color: isTerminal(stdout) && set.color}
+	w.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, o := range options {
+		o(w)
+	}
+	return w
+}
+
+// Run starts all parts, takes mail until ctx ends or [Worker.Stop] is called,
+// waits for the messages in flight, and stops the parts in reverse order. An
+// error that somebody has to repair is a [ConfigError].
+func (w *Worker) Run(ctx context.Context) (err error) {
+	defer context.AfterFunc(ctx, w.Stop)()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(w.stops.first, cancel)()
+	defer func() { err = errors.Join(err, w.close()) }()
+	for _, start := range []func(context.Context) error{w.startAdmin, w.startBroker, w.provision, w.startRelay} {
+		if err := start(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil // told to stop before it had started
+			}
+			return err
+		}
+	}
+	c := w.takeMail()
+	w.watchQueue(ctx)
+	w.admin.ready(w.conn.NC().IsConnected)
+	end := w.onStop(ctx, w.report.stop, c.Hurry)
+	w.report.started()
+	err = c.Run(ctx)
+	end()
+	if err == nil {
+		w.report.stopped()
+	}
+	return err
+}
+
+// Stop tells the worker to take no more mail and to wait for the messages in
+// flight, as the end of Run's context does. Called again, or after that end, it
+// requeues them at once. It does not wait for the end of Run.
+func (w *Worker) Stop() { w.stops.next() }
+
+// stops counts how often a worker was told to stop.
+type stops struct {
+	first, second             context.Context
+	cancelFirst, cancelSecond context.CancelFunc
+	mu                        *sync.Mutex
+}
+
+func newStops() stops {
+	s := stops{mu: &sync.Mutex{}}
+	s.first, s.cancelFirst = context.WithCancel(context.Background())
+	s.second, s.cancelSecond = context.WithCancel(context.Background())
+	return s
+}
+
+func (s stops) next() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.first.Err() == nil {
+		s.cancelFirst()
+		return
+	}
+	s.cancelSecond()
+}
+
+// onStop calls say when ctx ends, and hurry at the second stop. Call what it
+// returns at the end; it returns when say has returned.
+func (w *Worker) onStop(ctx context.Context, say, hurry func()) (end func()) {
+	over, said := make(chan struct{}), make(chan struct{})
+	unused := context.AfterFunc(ctx, func() {
+		defer close(said)
+		w.admin.ready(nil)
+		say()
+		select {
+		case <-w.stops.second.Done():
+			hurry()
+		case <-over:
+		}
+	})
+	return func() {
+		close(over)
+		if !unused() {
+			<-said
+		}
+	}
+}
+
+// closer stops one part.
+type closer struct {
+	name  string
+	close func(ctx context.Context) error
+}
+
+// closeFor bounds the stop of each part.
+const closeFor = 10 * time.Second
+
+func (w *Worker) onClose(name string, f func(ctx context.Context) error) {
+	w.closers = append(w.closers, closer{name, f})
+}
+
+func (w *Worker) close() error {
+	var errs []error
+	for _, c := range slices.Backward(w.closers) {
+		ctx, cancel := context.WithTimeout(context.Background(), closeFor)
+		if err := c.close(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", c.name, err))
+		}
+		cancel()
+	}
+	return errors.Join(errs...)
+}
