@@ -29,7 +29,7 @@ func (f *fleet) publishUpTo(n int) {
 	f.t.Helper()
 	ctx, cancel := context.WithCancel(f.t.Context())
 	// Enough clients for some to be connected to each broker.
-	l := &load{&storm.Producer{URL: f.url(), Clients: 8, Every: 8 * time.Second / rate}, cancel, make(chan struct{})}
+	l := &load{&storm.Producer{URL: f.url(), Clients: 8, Every: 8 * time.Second / time.Duration(rate)}, cancel, make(chan struct{})}
 	go func() {
 		defer close(l.done)
 		_ = l.producer.Publish(ctx, n, storm.MixedMail)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,7 +66,7 @@ func (e *engine) findPorts(ctx context.Context) error {
 // image is one of those that are built for a run.
 type image string
 
-// The images. The newer one has programs of other build tags.
+// The images. The newer one has programs of a later version.
 const (
 	brokerImage image = "broker"
 	relayImage  image = "relay"
@@ -83,11 +84,15 @@ func (e *engine) buildImages(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	overlay, err := storm.Newer(root, dir)
+	if err != nil {
+		return err
+	}
 	for i, fill := range map[image]func(dir string) error{
 		brokerImage: single("nats-server", "github.com/nats-io/nats-server/v2"),
 		relayImage:  single("relay", "./internal/smtptest/relay"),
-		olderImage:  shipped(workerTags),
-		newerImage:  shipped("newer"),
+		olderImage:  shipped(""),
+		newerImage:  shipped("-overlay=" + overlay),
 	} {
 		dir := filepath.Join(dir, string(i))
 		if err := fill(dir); err != nil {
@@ -101,11 +106,11 @@ func (e *engine) buildImages(ctx context.Context) error {
 }
 
 // shipped fills a directory with what the project's own image is built from.
-func shipped(tags string) func(dir string) error {
+func shipped(flag string) func(dir string) error {
 	return func(dir string) error {
 		fill := exec.Command("make", "context", "CONTEXT="+dir)
 		fill.Dir = root
-		fill.Env = append(os.Environ(), "GOFLAGS="+os.Getenv("GOFLAGS")+" -tags="+tags)
+		fill.Env = append(os.Environ(), "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" "+flag))
 		if out, err := fill.CombinedOutput(); err != nil {
 			return fmt.Errorf("make context: %w\n%s", err, out)
 		}
@@ -116,7 +121,7 @@ func shipped(tags string) func(dir string) error {
 // single fills a directory with what an image of one program is built from.
 func single(name, program string) func(dir string) error {
 	return func(dir string) error {
-		if err := storm.Build(root, dir+string(filepath.Separator), "", program); err != nil {
+		if err := storm.Build(root, dir+string(filepath.Separator), nil, program); err != nil {
 			return err
 		}
 		text := fmt.Sprintf("FROM scratch\nCOPY %[1]s /%[1]s\nENTRYPOINT [\"/%[1]s\"]\n", name)

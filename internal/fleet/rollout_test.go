@@ -22,7 +22,7 @@ func TestRollout(t *testing.T) {
 	f.verdict("rollout")
 }
 
-// TestUpgrade rolls out a newer worker (tag newer: another version of the
+// TestUpgrade rolls out a newer worker (another version of the
 // streams' settings, dead letters kept for a day longer). Its settings stand
 // from its start on, also when an older one starts beside it.
 func TestUpgrade(t *testing.T) {

@@ -18,11 +18,10 @@ import (
 // TestNightOff: every process is killed between a mail's record and its ack,
 // and started again when the record has expired. The log still knows.
 //
-// In the build that is killed no hand ever acks, and a final record lives two
-// seconds.
+// The worker that is killed never acks, and its final records live for two seconds.
 func TestNightOff(t *testing.T) {
 	s := begin(t, Config{
-		Bin: build(t, "night_off"), Workers: 1, Drained: time.Minute, Env: []string{"POSTRIDER_LANES=normal=1", "SMTP_MAX_SESSIONS=10", "POSTRIDER_ACK_WAIT=10s"},
+		Bin: build(t, mutant), Workers: 1, Drained: time.Minute, Env: []string{"POSTRIDER_TEST_MUTANT=never-ack", "POSTRIDER_LANES=normal=1", "SMTP_MAX_SESSIONS=10", "POSTRIDER_ACK_WAIT=10s"},
 	})
 	const held = 20 // all hands of two workers
 	p := s.producer(4)
@@ -47,7 +46,7 @@ func TestNightOff(t *testing.T) {
 	s.workers = nil
 	s.passNight(t)
 
-	s.Bin = build(t, "")
+	s.Bin = build(t, worker)
 	if err := s.startBroker(); err != nil {
 		t.Fatal(err)
 	}

@@ -135,7 +135,7 @@ func TestOperators(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	p := s.producer(4)
-	p.Every = operatorsFor / 2 * 4 / operatorsMails
+	p.Every = operatorsFor / 2 * 4 / time.Duration(operatorsMails)
 	var all sync.WaitGroup
 	all.Go(func() {
 		if err := p.Publish(ctx, operatorsMails, dyingMail); err != nil {

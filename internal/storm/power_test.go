@@ -18,7 +18,7 @@ import (
 // before a commit and some from behind it. The broker's process stands still
 // from just before, so that it acknowledges nothing that is not in the copy.
 func TestPowerCut(t *testing.T) {
-	r := cutPower(t, build(t, ""), powerCuts)
+	r := cutPower(t, build(t, worker), powerCuts)
 	none(t, "lost", r.Lost)
 	none(t, "dead though delivered", r.Both)
 	// Two workers of ten sessions each were at work at each cut.
@@ -29,17 +29,17 @@ func TestPowerCut(t *testing.T) {
 
 // TestPowerCutUnsynced proves it: without synced writes the same loses mail.
 func TestPowerCutUnsynced(t *testing.T) {
-	if r := cutPower(t, build(t, "broken_unsynced"), 1); len(r.Lost) == 0 {
+	if r := cutPower(t, build(t, mutant), 1, "POSTRIDER_TEST_MUTANT=unsynced"); len(r.Lost) == 0 {
 		t.Error("nothing is lost without synced writes: the test sees nothing")
 	}
 }
 
-func cutPower(t *testing.T, bin string, cuts int) *Report {
+func cutPower(t *testing.T, bin string, cuts int, env ...string) *Report {
 	t.Helper()
 	disks := mount(t, "-o", "loop", image(t, t.TempDir(), "xfs", 4<<30))
 	disk := image(t, disks, "ext4", 256<<20)
 	data := mount(t, "-o", "loop,commit=600", disk)
-	s := begin(t, Config{Bin: bin, Workers: 1, Drained: time.Minute, Env: []string{"POSTRIDER_LANES=normal=1", "POSTRIDER_DATA_DIR=" + filepath.Join(data, "data")}})
+	s := begin(t, Config{Bin: bin, Workers: 1, Drained: time.Minute, Env: append(env, "POSTRIDER_LANES=normal=1", "POSTRIDER_DATA_DIR="+filepath.Join(data, "data"))})
 	p := s.producer(8)
 	p.Every = 20 * time.Millisecond
 	publishing, enough := context.WithCancel(t.Context())

@@ -12,14 +12,41 @@ import (
 )
 
 // Build builds programs of the module, named from its root, into dir, static as
-// they are shipped.
-func Build(root, dir, tags string, programs ...string) error {
-	build := exec.Command("go", append([]string{"build", "-tags", tags, "-o", dir}, programs...)...)
+// they are shipped, with further flags of go build.
+func Build(root, dir string, flags []string, programs ...string) error {
+	args := append(append([]string{"build"}, flags...), "-o", dir)
+	build := exec.Command("go", append(args, programs...)...)
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %v: %w\n%s", programs, err, out)
 	}
 	return nil
+}
+
+// Newer writes, in dir, an overlay for go build that makes a worker of a later
+// version: its settings have another number, and it keeps dead letters for a day
+// longer.
+func Newer(root, dir string) (overlay string, err error) {
+	root, err = filepath.Abs(root)
+	if err != nil {
+		return "", err
+	}
+	version := filepath.Join(root, "broker", "version.go")
+	b, err := os.ReadFile(version)
+	if err != nil {
+		return "", err
+	}
+	newer := strings.NewReplacer("settingsVersion = 2", "settingsVersion = 3", "deadFor = 90 * day", "deadFor = 91 * day").Replace(string(b))
+	if newer == string(b) {
+		return "", fmt.Errorf("%s has other constants than the test of an upgrade knows", version)
+	}
+	file := filepath.Join(dir, "version.go")
+	overlay = filepath.Join(dir, "overlay.json")
+	err = os.WriteFile(file, []byte(newer), 0o600)
+	if err == nil {
+		err = os.WriteFile(overlay, fmt.Appendf(nil, `{"Replace": {%q: %q}}`, version, file), 0o600)
+	}
+	return overlay, err
 }
 
 // Process is a running program; its output is in files.

@@ -9,12 +9,12 @@ import (
 	"github.com/postrider/postrider/broker"
 )
 
-// TestUpgrade: a newer worker (tag newer: a raised settings version, and dead
-// letters kept for a day longer) beside an older one. Mail that was queued by
+// TestUpgrade: a newer worker (a raised settings version, and dead letters kept for a
+// day longer) beside an older one. Mail that was queued by
 // the older is settled by the newer, and nothing that the newer has set is
 // undone by the older, which goes on.
 func TestUpgrade(t *testing.T) {
-	older, newer := build(t, ""), build(t, "newer")
+	older, newer := build(t, worker), buildNewer(t)
 	s := begin(t, Config{Bin: older, Workers: 1})
 	p := s.producer(4)
 	publish := func(n int) {

@@ -28,7 +28,7 @@ func begin(t *testing.T, cfg Config) *storm {
 func prepare(t *testing.T, cfg Config) *storm {
 	t.Helper()
 	if cfg.Bin == "" {
-		cfg.Bin = build(t, "")
+		cfg.Bin = build(t, worker)
 	}
 	if cfg.Drained == 0 {
 		cfg.Drained = 3 * time.Minute
