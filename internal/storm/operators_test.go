@@ -144,7 +144,7 @@ func TestOperators(t *testing.T) {
 	})
 	for range 8 {
 		all.Go(func() {
-			if err := o.work(ctx, operatorsActs); err != nil {
+			if err := o.work(ctx, int64(operatorsActs)); err != nil {
 				t.Error(err)
 				cancel()
 			}

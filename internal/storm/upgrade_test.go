@@ -32,7 +32,7 @@ func TestUpgrade(t *testing.T) {
 	young := s.workers[1]
 	eventually(t, "the newer sets what is new", ready, func() bool { return metric(t, young, "postrider_in_flight") >= 0 })
 	s.deadFor(t, 91*24*time.Hour)
-	p.next.Store(upgradeMails)
+	p.next.Store(int64(upgradeMails))
 	publish(2 * upgradeMails)
 	eventually(t, "the newer settles", ready, func() bool { return metric(t, young, "postrider_settled_total") > 0 })
 	// An older one that starts now undoes nothing.
@@ -43,7 +43,7 @@ func TestUpgrade(t *testing.T) {
 	metric(t, s.workers[2], "postrider_in_flight")
 	s.deadFor(t, 91*24*time.Hour)
 	// The older ones go, with mail of theirs in the queue; the newer has the store.
-	p.next.Store(2 * upgradeMails)
+	p.next.Store(int64(2 * upgradeMails))
 	publish(3 * upgradeMails)
 	// What the relay accepts while the broker is away cannot be recorded.
 	away := Fault{From: time.Now()}
