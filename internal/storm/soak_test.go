@@ -34,7 +34,7 @@ func TestSoak(t *testing.T) {
 	both := map[string]*Process{"broker": s.broker, "worker": s.workers[0]}
 	weighed := map[string][]burden{}
 	for range soakTimes {
-		Pause(t.Context(), length/soakTimes) // the soak itself
+		Pause(t.Context(), length/time.Duration(soakTimes)) // the soak itself
 		for name, x := range both {
 			weighed[name] = append(weighed[name], weigh(t, x))
 		}
