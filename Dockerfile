@@ -1,6 +1,6 @@
 # The image holds three static programs, the certificates that relays and
 # brokers are checked against, and an empty /data. It has no shell: its programs
-# are run by name, like "docker exec NAME mailq".
+# are run by name, like "docker exec NAME postrider".
 #
 # It is built from the directory that "make context" fills, because nothing in it
 # needs a builder's image.
@@ -15,7 +15,7 @@ LABEL org.opencontainers.image.title="Postrider" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
 COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY worker publish mailq /usr/bin/
+COPY worker publish postrider /usr/bin/
 # Mail and credentials of an embedded broker. A named volume put here takes over
 # the owner.
 COPY --chown=65532:65532 data /data

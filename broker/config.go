@@ -21,8 +21,8 @@ const (
 	Worker Role = "worker"
 	// Publisher only publishes to lanes.
 	Publisher Role = "publish"
-	// Operator is mailq.
-	Operator Role = "mailq"
+	// Operator is postrider.
+	Operator Role = "operator"
 )
 
 // What POSTRIDER_PROVISION can be.
@@ -33,7 +33,7 @@ const (
 
 // Config says which broker to use and how. Call [Config.Validate] before use.
 type Config struct {
-	URL      string      `env:"NATS_URL" help:"NATS servers to use, separated by commas; empty: the worker starts its own broker, publish and mailq use the one at NATS_LISTEN."`
+	URL      string      `env:"NATS_URL" help:"NATS servers to use, separated by commas; empty: the worker starts its own broker, publish and postrider use the one at NATS_LISTEN."`
 	Creds    string      `env:"NATS_CREDS" help:"File with a NATS user's JWT and seed."`
 	NKey     string      `env:"NATS_NKEY" help:"File with the seed of a NATS nkey."`
 	User     string      `env:"NATS_USER" help:"User name at the NATS server."`

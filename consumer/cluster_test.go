@@ -18,7 +18,7 @@ import (
 
 // TestLeaderStops runs two workers on three servers and stops, one after the
 // other, the servers that lead the bench.Lane, its copies and the records. All mail
-// is settled; sent again is at most what was in hand.
+// is settled; sent again is at most what was in flight.
 func TestLeaderStops(t *testing.T) {
 	t.Parallel()
 	bench.Reserve(t)
@@ -58,7 +58,7 @@ func TestLeaderStops(t *testing.T) {
 	}
 	t.Logf("acknowledged=%d lost=0 twice=%d", 2*sent, twice)
 	if most := len(streams) * 2 * b.Config.Slots * 2; twice > most {
-		t.Errorf("%d were sent twice, at most %d can have been in hand", twice, most)
+		t.Errorf("%d were sent twice, at most %d can have been in flight", twice, most)
 	}
 }
 

@@ -106,7 +106,7 @@ func TestLeft(t *testing.T) {
 	}
 }
 
-// TestDrain: what is in hand ends, what waits is handed back, nothing is lost
+// TestDrain: what is in flight ends, what waits is handed back, nothing is lost
 // and nothing comes twice.
 func TestDrain(t *testing.T) {
 	t.Parallel()
@@ -129,7 +129,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestHurry: a worker that is to stop at once hands back what it has in hand,
+// TestHurry: a worker that is to stop at once hands back what it has in flight,
 // and another sends it.
 func TestHurry(t *testing.T) {
 	t.Parallel()

@@ -119,7 +119,7 @@ func TestReplay(t *testing.T) {
 }
 
 // TestNoReplay: what must not be replayed, or need not be, gets no copy. A dead
-// letter that remains can be discarded afterwards.
+// dead letter that remains can be discarded afterwards.
 func TestNoReplay(t *testing.T) {
 	t.Parallel()
 	y := newYard(t)

@@ -127,7 +127,7 @@ func judgeTaken(c taken, used float64, now time.Time) Finding {
 	return f
 }
 
-// busy: something was handed out within the last minute and is in hand.
+// busy: something was handed out within the last minute and is in flight.
 func busy(info *jetstream.ConsumerInfo, now time.Time) bool {
 	return info.NumAckPending > 0 && info.Delivered.Last != nil && now.Sub(*info.Delivered.Last) < lately
 }

@@ -225,7 +225,7 @@ func TestFaults(t *testing.T) {
 			b.publish(lane.SendSubject(), "x")
 		}, OK, "stranded", "no mail that nobody"},
 		"never due":       {func(b *bench) { b.publish("mail.copy.normal.later.x.1-1.all", "x") }, Problem, "schedules", "1 schedule without a time"},
-		"a dead letter":   {bury, Warning, "dead", "1 letter, the oldest since"},
+		"a dead letter":   {bury, Warning, "dead", "1 dead letter, the oldest since"},
 		"wrong setting":   {func(b *bench) { b.p.Faults = []error{context.Canceled} }, Problem, "settings", context.Canceled.Error()},
 		"scheduled later": {schedule, OK, "schedules", "every schedule's time is still to come"},
 	} {
@@ -264,7 +264,7 @@ func strand(b *bench) {
 			break
 		}
 		if time.Now().After(deadline) {
-			b.t.Fatalf("still in hand: %+v", info)
+			b.t.Fatalf("still in flight: %+v", info)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

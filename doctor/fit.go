@@ -10,7 +10,7 @@ const (
 	moreWorkers   = "more workers or a higher SMTP_MAX_SESSIONS help, if the relay allows them"
 	openSource    = "see that MAIL_RECORD is there, and look at the broker's log; a restart of the server that leads MAIL_EVENT opens the source again"
 	wakeSchedules = "restart the broker, or in a cluster the server that leads that stream"
-	readAgain     = "run mailq doctor again; if it stays so, look at the broker's log"
+	readAgain     = "run postrider doctor again; if it stays so, look at the broker's log"
 )
 
 // fitting is the same for a worker that is its own broker: there is no cluster,
@@ -24,7 +24,7 @@ var fitting = map[string]string{
 	moreWorkers:   "a higher SMTP_MAX_SESSIONS helps, if the relay allows it",
 	openSource:    "see that MAIL_RECORD is there, and look at the worker's log; its restart opens the source again",
 	wakeSchedules: "restart the worker, whose part the broker is",
-	readAgain:     "run mailq doctor again; if it stays so, look at the worker's log",
+	readAgain:     "run postrider doctor again; if it stays so, look at the worker's log",
 }
 
 // fit words what to do for the broker that was looked at.

@@ -98,8 +98,8 @@ func TestJudge(t *testing.T) {
 		{"not taken at 75 %", judgeTaken(state(nothing), 0.8, now), Warning, "the store is filling up"},
 		{"due mail at 75 %", judgeTaken(due(state(nothing)), 0.8, now), Problem, "nobody asks"},
 
-		{"letters of old", dead(7, 0), Note, "7 letters, the oldest since 3h0m0s"},
-		{"letters of today", dead(7, 2), Warning, "2 within the last hour"},
+		{"dead letters of old", dead(7, 0), Note, "7 dead letters, the oldest since 3h0m0s"},
+		{"dead letters of today", dead(7, 2), Warning, "2 within the last hour"},
 
 		{"replica behind", replica(jetstream.PeerInfo{Name: "b"}), Warning, "the replica on b is behind"},
 		{"replicas", replica(jetstream.PeerInfo{Name: "b", Current: true}), OK, ""},

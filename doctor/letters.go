@@ -10,7 +10,7 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// letters counts the dead letters.
+// dead letters counts the dead letters.
 func (p *Patient) deadLetters(ctx context.Context, x *broker.Examination) []Finding {
 	if !readable(x, wire.StreamDead) {
 		return nil // said by the streams
@@ -32,10 +32,10 @@ func judgeDeadLetters(l *queue.DeadLetters, now time.Time) Finding {
 	if n == 0 {
 		return f
 	}
-	f.Level, f.Do = Note, "mailq dead list, then mailq dead replay or discard"
-	f.Found = fmt.Sprintf("%s, the oldest since %s", counted(int(n), "letter"), now.Sub(l.Oldest).Round(time.Second))
+	f.Level, f.Do = Note, "postrider dead list, then postrider dead replay or discard"
+	f.Found = fmt.Sprintf("%s, the oldest since %s", counted(int(n), "dead letter"), now.Sub(l.Oldest).Round(time.Second))
 	if l.Recent > 0 {
-		f.Level, f.Do = Warning, "mailq dead list --since 1h"
+		f.Level, f.Do = Warning, "postrider dead list --since 1h"
 		f.Found += fmt.Sprintf("; %d within the last hour", l.Recent)
 	}
 	return f

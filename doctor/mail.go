@@ -76,7 +76,7 @@ func judgeMail(lane wire.Lane, ready uint64, oldest time.Time, settled bool, now
 	case !settled && age > StuckAfter:
 		f.Level = Problem
 		f.Found = fmt.Sprintf("%d ready, the oldest for %s, and nothing was settled within the last minute", ready, age.Round(time.Second))
-		f.Do = "see the findings about consumers and relay; mailq show says what a mail waits for"
+		f.Do = "see the findings about consumers and relay; postrider show says what a mail waits for"
 	case age > BehindAfter:
 		f.Level = Warning
 		f.Found = fmt.Sprintf("behind: %d ready, the oldest for %s", ready, age.Round(time.Second))

@@ -25,7 +25,7 @@ func (p *Patient) stranded(ctx context.Context, x *broker.Examination) []Finding
 		case err != nil:
 			all = append(all, unread("stranded", c.Info.Stream, err))
 		case n > 0:
-			all = append(all, Finding{Warning, "stranded", c.Info.Stream, counted(n, "message") + " at least that no consumer hands out any more", "a worker finds and settles them within a minute (POSTRIDER_SWEEP_INTERVAL): start one, and run mailq doctor again; if they stay, look at its log"})
+			all = append(all, Finding{Warning, "stranded", c.Info.Stream, counted(n, "message") + " at least that no consumer hands out any more", "a worker finds and settles them within a minute (POSTRIDER_SWEEP_INTERVAL): start one, and run postrider doctor again; if they stay, look at its log"})
 		}
 	}
 	if len(all) == 0 && len(x.Consumers) > 0 {

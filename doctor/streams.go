@@ -25,7 +25,7 @@ func judgeState(check string, s broker.State) (Finding, bool) {
 	case s.Err != nil:
 		return unread(check, s.Name, s.Err), true
 	case s.Newer:
-		f.Level, f.Found, f.Do = Warning, "was set up by a newer Postrider, whose settings this one does not know", "use the mailq of that version"
+		f.Level, f.Found, f.Do = Warning, "was set up by a newer Postrider, whose settings this one does not know", "use the postrider of that version"
 	case older(s.Drift):
 		f.Level, f.Found = Warning, "was set up by an older Postrider: "+strings.Join(s.Drift, "; ")
 	case len(s.Drift) > 0:
@@ -132,7 +132,7 @@ func judgeLog(info *jetstream.StreamInfo, now time.Time) Finding {
 	f := Finding{Warning, "log", wire.StreamEvent, "", openSource}
 	i := slices.IndexFunc(info.Sources, func(s *jetstream.StreamSourceInfo) bool { return s.Name == wire.StreamRecord })
 	if i < 0 {
-		f.Found = "does not source " + wire.StreamRecord + ": mailq events and show do not see what happens"
+		f.Found = "does not source " + wire.StreamRecord + ": postrider events and show do not see what happens"
 		return f
 	}
 	s := info.Sources[i]
@@ -144,9 +144,9 @@ func judgeLog(info *jetstream.StreamInfo, now time.Time) Finding {
 	case s.Error != nil:
 		f.Found = "cannot read " + wire.StreamRecord + ": " + s.Error.Description
 	case silent > logSilence:
-		f.Found = fmt.Sprintf("has heard nothing of %s for %s: mailq events and show are behind", wire.StreamRecord, silent.Round(time.Second))
+		f.Found = fmt.Sprintf("has heard nothing of %s for %s: postrider events and show are behind", wire.StreamRecord, silent.Round(time.Second))
 	case s.Lag > logBehind:
-		f.Found = fmt.Sprintf("is %d records behind %s: mailq events and show are late", s.Lag, wire.StreamRecord)
+		f.Found = fmt.Sprintf("is %d records behind %s: postrider events and show are late", s.Lag, wire.StreamRecord)
 	default:
 		return Finding{OK, "log", wire.StreamEvent, "follows " + wire.StreamRecord, ""}
 	}

@@ -26,7 +26,7 @@ type State string
 const (
 	// Waiting: no worker has taken it.
 	Waiting State = "waiting"
-	// Taken: a worker has it in hand, or handed it back a moment ago.
+	// Taken: a worker has it in flight, or handed it back a moment ago.
 	Taken State = "taken"
 	// Scheduled: its time is still to come.
 	Scheduled State = "scheduled"

@@ -34,7 +34,7 @@ func shown(t *testing.T, reg prometheus.Gatherer) map[string]float64 {
 	return all
 }
 
-// TestGauges: what Prometheus sees is what mailq sees.
+// TestGauges: what Prometheus sees is what postrider sees.
 func TestGauges(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, lane, "bulk")
@@ -46,7 +46,7 @@ func TestGauges(t *testing.T) {
 	b.later("later", time.Now().Add(time.Hour))
 	b.later("due", time.Now().Add(-time.Second))
 	b.record("r", wire.EventDelivered)
-	b.eventually("waiting 7, due 1, in hand 4, scheduled 1, dead 0", func(queue.Lane) string {
+	b.eventually("waiting 7, due 1, in flight 4, scheduled 1, dead 0", func(queue.Lane) string {
 		return counts(b.glance().Lanes[1]) // by name: bulk, normal
 	})
 
@@ -68,7 +68,7 @@ func TestGauges(t *testing.T) {
 	for name, want := range map[string]float64{
 		"postrider_queue_messages{lane=normal,state=waiting}":      7,
 		"postrider_queue_messages{lane=normal,state=due}":          1,
-		"postrider_queue_messages{lane=normal,state=in_flight}":      4,
+		"postrider_queue_messages{lane=normal,state=in_flight}":    4,
 		"postrider_queue_messages{lane=normal,state=scheduled}":    1,
 		"postrider_queue_messages{lane=bulk,state=waiting}":        0,
 		"postrider_queue_oldest_seconds{lane=bulk}":                0,

@@ -126,15 +126,15 @@ func (b *bench) eventually(want string, see func(queue.Lane) string) {
 }
 
 func counts(l queue.Lane) string {
-	return fmt.Sprintf("waiting %d, due %d, in hand %d, scheduled %d, dead %d", l.Waiting, l.Due, l.InFlight, l.Scheduled, l.Dead)
+	return fmt.Sprintf("waiting %d, due %d, in flight %d, scheduled %d, dead %d", l.Waiting, l.Due, l.InFlight, l.Scheduled, l.Dead)
 }
 
-// TestGlance: two workers have some in hand, and what the broker forgets when
+// TestGlance: two workers have some in flight, and what the broker forgets when
 // it is killed moves from one column to another and is not lost sight of.
 func TestGlance(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.eventually("waiting 0, due 0, in hand 0, scheduled 0, dead 0", counts)
+	b.eventually("waiting 0, due 0, in flight 0, scheduled 0, dead 0", counts)
 	if l := b.glance().Lanes[0]; !l.Oldest.IsZero() || l.Rate != 0 || !l.Empty.IsZero() {
 		t.Errorf("an empty lane: %+v", l)
 	}
@@ -158,7 +158,7 @@ func TestGlance(t *testing.T) {
 			b.must(dead.Mark(t.Context(), c, wire.EventReplayed))
 		}
 	}
-	b.eventually("waiting 23, due 2, in hand 5, scheduled 5, dead 3", counts)
+	b.eventually("waiting 23, due 2, in flight 5, scheduled 5, dead 3", counts)
 	for i := range 20 {
 		b.record(fmt.Sprintf("r%d", i), wire.EventDelivered)
 	}
@@ -181,7 +181,7 @@ func TestGlance(t *testing.T) {
 }
 
 // TestLanes: each lane for itself, also one whose name has a dash, and one that
-// is gone and has letters still.
+// is gone and has dead letters still.
 func TestLanes(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "urgent", "news-letter")

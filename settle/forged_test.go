@@ -23,7 +23,7 @@ type forgery struct {
 	change func(h nats.Header)
 	// body, where set, stands in place of a good one.
 	body *string
-	// says is in the letter's sentence; empty: the copy is sent.
+	// says is in the dead letter's sentence; empty: the copy is sent.
 	says string
 }
 

@@ -36,7 +36,7 @@ func TestSecondHandAdds(t *testing.T) {
 		{"failed alone, then accepted", []string{"550x1@a.example"}, map[string]int{"550x1@a.example": 1}, nil, 0},
 		{"deferred alone, then accepted", []string{"450x1@a.example"}, map[string]int{"450x1@a.example": 1}, nil, 0},
 		{
-			"one of a whole letter", []string{"550x1@a.example", "551@b.example", "552@c.example"},
+			"one of a whole dead letter", []string{"550x1@a.example", "551@b.example", "552@c.example"},
 			map[string]int{"550x1@a.example": 1, "551@b.example": 0, "552@c.example": 0}, []string{"1", "2"}, 0,
 		},
 		{
@@ -260,14 +260,14 @@ func TestRecordAfterEachTransaction(t *testing.T) {
 }
 
 // TestBriefRecords: only what answers for nothing any more is forgotten early. A
-// replay answers for its letter, also where it is the first of its line because
+// replay answers for its dead letter, also where it is the first of its line because
 // the earlier records have expired.
 func TestBriefRecords(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	stop := b.Work(nil)
 	b.Publish("replayed", "550x1@example.net")
-	b.Eventually("the letter is dead", func() bool { return len(b.Dead()) == 1 })
+	b.Eventually("the dead letter is dead", func() bool { return len(b.Dead()) == 1 })
 	stop()
 	if err := b.Graves.Replay(t.Context(), b.Dead()[0], 5); err != nil {
 		t.Fatal(err)
@@ -332,7 +332,7 @@ func TestParking(t *testing.T) {
 	}
 }
 
-// TestNoRoom: what there is no room for stays in hand, so that those who have
+// TestNoRoom: what there is no room for stays in flight, so that those who have
 // the mail do not get it again; what was delivered is acked without a record,
 // however long there is no room, and counted.
 func TestNoRoom(t *testing.T) {
@@ -456,8 +456,8 @@ func TestCopyTooLarge(t *testing.T) {
 	}
 }
 
-// TestReplayBesideRedelivery: the letter is replayed and delivered before the
-// original comes back, whose worker died between letter and ack.
+// TestReplayBesideRedelivery: the dead letter is replayed and delivered before the
+// original comes back, whose worker died between dead letter and ack.
 func TestReplayBesideRedelivery(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -483,7 +483,7 @@ func TestReplayBesideRedelivery(t *testing.T) {
 	}
 }
 
-// TestReplayerDies at each point of its way. The letter goes out once, whether
+// TestReplayerDies at each point of its way. The dead letter goes out once, whether
 // somebody asks again or, from the copy on, nobody does.
 func TestReplayerDies(t *testing.T) {
 	t.Parallel()
@@ -496,7 +496,7 @@ func TestReplayerDies(t *testing.T) {
 			b := newBench(t)
 			stop := b.Work(nil)
 			b.Publish("m", "550x1@example.net")
-			b.Eventually("the letter is dead", func() bool { return len(b.Dead()) == 1 })
+			b.Eventually("the dead letter is dead", func() bool { return len(b.Dead()) == 1 })
 			stop()
 			l := b.Dead()[0]
 			d := &wb.Death{At: c.at}
@@ -524,12 +524,12 @@ func TestReplayFailsAgain(t *testing.T) {
 	b.Work(nil)
 	b.Publish("m", "ann@example.net", "550@example.net")
 	for round := 1; round <= 5; round++ {
-		b.Eventually("the letter is dead", func() bool { d := b.Dead(); return len(d) == 1 && d[0].Replays == round-1 })
+		b.Eventually("the dead letter is dead", func() bool { d := b.Dead(); return len(d) == 1 && d[0].Replays == round-1 })
 		if err := b.Graves.Replay(t.Context(), b.Dead()[0], 5); err != nil {
 			t.Fatal(err)
 		}
 	}
-	b.Eventually("the letter is dead", func() bool { d := b.Dead(); return len(d) == 1 && d[0].Replays == 5 })
+	b.Eventually("the dead letter is dead", func() bool { d := b.Dead(); return len(d) == 1 && d[0].Replays == 5 })
 	l := b.Dead()[0]
 	if err := b.Graves.Replay(t.Context(), l, 5); !errors.Is(err, deadletter.ErrTooOften) {
 		t.Errorf("the sixth replay: %v", err)
@@ -540,7 +540,7 @@ func TestReplayFailsAgain(t *testing.T) {
 	}
 }
 
-// TestReplayWhileScheduled: a letter is replayed while an earlier copy of the
+// TestReplayWhileScheduled: a dead letter is replayed while an earlier copy of the
 // same line still waits. That copy is the replay.
 func TestReplayWhileScheduled(t *testing.T) {
 	t.Parallel()
@@ -548,7 +548,7 @@ func TestReplayWhileScheduled(t *testing.T) {
 	b.Settle.RetryAfter = []time.Duration{time.Second}
 	b.Work(nil)
 	b.Publish("m", "550x1@example.net")
-	b.Eventually("the letter is dead", func() bool { return len(b.Dead()) == 1 })
+	b.Eventually("the dead letter is dead", func() bool { return len(b.Dead()) == 1 })
 	l := b.Dead()[0]
 	b.Relay.SetDown(true) // so that the copy stays where it is
 	for range 5 {
@@ -604,7 +604,7 @@ func TestCrashLoopWithARecord(t *testing.T) {
 	}
 }
 
-// TestEarlierHop: a message whose line has come further, in a copy or a letter,
+// TestEarlierHop: a message whose line has come further, in a copy or a dead letter,
 // was settled before and brought back. It is acked, however often it was
 // delivered: it is neither sent nor buried, and the record stays as it is.
 func TestEarlierHop(t *testing.T) {
@@ -768,7 +768,7 @@ func TestLargestBodyToThree(t *testing.T) {
 	b.Eventually("two are dead", func() bool { return b.Queued() == 0 && len(b.Dead()) == 2 })
 	for _, l := range b.Dead() {
 		if len(l.Body) < len(text) {
-			t.Errorf("the letter of %s has %d bytes", l.Key, len(l.Body))
+			t.Errorf("the dead letter of %s has %d bytes", l.Key, len(l.Body))
 		}
 		if err := b.Graves.Replay(t.Context(), l, 5); err != nil {
 			t.Fatal(err)
@@ -798,7 +798,7 @@ func TestSendAt(t *testing.T) {
 }
 
 // TestGoneHandKeepsTheOthersDead: a second hand whose message is gone adds what
-// it had accepted to a whole letter of two. The other one has to lie dead, by
+// it had accepted to a whole dead letter of two. The other one has to lie dead, by
 // itself: nobody comes after this hand who would bury it.
 func TestGoneHandKeepsTheOthersDead(t *testing.T) {
 	t.Parallel()

@@ -74,7 +74,7 @@ func TestUnreadableHeaders(t *testing.T) {
 	}
 }
 
-// TestReplayUnwritableHeaders: a letter whose headers cannot be written again is
+// TestReplayUnwritableHeaders: a dead letter whose headers cannot be written again is
 // not replayed by half, nor sent as if it had had none where they were not read; it can be discarded.
 func TestReplayUnwritableHeaders(t *testing.T) {
 	t.Parallel()

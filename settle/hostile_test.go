@@ -131,7 +131,7 @@ func TestFlapping(t *testing.T) {
 	var flaps atomic.Int64
 	b.Relay.Hold = func(mail.Message) {
 		if flaps.Add(1) <= settle.CrashLoop+4 {
-			before := conn.Epoch() // with two in hand one loss may serve both
+			before := conn.Epoch() // with two in flight one loss may serve both
 			_ = conn.NC().ForceReconnect()
 			b.Eventually("the connection is lost", func() bool { return conn.Epoch() > before })
 		}
@@ -165,7 +165,7 @@ func TestLetterByIDThatLooksLikeAnOrigin(t *testing.T) {
 			n++
 		}
 		if n != 1 {
-			t.Errorf("%d letters by %s, want 1", n, name)
+			t.Errorf("%d dead letters by %s, want 1", n, name)
 		}
 	}
 }

@@ -158,7 +158,7 @@ func TestComposedMailIsTheSameAtTheThirdAttempt(t *testing.T) {
 }
 
 // hostile is what a producer sends by mistake or on purpose, and what its dead
-// letter says.
+// dead letter says.
 type hostile struct {
 	header nats.Header
 	body   string

@@ -102,7 +102,7 @@ func forbiddenSubjects() []string {
 		"$JS.ACK.MAIL_SEND_NORMAL.fresh.1.1.1.1.0", "$JS.ACK.MAIL_LATER_NORMAL.due.1.1.1.1.0", "$JS.FC.MAIL_SEND_NORMAL.fresh.x",
 		"$SYS.REQ.USER.INFO", "$SYS.REQ.SERVER.PING", "$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.ACCOUNT.MAIL.CONNZ", "$SYS.REQ.ACCOUNT.PING.STATZ",
 		"$SYS.REQ.SERVER.x.RELOAD", "$SYS.REQ.SERVER.x.KICK", "$SYS.REQ.CLAIMS.UPDATE", "$SYS.ACCOUNT.MAIL.CONNECT", "$SYS.DEBUG.SUBSCRIBERS",
-		"_INBOX.somebody.else", "_INBOX_worker.x.y", "_INBOX_mailq.x.y", "_INBOX_publish.x.y", "_R_.x.y", "_GR_.x.y", "$GNR.x", "$NRG.x", "$MQTT.x", "$KV.x.y", "x",
+		"_INBOX.somebody.else", "_INBOX_worker.x.y", "_INBOX_operator.x.y", "_INBOX_publish.x.y", "_R_.x.y", "_GR_.x.y", "$GNR.x", "$NRG.x", "$MQTT.x", "$KV.x.y", "x",
 	}
 	const api = "$JS.API."
 	for _, s := range []string{
@@ -129,7 +129,7 @@ func forbiddenSubjects() []string {
 // workers and operators are told.
 var forbiddenSubscriptions = []string{
 	">", "*", "*.>", "*.*.*", "mail.>", "mail.send.*", "mail.send.normal", "mail.send.>", "mail.*.*", "mail.dead.>", "mail.record.>", "mail.event.>", "mail.nolane.x",
-	"$JS.>", "$JS.API.>", "$JS.EVENT.>", "$JS.ACK.>", "$SYS.>", "$SRV.>", "$KV.>", "$O.>", "_R_.>", "_GR_.>", "_INBOX_worker.>", "_INBOX_mailq.>", "_INBOX*.>", "_INBOX",
+	"$JS.>", "$JS.API.>", "$JS.EVENT.>", "$JS.ACK.>", "$SYS.>", "$SRV.>", "$KV.>", "$O.>", "_R_.>", "_GR_.>", "_INBOX_worker.>", "_INBOX_operator.>", "_INBOX*.>", "_INBOX",
 }
 
 // headerAttempt is a set of NATS headers on an otherwise good mail, and the broker's

@@ -187,7 +187,7 @@ func TestCredentialsInDataDir(t *testing.T) {
 		change  func(*broker.Config)
 		manages bool
 	}{
-		"mailq finds the operator's":         {broker.Operator, func(c *broker.Config) { c.URL = e.URL() }, true},
+		"postrider finds the operator's":     {broker.Operator, func(c *broker.Config) { c.URL = e.URL() }, true},
 		"also if NATS_URL is empty":          {broker.Operator, func(c *broker.Config) { c.Listen = u.Host }, true},
 		"publish finds the producer's":       {broker.Publisher, func(c *broker.Config) { c.URL = e.URL() }, false},
 		"a credential that is given is used": {broker.Publisher, func(c *broker.Config) { c.URL, c.NKey = e.URL(), e.OperatorFile() }, true},

@@ -76,7 +76,7 @@ var elsewhere = []string{
 // operatorCannot: an operator takes no mail from a lane and changes no stream.
 func (l *live) operatorCannot(t *testing.T) {
 	before := l.streams(t)
-	nc, refused := l.connect(t, "operator", "_INBOX_mailq")
+	nc, refused := l.connect(t, "operator", "_INBOX_operator")
 	for _, s := range append([]string{"mail.send.normal"}, elsewhere...) {
 		mayNotPublish(t, nc, refused, s)
 	}
@@ -113,7 +113,7 @@ func (l *live) producerCannot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, s := range []string{">", "mail.>", "mail.send.*", "$JS.>", "$SYS.>", "_INBOX_worker.>", "_INBOX_mailq.>"} {
+	for _, s := range []string{">", "mail.>", "mail.send.*", "$JS.>", "$SYS.>", "_INBOX_worker.>", "_INBOX_operator.>"} {
 		mayNotSubscribe(t, nc, refused, s)
 	}
 	l.sniff(t, nc)
@@ -175,7 +175,7 @@ func (l *live) last(t *testing.T, stream, subject string) string {
 // dead are the ids of the bad envelopes among the dead letters.
 func (l *live) dead(t *testing.T) []string {
 	t.Helper()
-	out, _, _ := run(t, l.as("operator"), "mailq", "dead", "list", "--reason", "bad-envelope")
+	out, _, _ := run(t, l.as("operator"), "postrider", "dead", "list", "--reason", "bad-envelope")
 	var ids []string
 	for s := range strings.Lines(out) {
 		ids = append(ids, strings.Fields(s)[0])

@@ -112,8 +112,8 @@ func TestDev(t *testing.T) {
 	}
 
 	t.Run("three replicas", l.threeReplicas)
-	t.Run("mailq as operator", func(t *testing.T) { l.mailq(t, l.as("operator")) })
-	t.Run("mailq beside the worker", func(t *testing.T) { l.mailq(t, l.env) })
+	t.Run("postrider as operator", func(t *testing.T) { l.postrider(t, l.as("operator")) })
+	t.Run("postrider beside the worker", func(t *testing.T) { l.postrider(t, l.env) })
 	t.Run("nothing without leave", l.log.none)
 	t.Run("probes", l.probes)
 	t.Run("metrics", l.metrics)
@@ -136,8 +136,8 @@ func TestDev(t *testing.T) {
 	}
 }
 
-// mailq looks at everything and replays, as that user.
-func (l *live) mailq(t *testing.T, env map[string]string) {
+// postrider looks at everything and replays, as that user.
+func (l *live) postrider(t *testing.T, env map[string]string) {
 	for _, c := range []struct {
 		args []string
 		want string
@@ -149,20 +149,20 @@ func (l *live) mailq(t *testing.T, env map[string]string) {
 		{[]string{"dead", "show", "dead"}, "550@example.net"},
 		{[]string{"dead", "replay", "dead"}, "dead"},
 	} {
-		out, stderr, status := run(t, env, "mailq", c.args...)
+		out, stderr, status := run(t, env, "postrider", c.args...)
 		if status != 0 || !strings.Contains(out, c.want) {
-			t.Errorf("mailq %v: status %d: %s%s", c.args, status, out, stderr)
+			t.Errorf("postrider %v: status %d: %s%s", c.args, status, out, stderr)
 		}
 	}
-	out, stderr, _ := run(t, env, "mailq", "doctor")
+	out, stderr, _ := run(t, env, "postrider", "doctor")
 	for _, want := range []string{"9 streams of 3 lanes: as they must be", "of 9.0 GiB are stored"} {
 		if strings.Contains(out, "problem ") || !strings.Contains(out, want) {
-			t.Errorf("mailq doctor: %s%s; want %q", out, stderr, want)
+			t.Errorf("postrider doctor: %s%s; want %q", out, stderr, want)
 		}
 	}
 	// It dies again, for whoever looks next.
 	await(t, "the replayed mail does not die again", func() bool {
-		out, _, _ := run(t, env, "mailq", "dead", "list")
+		out, _, _ := run(t, env, "postrider", "dead", "list")
 		return strings.Contains(out, "550 5.1.1")
 	})
 }
@@ -192,7 +192,7 @@ func TestVerify(t *testing.T) {
 	}
 	l.startWorker(t)
 	l.send(t)
-	l.mailq(t, l.env)
+	l.postrider(t, l.env)
 	l.log.none(t)
 }
 

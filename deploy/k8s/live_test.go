@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
-		if err := storm.Build(filepath.Join("..", ".."), dir, nil, "./cmd/worker", "./cmd/publish", "./cmd/mailq"); err != nil {
+		if err := storm.Build(filepath.Join("..", ".."), dir, nil, "./cmd/worker", "./cmd/publish", "./cmd/postrider"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}

@@ -187,7 +187,7 @@ func (r *reporter) replayLine(b *strings.Builder, rec *wire.Record) {
 	if mail.Token(id) != id {
 		id = "'" + strings.ReplaceAll(id, "'", `'\''`) + "'" // as a shell takes it
 	}
-	fmt.Fprintf(b, "           send it again: %s%s dead replay %s\n", r.at(), cli.Typed("mailq"), id)
+	fmt.Fprintf(b, "           send it again: %s%s dead replay %s\n", r.at(), cli.Typed("postrider"), id)
 }
 
 // kept is where the development relay keeps the mail, or the relay's name for it.

@@ -7,16 +7,15 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// NoArgs is for a command that takes none: a word behind it is one too many, or
-// a command that there is not.
+// NoArgs is for a command that takes no arguments.
 func NoArgs(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
 		return nil
 	case cmd.HasAvailableSubCommands():
-		return Wrongf("%q is no command of %s", args[0], cmd.CommandPath())
+		return Wrongf("unknown command %q for %s", args[0], cmd.CommandPath())
 	}
-	return Wrongf("%q is one too many", args[0])
+	return Wrongf("unexpected argument %q", args[0])
 }
 
 // One is for a command that takes one argument of that name.
@@ -26,7 +25,7 @@ func One(name string) cobra.PositionalArgs {
 		case len(args) == 0:
 			return Wrongf("%s is missing", name)
 		case len(args) > 1:
-			return Wrongf("%q is one too many", args[1])
+			return Wrongf("unexpected argument %q", args[1])
 		case args[0] == "":
 			return Wrongf("%s is empty", name)
 		}

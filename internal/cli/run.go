@@ -58,7 +58,7 @@ func help() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			about, rest, err := cmd.Root().Find(args)
 			if err != nil || len(rest) > 0 {
-				return Wrongf("%q is no command of %s", strings.Join(args, " "), cmd.Root().Name())
+				return Wrongf("unknown command %q for %s", strings.Join(args, " "), cmd.Root().Name())
 			}
 			about.InitDefaultHelpFlag()
 			return about.Help()

@@ -133,7 +133,7 @@ func (r *Relay) begin() bool {
 	}
 }
 
-// Close takes no new message, lets those in hand have their reply (stalled ones
+// Close takes no new message, lets those in flight have their reply (stalled ones
 // at once), and ends all connections. Where ctx ends first they are cut off and
 // its error is returned. A second Close returns an error.
 func (r *Relay) Close(ctx context.Context) error {
@@ -149,7 +149,7 @@ func (r *Relay) Close(ctx context.Context) error {
 	select {
 	case <-idle:
 	case <-ctx.Done():
-		cut = fmt.Errorf("wait for mail in hand at the development relay: %w", context.Cause(ctx))
+		cut = fmt.Errorf("wait for mail in flight at the development relay: %w", context.Cause(ctx))
 	}
 	err := r.server.Close()
 	// The server closes a listener only where Serve has got to it already.

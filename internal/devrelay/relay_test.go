@@ -229,7 +229,7 @@ func TestCloseCutsOffWhoDoesNotFinish(t *testing.T) {
 	c.say("250 ", "BDAT 3\r\na") // answered when Data has begun, and never ended
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := r.Close(ctx); err == nil || !strings.Contains(err.Error(), "mail in hand") {
+	if err := r.Close(ctx); err == nil || !strings.Contains(err.Error(), "mail in flight") {
 		t.Errorf("Close: %v, want what it was waiting for", err)
 	}
 	if _, err := c.c.ReadLine(); err == nil {
@@ -334,7 +334,7 @@ func TestLostConnectionKeepsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.c.Close()
-	if err := r.Close(t.Context()); err != nil { // waits for the message in hand
+	if err := r.Close(t.Context()); err != nil { // waits for the message in flight
 		t.Fatal(err)
 	}
 	wantNames(t, dir, 0)

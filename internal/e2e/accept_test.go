@@ -434,7 +434,7 @@ func TestRelayAway(t *testing.T) {
 	if twice := w.report(scale.outageMails, "book", "ann@example.net"); len(twice) > 0 {
 		t.Errorf("sent twice: %v", twice)
 	}
-	out, _, status := w.run("mailq", "dead", "list")
+	out, _, status := w.run("postrider", "dead", "list")
 	if out != "" || status != 0 {
 		t.Errorf("dead: %s (status %d)", out, status)
 	}

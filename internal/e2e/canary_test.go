@@ -125,12 +125,12 @@ func (w *world) canaries(parrot *parrot) {
 	h.pages(w.adminOf(p))
 	h.embeddedStreams()
 	for _, args := range []string{"", "--json", "events", "events --json", "dead list", "dead list --json"} {
-		h.run("mailq", strings.Fields(args)...)
+		h.run("postrider", strings.Fields(args)...)
 	}
 	for _, id := range []string{"mail-0", "rcpt-2", "dot-1", "dot-10"} {
-		h.run("mailq", "show", id)
-		h.run("mailq", "show", id, "--json")
-		h.run("mailq", "dead", "show", id)
+		h.run("postrider", "show", id)
+		h.run("postrider", "show", id, "--json")
+		h.run("postrider", "dead", "show", id)
 	}
 	h.run("publish", "--from", "app@example.com", "--to", "ann@example.net", "--text", "hi")
 	h.run("worker", "config")
@@ -149,8 +149,8 @@ func (w *world) canaries(parrot *parrot) {
 		secrets[name] = strings.TrimSpace(string(b))
 	}
 	h.wantNone(secrets)
-	h.wantIn("dot-1", "mailq events", "mailq events --json", "mailq dead show dot-10", "MAIL_RECORD", "MAIL_EVENT", "/worker.out")
-	h.wantIn("withheld", "mailq dead list", "mailq show mail-0", "MAIL_DEAD")
+	h.wantIn("dot-1", "postrider events", "postrider events --json", "postrider dead show dot-10", "MAIL_RECORD", "MAIL_EVENT", "/worker.out")
+	h.wantIn("withheld", "postrider dead list", "postrider show mail-0", "MAIL_DEAD")
 	h.wantIn("goroutine ", "/worker.err")
 	h.wantIn("outcomes_total", "/metrics")
 	h.wantIn("REDACTED", "worker config")
@@ -236,7 +236,7 @@ func TestCanariesOfBrokers(t *testing.T) {
 			h.serve()
 			h.files()
 			h.wantNone(map[string]string{"the credential": c.secret})
-			h.wantIn("m1", "MAIL_RECORD", "mailq show m1", "/worker.out")
+			h.wantIn("m1", "MAIL_RECORD", "postrider show m1", "/worker.out")
 			h.wantIn("goroutine ", "/worker.err")
 			h.wantIn("NATS_", "worker", "worker config")
 		})
@@ -247,7 +247,7 @@ func TestCanariesOfBrokers(t *testing.T) {
 func (h *hunt) everyCommand() {
 	h.w.t.Helper()
 	for _, c := range []string{
-		"mailq", "mailq --json", "mailq show m1", "mailq show m1 --json", "mailq events", "mailq dead list", "mailq dead show m1",
+		"postrider", "postrider status --json", "postrider show m1", "postrider show m1 --json", "postrider events", "postrider dead list", "postrider dead show m1",
 		"publish --from a@example.com --to b@example.net --text hi", "worker config", "worker config --format json",
 	} {
 		words := strings.Fields(c)
@@ -284,7 +284,7 @@ func TestCanariesInSettings(t *testing.T) {
 			h.run("worker", "config", "--format", "json")
 			h.serve()
 			h.serve("provision")
-			h.run("mailq")
+			h.run("postrider")
 			h.run("publish", "--from", "a@example.com", "--to", "b@example.net", "--text", "hi")
 			h.wantNone(map[string]string{"the canary": canary})
 			h.wantIn("78", "worker config")

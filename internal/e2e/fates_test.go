@@ -11,7 +11,7 @@ import (
 )
 
 // TestFates: ten mails with ten fates, each of whose way an operator can tell
-// from mailq show alone.
+// from postrider show alone.
 func TestFates(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "POSTRIDER_RETRY_AFTER=300ms,1h")
@@ -45,11 +45,11 @@ func TestFates(t *testing.T) {
 		w.await(p.Out, "^"+line, 30*time.Second)
 	}
 	bad := w.await(p.Out, `^failed     ([0-9-]+): sbuject`, time.Second)[1]
-	if out, stderr, status := w.run("mailq", "dead", "discard", "thrown away"); status != 0 {
+	if out, stderr, status := w.run("postrider", "dead", "discard", "thrown away"); status != 0 {
 		t.Fatal(out, stderr)
 	}
 	for range 2 { // its budget is one attempt, and its address is refused twice
-		if out, stderr, status := w.run("mailq", "dead", "replay", "again"); status != 0 {
+		if out, stderr, status := w.run("postrider", "dead", "replay", "again"); status != 0 {
 			t.Fatal(out, stderr)
 		}
 		w.await(p.Out, "^(dead       again(?s:.*)dead       again|delivered  again)", 30*time.Second)
@@ -60,29 +60,29 @@ func TestFates(t *testing.T) {
 		"normal/1":    `message  delivered\n`,
 		"waits":       `attempt 2: .*\n.*deferred at RCPT: 451 4.3.0 .*\n.*\nNow\n  451@example.net\n      deferred: 451 .*; next attempt at .* \(in [\dhms]+\)`,
 		"later":       `scheduled for .*, its send_at\nNow\n.*\n      scheduled; next attempt at .* \(in (1h|59m)`,
-		"refused":     `attempt 1: .*\n.*failed at RCPT: 550 5.1.1 .*\n.*\nNow\n.*\n      dead, refused for good: 550 5.1.1 .*; send it again: mailq dead replay refused`,
+		"refused":     `attempt 1: .*\n.*failed at RCPT: 550 5.1.1 .*\n.*\nNow\n.*\n      dead, refused for good: 550 5.1.1 .*; send it again: postrider dead replay refused`,
 		"exhausted":   `attempt 1: .*\n.*deferred at RCPT: 452 .*\n.*exhausted: buried as a dead letter\nNow\n.*\n      dead, exhausted: .*452 4.2.2`,
 		"expired":     `expired: buried as a dead letter\nNow\n.*\n      dead, expired: .*453`,
-		bad:           `buried unread, bad-envelope: sbuject: unknown field\nNow\n  dead, bad-envelope: sbuject: unknown field; .*mailq dead show ` + bad + ` --body`,
+		bad:           `buried unread, bad-envelope: sbuject: unknown field\nNow\n  dead, bad-envelope: sbuject: unknown field; .*postrider dead show ` + bad + ` --body`,
 		"again":       `exhausted: buried.*\n.*replayed by an operator, time 1: .*\n.*attempt 1: (.*\n)+.*replayed by an operator, time 2: .*\n.*attempt 1: .*\n.*delivered at DOT(.*\n)+Now\n.*\n      delivered: `,
 		"thrown away": `failed: buried as a dead letter\n.*discarded by an operator\nNow\n.*\n      discarded by an operator at `,
-		"mixed":       `Now\n  ann@example.net\n      delivered: .*\n  552@example.net\n      dead, refused for good: 552 5.2.2 .*mailq dead replay mixed\n  452@example.org\n      delivered: `,
+		"mixed":       `Now\n  ann@example.net\n      delivered: .*\n  552@example.net\n      dead, refused for good: 552 5.2.2 .*postrider dead replay mixed\n  452@example.org\n      delivered: `,
 	} {
-		out, stderr, status := w.run("mailq", "show", id)
+		out, stderr, status := w.run("postrider", "show", id)
 		if status != 0 || !regexp.MustCompile(want).MatchString(out) {
-			t.Errorf("mailq show %q (status %d): no match for %s in\n%s%s", id, status, want, out, stderr)
+			t.Errorf("postrider show %q (status %d): no match for %s in\n%s%s", id, status, want, out, stderr)
 		}
 		if strings.Contains(out, "\x1b") {
 			t.Error("colours where nobody can see them")
 		}
-		if out, _, status := w.run("mailq", "show", id, "--json"); status != 0 || strings.Count(out, "\n") != 1 || !strings.HasPrefix(out, `{"id":"`) {
+		if out, _, status := w.run("postrider", "show", id, "--json"); status != 0 || strings.Count(out, "\n") != 1 || !strings.HasPrefix(out, `{"id":"`) {
 			t.Errorf("as JSON: %s", out)
 		}
 	}
 	w.operate(bad)
 	// Without the operator's credential nothing is shown, and it is said why.
 	w.set("POSTRIDER_DATA_DIR", w.path("elsewhere"))
-	if out, stderr, status := w.run("mailq"); status != 75 || out != "" || !strings.Contains(stderr, "set POSTRIDER_DATA_DIR") {
+	if out, stderr, status := w.run("postrider"); status != 75 || out != "" || !strings.Contains(stderr, "set POSTRIDER_DATA_DIR") {
 		t.Errorf("a stranger gets status %d, %s%s", status, out, stderr)
 	}
 }
@@ -95,7 +95,7 @@ func (w *world) operate(bad string) {
 		status int
 		want   string
 	}{
-		{"", 0, `(?s)waiting +due +in hand +scheduled +dead.* normal +0 +0 +0 +2 +5 .*\n! 5 mails died within the last hour`},
+		{"", 0, `(?s)waiting +due +in flight +scheduled +dead.* normal +0 +0 +0 +2 +5 .*\n! 5 mails died within the last hour`},
 		{"--json", 0, `"lanes":\[.*"lane":"normal","waiting":0,"due":0,"in_flight":0,"scheduled":2`},
 		{"events --outcome delivered --recipient ANN@example.net", 0, `delivered  normal  delivered  ann@example.net: 250`},
 		{"events --id refused --json", 0, `^\{"v":1,"id":"refused"`},
@@ -115,9 +115,9 @@ func (w *world) operate(bad string) {
 		{"show nobody", 1, `^$`},
 		{"show", 64, `^$`},
 	} {
-		out, stderr, status := w.run("mailq", strings.Fields(c.args)...)
+		out, stderr, status := w.run("postrider", strings.Fields(c.args)...)
 		if status != c.status || !regexp.MustCompile(c.want).MatchString(out) || (status == 0) != (stderr == "") {
-			w.t.Errorf("mailq %s: status %d, want %d; no match for %s in\n%s%s", c.args, status, c.status, c.want, out, stderr)
+			w.t.Errorf("postrider %s: status %d, want %d; no match for %s in\n%s%s", c.args, status, c.status, c.want, out, stderr)
 		}
 	}
 }
@@ -132,11 +132,11 @@ func TestRelayDownIsTold(t *testing.T) {
 	}
 	want := regexp.MustCompile(`Now\n  b@example.net\n      waits: .*nothing of the lane was settled within the last minute: no worker runs, or its relay is down`)
 	w.eventually("show says why it waits", 30*time.Second, func() bool {
-		out, _, status := w.run("mailq", "show", "m")
+		out, _, status := w.run("postrider", "show", "m")
 		return status == 0 && want.MatchString(out)
 	})
 	w.eventually("the glance says so too", 60*time.Second, func() bool {
-		out, _, _ := w.run("mailq")
+		out, _, _ := w.run("postrider")
 		return strings.Contains(out, "! normal: 1 mail ready for")
 	})
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// TestLoadOperator: beside a full queue each command of mailq answers within a
+// TestLoadOperator: beside a full queue each command of postrider answers within a
 // second. Its log has the figures.
 func TestLoadOperator(t *testing.T) {
 	w := newWorld(t, "POSTRIDER_RETRY_AFTER=1h", "POSTRIDER_LOG_MAIL=failures")
@@ -47,7 +47,7 @@ func TestLoadOperator(t *testing.T) {
 		{"", fmt.Sprintf("%d", scale.operatorMails%1000)},
 		{"--json", `"scheduled":200,"dead":50`},
 		{"show x60", "next attempt at"},
-		{"show x3", "mailq dead replay x3"},
+		{"show x3", "postrider dead replay x3"},
 		{fmt.Sprintf("show m%d", scale.operatorMails), "no worker has taken it yet"},
 		{"show normal/300", "no worker has taken it yet"},
 		{"events --outcome failed", "failed     normal  x0"},
@@ -58,14 +58,14 @@ func TestLoadOperator(t *testing.T) {
 		{"dead discard --reason failed", "discarded x49"},
 	} {
 		began := time.Now()
-		out, stderr, status := w.run("mailq", strings.Fields(c.args)...)
+		out, stderr, status := w.run("postrider", strings.Fields(c.args)...)
 		took := time.Since(began)
-		t.Logf("mailq %-40s %4d ms", c.args, took.Milliseconds())
+		t.Logf("postrider %-40s %4d ms", c.args, took.Milliseconds())
 		if status != 0 || !strings.Contains(out, c.want) {
-			t.Errorf("mailq %s: status %d, no %q in\n%.2000s%s", c.args, status, c.want, out, stderr)
+			t.Errorf("postrider %s: status %d, no %q in\n%.2000s%s", c.args, status, c.want, out, stderr)
 		}
 		if took > scale.operatorWithin {
-			t.Errorf("mailq %s took %s", c.args, took)
+			t.Errorf("postrider %s took %s", c.args, took)
 		}
 	}
 }

@@ -20,7 +20,7 @@ import (
 // and kill them.
 
 // programs are what is built, once.
-var programs = []string{"./cmd/worker", "./cmd/publish", "./cmd/mailq", "./internal/smtptest/relay"}
+var programs = []string{"./cmd/worker", "./cmd/publish", "./cmd/postrider", "./internal/smtptest/relay"}
 
 var bin string
 

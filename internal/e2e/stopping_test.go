@@ -73,7 +73,7 @@ func TestStopping(t *testing.T) {
 func (w *world) taken(id string) {
 	w.t.Helper()
 	for end := time.Now().Add(20 * time.Second); ; {
-		out, stderr, _ := w.run("mailq", "show", id)
+		out, stderr, _ := w.run("postrider", "show", id)
 		if strings.Contains(out, "taken by a worker") {
 			return
 		}

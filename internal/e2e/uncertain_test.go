@@ -92,28 +92,28 @@ func (w *world) uncertain(m *mute, p *storm.Process, line string) {
 		w.wantCopies(id, m.sent(id+"@example.com"), 2)
 	}
 	// One whose relay never answers has its budget, as what is deferred has.
-	w.shown("always", `Now\n.*\n +dead, exhausted: [^;]* the last one is uncertain: it may have taken the message: .*mailq dead replay always`)
+	w.shown("always", `Now\n.*\n +dead, exhausted: [^;]* the last one is uncertain: it may have taken the message: .*postrider dead replay always`)
 	w.wantCopies("always", m.sent("always@example.com"), 3)
-	if out, _, _ := w.run("mailq", "events", "--outcome", "uncertain"); strings.Count(out, "uncertain  normal") != len(ways)+2 {
-		w.t.Errorf("mailq events --outcome uncertain:\n%s", out)
+	if out, _, _ := w.run("postrider", "events", "--outcome", "uncertain"); strings.Count(out, "uncertain  normal") != len(ways)+2 {
+		w.t.Errorf("postrider events --outcome uncertain:\n%s", out)
 	}
 	if got := w.metric(w.adminOf(p), `postrider_recipient_outcomes_total{outcome="uncertain"`); int(got) != len(ways)+3 {
 		w.t.Errorf("%v counted as uncertain, want %d", got, len(ways)+3)
 	}
 }
 
-// shown waits until mailq show says that.
+// shown waits until postrider show says that.
 func (w *world) shown(id, pattern string) {
 	w.t.Helper()
 	re := regexp.MustCompile(pattern)
 	var out string
 	defer func() {
 		if w.t.Failed() {
-			w.t.Logf("mailq show %s:\n%s", id, out)
+			w.t.Logf("postrider show %s:\n%s", id, out)
 		}
 	}()
-	w.eventually("mailq show "+id+" says how it ended", 30*time.Second, func() bool {
-		out, _, _ = w.run("mailq", "show", id)
+	w.eventually("postrider show "+id+" says how it ended", 30*time.Second, func() bool {
+		out, _, _ = w.run("postrider", "show", id)
 		return re.MatchString(out)
 	})
 }

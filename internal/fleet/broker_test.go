@@ -43,7 +43,7 @@ func TestLeaderCutOff(t *testing.T) {
 	f.mend(n.container, f.routes, n.route())
 	f.load.more(f, 50)
 	// It hands out mail until it steps down, and after AckWait the others have
-	// what the workers it serves had in hand.
+	// what the workers it serves had in flight.
 	f.broke(cut, cut.Add(min(hands, stepsDown)+ackWait))
 	f.whole()
 	f.verdict("leader-cut-off")

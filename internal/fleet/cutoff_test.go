@@ -25,7 +25,7 @@ func TestWorkerCutOff(t *testing.T) {
 	f.mend(w.container, f.front)
 	w.await(t, "/readyz", true)
 	t.Logf("ready %s after its return", time.Since(back).Round(100*time.Millisecond))
-	// After AckWait the other one has what this one had in hand, and it acts no more.
+	// After AckWait the other one has what this one had in flight, and it acts no more.
 	f.broke(cut, cut.Add(ackWait))
 	// From here on only the one that was cut off can empty the queue.
 	f.stop(other)

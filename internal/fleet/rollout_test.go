@@ -54,13 +54,13 @@ func (f *fleet) deadFor(days int) {
 	})
 }
 
-// TestMailq runs mailq in a worker's container, where it shows the cluster.
+// TestMailq runs postrider in a worker's container, where it shows the cluster.
 func TestMailq(t *testing.T) {
 	f := begin(t, 2)
 	f.publishUpTo(80)
 	<-f.load.done
 	r := f.verdict("none")
-	status, out, err := f.workers[0].container.Exec(t.Context(), []string{"mailq", "--json"}, exec.Multiplexed())
+	status, out, err := f.workers[0].container.Exec(t.Context(), []string{"postrider", "--json"}, exec.Multiplexed())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,7 +61,7 @@ func (s *storm) operators(t *testing.T, mails int) *operators {
 	}
 }
 
-// work acts until that many letters were acted on, by all hands together.
+// work acts until that many dead letters were acted on, by all hands together.
 func (o *operators) work(ctx context.Context, acts int64) error {
 	for o.acts.Load() < acts {
 		if err := ctx.Err(); err != nil {
@@ -123,7 +123,7 @@ func (o *operators) act(ctx context.Context, l *deadletter.Found) error {
 	return nil
 }
 
-// TestOperators: letters are replayed and discarded at random, some by two at
+// TestOperators: dead letters are replayed and discarded at random, some by two at
 // once, while they are buried, sent, deferred and fired by their schedules and
 // workers are killed. What an operator was told holds.
 func TestOperators(t *testing.T) {

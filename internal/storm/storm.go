@@ -229,7 +229,7 @@ func (s *storm) drain(ctx context.Context) (map[Key]bool, error) {
 	return Drain(ctx, c, s.Drained)
 }
 
-// dial connects as an operator's `mailq` does.
+// dial connects as an operator's `postrider` does.
 func (s *storm) dial(ctx context.Context) (*broker.Conn, error) {
 	cfg := broker.DefaultConfig()
 	cfg.Listen, cfg.DataDir, cfg.Role = s.get("NATS_LISTEN"), s.get("POSTRIDER_DATA_DIR"), broker.Operator

@@ -250,7 +250,7 @@ func TestNoBroker(t *testing.T) {
 	}
 }
 
-// TestNoWorker: publish says what mailq says.
+// TestNoWorker: publish says what postrider says.
 func TestNoWorker(t *testing.T) {
 	t.Parallel()
 	var out, errs bytes.Buffer

@@ -91,15 +91,15 @@ instead of ` + "`NAME`" + `. ` + "`worker config`" + ` prints what is in force.
 
 Names begin with ` + "`NATS_`" + `, ` + "`SMTP_`" + ` (the relay) or ` + "`POSTRIDER_`" + `. An unknown variable with one
 of these prefixes is an error that names the nearest known one; ` + "`publish`" + ` and
-` + "`mailq`" + ` only warn. What Kubernetes sets for services is ignored
+` + "`postrider`" + ` only warn. What Kubernetes sets for services is ignored
 (` + "`*_SERVICE_HOST`" + `, ` + "`*_SERVICE_PORT*`" + `, ` + "`*_PORT`" + `, ` + "`*_PORT_*`" + `).
 
 A duration is a number with a unit: ` + "`ms`" + `, ` + "`s`" + `, ` + "`m`" + `, ` + "`h`" + ` or ` + "`d`" + ` (24 hours), also
 together, like ` + "`1d12h`" + `.
 
-` + "`publish`" + ` and ` + "`mailq`" + ` read the same ` + "`NATS_…`" + ` variables and ` + "`POSTRIDER_DATA_DIR`" + `;
-` + "`mailq`" + ` also ` + "`POSTRIDER_MAX_REPLAYS`" + ` (5), how often one dead letter may be replayed,
-and ` + "`NO_COLOR`" + `. ` + "`mailq doctor`" + ` reads the relay's variables, ` + "`POSTRIDER_LANES`" + ` and
+` + "`publish`" + ` and ` + "`postrider`" + ` read the same ` + "`NATS_…`" + ` variables and ` + "`POSTRIDER_DATA_DIR`" + `;
+` + "`postrider`" + ` also ` + "`POSTRIDER_MAX_REPLAYS`" + ` (5), how often one dead letter may be replayed,
+and ` + "`NO_COLOR`" + `. ` + "`postrider doctor`" + ` reads the relay's variables, ` + "`POSTRIDER_LANES`" + ` and
 ` + "`POSTRIDER_ACK_WAIT`" + ` as a worker does.
 
 This page is made from the code: ` + "`go run ./cmd/worker config --format markdown > docs/configuration.md`" + `.

@@ -113,12 +113,12 @@ func TestConfigProblems(t *testing.T) {
 func TestWrongUse(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]string{
-		"confit": `"confit" is no command of worker; usage: worker [config | devrelay | provision | version] [flags]`,
-		"--odd":  "there is no flag --odd, --help lists them; usage: worker [config", "help confit": `"confit" is no command of worker; usage`,
+		"confit": `unknown command "confit" for worker; usage: worker [config | devrelay | provision | version] [flags]`,
+		"--odd":  "there is no flag --odd, --help lists them; usage: worker [config", "help confit": `unknown command "confit" for worker; usage`,
 		"config --format yaml": `--format: "yaml" is not text, json or markdown; usage: worker config [flags]`,
-		"config odd":           `"odd" is one too many; usage: worker config [flags]`, "provision odd": `"odd" is one too many; usage: worker provision`,
-		"devrelay odd": `"odd" is one too many; usage: worker devrelay`, "devrelay --listen odd": `--listen: "odd" is not host:port; usage: worker devrelay`,
-		"devrelay --dir": "--dir: its value is missing; usage: worker devrelay", "version odd": `"odd" is one too many; usage: worker version`,
+		"config odd":           `unexpected argument "odd"; usage: worker config [flags]`, "provision odd": `unexpected argument "odd"; usage: worker provision`,
+		"devrelay odd": `unexpected argument "odd"; usage: worker devrelay`, "devrelay --listen odd": `--listen: "odd" is not host:port; usage: worker devrelay`,
+		"devrelay --dir": "--dir: its value is missing; usage: worker devrelay", "version odd": `unexpected argument "odd"; usage: worker version`,
 	} {
 		stdout, stderr, status := said(t, nil, strings.Split(args, " ")...)
 		if status != cli.Usage || stdout != "" || !strings.HasPrefix(stderr, "worker: "+want) || strings.Count(stderr, "\n") != 1 {

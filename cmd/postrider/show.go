@@ -33,7 +33,7 @@ func (a *app) show() *cobra.Command {
 became of each recipient and what comes next. ID is an id, an origin, or what
 publish printed: lane/sequence. Several messages may have one id: all of them,
 the newest first. Exits with 1 where there is none.`,
-		Example: "  mailq show m1\n  mailq show normal/17\n  mailq show m1 --json",
+		Example: "  postrider show m1\n  postrider show normal/17\n  postrider show m1 --json",
 		Args:    cli.One("ID"),
 		RunE:    func(cmd *cobra.Command, args []string) error { return a.showWays(cmd.Context(), args[0], asJSON) },
 	}
@@ -52,7 +52,7 @@ func (a *app) showWays(ctx context.Context, id string, asJSON bool) error {
 		return failed(err)
 	}
 	if len(s.ways) == 0 {
-		return nothing("no message %s: it was never published here, or it was settled more than 30 days ago; mailq events --recipient ADDRESS finds messages by recipient", id)
+		return nothing("no message %s: it was never published here, or it was settled more than 30 days ago; postrider events --recipient ADDRESS finds messages by recipient", id)
 	}
 	lanes, err := s.lanes(ctx)
 	if err != nil {
@@ -249,7 +249,7 @@ func (s *search) untouched(ctx context.Context, id string) error {
 		return err
 	}
 	if len(s.ways) > 0 && n > searchAll {
-		fmt.Fprintf(s.stderr, "mailq: %s that nobody has settled were not searched for another one of this id\n", mails(n))
+		fmt.Fprintf(s.stderr, "postrider: %s that nobody has settled were not searched for another one of this id\n", mails(n))
 		return nil
 	}
 	bar := s.progress(int64(n), "reading what waits")

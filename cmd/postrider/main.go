@@ -1,5 +1,5 @@
-// Command mailq is the operator's view of the queue: how it stands, what became
-// of a message, what happened, what is dead and why, and its replay.
+// Command postrider is the program people hold: it runs workers, publishes, shows
+// the queue and what became of each message, and replays dead letters.
 package main
 
 import (
@@ -9,17 +9,19 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/cli"
+	"github.com/postrider/postrider/internal/cli/publish"
+	"github.com/postrider/postrider/internal/cli/worker"
 	"github.com/postrider/postrider/internal/env"
 	"github.com/postrider/postrider/internal/version"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/stream"
+	"github.com/spf13/cobra"
 )
 
 // exitNothing: nothing matches. The other statuses are [cli]'s, and the
@@ -27,10 +29,9 @@ import (
 const exitNothing = 1
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), worker.StopSignals()...)
 	defer stop()
-	env.Warn(os.Stderr, "mailq", os.Environ())
-	os.Exit(run(ctx, os.Args[1:], os.LookupEnv, os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
 // app is what the commands share.
@@ -41,12 +42,47 @@ type app struct {
 	stderr io.Writer
 }
 
-func run(ctx context.Context, args []string, lookup env.Lookup, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{lookup, stdin, stdout, stderr}
-	root := a.status()
-	root.AddCommand(a.show(), a.events(), a.dead(), a.doctor())
+func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if len(args) == 0 || args[0] != "worker" { // to which an unknown variable is an error
+		env.Warn(stderr, "postrider", environ)
+	}
+	a := &app{env.Of(environ), stdin, stdout, stderr}
+	root := a.root()
+	root.AddCommand(a.commands(environ)...)
 	version.Add(root)
 	return cli.Run(ctx, root, args, stdin, stdout, stderr)
+}
+
+// root says how to begin.
+func (a *app) root() *cobra.Command {
+	return &cobra.Command{
+		Use:   "postrider",
+		Short: "Carry outbound mail: an application publishes it, workers hand it to a relay",
+		Long: `Postrider carries outbound mail: an application publishes it to NATS, workers
+hand it to an SMTP relay, and what fails is kept.
+
+Begin with a worker. With nothing set it has a broker of its own and a
+development relay, which keeps each message as a file and sends nothing:
+
+  postrider worker
+
+Publish a message, in another terminal, and look at the queue:
+
+  postrider publish --from you@example.com --to ann@example.net --text "Hi Ann"
+  postrider status`,
+		Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+}
+
+// commands are all that the program can do, in the order of the way of a message.
+func (a *app) commands(environ []string) []*cobra.Command {
+	return []*cobra.Command{
+		worker.Run(environ, a.stdout, a.stderr), publish.Command("postrider publish", a.lookup),
+		a.status(), a.show(), a.events(), a.dead(), a.doctor(),
+		worker.Provision(environ, a.stdout, a.stderr), worker.Config(environ, a.stdout), publish.Schema(),
+		worker.Devrelay(environ, a.stdout, a.stderr), completion(),
+	}
 }
 
 // connectFor bounds the wait for the broker.

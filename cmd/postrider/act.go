@@ -20,9 +20,9 @@ import (
 const (
 	// manyLetters is how many get a bar and a sum on a terminal, not a line each.
 	manyDead  = 20
-	whichOnes = `Names letters by id or origin, by ids from standard input (-; lines of "dead
+	whichOnes = `Names dead letters by id or origin, by ids from standard input (-; lines of "dead
 list", with --json too, will do), or by flags. Exits with 1 where an ID names none,
-or no letter matches.`
+or no dead letter matches.`
 )
 
 func (a *app) deadReplay() *cobra.Command {
@@ -35,10 +35,10 @@ func (a *app) deadReplay() *cobra.Command {
 		Use:   "replay {ID… | - | --reason … --recipient … --lane … --since … --until …}",
 		Short: "Send dead letters again, to those recipients who are dead",
 		Long: `Send dead letters again, to those recipients who are dead, with a fresh budget
-of attempts. However often it is asked, a letter goes out once. ` + "\n" + whichOnes,
-		Example: `  mailq dead replay m1
-  mailq dead replay --reason failed --recipient @example.net --dry-run
-  mailq dead list | grep 5.7.1 | mailq dead replay -`,
+of attempts. However often it is asked, a dead letter goes out once. ` + "\n" + whichOnes,
+		Example: `  postrider dead replay m1
+  postrider dead replay --reason failed --recipient @example.net --dry-run
+  postrider dead list | grep 5.7.1 | postrider dead replay -`,
 	})
 }
 
@@ -51,12 +51,12 @@ func (a *app) deadDiscard() *cobra.Command {
 		Short: "Give dead letters up, for good",
 		Long: `Give dead letters up, for good: nobody will send them, and their text is gone.
 The log keeps what happened. On a terminal it asks first. ` + "\n" + whichOnes,
-		Example: `  mailq dead discard m1
-  mailq dead discard --reason bad-envelope --until 720h --dry-run`,
+		Example: `  postrider dead discard m1
+  postrider dead discard --reason bad-envelope --until 720h --dry-run`,
 	})
 }
 
-// act is what is done to letters.
+// act is what is done to dead letters.
 type act struct {
 	done  string
 	event wire.Event
@@ -72,7 +72,7 @@ func (a *app) acting(x *act, cmd *cobra.Command) *cobra.Command {
 		return a.act(cmd.Context(), x, c)
 	}
 	c.flags(cmd)
-	cmd.Flags().BoolVar(&c.dryRun, "dry-run", false, "only say which letters it would be")
+	cmd.Flags().BoolVar(&c.dryRun, "dry-run", false, "only say which dead letters it would be")
 	if x.final {
 		cmd.Flags().BoolVar(&c.yes, "yes", false, "do not ask")
 	}
@@ -85,9 +85,9 @@ func (a *app) act(ctx context.Context, x *act, c *choice) error {
 	case err != nil:
 		return err
 	case len(c.ids) == 0 && none:
-		return cli.Wrongf("ID is missing, or a flag that says which letters are to be %s", x.done)
+		return cli.Wrongf("ID is missing, or a flag that says which dead letters are to be %s", x.done)
 	case len(c.ids) > 0 && !none:
-		return cli.Wrongf("name the letters by ID or by flags, not both")
+		return cli.Wrongf("name the dead letters by ID or by flags, not both")
 	}
 	p, err := a.connect(ctx)
 	if err != nil {
@@ -99,7 +99,7 @@ func (a *app) act(ctx context.Context, x *act, c *choice) error {
 	if err != nil {
 		return cli.Fail(cli.Data, err)
 	}
-	w := &worker{app: a, act: x, post: p, choice: c, missing: map[string]bool{}}
+	w := &actor{app: a, act: x, post: p, choice: c, missing: map[string]bool{}}
 	dead := func() iter.Seq2[*deadletter.Found, error] { return w.deadLetters(ctx, f, ids) }
 	if err := w.prepare(dead()); err != nil {
 		return err
@@ -137,7 +137,7 @@ func (a *app) ids(args []string) ([]string, error) {
 	return all, nil
 }
 
-// maxLine is longer than the line of a letter to a thousand recipients.
+// maxLine is longer than the line of a dead letter to a thousand recipients.
 const maxLine = 1 << 20
 
 // idIn finds the id in a line of "dead list", as text or JSON, or alone.
@@ -152,8 +152,8 @@ func idIn(line string) string {
 	return id
 }
 
-// worker does one thing to letters one after the other, and keeps count.
-type worker struct {
+// actor does one thing to dead letters one after the other, and keeps count.
+type actor struct {
 	*app
 	*act
 	*post
@@ -161,12 +161,12 @@ type worker struct {
 	bar     *progress
 	matched int
 	refused int
-	missing map[string]bool // ids without a letter, which has been said
+	missing map[string]bool // ids without a dead letter, which has been said
 	err     error
 }
 
-// letters are those that are named, or that the filter selects.
-func (w *worker) deadLetters(ctx context.Context, f deadletter.Filter, ids []string) iter.Seq2[*deadletter.Found, error] {
+// dead letters are those that are named, or that the filter selects.
+func (w *actor) deadLetters(ctx context.Context, f deadletter.Filter, ids []string) iter.Seq2[*deadletter.Found, error] {
 	if len(w.choice.ids) == 0 {
 		return w.buried.All(ctx, f)
 	}
@@ -179,16 +179,16 @@ func (w *worker) deadLetters(ctx context.Context, f deadletter.Filter, ids []str
 					return
 				}
 			}
-			if !found && !w.missing[id] { // the letters may be read twice
+			if !found && !w.missing[id] { // the dead letters may be read twice
 				w.missing[id] = true
-				fmt.Fprintf(w.stderr, "mailq: no dead letter matches %s; mailq dead list shows them\n", quote(id))
+				fmt.Fprintf(w.stderr, "postrider: no dead letter matches %s; postrider dead list shows them\n", quote(id))
 			}
 		}
 	}
 }
 
-// prepare counts the letters where a person looks on: for the bar, and to ask.
-func (w *worker) prepare(dead iter.Seq2[*deadletter.Found, error]) error {
+// prepare counts the dead letters where a person looks on: for the bar, and to ask.
+func (w *actor) prepare(dead iter.Seq2[*deadletter.Found, error]) error {
 	ask := w.final && !w.yes && !w.dryRun && isTerminal(w.stdin) && isTerminal(w.stderr)
 	if !ask && (!isTerminal(w.stderr) || !isTerminal(w.stdout)) {
 		return nil
@@ -214,7 +214,7 @@ func (w *worker) prepare(dead iter.Seq2[*deadletter.Found, error]) error {
 	return nil
 }
 
-func (w *worker) one(ctx context.Context, l *deadletter.Found) {
+func (w *actor) one(ctx context.Context, l *deadletter.Found) {
 	if !w.dryRun {
 		err := w.do(ctx, w.post, l)
 		if w.bar != nil {
@@ -223,7 +223,7 @@ func (w *worker) one(ctx context.Context, l *deadletter.Found) {
 		switch {
 		case errors.Is(err, deadletter.ErrSettled), errors.Is(err, deadletter.ErrTooOften), errors.Is(err, deadletter.ErrReplaying):
 			w.refused++
-			fmt.Fprintln(w.stderr, "mailq:", err)
+			fmt.Fprintln(w.stderr, "postrider:", err)
 			return
 		case err != nil:
 			w.err = errors.Join(w.err, err)
@@ -236,7 +236,7 @@ func (w *worker) one(ctx context.Context, l *deadletter.Found) {
 }
 
 // say prints what was done, or would be.
-func (w *worker) say(l *deadletter.Found) error {
+func (w *actor) say(l *deadletter.Found) error {
 	if w.json {
 		return writeJSON(w.stdout, struct {
 			ID     string     `json:"id"`
@@ -261,7 +261,7 @@ func (w *worker) say(l *deadletter.Found) error {
 	return err
 }
 
-func (w *worker) result() error {
+func (w *actor) result() error {
 	if w.bar != nil {
 		w.bar.end()
 		fmt.Fprintf(w.stdout, "%s %s\n", w.done, mails(uint64(w.matched-w.refused)))
@@ -272,7 +272,7 @@ func (w *worker) result() error {
 	case len(w.missing) > 0:
 		return nothing("") // which ones has been said
 	case len(w.choice.ids) > 0 && w.matched == 0:
-		return nothing("standard input names no letter")
+		return nothing("standard input names no dead letter")
 	case w.matched == 0:
 		return nothing("no dead letter matches")
 	case w.refused == w.matched:

@@ -40,7 +40,7 @@ POSTRIDER_ACK_WAIT any is right, without SMTP_URL no relay is looked at.
 The status is 0 where nothing is wrong, 1 with warnings, 2 with problems; 75 or
 69 where the broker cannot be reached or read, and 78 where NATS_ variables are
 wrong.`,
-		Example: "  mailq doctor\n  mailq doctor --json",
+		Example: "  postrider doctor\n  postrider doctor --json",
 		Args:    cli.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.examine(cmd.Context(), asJSON) },
 	}

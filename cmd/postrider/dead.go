@@ -17,14 +17,14 @@ import (
 )
 
 func (a *app) dead() *cobra.Command {
-	cmd := &cobra.Command{Use: "dead", Short: "Mail that failed for good: list, show, replay, discard", Example: "  mailq dead list\n  mailq dead replay --recipient @example.net"}
+	cmd := &cobra.Command{Use: "dead", Short: "Mail that failed for good: list, show, replay, discard", Example: "  postrider dead list\n  postrider dead replay --recipient @example.net"}
 	cmd.Args = cli.NoArgs // a word that is no command is an error
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	cmd.AddCommand(a.deadList(), a.deadShow(), a.deadReplay(), a.deadDiscard())
 	return cmd
 }
 
-// choice is which letters a command is for.
+// choice is which dead letters a command is for.
 type choice struct {
 	ids                                   []string
 	lane, reason, recipient, since, until string
@@ -35,11 +35,11 @@ type choice struct {
 
 func (c *choice) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&c.reason, "reason", "", "only letters dead for this reason: failed, exhausted, expired, bad-envelope, …")
-	f.StringVar(&c.recipient, "recipient", "", "only letters to this address, or to @domain")
-	f.StringVar(&c.lane, "lane", "", "only letters of this lane")
-	f.StringVar(&c.since, "since", "", "only letters buried since: RFC 3339, or 2h for two hours ago")
-	f.StringVar(&c.until, "until", "", "only letters buried until: RFC 3339, or 2h for two hours ago")
+	f.StringVar(&c.reason, "reason", "", "only dead letters dead for this reason: failed, exhausted, expired, bad-envelope, …")
+	f.StringVar(&c.recipient, "recipient", "", "only dead letters to this address, or to @domain")
+	f.StringVar(&c.lane, "lane", "", "only dead letters of this lane")
+	f.StringVar(&c.since, "since", "", "only dead letters buried since: RFC 3339, or 2h for two hours ago")
+	f.StringVar(&c.until, "until", "", "only dead letters buried until: RFC 3339, or 2h for two hours ago")
 	f.BoolVar(&c.json, "json", false, "print a JSON object a line")
 }
 
@@ -69,8 +69,8 @@ func (a *app) deadList() *cobra.Command {
 		Use: "list", Short: "List dead letters, a line each",
 		Long: `List dead letters, oldest first, a line each: id, recipients, reason, reply and
 time of burial, separated by tabs. Filters can be combined.`,
-		Example: `  mailq dead list --reason failed --recipient @example.net --since 24h
-  mailq dead list | grep 5.7.1 | mailq dead replay -`,
+		Example: `  postrider dead list --reason failed --recipient @example.net --since 24h
+  postrider dead list | grep 5.7.1 | postrider dead replay -`,
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.listDead(cmd.Context(), c) },
 	}

@@ -29,9 +29,9 @@ func (a *app) events() *cobra.Command {
 		Long: `Read the log: what became of each message, hop by hop, oldest first, for the
 last 30 days. With --follow it goes on until it is interrupted. Exits with 1
 where nothing matches.`,
-		Example: `  mailq events --since 1h --outcome failed
-  mailq events --recipient @example.net --since 2030-01-02T15:04:05Z
-  mailq events --follow --lane bulk`,
+		Example: `  postrider events --since 1h --outcome failed
+  postrider events --recipient @example.net --since 2030-01-02T15:04:05Z
+  postrider events --follow --lane bulk`,
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.printEvents(cmd.Context(), q) },
 	}

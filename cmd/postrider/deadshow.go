@@ -24,7 +24,7 @@ func (a *app) deadShow() *cobra.Command {
 		Long: `Show a dead letter whole: why it is dead, every attempt, the producer's NATS
 headers and the body as it was published. ID is an id or an origin. With --body
 only those bytes, as they are: a mended envelope can be published again.`,
-		Example: "  mailq dead show m1\n  mailq dead show m1 --body > envelope.json",
+		Example: "  postrider dead show m1\n  postrider dead show m1 --body > envelope.json",
 		Args:    cli.One("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := cli.OneOf(cmd, "json", "body"); err != nil {
@@ -51,9 +51,9 @@ func (a *app) showDead(ctx context.Context, id string, asJSON, body bool) error 
 		}
 		all = append(all, l)
 	}
-	// The letters of one message have one body; those of two messages do not.
+	// The dead letters of one message have one body; those of two messages do not.
 	if body && len(all) > 0 && slices.ContainsFunc(all, func(l *deadletter.Found) bool { return l.Key.Origin != all[0].Key.Origin }) {
-		return cli.Failf(cli.Data, "several messages have that id: name one by its origin, which mailq dead list --json shows")
+		return cli.Failf(cli.Data, "several messages have that id: name one by its origin, which postrider dead list --json shows")
 	}
 	for i, l := range all {
 		switch {
@@ -73,7 +73,7 @@ func (a *app) showDead(ctx context.Context, id string, asJSON, body bool) error 
 		}
 	}
 	if len(all) == 0 {
-		return nothing("no dead letter %s: mailq dead list shows them, mailq show %s what became of it", id, id)
+		return nothing("no dead letter %s: postrider dead list shows them, postrider show %s what became of it", id, id)
 	}
 	return nil
 }
@@ -126,7 +126,7 @@ func (a *app) writeDeadLetter(l *deadletter.Found) error {
 			field("header", name+": "+mail.Sentence(v, 1000))
 		}
 	}
-	field("again", "mailq dead replay "+quote(l.Key.ID))
+	field("again", "postrider dead replay "+quote(l.Key.ID))
 	b.WriteString("\n" + printable(l.Body) + "\n")
 	_, err := fmt.Fprint(a.stdout, b.String())
 	return err

@@ -19,22 +19,21 @@ import (
 func (a *app) status() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "mailq",
-		Short: "Look at the queue and act on it",
-		Long: `Look at the queue and act on it. Alone it shows how every lane stands, and what
-is wrong. Settings such as NATS_URL come from the environment; without them it
-asks the worker on this machine.
+		Use:   "status",
+		Short: "Show how every lane stands, and what is wrong",
+		Long: `Show how every lane stands, and what is wrong. Settings such as NATS_URL come from
+the environment; without them it asks the worker on this machine.
 
-  waiting    published, and no worker has taken it yet
-  due        its time has come, and no worker has taken it yet
-  in hand    taken by a worker, and not settled yet
+  waiting    published, and not taken by a worker yet
+  due        its time has come, and not taken by a worker yet
+  in flight  taken by a worker, and not settled yet
   scheduled  to be tried later: deferred mail, and mail with a send_at
-  dead       failed for good: mailq dead list
+  dead       failed for good: postrider dead list
   oldest     how long the oldest mail has been ready to be sent
-  rate       messages settled a second (delivered, deferred or dead) within the
-             last minute, or since something began to move within it
-  empty in   when all that is ready will be settled at that rate`,
-		Example: "  mailq\n  mailq --json",
+  rate       messages settled a second (delivered, deferred or dead-lettered) in
+             the last minute, or since something began to move in it
+  empty in   when everything ready will be settled at that rate`,
+		Example: "  postrider status\n  postrider status --json",
 		Args:    cli.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.printStatus(cmd.Context(), asJSON) },
 	}
@@ -89,7 +88,7 @@ func wrongs(g *queue.Status) []string {
 		}
 	}
 	if g.Died > 0 {
-		say("%s died within the last hour: mailq dead list --since 1h", mails(g.Died))
+		say("%s died within the last hour: postrider dead list --since 1h", mails(g.Died))
 	}
 	return all
 }
@@ -104,7 +103,7 @@ func mails(n uint64) string {
 func writeStatus(out io.Writer, p paint, g *queue.Status, wrong []string) error {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "\twaiting\tdue\tin hand\tscheduled\tdead\toldest\trate\tempty in\t")
+	fmt.Fprintln(w, "\twaiting\tdue\tin flight\tscheduled\tdead\toldest\trate\tempty in\t")
 	for i := range g.Lanes {
 		l := &g.Lanes[i]
 		oldest, rate, empty := "-", "-", "-"

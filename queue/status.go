@@ -30,7 +30,7 @@ type Lane struct {
 	Lane wire.Lane `json:"lane"`
 	// Waiting is mail that no worker has taken yet, Due copies whose time has
 	// come, InHand what workers have taken and not settled, Scheduled copies
-	// whose time is still to come, Dead the letters, markers not counted.
+	// whose time is still to come, Dead the dead letters, markers not counted.
 	Waiting   uint64 `json:"waiting"`
 	Due       uint64 `json:"due"`
 	InFlight  uint64 `json:"in_flight"`
@@ -61,7 +61,7 @@ type Status struct {
 	// Used and Limit are the bytes stored and those that may be; 0 is no limit.
 	Used  uint64 `json:"used_bytes"`
 	Limit uint64 `json:"limit_bytes,omitzero"`
-	// Died is the number of letters buried within the last hour.
+	// Died is the number of dead letters buried within the last hour.
 	Died uint64 `json:"died_last_hour"`
 }
 
@@ -121,7 +121,7 @@ func (q *Queue) count(ctx context.Context, l *Lane, now time.Time) error {
 }
 
 // ready fills in what could be sent now, and since when; due is how many of
-// them are copies, in hand or not. Of fresh mail the oldest is known already.
+// them are copies, in flight or not. Of fresh mail the oldest is known already.
 func (q *Queue) ready(ctx context.Context, l *Lane) (due uint64, err error) {
 	fresh, err := q.consumer(ctx, l.Lane.SendStream(), wire.ConsumerFresh)
 	if err != nil {
@@ -161,7 +161,7 @@ func (q *Queue) consumer(ctx context.Context, stream, name string) (*jetstream.C
 }
 
 // scheduled counts the copies whose time is still to come. Many of them are
-// taken to be what is neither waiting nor in hand, which is one request and may
+// taken to be what is neither waiting nor in flight, which is one request and may
 // be out by what moves in that moment.
 func (q *Queue) scheduled(ctx context.Context, lane wire.Lane, due uint64) (uint64, error) {
 	s, err := q.js.Stream(ctx, lane.LaterStream())
@@ -246,7 +246,7 @@ func (q *Queue) DeadLetters(ctx context.Context) (*DeadLetters, error) {
 	return all, err
 }
 
-// countDead adds the letters.
+// countDead adds the dead letters.
 func (q *Queue) countDead(ctx context.Context, g *Status) error {
 	all, err := q.DeadLetters(ctx)
 	g.Died = all.Recent
@@ -255,7 +255,7 @@ func (q *Queue) countDead(ctx context.Context, g *Status) error {
 		g.Lanes[i].Dead = dead[g.Lanes[i].Lane]
 		delete(dead, g.Lanes[i].Lane)
 	}
-	// Lanes that were removed have letters still.
+	// Lanes that were removed have dead letters still.
 	for _, lane := range slices.Sorted(maps.Keys(dead)) {
 		g.Lanes = append(g.Lanes, Lane{Lane: lane, Dead: dead[lane]})
 	}

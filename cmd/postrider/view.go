@@ -64,7 +64,7 @@ func (w *way) view(now time.Time, lane *queue.Lane) *view {
 	return v
 }
 
-// complete makes a record of what a letter or copy carries, where records and
+// complete makes a record of what a dead letter or copy carries, where records and
 // log are older than they are kept.
 func (w *way) complete() {
 	if len(w.records) > 0 {
@@ -235,9 +235,9 @@ func (w *way) death(rec *wire.Record, x *wire.RecipientRecord, now time.Time) st
 	}
 	is := fmt.Sprintf("dead, %s%s", why(x.Reason, rec.LastClass(x.Index)), orElse(sentence(x.Words()), sentence(rec.Error)))
 	if w.deadLetter(x.Index) == nil {
-		return is + "; its letter is not there: it is being buried, was delivered after all, or is older than 90 days"
+		return is + "; its dead letter is not there: it is being buried, was delivered after all, or is older than 90 days"
 	}
-	return is + "; send it again: mailq dead replay " + quote(rec.ID)
+	return is + "; send it again: postrider dead replay " + quote(rec.ID)
 }
 
 // why is a reason in words, before those of the last outcome.
@@ -261,7 +261,7 @@ func (w *way) later(rec *wire.Record, index int, m *queue.Message, now time.Time
 	case m != nil && m.Generation > rec.Generation:
 		return inQueue(m, now, lane)
 	case rec.Event == wire.EventReplayed && w.deadLetter(index) != nil:
-		return "the replay was cut short: mailq dead replay " + quote(rec.ID) + " goes on with it"
+		return "the replay was cut short: postrider dead replay " + quote(rec.ID) + " goes on with it"
 	}
 	return "its copy is being made for " + from(now, rec.Due)
 }
@@ -275,7 +275,7 @@ func inQueue(m *queue.Message, now time.Time, lane *queue.Lane) string {
 	case queue.Scheduled:
 		return "next attempt at " + from(now, m.At)
 	case queue.Taken:
-		return "taken by a worker: in hand now, or handed back for a moment because the relay or the worker was at fault" + pace(m, now, lane)
+		return "taken by a worker: in flight now, or handed back for a moment because the relay or the worker was at fault" + pace(m, now, lane)
 	case queue.Due:
 		return "due, and not taken yet" + pace(m, now, lane)
 	}
@@ -305,7 +305,7 @@ func (w *way) unread(lane *queue.Lane) string {
 			continue
 		case len(w.dead) > 0:
 			id := quote(r.ID)
-			return fmt.Sprintf("dead, %s: %s; its envelope as it was published: mailq dead show %s --body; mend and publish it anew, then: mailq dead discard %s", r.Reason, r.Error, id, id)
+			return fmt.Sprintf("dead, %s: %s; its envelope as it was published: postrider dead show %s --body; mend and publish it anew, then: postrider dead discard %s", r.Reason, r.Error, id, id)
 		}
 		return fmt.Sprintf("dead, %s: %s", r.Reason, r.Error)
 	}

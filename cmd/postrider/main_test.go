@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/internal/cli"
+	"github.com/postrider/postrider/internal/natstest"
+)
+
+// postrider runs the command; env are NAME=value.
+func postrider(t *testing.T, env []string, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	status = run(t.Context(), args, env, strings.NewReader(""), &out, &errs)
+	return status, out.String(), errs.String()
+}
+
+// TestWrongUse: one line says what is wrong and how it is right, before anybody
+// is asked.
+func TestWrongUse(t *testing.T) {
+	t.Parallel()
+	const usage = "; usage: postrider dead replay {ID… | - | --reason … --recipient … --lane … --since … --until …} [flags]"
+	for args, want := range map[string]string{
+		"nosuch":                     `unknown command "nosuch" for postrider; usage: postrider [`,
+		"help nosuch":                `unknown command "nosuch" for postrider; usage: postrider help [COMMAND]`,
+		"--nosuch":                   "there is no flag --nosuch, --help lists them; usage: postrider [",
+		"-x":                         "there is no flag -x, --help lists them; usage: postrider [",
+		"status --json=maybe":        `--json: "maybe" is not true or false; usage: postrider status`,
+		"completion odd":             `unknown shell "odd"`,
+		"show":                       "ID is missing; usage: postrider show ID [flags]",
+		"show ":                      "ID is empty; usage: postrider show ID [flags]",
+		"show a b":                   `unexpected argument "b"; usage: postrider show ID [flags]`,
+		"events x":                   `unexpected argument "x"; usage: postrider events [flags]`,
+		"events --since soon":        `--since: "soon" is neither a time like 2030-01-02T15:04:05Z nor a duration like 2h; usage: postrider events [flags]`,
+		"events --until soon":        `--until: "soon" is neither`,
+		"events --since":             "--since: its value is missing; usage: postrider events [flags]",
+		"events --outcome odd":       `--outcome: "odd" is none of scheduled, deferred, `,
+		"events --lane UP":           `--lane: lane "UP" must be 1 to 32`,
+		"events --follow --until 1h": "--follow waits for what comes, --until ends before: give one of them; usage: postrider events [flags]",
+		"dead nosuch":                `unknown command "nosuch" for postrider dead; usage: postrider dead [discard | list | replay | show] [flags]`,
+		"dead list x":                `unexpected argument "x"; usage: postrider dead list [flags]`,
+		"dead list --reason odd":     `--reason: "odd" is none of `,
+		"dead list --since soon":     `--since: "soon" is neither `,
+		"dead show":                  "ID is missing; usage: postrider dead show ID [flags]",
+		"dead show a --json --body":  "--json, --body: give one of them; usage: postrider dead show ID [flags]",
+		"dead replay":                "ID is missing, or a flag that says which dead letters are to be replayed" + usage,
+		"dead replay a --lane x":     "name the dead letters by ID or by flags, not both" + usage,
+		"dead discard --yes=x a":     `--yes: "x" is not true or false; usage: postrider dead discard {ID…`,
+		"doctor x":                   `unexpected argument "x"; usage: postrider doctor [flags]`,
+		"version x":                  `unexpected argument "x"; usage: postrider version [flags]`,
+	} {
+		status, stdout, stderr := postrider(t, []string{"NATS_URL=nats://127.0.0.1:9"}, strings.Split(args, " ")...)
+		if status != cli.Usage || stdout != "" || !strings.HasPrefix(stderr, "postrider: "+want) || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%s: status %d: %s%s", args, status, stdout, stderr)
+		}
+	}
+}
+
+// commands are those that read the queue.
+var commands = []string{"status", "doctor", "show m1", "events", "dead list", "dead show m1", "dead replay m1", "dead discard m1"}
+
+// TestNoWorker: with no worker, and so no broker, every command says what to do.
+func TestNoWorker(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, args := range commands {
+		status, _, stderr := postrider(t, []string{"NATS_LISTEN=127.0.0.1:9", "POSTRIDER_DATA_DIR=" + dir}, strings.Fields(args)...)
+		if status != cli.TempFail || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("postrider %s: status %d: %s", args, status, stderr)
+		}
+		for _, want := range []string{"127.0.0.1:9", "start a worker", dir, "POSTRIDER_DATA_DIR", "NATS_URL", "a worker is started with: "} {
+			if !strings.Contains(stderr, want) {
+				t.Errorf("postrider %s: %q, want %q", args, stderr, want)
+			}
+		}
+	}
+}
+
+// TestElsewhere: beside a worker whose directory is another one, nobody waits.
+func TestElsewhere(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	dir := t.TempDir()
+	began := time.Now()
+	for _, args := range commands {
+		status, _, stderr := postrider(t, []string{"NATS_LISTEN=" + strings.TrimPrefix(b.Config.URL, "nats://"), "POSTRIDER_DATA_DIR=" + dir}, strings.Fields(args)...)
+		if status != cli.TempFail || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, dir+", which has none: set POSTRIDER_DATA_DIR") {
+			t.Errorf("postrider %s: status %d: %s", args, status, stderr)
+		}
+	}
+	if took := time.Since(began); took >= connectFor {
+		t.Errorf("it took %s", took)
+	}
+}
+
+// TestNoSuchDeadLetter: one line for each that is not there, and no other.
+func TestNoSuchDeadLetter(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, "normal")
+	env := []string{"NATS_URL=" + b.Config.URL, "POSTRIDER_DATA_DIR=" + b.Config.DataDir}
+	for args, want := range map[string]string{
+		"dead replay m1":            "postrider: no dead letter matches m1; postrider dead list shows them\n",
+		"dead discard m1 m2":        "postrider: no dead letter matches m1; postrider dead list shows them\npostrider: no dead letter matches m2; postrider dead list shows them\n",
+		"dead replay -":             "postrider: standard input names no dead letter\n",
+		"dead replay --lane normal": "postrider: no dead letter matches\n",
+		"dead show m1":              "postrider: no dead letter m1: postrider dead list shows them, postrider show m1 what became of it\n",
+	} {
+		if status, stdout, stderr := postrider(t, env, strings.Fields(args)...); status != exitNothing || stdout != "" || stderr != want {
+			t.Errorf("%s: status %d: %s%s", args, status, stdout, stderr)
+		}
+	}
+}
