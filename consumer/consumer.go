@@ -96,7 +96,7 @@ var errDrained = errors.New("the time to drain is over")
 func (c *Consumer) Run(ctx context.Context) error {
 	if err := c.open(ctx); err != nil {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // told to stop before it had begun
+			return nil // told to stop before it had begun
 		}
 		return err
 	}

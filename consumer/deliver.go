@@ -32,7 +32,7 @@ func headersOf(m *nats.Msg) nats.Header {
 
 // settle settles a delivery in the slot that is held for it. It is requeued if it
 // cannot begin before until ends.
-func (f *fetcher) settle(live lifetimes, until context.Context, l *lease, d *settle.Delivery) {
+func (f *fetcher) settle(until context.Context, live lifetimes, l *lease, d *settle.Delivery) {
 	defer f.slots.release(f.Lane, 1)
 	defer l.release()
 	f.metrics.inFlight.Inc()

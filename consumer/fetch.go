@@ -149,7 +149,7 @@ func (f *fetcher) take(live lifetimes, m *nats.Msg, slotted bool) {
 		l.release()
 		return
 	}
-	f.flight.Go(func() { f.settle(live, until, l, d) })
+	f.flight.Go(func() { f.settle(until, live, l, d) })
 	if !narrow {
 		return
 	}

@@ -198,8 +198,8 @@ func unquote(s string) (string, bool) {
 	return b.String(), true
 }
 
-// mailbox is the same for all ways to write one: a domain's case means nothing,
-// a local part's may (RFC 5321 section 2.4).
+// Normalize is the same for all ways to write a mailbox: the case of a domain means
+// nothing, that of a local part may (RFC 5321 section 2.4).
 func Normalize(address string) string {
 	at := strings.LastIndexByte(address, '@') + 1
 	return address[:at] + strings.ToLower(address[at:])

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// mailboxes are the addr-specs of an address list (RFC 5322 section 3.4), of
+// AddrSpecs are the addr-specs of an address list (RFC 5322 section 3.4), of
 // its groups too, without names and comments. It reads what mailers write,
 // names in any charset among it, and takes nothing that it has to guess at.
 func AddrSpecs(list []byte) ([]string, error) {

@@ -89,6 +89,7 @@ func validHeadName(s string) bool {
 	return s != "" && !slices.ContainsFunc([]byte(s), func(c byte) bool { return c <= ' ' || c >= 0x7f || c == ':' })
 }
 
+// Find is the first field of that name; nil if there is none.
 func (h *Head) Find(name string) *HeadField {
 	for i := range h.Fields {
 		if h.Fields[i].Is(name) {
@@ -98,6 +99,7 @@ func (h *Head) Find(name string) *HeadField {
 	return nil
 }
 
+// Count is the number of fields of that name.
 func (h *Head) Count(name string) (n int) {
 	for i := range h.Fields {
 		if h.Fields[i].Is(name) {
@@ -107,7 +109,7 @@ func (h *Head) Count(name string) (n int) {
 	return n
 }
 
-// resent are the fields of the last resending, which stand together at the top
+// Resent are the fields of the last resending, which stand together at the top
 // (RFC 5322 section 3.6.6): of a mail that was resent, they say who and to whom
 // now. None where it was not.
 func (h *Head) Resent() *Head {

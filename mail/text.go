@@ -29,7 +29,7 @@ func Sentence(s string, n int) string {
 	return strings.TrimSpace(Cut(s, n))
 }
 
-// hasControl reports anything that could break out of a line or a header: C0
+// HasControl reports anything that could break out of a line or a header: C0
 // and C1 controls with CR, LF, NUL and U+0085, and the Unicode line breaks.
 func HasControl(s string) bool {
 	ascii := true
@@ -50,6 +50,7 @@ func HasPrefixFold(name, prefix string) bool {
 	return len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
 }
 
+// IsAlnum reports an ASCII letter or digit.
 func IsAlnum(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }

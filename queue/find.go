@@ -19,7 +19,7 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// Place is where a message of the queue is.
+// State is where a message of the queue is.
 type State string
 
 // The places.

@@ -54,7 +54,7 @@ type Lane struct {
 // Ready is what could be sent now.
 func (l *Lane) Ready() uint64 { return l.Waiting + l.Due + l.InFlight }
 
-// Glance is how the whole queue stands.
+// Status is how the whole queue stands.
 type Status struct {
 	At    time.Time `json:"at"`
 	Lanes []Lane    `json:"lanes"`
@@ -65,7 +65,7 @@ type Status struct {
 	Died uint64 `json:"died_last_hour"`
 }
 
-// Glance counts. It reads what the broker knows of its streams and consumers,
+// Status counts. It reads what the broker knows of its streams and consumers,
 // and the heads of the dead letters; no mail.
 func (q *Queue) Status(ctx context.Context) (*Status, error) {
 	g := &Status{At: q.now()}
@@ -218,7 +218,7 @@ func (q *Queue) forget(ctx context.Context, stream, name string) {
 	_ = q.js.DeleteConsumer(ctx, stream, name)
 }
 
-// Letters are the dead letters, markers not counted.
+// DeadLetters are the dead letters, markers not counted.
 type DeadLetters struct {
 	Lanes map[wire.Lane]uint64
 	// Recent are those of the last hour.
@@ -227,7 +227,7 @@ type DeadLetters struct {
 	Oldest time.Time
 }
 
-// Letters counts the dead letters by reading their heads.
+// DeadLetters counts the dead letters by reading their heads.
 func (q *Queue) DeadLetters(ctx context.Context) (*DeadLetters, error) {
 	all, now := &DeadLetters{Lanes: map[wire.Lane]uint64{}}, q.now()
 	err := q.heads(ctx, wire.StreamDead, "mail.dead.>", func(m jetstream.Msg, meta *jetstream.MsgMetadata) {

@@ -105,7 +105,7 @@ func readProducerHeaders(h map[string][]string) (producerHeaders, error) {
 	return p, nil
 }
 
-// writable reports a header's name that clients write: the broker takes others
+// Writable reports a header's name that clients write: the broker takes others
 // too, and a copy could not carry them on.
 func Writable(name string) bool {
 	return !strings.ContainsFunc(name, func(r rune) bool {

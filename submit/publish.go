@@ -67,7 +67,7 @@ func (c *Client) Publish(ctx context.Context, lane wire.Lane, e *schema.Envelope
 	if err != nil {
 		return Receipt{}, err
 	}
-	ack, err := c.publish(ctx, lane, message(lane, &sent, header, body))
+	ack, err := c.publish(ctx, message(lane, &sent, header, body))
 	if err != nil {
 		return Receipt{}, fmt.Errorf("publish to lane %s: %w", lane, err)
 	}
@@ -91,7 +91,7 @@ func message(lane wire.Lane, e *schema.Envelope, header map[string][]string, bod
 }
 
 // publish publishes m until there is an answer.
-func (c *Client) publish(ctx context.Context, lane wire.Lane, m *nats.Msg) (stream.Ack, error) {
+func (c *Client) publish(ctx context.Context, m *nats.Msg) (stream.Ack, error) {
 	giveUp := time.Now().Add(electionTime)
 	for nobody := false; ; {
 		ack, err := c.store.Publish(ctx, m)

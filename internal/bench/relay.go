@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -63,9 +64,7 @@ func (r *Relay) Accepted() map[string]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all := make(map[string]int, len(r.accepted))
-	for k, n := range r.accepted {
-		all[k] = n
-	}
+	maps.Copy(all, r.accepted)
 	return all
 }
 

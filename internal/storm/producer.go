@@ -44,9 +44,6 @@ func OneMail(n int) Mail {
 	return Mail{ID: fmt.Sprintf("m%d", n), To: []string{fmt.Sprintf("ann@d%d.example", n)}}
 }
 
-// Dies reports a recipient whom the relay refuses for good.
-func Dies(address string) bool { return strings.HasPrefix(address, "550@") }
-
 // Producer publishes as applications do: plain NATS clients without
 // credentials, each publish tried again under its id until it is acknowledged.
 type Producer struct {

@@ -20,7 +20,7 @@ const (
 // build builds a worker and the relay into a directory; flags are go build's.
 func build(t *testing.T, program string, flags ...string) string {
 	t.Helper()
-	root, dir := filepath.Join("..", ".."), t.TempDir()
+	dir := t.TempDir()
 	if err := Build(root, filepath.Join(dir, "worker"), flags, program); err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func build(t *testing.T, program string, flags ...string) string {
 // buildNewer builds the worker of a later version.
 func buildNewer(t *testing.T) string {
 	t.Helper()
-	overlay, err := Newer(filepath.Join("..", ".."), t.TempDir())
+	overlay, err := Newer(root, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,7 +98,7 @@ const late = 100 * time.Millisecond
 // lateCopies makes a copy only once its message is acknowledged.
 type lateCopies struct{ settle.Store }
 
-func (m lateCopies) Put(ctx context.Context, msg *nats.Msg, filter string, expected uint64, generation int) (uint64, bool, error) {
+func (m lateCopies) Put(ctx context.Context, msg *nats.Msg, filter string, _ uint64, generation int) (uint64, bool, error) {
 	time.AfterFunc(late, func() {
 		_, _, _ = m.Store.Put(context.WithoutCancel(ctx), msg, filter, 0, generation)
 	})
