@@ -38,9 +38,8 @@ type Parts struct {
 	// Durable finds a durable consumer. Its errors are those of package stream.
 	Durable func(ctx context.Context, stream, name string) (jetstream.Consumer, error)
 	// Next reads the first message of a stream from seq on whose subject matches.
-	Next func(ctx context.Context, stream, subject string, seq uint64, since time.Time) (*jetstream.RawStreamMsg, error)
-	// Room is how much is stored and how much may be, in bytes; a limit of 0 is none.
-	Room    func(ctx context.Context) (used, limit uint64, err error)
+	Next    func(ctx context.Context, stream, subject string, seq uint64, since time.Time) (*jetstream.RawStreamMsg, error)
+	Room    Room
 	Gate    *Gate
 	Settler Settler
 	// Repair makes streams and consumers that are gone; nil for none.
@@ -56,7 +55,6 @@ type Consumer struct {
 	fetchers []*fetcher // set by Run, then read only
 	slots    *slots
 	leases   *leases
-	room     *room
 	repairs  *repairs
 	metrics  *metrics
 	hurry    chan struct{}
@@ -68,7 +66,6 @@ func New(cfg Config, p Parts) *Consumer {
 	c := &Consumer{
 		Parts: p, cfg: cfg,
 		slots:   newSlots(cfg.Slots, cfg.MaxBytes, cfg.Lanes),
-		room:    newRoom(p.Room),
 		repairs: &repairs{do: p.Repair, log: p.Log},
 		metrics: newMetrics(p.Metrics, cfg.Lanes.Names()),
 		hurry:   make(chan struct{}),
@@ -100,7 +97,6 @@ func (c *Consumer) Run(ctx context.Context) error {
 		}
 		return err
 	}
-	c.room.measure(ctx, c.Log) // before the first message is fetched
 	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopWork(nil)
 	settling, stopSettling := context.WithCancel(context.WithoutCancel(ctx))
@@ -108,7 +104,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	live := lifetimes{fetch: ctx, work: work, settle: settling}
 	var background, fetching sync.WaitGroup
 	background.Go(func() { c.leases.renew(settling) })
-	background.Go(func() { c.room.watch(ctx, c.Log) })
+	background.Go(func() { c.Room.Watch(ctx) })
 	for _, f := range c.fetchers {
 		background.Go(func() { c.sweep(live, f) })
 		fetching.Go(func() { f.run(live) })

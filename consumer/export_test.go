@@ -69,9 +69,6 @@ func (c *Consumer) SweepAll(ctx context.Context) error {
 
 func (c *Consumer) AckWait() time.Duration { return c.leases.ackWait() }
 
-// Measure asks for the room in the store now.
-func (c *Consumer) Measure(ctx context.Context) { c.room.measure(ctx, c.Log) }
-
 // Slot takes a slot, and FreeSlot gives it back.
 func (c *Consumer) Slot(ctx context.Context, l wire.Lane) error { return c.slots.acquire(ctx, l) }
 func (c *Consumer) FreeSlot(l wire.Lane)                        { c.slots.release(l, 1) }

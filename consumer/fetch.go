@@ -91,7 +91,7 @@ func (f *fetcher) fetch(live lifetimes, p *puller) error {
 	if err := f.Gate.wait(live.fetch); err != nil {
 		return err
 	}
-	if narrow, _ := f.room.narrow(f.Fresh); narrow || f.pending == 0 {
+	if narrow, _ := f.Room.Narrow(f.Fresh); narrow || f.pending == 0 {
 		m, err := p.next(live.fetch, request{batch: 1, wait: pullIdle})
 		if err == nil {
 			f.take(live, m, false)
@@ -137,7 +137,7 @@ func (f *fetcher) take(live lifetimes, m *nats.Msg, slotted bool) {
 	if d.RequeuedOften() {
 		until = live.work // settling schedules it if it cannot be sent
 	}
-	narrow, _ := f.room.narrow(f.Fresh)
+	narrow, _ := f.Room.Narrow(f.Fresh)
 	if narrow && slotted {
 		f.slots.release(f.Lane, 1)
 	}
@@ -154,7 +154,7 @@ func (f *fetcher) take(live lifetimes, m *nats.Msg, slotted bool) {
 		return
 	}
 	if f.flight.Wait(); d.Kept {
-		f.room.rest(live.fetch, f.Fresh)
+		rest(live.fetch, f.Room, f.Fresh)
 	}
 }
 

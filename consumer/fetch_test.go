@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/consumer"
 	"github.com/postrider/postrider/internal/bench"
 	"github.com/postrider/postrider/mail"
@@ -129,7 +131,8 @@ func TestOneAtATime(t *testing.T) {
 		sent.Add(1)
 	}
 	w := b.Worker(nil)
-	w.Consumer.Room = func(context.Context) (uint64, uint64, error) { return uint64(used.Load()), 100, nil }
+	fill := broker.NewFill(t.Context(), func(context.Context) (uint64, uint64, error) { return uint64(used.Load()), 100, nil }, slog.New(slog.DiscardHandler))
+	w.Consumer.Room = fill
 	c := b.Make(w)
 	b.Run(c, nil)
 	b.Eventually("a pull waits at the broker", func() bool { return durable(b, bench.Lane.Sources()[0]).NumWaiting == 1 })
@@ -138,7 +141,7 @@ func TestOneAtATime(t *testing.T) {
 		id         string
 	}{{80, 1, "narrow"}, {10, int64(b.Config.Slots), "wide"}} {
 		used.Store(x.used)
-		c.Measure(t.Context())
+		fill.Measure(t.Context())
 		most.Store(0)
 		before := sent.Load()
 		for n := range 12 {
@@ -160,7 +163,7 @@ func TestTurnNeedsNoSlot(t *testing.T) {
 	begun, release := make(chan struct{}, 10), make(chan struct{})
 	b.Relay.Hold = func(mail.Message) { begun <- struct{}{}; <-release }
 	w := b.Worker(nil)
-	w.Consumer.Room = func(context.Context) (uint64, uint64, error) { return 80, 100, nil }
+	w.Consumer.Room = broker.NewFill(t.Context(), func(context.Context) (uint64, uint64, error) { return 80, 100, nil }, slog.New(slog.DiscardHandler))
 	c := b.Make(w)
 	b.Run(c, nil)
 	b.Publish("m1", "ann@example.net")

@@ -47,7 +47,7 @@ func TestConsumerWithoutALeader(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		began, said := time.Now(), &bytes.Buffer{}
-		w := New(Config{Lanes: Lanes{{"a", 1}}}, Parts{
+		w := New(Config{Lanes: wire.Lanes{{Lane: "a", Weight: 1}}}, Parts{
 			Log: slog.New(slog.NewTextHandler(said, nil)), Metrics: prometheus.NewRegistry(),
 			Durable: func(context.Context, string, string) (jetstream.Consumer, error) {
 				if time.Since(began) < 150*time.Second {
@@ -70,29 +70,6 @@ func TestConsumerWithoutALeader(t *testing.T) {
 			t.Error("no error when told to stop")
 		}
 	})
-}
-
-func TestHandedOut(t *testing.T) {
-	t.Parallel()
-	info := func(floor, last, pending uint64, unacked, again int) *jetstream.ConsumerInfo {
-		return &jetstream.ConsumerInfo{
-			AckFloor: jetstream.SequenceInfo{Stream: floor}, Delivered: jetstream.SequenceInfo{Stream: last},
-			NumPending: pending, NumAckPending: unacked, NumRedelivered: again,
-		}
-	}
-	for _, c := range []struct {
-		info *jetstream.ConsumerInfo
-		want uint64
-	}{
-		{info(3, 9, 0, 0, 0), 9},
-		{info(3, 9, 1, 0, 0), 3},
-		{info(3, 9, 0, 1, 0), 3},
-		{info(3, 9, 0, 0, 1), 9},
-	} {
-		if got := HandedOut(c.info); got != c.want {
-			t.Errorf("%+v: %d, want %d", c.info, got, c.want)
-		}
-	}
 }
 
 func TestGateSettlesDownAfterAReconnect(t *testing.T) {

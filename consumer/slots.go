@@ -26,7 +26,7 @@ type share struct {
 	weight, used, waiting int
 }
 
-func newSlots(n, maxBytes int, lanes Lanes) *slots {
+func newSlots(n, maxBytes int, lanes wire.Lanes) *slots {
 	s := &slots{all: n, free: n, maxBytes: maxBytes}
 	s.changed = sync.NewCond(&s.mu)
 	for _, w := range lanes {

@@ -12,7 +12,7 @@ import (
 func TestSlotsGoByWeight(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSlots(10, 1<<20, Lanes{{"urgent", 6}, {"normal", 3}, {"bulk", 1}})
+		s := newSlots(10, 1<<20, wire.Lanes{{Lane: "urgent", Weight: 6}, {Lane: "normal", Weight: 3}, {Lane: "bulk", Weight: 1}})
 		// Alone, a lane has them all.
 		for range 10 {
 			if err := s.acquire(t.Context(), "bulk"); err != nil {
@@ -58,7 +58,7 @@ func TestSlotsGoByWeight(t *testing.T) {
 
 func TestSlotsCanceled(t *testing.T) {
 	t.Parallel()
-	s := newSlots(1, 1<<20, Lanes{{"a", 1}})
+	s := newSlots(1, 1<<20, wire.Lanes{{Lane: "a", Weight: 1}})
 	if err := s.acquire(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
@@ -73,25 +73,12 @@ func TestSlotsCanceled(t *testing.T) {
 	}
 }
 
-func TestLanesText(t *testing.T) {
-	t.Parallel()
-	var l Lanes
-	if err := l.UnmarshalText([]byte("urgent=6, bulk")); err != nil || len(l) != 2 || l[1] != (Weighted{"bulk", 1}) {
-		t.Errorf("%v %v", l, err)
-	}
-	for _, bad := range []string{"", "UP=1", "a=0", "a=x", "a,a", "a=1001"} {
-		if l.UnmarshalText([]byte(bad)) == nil {
-			t.Errorf("%q was read", bad)
-		}
-	}
-}
-
 // TestSlotsOfBytes: while too many bytes are in flight nothing is begun, unless
 // nothing is worked on at all.
 func TestSlotsOfBytes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSlots(3, 100, Lanes{{"a", 1}})
+		s := newSlots(3, 100, wire.Lanes{{Lane: "a", Weight: 1}})
 		s.count(150)
 		if err := s.acquire(t.Context(), "a"); err != nil {
 			t.Fatal(err)

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/stream"
 )
@@ -29,7 +27,7 @@ func (c *Consumer) sweepOnce(live lifetimes, f *fetcher) error {
 	seq := uint64(1)
 	for {
 		m, err := c.Next(live.fetch, f.Stream, f.Filter(), seq, time.Time{})
-		if errors.Is(err, stream.ErrNotFound) || err == nil && m.Sequence > HandedOut(info) {
+		if errors.Is(err, stream.ErrNotFound) || err == nil && m.Sequence > stream.HandedOut(info) {
 			return nil
 		}
 		if err != nil {
@@ -54,15 +52,4 @@ func (c *Consumer) adoptAckWait(f *fetcher, wait time.Duration) {
 		c.Log.Info("the AckWait of the consumers was changed at the broker", "from", old, "to", wait)
 		c.leases.adopt(wait)
 	}
-}
-
-// HandedOut is the sequence up to which a consumer is done: its ack floor, or with
-// nothing pending the last it delivered. A message that is still there is
-// stranded. (What waits after a nak counts as pending. Counting messages gave
-// false alarms.)
-func HandedOut(info *jetstream.ConsumerInfo) uint64 {
-	if info.NumPending == 0 && info.NumAckPending == 0 {
-		return info.Delivered.Stream
-	}
-	return info.AckFloor.Stream
 }

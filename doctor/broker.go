@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/broker"
-	"github.com/postrider/postrider/consumer"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -80,10 +79,10 @@ func judgeStore(u broker.Usage) Finding {
 	case u.Limit == 0:
 		f.Level, f.Found = Note, size(u.Stored)+" are stored; the broker names no limit for the account, so that workers cannot take less before it is full"
 		f.Do = "limit the account's max_file in the broker's configuration"
-	case full(u) >= consumer.RoomForDue:
+	case full(u) >= broker.RoomForDue:
 		f.Level, f.Do = Problem, makeRoom
 		f.Found += fmt.Sprintf(", %s: workers take mail one at a time", percent(u.Stored, u.Limit))
-	case full(u) >= consumer.RoomForFresh:
+	case full(u) >= broker.RoomForFresh:
 		f.Level, f.Do = Warning, makeRoom
 		f.Found += fmt.Sprintf(", %s: workers take fresh mail one at a time until there is room", percent(u.Stored, u.Limit))
 	case float64(u.Reserved) >= promised*float64(u.Limit):
@@ -120,11 +119,11 @@ func judgeDisk(u broker.Usage) Finding {
 // judgeLaneRoom: a full lane refuses its producers.
 func judgeLaneRoom(stream string, bytes, limit uint64) []Finding {
 	share := float64(bytes) / float64(limit)
-	if share < consumer.RoomForFresh {
+	if share < broker.RoomForFresh {
 		return nil
 	}
 	f := Finding{Warning, "room", stream, fmt.Sprintf("%s of its MaxBytes are used: producers are refused when it is full", percent(bytes, limit)), "let more workers or a higher SMTP_MAX_SESSIONS empty it, or give it more: nats stream edit " + stream + " --max-bytes SIZE"}
-	if share >= consumer.RoomForDue {
+	if share >= broker.RoomForDue {
 		f.Level = Problem
 	}
 	return []Finding{f}

@@ -10,7 +10,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/broker"
-	"github.com/postrider/postrider/consumer"
 	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
@@ -118,7 +117,7 @@ func judgeTaken(c taken, used float64, now time.Time) Finding {
 		f.Do = "nats consumer resume " + c.Info.Stream + " " + c.Info.Name
 	case c.pulls > 0, ready > 0 && (c.settled || busy(c.Info, now)):
 		// Somebody asks, or all sessions are busy.
-	case used >= consumer.RoomForDue, c.Fresh && used >= consumer.RoomForFresh:
+	case used >= broker.RoomForDue, c.Fresh && used >= broker.RoomForFresh:
 		f.Level, f.Found, f.Do = Warning, "nobody asks for its mail at this moment: the store is filling up, and workers take it one at a time, with pauses", "make room, see the finding about it"
 	default:
 		f.Level, f.Found = Problem, "nobody asks for its mail: no worker of this lane runs, or its relay is at fault"

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/broker"
-	"github.com/postrider/postrider/consumer"
 	"github.com/postrider/postrider/stream"
 )
 
@@ -37,7 +36,7 @@ func (p *Patient) stranded(ctx context.Context, x *broker.Examination) []Finding
 // strandedIn counts, up to readAtMost. What was acked a moment ago may still be
 // there, so the first one has to be there a second later too.
 func (p *Patient) strandedIn(ctx context.Context, c broker.ConsumerState) (n int, err error) {
-	store, end, filter := p.Conn.Store(), consumer.HandedOut(c.Info), c.Filter()
+	store, end, filter := p.Conn.Store(), stream.HandedOut(c.Info), c.Filter()
 	first, err := store.Next(ctx, c.Info.Stream, filter, 1, time.Time{})
 	if none(err) || err == nil && first.Sequence > end {
 		return 0, nil

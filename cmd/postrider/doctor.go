@@ -10,11 +10,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postrider/postrider/broker"
-	"github.com/postrider/postrider/consumer"
 	"github.com/postrider/postrider/doctor"
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/env"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/wire"
 )
 
 // Exit statuses of the doctor, where it could look.
@@ -77,7 +77,7 @@ func (a *app) patient(ctx context.Context) *doctor.Patient {
 		x.Broker.AckWait = 0
 	}
 	var lanes struct {
-		Lanes consumer.Lanes `env:"POSTRIDER_LANES"`
+		Lanes wire.Lanes `env:"POSTRIDER_LANES"`
 	}
 	x.Faults = env.Read(ctx, a.lookup, &lanes, &x.Relay.Timeouts, &x.Relay)
 	x.Lanes = lanes.Lanes.Names()

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/postrider/postrider/consumer"
+	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/doctor"
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/queue"
@@ -81,9 +81,9 @@ func wrongs(g *queue.Status) []string {
 	}
 	if g.Limit > 0 {
 		switch full := float64(g.Used) / float64(g.Limit); {
-		case full >= consumer.RoomForDue:
+		case full >= broker.RoomForDue:
 			say("the store is %.0f %% full: each worker takes mail one at a time from each lane until there is room. Make room on the broker's disk", 100*full)
-		case full >= consumer.RoomForFresh:
+		case full >= broker.RoomForFresh:
 			say("the store is %.0f %% full: each worker takes fresh mail one at a time from each lane until there is room. Make room on the broker's disk", 100*full)
 		}
 	}

@@ -155,16 +155,17 @@ func (w *Worker) startRelay(ctx context.Context) (err error) {
 }
 
 // takeMail makes the consumer and what settles its deliveries.
-func (w *Worker) takeMail() *consumer.Consumer {
+func (w *Worker) takeMail(ctx context.Context) *consumer.Consumer {
 	store := w.conn.Store()
 	j := journal.New(store)
 	gate := &consumer.Gate{Relay: w.relay, Link: w.conn}
+	fill := broker.NewFill(ctx, w.conn.Room, w.log) // measured before the first message is fetched
 	settler := settle.New(w.set.Settle, w.set.Consumer.Lanes.Names(), w.decorate(settle.Parts{
 		Relay: w.relay, Journal: j, DeadLetters: deadletter.New(store, j, w.conn.Now), Store: store,
 		Now: w.conn.Now, Full: gate.Full, Settled: w.report.settled, Log: w.log, Metrics: w.reg,
 	}))
 	return consumer.New(w.set.Consumer, consumer.Parts{
-		NATS: w.conn.NC(), Link: w.conn, Durable: w.conn.Consumer, Next: store.Next, Room: w.conn.Room,
+		NATS: w.conn.NC(), Link: w.conn, Durable: w.conn.Consumer, Next: store.Next, Room: fill,
 		Gate: gate, Settler: settler, Log: w.log, Metrics: w.reg,
 		Repair: func(ctx context.Context) error {
 			_, err := broker.Provision(ctx, w.conn, w.set.Consumer.Lanes.Names(), w.set.Broker)

@@ -83,7 +83,7 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	c := w.takeMail()
+	c := w.takeMail(ctx)
 	w.watchQueue(ctx)
 	w.admin.ready(w.conn.NC().IsConnected)
 	end := w.onStop(ctx, w.report.stop, c.Hurry)

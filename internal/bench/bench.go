@@ -77,7 +77,7 @@ func On(t *testing.T, dial func(testing.TB, broker.Role) *broker.Conn) *Bench {
 	b.Conn = dial(t, broker.Worker)
 	b.Store = b.Conn.Store()
 	b.Graves = deadletter.New(b.Store, journal.New(b.Store), b.Conn.Now)
-	b.Config.Lanes = consumer.Lanes{{Lane: Lane, Weight: 1}}
+	b.Config.Lanes = wire.Lanes{{Lane: Lane, Weight: 1}}
 	b.Config.AckWait = 2 * time.Second
 	b.Config.Slots = 4
 	b.Config.SweepInterval = time.Second
@@ -118,7 +118,7 @@ func (b *Bench) Worker(d *Death) *Worker {
 		Now:         conn.Now, Full: gate.Full, Log: log, Metrics: w.Registry,
 	}
 	w.Consumer = consumer.Parts{
-		NATS: conn.NC(), Link: conn, Durable: conn.Consumer, Next: store.Next, Room: conn.Room, Gate: gate, Log: log, Metrics: w.Registry,
+		NATS: conn.NC(), Link: conn, Durable: conn.Consumer, Next: store.Next, Room: broker.NewFill(b.T.Context(), conn.Room, log), Gate: gate, Log: log, Metrics: w.Registry,
 	}
 	return w
 }
