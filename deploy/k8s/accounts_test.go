@@ -62,8 +62,9 @@ func (l *live) threeReplicas(t *testing.T) {
 }
 
 const (
-	line        = "normal.x.1-1.all" // as a record's subject ends
-	copySubject = "mail.copy.normal.due.x.1-1.all"
+	key          = "normal.x.1-1.all" // as a record's subject ends
+	copySubject  = "mail.copy.normal.due.x.1-1.all"
+	laterSubject = "mail.copy.normal.later.x.1-1.all"
 )
 
 // elsewhere is what neither producers nor operators may publish to.
@@ -102,13 +103,13 @@ func (l *live) producerCannot(t *testing.T) {
 		}
 	}
 	for _, s := range append([]string{
-		"mail.record." + line, "mail.dead." + line, "mail.event.normal.7", "mail.send.normal.x", "mail.send",
+		laterSubject, "mail.record." + key, "mail.dead." + key, "mail.event.normal.7", "mail.send.normal.x", "mail.send",
 		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.MSG.GET.MAIL_SEND_NORMAL", "$SYS.REQ.USER.INFO", "_INBOX.somebody.else",
 	}, elsewhere...) {
 		mayNotPublish(t, nc, refused, s)
 	}
 	// The server would write its acknowledgement there.
-	for _, reply := range []string{copySubject, "mail.record." + line, "mail.dead." + line, "mail.event.normal.7", "$JS.API.STREAM.PURGE.MAIL_DEAD"} {
+	for _, reply := range []string{copySubject, laterSubject, "mail.record." + key, "mail.dead." + key, "mail.event.normal.7", "$JS.API.STREAM.PURGE.MAIL_DEAD"} {
 		if err := nc.PublishMsg(&nats.Msg{Subject: "mail.send.urgent", Reply: reply, Data: []byte("x")}); err != nil {
 			t.Fatal(err)
 		}
@@ -118,8 +119,8 @@ func (l *live) producerCannot(t *testing.T) {
 	}
 	l.sniff(t, nc)
 
-	// The six are bad envelopes, and die; nothing else has come to be.
-	await(t, "the six mails with a reply subject do not die", func() bool { return len(l.dead(t)) >= 6 })
+	// The six are bad envelopes and are buried; nothing else is stored.
+	await(t, "the six messages with a reply subject are not buried", func() bool { return len(l.dead(t)) >= 6 })
 	for _, id := range l.dead(t) {
 		if id == "x" {
 			t.Error("a dead letter was planted")

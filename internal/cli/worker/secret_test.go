@@ -24,9 +24,9 @@ func (s *spoken) Write(p []byte) (int, error) { s.mu.Lock(); defer s.mu.Unlock()
 
 func (s *spoken) String() string { s.mu.Lock(); defer s.mu.Unlock(); return s.b.String() }
 
-// TestTokenIsNotTold: a token stands in a URL where others have their user's
-// name, and is nobody's to read.
-func TestTokenIsNotTold(t *testing.T) {
+// TestTokenIsWithheld: in a URL a token takes the place of a user's name, and no
+// output may show it.
+func TestTokenIsWithheld(t *testing.T) {
 	t.Parallel()
 	const canary = "c4nary"
 	url := natstest.StartServer(t, func(o *server.Options) { o.Authorization = canary })
