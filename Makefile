@@ -85,7 +85,7 @@ soak: ## send mail for half an hour and measure the processes (SOAK=10m: for tha
 N ?= 1
 
 containers: ## break a cluster of containers in every way, in full (N=10: ten times)
-	POSTRIDER_TEST_FULL=1 POSTRIDER_REQUIRE_CONTAINERS=1 go test -timeout 120m -v -count $(N) ./internal/fleet
+	POSTRIDER_TEST_FULL=1 POSTRIDER_TEST_CONTAINERS=1 go test -timeout 120m -v -count $(N) ./internal/fleet
 
 FUZZ ?= 30s
 
