@@ -47,7 +47,7 @@ func TestGauges(t *testing.T) {
 	b.later("due", time.Now().Add(-time.Second))
 	b.record("r", wire.EventDelivered)
 	b.eventually("waiting 7, due 1, in flight 4, scheduled 1, dead 0", func(queue.Lane) string {
-		return counts(b.glance().Lanes[1]) // by name: bulk, normal
+		return counts(b.status().Lanes[1]) // by name: bulk, normal
 	})
 
 	g := b.NewGauges([]wire.Lane{lane, "bulk"}, slog.New(slog.DiscardHandler))

@@ -104,7 +104,7 @@ func (b *bench) record(id string, event wire.Event) {
 	b.must(err)
 }
 
-func (b *bench) glance() *queue.Status {
+func (b *bench) status() *queue.Status {
 	b.t.Helper()
 	g, err := b.Status(b.t.Context())
 	b.must(err)
@@ -115,7 +115,7 @@ func (b *bench) glance() *queue.Status {
 func (b *bench) eventually(want string, see func(queue.Lane) string) {
 	b.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		got := see(b.glance().Lanes[0])
+		got := see(b.status().Lanes[0])
 		if got == want {
 			return
 		}
@@ -129,13 +129,13 @@ func counts(l queue.Lane) string {
 	return fmt.Sprintf("waiting %d, due %d, in flight %d, scheduled %d, dead %d", l.Waiting, l.Due, l.InFlight, l.Scheduled, l.Dead)
 }
 
-// TestGlance: two workers have some in flight, and what the broker forgets when
+// TestStatus: two workers have some in flight, and what the broker forgets when
 // it is killed moves from one column to another and is not lost sight of.
-func TestGlance(t *testing.T) {
+func TestStatus(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.eventually("waiting 0, due 0, in flight 0, scheduled 0, dead 0", counts)
-	if l := b.glance().Lanes[0]; !l.Oldest.IsZero() || l.Rate != 0 || !l.Empty.IsZero() {
+	if l := b.status().Lanes[0]; !l.Oldest.IsZero() || l.Rate != 0 || !l.Empty.IsZero() {
 		t.Errorf("an empty lane: %+v", l)
 	}
 	for i := range 30 {
@@ -162,7 +162,7 @@ func TestGlance(t *testing.T) {
 	for i := range 20 {
 		b.record(fmt.Sprintf("r%d", i), wire.EventDelivered)
 	}
-	g := b.glance()
+	g := b.status()
 	l := g.Lanes[0]
 	if age := g.At.Sub(l.Oldest); age < 0 || age > time.Minute {
 		t.Errorf("the oldest is %s old", age)
@@ -192,7 +192,7 @@ func TestLanes(t *testing.T) {
 	_, err := dead.Bury(t.Context(), &wire.DeadLetter{Copy: wire.Copy{Key: gone, Generation: 1, Enqueued: time.Now()}, Reason: mail.ReasonFailed})
 	b.must(err)
 	got := ""
-	for _, l := range b.glance().Lanes {
+	for _, l := range b.status().Lanes {
 		got += fmt.Sprintf("%s %d %d; ", l.Lane, l.Waiting, l.Dead)
 	}
 	if want := "news-letter 1 0; urgent 0 0; gone 0 1; "; got != want {

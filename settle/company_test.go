@@ -81,9 +81,9 @@ func TestRelayAloneIsToBlame(t *testing.T) {
 	}
 }
 
-// TestBlamedHoldNoPlaces: mail at whose recipient the relay closes the session
+// TestHangUpsAreScheduled: mail at whose recipient the relay closes the session
 // soon waits as a schedule, and not in one of the places of its lane.
-func TestBlamedHoldNoPlaces(t *testing.T) {
+func TestHangUpsAreScheduled(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.Settle.PauseMin, b.Settle.PauseMax = 100*time.Millisecond, time.Hour

@@ -148,8 +148,8 @@ func TestFlapping(t *testing.T) {
 	}
 }
 
-// TestLetterByIDThatLooksLikeAnOrigin is found by either.
-func TestLetterByIDThatLooksLikeAnOrigin(t *testing.T) {
+// TestDeadLetterByIDThatLooksLikeAnOrigin is found by either.
+func TestDeadLetterByIDThatLooksLikeAnOrigin(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.Work(nil)

@@ -233,13 +233,13 @@ func hostileMessages() []hostile {
 
 // millionKeys are as many as a lane can take: each has three bytes.
 func millionKeys() string {
-	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	var b strings.Builder
 	b.WriteByte('{')
 	for part := range 4 {
-		b.WriteString(`"` + string(letters[part]) + `":{`)
+		b.WriteString(`"` + string(alphabet[part]) + `":{`)
 		for i := range 250_000 {
-			b.WriteString(`"` + string([]byte{letters[i>>12], letters[i>>6&63], letters[i&63]}) + `":1,`)
+			b.WriteString(`"` + string([]byte{alphabet[i>>12], alphabet[i>>6&63], alphabet[i&63]}) + `":1,`)
 		}
 		b.WriteString(`"z":1},`)
 	}

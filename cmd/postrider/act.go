@@ -239,11 +239,11 @@ func (w *actor) one(ctx context.Context, l *deadletter.Found) {
 func (w *actor) say(l *deadletter.Found) error {
 	if w.json {
 		return writeJSON(w.stdout, struct {
-			ID     string     `json:"id"`
-			Lane   wire.Lane  `json:"lane"`
-			Line   string     `json:"line"`
-			Event  wire.Event `json:"event"`
-			DryRun bool       `json:"dry_run,omitempty"`
+			ID        string     `json:"id"`
+			Lane      wire.Lane  `json:"lane"`
+			Recipient string     `json:"recipient"`
+			Event     wire.Event `json:"event"`
+			DryRun    bool       `json:"dry_run,omitempty"`
 		}{l.Key.ID, l.Key.Lane, l.Key.Recipient, w.event, w.dryRun})
 	}
 	if w.bar != nil {

@@ -104,7 +104,7 @@ type deadLetterLine struct {
 	ID         string      `json:"id"`
 	Origin     string      `json:"origin"`
 	Lane       wire.Lane   `json:"lane"`
-	Line       string      `json:"line"`
+	Recipient  string      `json:"recipient"`
 	Reason     mail.Reason `json:"reason"`
 	Error      string      `json:"error"`
 	At         time.Time   `json:"at"`
@@ -123,10 +123,10 @@ func (c *choice) print(out io.Writer, l *deadletter.Found) error {
 		_, err := fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\n", l.Key.ID, shown, l.Reason, l.Error, l.At.Local().Format(time.DateTime))
 		return err
 	}
-	return writeJSON(out, lineOf(l))
+	return writeJSON(out, deadLetterLineOf(l))
 }
 
-func lineOf(l *deadletter.Found) deadLetterLine {
+func deadLetterLineOf(l *deadletter.Found) deadLetterLine {
 	return deadLetterLine{
 		l.Key.ID, l.Key.Origin, l.Key.Lane, l.Key.Recipient, l.Reason, l.Error, l.At, addresses(l), l.Attempts, l.Replays, len(l.Body),
 	}

@@ -90,7 +90,7 @@ type fullDeadLetter struct {
 }
 
 func fullDeadLetterOf(l *deadletter.Found) fullDeadLetter {
-	w := fullDeadLetter{deadLetterLine: lineOf(l), Enqueued: l.Enqueued.UTC().Format("2006-01-02T15:04:05.999999999Z07:00"), Log: l.Log, Headers: l.Producer}
+	w := fullDeadLetter{deadLetterLine: deadLetterLineOf(l), Enqueued: l.Enqueued.UTC().Format("2006-01-02T15:04:05.999999999Z07:00"), Log: l.Log, Headers: l.Producer}
 	if utf8.Valid(l.Body) {
 		w.Body = string(l.Body)
 	} else {

@@ -74,9 +74,9 @@ func FuzzPrintable(f *testing.F) {
 	})
 }
 
-// TestWriteGlance: what is wrong is said and its lane is red; without colours
+// TestWriteStatus: what is wrong is said and its lane is red; without colours
 // the same words.
-func TestWriteGlance(t *testing.T) {
+func TestWriteStatus(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 	g := &queue.Status{At: now, Used: 80, Limit: 100, Died: 1, Lanes: []queue.Lane{

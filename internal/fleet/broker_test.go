@@ -39,12 +39,12 @@ func TestLeaderCutOff(t *testing.T) {
 	f.cut(n.container, f.routes)
 	f.load.more(f, 50)
 	storm.Pause(t.Context(), time.Until(cut.Add(leaderCut)))
-	hands := time.Since(cut)
+	deliveries := time.Since(cut)
 	f.mend(n.container, f.routes, n.route())
 	f.load.more(f, 50)
-	// It hands out mail until it steps down, and after AckWait the others have
+	// It deliveries out mail until it steps down, and after AckWait the others have
 	// what the workers it serves had in flight.
-	f.broke(cut, cut.Add(min(hands, stepsDown)+ackWait))
+	f.broke(cut, cut.Add(min(deliveries, stepsDown)+ackWait))
 	f.whole()
 	f.verdict("leader-cut-off")
 }

@@ -54,8 +54,8 @@ func (f *fleet) deadFor(days int) {
 	})
 }
 
-// TestMailq runs postrider in a worker's container, where it shows the cluster.
-func TestMailq(t *testing.T) {
+// TestOperator runs postrider in a worker's container, where it shows the cluster.
+func TestOperator(t *testing.T) {
 	f := begin(t, 2)
 	f.publishUpTo(80)
 	<-f.load.done
@@ -71,28 +71,28 @@ func TestMailq(t *testing.T) {
 	if status != 0 {
 		t.Fatalf("status %d: %s", status, &said)
 	}
-	var glance struct {
+	var status struct {
 		Lanes []struct {
 			Lane      string
 			Waiting   int
-			InHand    int `json:"in_flight"`
+			InFlight    int `json:"in_flight"`
 			Scheduled int
 			Dead      int
 			Takers    int
 		}
 	}
-	if err := json.Unmarshal(said.Bytes(), &glance); err != nil {
+	if err := json.Unmarshal(said.Bytes(), &status); err != nil {
 		t.Fatalf("%v: %s", err, &said)
 	}
-	if len(glance.Lanes) != 3 {
-		t.Fatalf("%d lanes, want 3: %s", len(glance.Lanes), &said)
+	if len(status.Lanes) != 3 {
+		t.Fatalf("%d lanes, want 3: %s", len(status.Lanes), &said)
 	}
-	for _, l := range glance.Lanes {
+	for _, l := range status.Lanes {
 		dead := 0
 		if l.Lane == "normal" {
 			dead = r.Dead
 		}
-		if l.Waiting+l.InHand+l.Scheduled != 0 || l.Dead != dead || l.Takers == 0 {
+		if l.Waiting+l.InFlight+l.Scheduled != 0 || l.Dead != dead || l.Takers == 0 {
 			t.Errorf("lane %+v, want nothing waiting, %d dead and takers", l, dead)
 		}
 	}

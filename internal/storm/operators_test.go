@@ -72,12 +72,12 @@ func (o *operators) work(ctx context.Context, acts int64) error {
 				return err
 			}
 			// By one, or by two at once that may be of two minds.
-			var hands sync.WaitGroup
+			var workers sync.WaitGroup
 			failed := make(chan error, 2)
 			for range 1 + rand.IntN(2) {
-				hands.Go(func() { failed <- o.act(ctx, l) })
+				workers.Go(func() { failed <- o.act(ctx, l) })
 			}
-			hands.Wait()
+			workers.Wait()
 			close(failed)
 			for err := range failed {
 				if err != nil {
