@@ -71,23 +71,23 @@ func TestOperator(t *testing.T) {
 	if status != 0 {
 		t.Fatalf("status %d: %s", status, &said)
 	}
-	var status struct {
+	var lanes struct {
 		Lanes []struct {
 			Lane      string
 			Waiting   int
-			InFlight    int `json:"in_flight"`
+			InFlight  int `json:"in_flight"`
 			Scheduled int
 			Dead      int
 			Takers    int
 		}
 	}
-	if err := json.Unmarshal(said.Bytes(), &status); err != nil {
+	if err := json.Unmarshal(said.Bytes(), &lanes); err != nil {
 		t.Fatalf("%v: %s", err, &said)
 	}
-	if len(status.Lanes) != 3 {
-		t.Fatalf("%d lanes, want 3: %s", len(status.Lanes), &said)
+	if len(lanes.Lanes) != 3 {
+		t.Fatalf("%d lanes, want 3: %s", len(lanes.Lanes), &said)
 	}
-	for _, l := range status.Lanes {
+	for _, l := range lanes.Lanes {
 		dead := 0
 		if l.Lane == "normal" {
 			dead = r.Dead
