@@ -142,7 +142,7 @@ func (l *live) postrider(t *testing.T, env map[string]string) {
 		args []string
 		want string
 	}{
-		{nil, "normal"},
+		{[]string{"status"}, "normal"},
 		{[]string{"show", "kept"}, "delivered"},
 		{[]string{"events", "--since", "1h"}, "deferred"},
 		{[]string{"dead", "list"}, "550 5.1.1"},

@@ -103,7 +103,7 @@ func (r *reporter) started() {
 		relay = fmt.Sprintf("the development relay: each mail is kept in %s and sent nowhere", filepath.Join(r.w.set.Broker.DataDir, "sent"))
 	}
 	lanes, _ := r.w.set.Consumer.Lanes.MarshalText()
-	next := r.at() + cli.Typed("publish") + ` --from you@example.com --to ann@example.net --subject Hello --text "My first mail"`
+	next := r.at() + cli.Typed("postrider") + ` publish --from you@example.com --to ann@example.net --subject Hello --text "My first mail"`
 	if !r.text {
 		r.w.log.Info("worker started", "broker", where, "relay", relay, "lanes", string(lanes), "admin", r.w.admin.addr, "publish", next)
 		return

@@ -27,7 +27,7 @@ func Dial(ctx context.Context, lookup env.Lookup, role broker.Role, patience tim
 		return c, nil
 	}
 	if cfg.URL == "" && errors.Is(err, stream.ErrAway) {
-		err = fmt.Errorf("%w; a worker is started with: %s", err, Typed("worker"))
+		err = fmt.Errorf("%w; a worker is started with: %s", err, Typed("postrider worker"))
 	}
 	return nil, Fail(TempFail, err)
 }

@@ -60,7 +60,7 @@ func TestOperator(t *testing.T) {
 	f.publishUpTo(80)
 	<-f.load.done
 	r := f.verdict("none")
-	status, out, err := f.workers[0].container.Exec(t.Context(), []string{"postrider", "--json"}, exec.Multiplexed())
+	status, out, err := f.workers[0].container.Exec(t.Context(), []string{"postrider", "status", "--json"}, exec.Multiplexed())
 	if err != nil {
 		t.Fatal(err)
 	}
