@@ -57,23 +57,11 @@ func (c *Conn) Publish(ctx context.Context, lane wire.Lane, id string, header na
 		}
 		// A try that ctx cut short says nothing new: keep what the last one said.
 		nobody = errors.Is(err, nats.ErrNoResponders) || nobody && ctx.Err() != nil
-		if nobody && time.Now().After(giveUp) || !pause(ctx, publishPause) {
+		if nobody && time.Now().After(giveUp) || !stream.Pause(ctx, publishPause) {
 			if nobody {
 				err = fmt.Errorf("%w: no stream takes %s; check the name against POSTRIDER_LANES of the workers, and that one has been started: %w", ErrNoLane, m.Subject, err)
 			}
 			return Ack{}, fmt.Errorf("publish to lane %s: %w", lane, err)
 		}
-	}
-}
-
-// pause waits; false if ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }

@@ -5,19 +5,41 @@ import (
 	"strings"
 
 	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/schema"
 )
 
 // Path is an address as it is in MAIL and RCPT: with its domain in ASCII (RFC 5891
-// section 4.4). utf8 reports a local part beyond ASCII, which only a relay with
-// SMTPUTF8 accepts (RFC 6531 section 3.3). The null path stays empty.
-func Path(address string) (path string, utf8 bool, err error) {
+// section 4.4). The null path is empty.
+type Path struct {
+	Address string
+	// UTF8: the local part is beyond ASCII, which only a relay with SMTPUTF8 accepts
+	// (RFC 6531 section 3.3).
+	UTF8 bool
+}
+
+// Paths are the reverse path of an envelope and those of its recipients, by index.
+// A mailbox that is named again has one each time.
+func Paths(e *schema.Envelope) (from Path, to map[int]Path, err error) {
+	if from, err = pathOf(e.ReversePath()); err != nil {
+		return from, nil, err
+	}
+	to = make(map[int]Path)
+	for i, address := range e.Named() {
+		if to[i], err = pathOf(address); err != nil {
+			return from, nil, err
+		}
+	}
+	return from, to, nil
+}
+
+func pathOf(address string) (Path, error) {
 	at := strings.LastIndexByte(address, '@')
 	if isASCII(address) || at < 0 {
-		return address, false, nil
+		return Path{Address: address}, nil
 	}
-	local, domain := address[:at], address[at+1:]
-	if domain, err = mail.ASCIIDomain(domain); err != nil {
-		return "", false, fmt.Errorf("the domain of %q cannot be written in ASCII: %w", address, err)
+	domain, err := mail.ASCIIDomain(address[at+1:])
+	if err != nil {
+		return Path{}, fmt.Errorf("the domain of %q cannot be written in ASCII: %w", address, err)
 	}
-	return local + "@" + domain, !isASCII(local), nil
+	return Path{address[:at+1] + domain, !isASCII(address[:at])}, nil
 }

@@ -12,12 +12,13 @@ func TestPath(t *testing.T) {
 		{"a@bücher.example", "a@xn--bcher-kva.example", false}, {"jörg@example.com", "jörg@example.com", true},
 		{"jörg@bücher.example", "jörg@xn--bcher-kva.example", true},
 	} {
-		got, utf8, err := Path(c.in)
+		path, err := pathOf(c.in)
+		got, utf8 := path.Address, path.UTF8
 		if got != c.want || utf8 != c.utf8 || err != nil {
-			t.Errorf("Path(%q) = %q, %v, %v", c.in, got, utf8, err)
+			t.Errorf("pathOf(%q) = %q, %v, %v", c.in, got, utf8, err)
 		}
 	}
-	if _, _, err := Path("a@\u0378.example"); err == nil {
+	if _, err := pathOf("a@\u0378.example"); err == nil {
 		t.Error("a domain of unassigned characters was accepted")
 	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
 
 // Settler settles one delivery.
@@ -42,10 +43,11 @@ type Parts struct {
 	Room    Room
 	Gate    *Gate
 	Settler Settler
-	// Repair makes streams and consumers that are gone; nil for none.
-	Repair  func(ctx context.Context) error
-	Log     *slog.Logger
-	Metrics prometheus.Registerer
+	// Interrupted is told what interrupted the fetching from a source, such as a
+	// consumer that is gone. It may repair that.
+	Interrupted func(ctx context.Context, s wire.Source, err error)
+	Log         *slog.Logger
+	Metrics     prometheus.Registerer
 }
 
 // Consumer fetches messages and has them settled.
@@ -55,7 +57,6 @@ type Consumer struct {
 	fetchers []*fetcher // set by Run, then read only
 	slots    *slots
 	leases   *leases
-	repairs  *repairs
 	metrics  *metrics
 	hurry    chan struct{}
 	once     sync.Once
@@ -66,20 +67,11 @@ func New(cfg Config, p Parts) *Consumer {
 	c := &Consumer{
 		Parts: p, cfg: cfg,
 		slots:   newSlots(cfg.Slots, cfg.MaxBytes, cfg.Lanes),
-		repairs: &repairs{do: p.Repair, log: p.Log},
 		metrics: newMetrics(p.Metrics, cfg.Lanes.Names()),
 		hurry:   make(chan struct{}),
 	}
 	c.leases = newLeases(p.NATS, p.Link, cfg.AckWait, c.slots.count)
 	return c
-}
-
-// lifetimes end in this order: no more is fetched, transactions stop, what was
-// done is written.
-type lifetimes struct{ fetch, work, settle context.Context }
-
-func (l lifetimes) span() settle.Span {
-	return settle.Span{Work: l.work, Settle: l.settle, Stopping: l.fetch.Done()}
 }
 
 // afterWork is how long settling may go on after transactions had to stop.
@@ -101,7 +93,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	defer stopWork(nil)
 	settling, stopSettling := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSettling()
-	live := lifetimes{fetch: ctx, work: work, settle: settling}
+	live := settle.Span{Fetch: ctx, Work: work, Settle: settling}
 	var background, fetching sync.WaitGroup
 	background.Go(func() { c.leases.renew(settling) })
 	background.Go(func() { c.Room.Watch(ctx) })
@@ -120,7 +112,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 			return
 		}
 		stopWork(errDrained)
-		if sleep(settling, afterWork) == nil {
+		if stream.Pause(settling, afterWork) {
 			stopSettling()
 		}
 	})
@@ -159,19 +151,8 @@ func (f *fetcher) find(ctx context.Context) (err error) {
 		if n%60 == 0 { // about once a minute
 			f.Log.Warn("waiting for the broker: a consumer does not answer, perhaps because it has no leader; check that most servers of the NATS cluster run and reach each other", "stream", f.Stream, "consumer", f.Source.Consumer, "error", err)
 		}
-		if sleep(ctx, time.Second) != nil {
+		if !stream.Pause(ctx, time.Second) {
 			return err
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/postrider/postrider/schema"
 	"github.com/postrider/postrider/settle"
+	"github.com/postrider/postrider/stream"
 )
 
 // delivery is what the broker says of a message.
@@ -32,13 +33,13 @@ func headersOf(m *nats.Msg) nats.Header {
 
 // settle settles a delivery in the slot that is held for it. It is requeued if it
 // cannot begin before until ends.
-func (f *fetcher) settle(until context.Context, live lifetimes, l *lease, d *settle.Delivery) {
+func (f *fetcher) settle(until context.Context, live settle.Span, l *lease, d *settle.Delivery) {
 	defer f.slots.release(f.Lane, 1)
 	defer l.release()
 	f.metrics.inFlight.Inc()
 	defer f.metrics.inFlight.Dec()
 	switch wait := f.Gate.settling(); {
-	case until.Err() != nil || wait > 0 && sleep(until, wait) != nil:
+	case until.Err() != nil || wait > 0 && !stream.Pause(until, wait):
 		_ = l.Requeue(0)
 	case !f.Gate.Relay.Up() && !d.RequeuedOften():
 		_ = f.Settler.Requeue(d)
@@ -49,14 +50,14 @@ func (f *fetcher) settle(until context.Context, live lifetimes, l *lease, d *set
 
 // settleSafely keeps a message that makes our code panic from ending its
 // neighbours: it is delivered again, and in the end buried undecoded.
-func (c *Consumer) settleSafely(live lifetimes, d *settle.Delivery) {
+func (c *Consumer) settleSafely(live settle.Span, d *settle.Delivery) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.metrics.panics.Inc()
 			c.Log.Error("settling a message panicked: it is tried again, and in the end buried undecoded", "lane", d.Lane, "stream_seq", d.Sequence, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
-	if err := c.Settler.Settle(live.span(), d); err != nil && !errors.Is(err, settle.ErrLeft) {
+	if err := c.Settler.Settle(live, d); err != nil && !errors.Is(err, settle.ErrLeft) {
 		c.metrics.left.Inc()
 		c.Log.Warn("message left in its stream: it is delivered again", "id", d.Key().ID, "lane", d.Lane, "stream_seq", d.Sequence, "error", err)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -50,7 +51,7 @@ func (c *Consumer) TakeOne(fetch, work context.Context, s wire.Source) (bool, er
 		return false, err
 	}
 	f := &fetcher{Consumer: c, Source: s}
-	f.take(lifetimes{fetch: fetch, work: work, settle: work}, m, false)
+	f.take(settle.Span{Fetch: fetch, Work: work, Settle: work}, m, false)
 	f.flight.Wait()
 	return true, nil
 }
@@ -60,7 +61,7 @@ func (c *Consumer) Open(ctx context.Context) error { return c.open(ctx) }
 // SweepAll searches all sources once.
 func (c *Consumer) SweepAll(ctx context.Context) error {
 	for _, f := range c.fetchers {
-		if err := c.sweepOnce(lifetimes{ctx, ctx, ctx}, f); err != nil {
+		if err := c.sweepOnce(settle.Span{Fetch: ctx, Work: ctx, Settle: ctx}, f); err != nil {
 			return err
 		}
 	}

@@ -1,9 +1,7 @@
 package consumer
 
 import (
-	"context"
 	"errors"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +9,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/postrider/postrider/settle"
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -41,25 +41,25 @@ const (
 	goneAfter = 15 * time.Second
 )
 
-// run fetches until live.fetch ends, and returns once everything fetched is settled
+// run fetches until live.Fetch ends, and returns once everything fetched is settled
 // or requeued.
-func (f *fetcher) run(live lifetimes) {
+func (f *fetcher) run(live settle.Span) {
 	defer f.flight.Wait()
-	for live.fetch.Err() == nil {
+	for live.Fetch.Err() == nil {
 		err := f.fetchAll(live)
-		if err == nil || live.fetch.Err() != nil {
+		if err == nil || live.Fetch.Err() != nil {
 			return
 		}
-		f.repairs.after(live.fetch, f.Source, err)
-		if sleep(live.fetch, time.Second) != nil {
+		f.Interrupted(live.Fetch, f.Source, err)
+		if !stream.Pause(live.Fetch, time.Second) {
 			return
 		}
 	}
 }
 
-// fetchAll fetches through one subscription, until live.fetch ends or the consumer
+// fetchAll fetches through one subscription, until live.Fetch ends or the consumer
 // does not answer.
-func (f *fetcher) fetchAll(live lifetimes) error {
+func (f *fetcher) fetchAll(live settle.Span) error {
 	p, err := newPuller(f.NATS, f.Link, f.Source, f.cfg.Slots)
 	if err != nil {
 		return err
@@ -73,7 +73,7 @@ func (f *fetcher) fetchAll(live lifetimes) error {
 	for {
 		err := f.fetch(live, p)
 		switch {
-		case live.fetch.Err() != nil:
+		case live.Fetch.Err() != nil:
 			return nil
 		case err == nil, errors.Is(err, errNoMessage):
 			unanswered = time.Time{}
@@ -87,18 +87,18 @@ func (f *fetcher) fetchAll(live lifetimes) error {
 
 // fetch fetches what free slots can take, or if nothing is pending waits for a
 // message without holding a slot for it.
-func (f *fetcher) fetch(live lifetimes, p *puller) error {
-	if err := f.Gate.wait(live.fetch); err != nil {
+func (f *fetcher) fetch(live settle.Span, p *puller) error {
+	if err := f.Gate.wait(live.Fetch); err != nil {
 		return err
 	}
 	if narrow, _ := f.Room.Narrow(f.Fresh); narrow || f.pending == 0 {
-		m, err := p.next(live.fetch, request{batch: 1, wait: pullIdle})
+		m, err := p.next(live.Fetch, request{batch: 1, wait: pullIdle})
 		if err == nil {
 			f.take(live, m, false)
 		}
 		return err
 	}
-	if err := f.slots.acquire(live.fetch, f.Lane); err != nil {
+	if err := f.slots.acquire(live.Fetch, f.Lane); err != nil {
 		return err
 	}
 	held := 1 + f.slots.more(f.Lane, f.pending-1)
@@ -108,7 +108,7 @@ func (f *fetcher) fetch(live lifetimes, p *puller) error {
 		if held > 1 {
 			want.maxBytes = f.slots.count(0)
 		}
-		m, err := p.next(live.fetch, want)
+		m, err := p.next(live.Fetch, want)
 		switch {
 		case errors.Is(err, errTooLarge) && held > 1: // then alone
 			f.slots.release(f.Lane, held-1)
@@ -129,13 +129,13 @@ func (f *fetcher) fetch(live lifetimes, p *puller) error {
 // take leases a message and starts its settling, in a slot of its own. While the
 // store is nearly full, messages are settled one at a time, and one that waits for
 // its turn holds no slot.
-func (f *fetcher) take(live lifetimes, m *nats.Msg, slotted bool) {
+func (f *fetcher) take(live settle.Span, m *nats.Msg, slotted bool) {
 	f.metrics.taken.WithLabelValues(string(f.Lane)).Inc()
 	l := f.leases.hold(m)
 	d := f.delivery(l)
-	until := live.fetch
+	until := live.Fetch
 	if d.RequeuedOften() {
-		until = live.work // settling schedules it if it cannot be sent
+		until = live.Work // settling schedules it if it cannot be sent
 	}
 	narrow, _ := f.Room.Narrow(f.Fresh)
 	if narrow && slotted {
@@ -154,41 +154,6 @@ func (f *fetcher) take(live lifetimes, m *nats.Msg, slotted bool) {
 		return
 	}
 	if f.flight.Wait(); d.Kept {
-		rest(live.fetch, f.Room, f.Fresh)
+		rest(live.Fetch, f.Room, f.Fresh)
 	}
-}
-
-// repairs makes streams and consumers that are gone, once for all fetchers: what
-// interrupts one, such as a cluster without a leader, interrupts all.
-type repairs struct {
-	do  func(ctx context.Context) error // nil if nothing is made
-	log *slog.Logger
-
-	mu         sync.Mutex
-	done, said time.Time // when it was last tried, and logged
-}
-
-const (
-	repairEvery = 5 * time.Second
-	reportEvery = time.Minute
-)
-
-// after repairs what interrupted a fetcher, unless that was just tried.
-func (r *repairs) after(ctx context.Context, s wire.Source, interruption error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if time.Since(r.done) < repairEvery {
-		return
-	}
-	say := time.Since(r.said) >= reportEvery
-	if say {
-		r.said = time.Now()
-		r.log.Warn("fetching mail was interrupted", "lane", s.Lane, "stream", s.Stream, "error", interruption)
-	}
-	if r.do != nil {
-		if err := r.do(ctx); err != nil && say && ctx.Err() == nil {
-			r.log.Warn("make streams and consumers again", "error", err)
-		}
-	}
-	r.done = time.Now()
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/postrider/postrider/stream"
 )
 
 // fullFor is how long nothing is fetched after a write found no room.
@@ -50,9 +52,7 @@ func (g *Gate) wait(ctx context.Context) error {
 		if closed <= 0 {
 			return ctx.Err()
 		}
-		if err := sleep(ctx, closed); err != nil {
-			return err
-		}
+		stream.Pause(ctx, closed)
 	}
 }
 

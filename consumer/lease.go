@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/postrider/postrider/stream"
 )
 
 // settleDown is how long nothing new is begun after a reconnect: a broker that was
@@ -41,30 +43,22 @@ type leases struct {
 	// count is told of the bytes that come into flight and, negative, leave it.
 	count func(bytes int) int
 
+	wait atomic.Int64 // AckWait in nanoseconds
+
 	mu    sync.Mutex
-	wait  time.Duration
 	held  map[*lease]struct{}
 	pulse time.Time // last sign that the process is running
 	stood time.Time // end of the last time that it did not
 }
 
 func newLeases(nc *nats.Conn, link Link, wait time.Duration, count func(bytes int) int) *leases {
-	return &leases{nc: nc, link: link, wait: wait, count: count, held: make(map[*lease]struct{}), pulse: time.Now()}
+	s := &leases{nc: nc, link: link, count: count, held: make(map[*lease]struct{}), pulse: time.Now()}
+	s.wait.Store(int64(wait))
+	return s
 }
 
-// adopt uses another AckWait from now on: it may be changed at the broker while
-// workers run.
-func (s *leases) adopt(wait time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.wait = wait
-}
-
-func (s *leases) ackWait() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.wait
-}
+// ackWait is the AckWait in use. It may be changed at the broker while workers run.
+func (s *leases) ackWait() time.Duration { return time.Duration(s.wait.Load()) }
 
 func (s *leases) hold(m *nats.Msg) *lease {
 	s.count(m.Size())
@@ -104,14 +98,14 @@ func (l *lease) Expired() bool {
 	s.feel(now)
 	// A message that was read from the connection just after the process had not
 	// run may have been there all that time.
-	return since(now, l.renewed) > s.wait/2 || s.link.Epoch() != l.epoch ||
+	return since(now, l.renewed) > s.ackWait()/2 || s.link.Epoch() != l.epoch ||
 		!s.stood.IsZero() && l.renewed.Before(s.stood.Add(settleDown))
 }
 
 // feel notices that the process did not run: nobody has felt the pulse for long.
 // s.mu is held.
 func (s *leases) feel(now time.Time) {
-	if since(now, s.pulse) > s.wait/4 {
+	if since(now, s.pulse) > s.ackWait()/4 {
 		s.stood = now
 	}
 	s.pulse = now
@@ -125,7 +119,7 @@ func since(now, then time.Time) time.Duration {
 
 // renew keeps the leases until ctx ends.
 func (s *leases) renew(ctx context.Context) {
-	for n := 0; sleep(ctx, s.ackWait()/12) == nil; n++ {
+	for n := 0; stream.Pause(ctx, s.ackWait()/12); n++ {
 		s.mu.Lock()
 		s.feel(time.Now())
 		s.mu.Unlock()

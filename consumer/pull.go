@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -140,10 +141,10 @@ func (p *puller) ended(ctx context.Context, m *nats.Msg) error {
 	}
 	// An election, a restart, too many pulls: ask again in a moment. A consumer that
 	// is gone answers like this for ever, which the fetcher finds out.
-	if err := sleep(ctx, 250*time.Millisecond); err != nil || code != "503" {
-		return err
+	if stream.Pause(ctx, 250*time.Millisecond) && code == "503" {
+		return errNoConsumer
 	}
-	return errNoConsumer
+	return ctx.Err()
 }
 
 // stop ends the pulling and returns what came meanwhile.

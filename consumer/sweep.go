@@ -10,23 +10,23 @@ import (
 
 // sweep finds, now and then, what no consumer will ever deliver: a message that ran
 // out of deliveries, or one that a killed broker brought back.
-func (c *Consumer) sweep(live lifetimes, f *fetcher) {
-	for sleep(live.fetch, c.cfg.SweepInterval) == nil {
-		if err := c.sweepOnce(live, f); err != nil && live.fetch.Err() == nil && !errors.Is(err, stream.ErrAway) {
+func (c *Consumer) sweep(live settle.Span, f *fetcher) {
+	for stream.Pause(live.Fetch, c.cfg.SweepInterval) {
+		if err := c.sweepOnce(live, f); err != nil && live.Fetch.Err() == nil && !errors.Is(err, stream.ErrAway) {
 			c.Log.Warn("search for stranded mail", "stream", f.Stream, "error", err)
 		}
 	}
 }
 
-func (c *Consumer) sweepOnce(live lifetimes, f *fetcher) error {
-	info, err := f.durable.Info(live.fetch)
+func (c *Consumer) sweepOnce(live settle.Span, f *fetcher) error {
+	info, err := f.durable.Info(live.Fetch)
 	if err != nil {
 		return nil //nolint:nilerr // the fetcher reports a consumer or a broker that is gone
 	}
 	c.adoptAckWait(f, info.Config.AckWait)
 	seq := uint64(1)
 	for {
-		m, err := c.Next(live.fetch, f.Stream, f.Filter(), seq, time.Time{})
+		m, err := c.Next(live.Fetch, f.Stream, f.Filter(), seq, time.Time{})
 		if errors.Is(err, stream.ErrNotFound) || err == nil && m.Sequence > stream.HandedOut(info) {
 			return nil
 		}
@@ -50,6 +50,6 @@ func (c *Consumer) adoptAckWait(f *fetcher, wait time.Duration) {
 	}
 	if old := c.leases.ackWait(); wait != old {
 		c.Log.Info("the AckWait of the consumers was changed at the broker", "from", old, "to", wait)
-		c.leases.adopt(wait)
+		c.leases.wait.Store(int64(wait))
 	}
 }

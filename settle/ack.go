@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/postrider/postrider/stream"
 )
 
 const (
@@ -24,7 +26,7 @@ func (s *Settler) ack(ctx context.Context, d *Delivery) error {
 		if err == nil {
 			return nil
 		}
-		if err := sleep(ctx, 200*time.Millisecond<<n); err != nil {
+		if !stream.Pause(ctx, 200*time.Millisecond<<n) {
 			return ErrLeft
 		}
 	}

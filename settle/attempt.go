@@ -35,7 +35,7 @@ func (s *Settler) attempt(span Span, d *Delivery, rec *wire.Record) error {
 		if err := s.record(span.Settle, d, rec); err != nil {
 			return err
 		}
-		rec.Event, d.seen = "", clone(rec)
+		rec.Event, d.seen = "", rec.Clone()
 		began = len(rec.Attempts)
 	}
 }
@@ -81,8 +81,8 @@ func (d *Delivery) pendingOf(rec *wire.Record, most int) []mail.Recipient {
 		if len(batch) > 0 {
 			first = batch[0].Index
 		}
-		if len(batch) < most && d.to[i].utf8 == d.to[first].utf8 && hangUps[i] == hangUps[first] {
-			batch = append(batch, mail.Recipient{Index: i, Address: d.to[i].address})
+		if len(batch) < most && d.to[i].UTF8 == d.to[first].UTF8 && hangUps[i] == hangUps[first] {
+			batch = append(batch, mail.Recipient{Index: i, Address: d.to[i].Address})
 		}
 	}
 	return batch
@@ -90,9 +90,9 @@ func (d *Delivery) pendingOf(rec *wire.Record, most int) []mail.Recipient {
 
 func (d *Delivery) transaction(to []mail.Recipient) mail.Message {
 	return mail.Message{
-		ID: d.own.Key.ID, From: d.from.address, Recipients: to,
+		ID: d.own.Key.ID, From: d.from.Address, Recipients: to,
 		Body: d.message, Size: d.message.Size, EightBit: d.message.EightBit,
-		UTF8:   d.message.UTF8 || d.from.utf8 || d.to[to[0].Index].utf8,
+		UTF8:   d.message.UTF8 || d.from.UTF8 || d.to[to[0].Index].UTF8,
 		Permit: d.permit,
 	}
 }

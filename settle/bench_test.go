@@ -36,18 +36,21 @@ func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 type worker struct {
 	*wb.Worker
 	*settle.Settler
-	stopping chan struct{}
+	fetch context.Context
+	stop  context.CancelFunc
 }
 
 func (b *bench) idle() *worker {
 	b.T.Helper()
-	w := &worker{Worker: b.Worker(nil), stopping: make(chan struct{})}
+	w := &worker{Worker: b.Worker(nil)}
+	w.fetch, w.stop = context.WithCancel(b.T.Context())
+	b.T.Cleanup(w.stop)
 	w.Settler = b.Settler(w.Worker)
 	return w
 }
 
 func (w *worker) settle(ctx context.Context, d *settle.Delivery) error {
-	return w.Settler.Settle(settle.Span{Work: ctx, Settle: ctx, Stopping: w.stopping}, d)
+	return w.Settler.Settle(settle.Span{Fetch: w.fetch, Work: ctx, Settle: ctx}, d)
 }
 
 // handle is what a test has of a message that it pulled. The lease expires when the

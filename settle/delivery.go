@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/postrider/postrider/compose"
@@ -52,8 +51,8 @@ type Delivery struct {
 	message  *compose.Message
 	bad      *schema.EnvelopeError
 	// from and to are the addresses in the form of MAIL and RCPT, to by index.
-	from path
-	to   map[int]path
+	from compose.Path
+	to   map[int]compose.Path
 
 	// seen is the last record of the key, of whatever generation, and its sequence.
 	seen    *wire.Record
@@ -62,12 +61,6 @@ type Delivery struct {
 	// outcome of the last of them.
 	aside    map[int]bool
 	asideFor *mail.Outcome
-}
-
-// path is an address in the form of MAIL and RCPT.
-type path struct {
-	address string
-	utf8    bool
 }
 
 // Key says whose message it is. It is empty before the delivery was settled.
@@ -149,7 +142,7 @@ func (d *Delivery) compose() error {
 		d.message, err = compose.Compose(d.envelope, d.own.Key.Origin, d.own.Enqueued)
 	}
 	if err == nil {
-		err = d.address()
+		d.from, d.to, err = compose.Paths(d.envelope)
 	}
 	if err == nil {
 		return nil
@@ -159,27 +152,6 @@ func (d *Delivery) compose() error {
 		return nil
 	}
 	d.bad = &schema.EnvelopeError{Problem: err.Error(), Reason: mail.ReasonBadEnvelope}
-	return nil
-}
-
-// address writes the addresses in the form of MAIL and RCPT, also those of a
-// mailbox that is named again: an older worker's record may have one pending.
-func (d *Delivery) address() (err error) {
-	if d.from.address, d.from.utf8, err = compose.Path(d.envelope.ReversePath()); err != nil {
-		return err
-	}
-	d.to = make(map[int]path)
-	only, one := d.own.Key.Index()
-	for i, address := range d.envelope.Named() {
-		if one && i != only {
-			continue
-		}
-		var p path
-		if p.address, p.utf8, err = compose.Path(address); err != nil {
-			return err
-		}
-		d.to[i] = p
-	}
 	return nil
 }
 
@@ -212,50 +184,18 @@ func (d *Delivery) standing(now time.Time, n int, jitter float64) Standing {
 // continued.
 func (d *Delivery) draft(now time.Time) *wire.Record {
 	if d.seen != nil && d.seen.Generation == d.own.Generation {
-		r := clone(d.seen)
+		r := d.seen.Clone()
 		r.Event, r.Delivery = "", d.Times
 		return r
 	}
-	k := d.own.Key
-	r := &wire.Record{
-		V: wire.RecordVersion, ID: k.ID, Origin: k.Origin, Lane: k.Lane, Recipient: k.Recipient, Generation: d.own.Generation,
-		At: now.UTC(), Enqueued: d.own.Enqueued.UTC(), Size: int64(len(d.Body)),
-		Attempts: slices.Clone(d.own.Log), Counted: d.own.Attempts,
-		Replays: d.own.Replays, Replayed: d.own.Replayed, DeadSeq: d.own.DeadSeq, Delivery: d.Times,
-	}
+	r := wire.NewRecord(d.own, now)
+	r.Size, r.Delivery = int64(len(d.Body)), d.Times
 	if d.envelope != nil {
 		r.From, r.Subject, r.Tags = d.envelope.ReversePath(), mail.Cut(d.envelope.Subject, 256), d.envelope.Tags
 	}
 	for _, to := range d.recipients() {
 		r.Recipients = append(r.Recipients, wire.RecipientRecord{Address: to.Address, Index: to.Index, State: wire.StatePending})
 	}
-	keepDelivered(r, d.seen)
+	r.KeepDelivered(d.seen)
 	return r
-}
-
-// keepDelivered takes over what another record of the key calls delivered.
-func keepDelivered(r, from *wire.Record) {
-	if from == nil {
-		return
-	}
-	for _, old := range from.Recipients {
-		if x := r.Find(old.Index); x != nil && old.State == wire.StateDelivered {
-			*x = old
-		}
-	}
-}
-
-func clone(r *wire.Record) *wire.Record {
-	c := *r
-	c.Recipients, c.Attempts = slices.Clone(r.Recipients), slices.Clone(r.Attempts)
-	return &c
-}
-
-// jitter spreads retries without a source of randomness, so that the same message
-// of the same generation is always due at the same time. It is from -1 to 1.
-func (d *Delivery) jitter() float64 {
-	x := d.Sequence*0x9E3779B97F4A7C15 + uint64(d.own.Generation)*0xBF58476D1CE4E5B9 + uint64(d.own.Enqueued.UnixNano())
-	x ^= x >> 31
-	x *= 0x94D049BB133111EB
-	return float64(x>>11)/(1<<52) - 1
 }

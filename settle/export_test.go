@@ -14,9 +14,7 @@ import (
 const CrashLoop = crashLoop
 
 var (
-	ErrGone    = errGone
-	SetPending = setPending
-	Conclude   = conclude
+	ErrGone = errGone
 )
 
 // Read identifies a delivery, decodes and composes it.
@@ -28,7 +26,7 @@ func (d *Delivery) Read() error {
 }
 
 func (d *Delivery) Bad() *schema.EnvelopeError               { return d.bad }
-func (d *Delivery) From() string                             { return d.from.address }
+func (d *Delivery) From() string                             { return d.from.Address }
 func (d *Delivery) Recipients() []mail.Recipient             { return d.recipients() }
 func (d *Delivery) Aside() map[int]bool                      { return d.aside }
 func (d *Delivery) Draft(now time.Time) *wire.Record         { return d.draft(now) }

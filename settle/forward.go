@@ -26,7 +26,7 @@ func (s *Settler) forward(ctx context.Context, d *Delivery, rec *wire.Record, re
 		}
 	}
 	if rec.Together != "" {
-		return s.forwardKey(ctx, d, rec, d.own.Key, togetherOf(rec))
+		return s.forwardKey(ctx, d, rec, d.own.Key, rec.Shared())
 	}
 	for _, x := range rec.Recipients {
 		if x.State == wire.StateDelivered {
@@ -49,26 +49,10 @@ func (s *Settler) forward(ctx context.Context, d *Delivery, rec *wire.Record, re
 	return nil
 }
 
-// togetherOf stands for all recipients of a record that go on together.
-func togetherOf(rec *wire.Record) wire.RecipientRecord {
-	x := wire.RecipientRecord{State: rec.Together, Reason: rec.Reason}
-	for _, r := range rec.Recipients {
-		if r.State == rec.Together {
-			x = r
-		}
-	}
-	x.State = rec.Together
-	return x
-}
-
 // further reports a key whose own record has reached that generation: the copy
 // that would be made was made, and may have been settled since.
 func (s *Settler) further(ctx context.Context, d *Delivery, k wire.Key, generation int) (bool, error) {
-	var rec *wire.Record
-	err := s.writes.try(ctx, d, func(ctx context.Context) (err error) {
-		rec, _, err = s.Journal.Lookup(ctx, k)
-		return err
-	})
+	rec, _, err := s.writes.lookup(ctx, d, s.Journal, k)
 	return rec != nil && rec.Generation >= generation, err
 }
 
@@ -86,7 +70,7 @@ func (s *Settler) forwardKey(ctx context.Context, d *Delivery, rec *wire.Record,
 		if err := s.giveUp(ctx, d, rec, k, x.Reason); err != nil {
 			return err
 		}
-		rec = clone(rec)
+		rec = rec.Clone()
 		rec.Attempts = rec.Attempts[max(0, len(rec.Attempts)-1):]
 	case wire.StateDead:
 	default:
@@ -113,7 +97,7 @@ func (s *Settler) giveUp(ctx context.Context, d *Delivery, rec *wire.Record, k w
 
 // schedule makes the copy that is due when the record says.
 func (s *Settler) schedule(ctx context.Context, d *Delivery, rec *wire.Record, k wire.Key) error {
-	next := d.next(rec, k)
+	next := rec.Next(k)
 	m := nats.NewMsg(k.CopySubject(wire.CopyLater))
 	m.Header = next.Headers(d.Header)
 	wire.Schedule(m.Header, rec.Due, k)
@@ -128,25 +112,13 @@ func (s *Settler) schedule(ctx context.Context, d *Delivery, rec *wire.Record, k
 	})
 }
 
-// next is the key's copy one generation on, with its history.
-func (d *Delivery) next(rec *wire.Record, k wire.Key) wire.Copy {
-	next := wire.Copy{
-		Key: k, Generation: rec.Generation + 1, Attempts: rec.Counted, Enqueued: d.own.Enqueued,
-		Log: rec.Attempts, Replays: rec.Replays, Replayed: rec.Replayed,
-	}
-	if i, ok := k.Index(); ok {
-		next.Log = wire.LogFor(rec.Attempts, i)
-	}
-	return next
-}
-
 func (d *Delivery) deadLetter(rec *wire.Record, k wire.Key, x wire.RecipientRecord) *wire.DeadLetter {
 	sentence := rec.Error
 	if sentence == "" {
 		sentence = x.Words()
 	}
 	return &wire.DeadLetter{
-		Copy: d.next(rec, k), Reason: x.Reason, Error: sentence,
+		Copy: rec.Next(k), Reason: x.Reason, Error: sentence,
 		Producer: schema.ProducerHeaders(d.Header), Body: d.Body,
 		HeadersLost: d.Header[schema.HeaderUnreadable] != nil,
 	}

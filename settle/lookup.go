@@ -13,11 +13,8 @@ import (
 // It is never skipped: a delivery count of one does not mean first, because a
 // broker that was killed forgets deliveries.
 func (s *Settler) lookup(ctx context.Context, d *Delivery, k wire.Key) (*wire.Record, error) {
-	err := s.writes.try(ctx, d, func(ctx context.Context) (err error) {
-		d.seen, d.seenSeq, err = s.Journal.Lookup(ctx, k)
-		return err
-	})
-	if err != nil {
+	var err error
+	if d.seen, d.seenSeq, err = s.writes.lookup(ctx, d, s.Journal, k); err != nil {
 		return nil, err
 	}
 	if d.seen != nil && d.seen.Generation >= d.own.Generation {

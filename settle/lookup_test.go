@@ -65,8 +65,8 @@ func TestEarlierGeneration(t *testing.T) {
 			}
 			further := read.Draft(time.Now())
 			further.Generation = 1
-			settle.SetPending(further, state, "")
-			settle.Conclude(further)
+			further.SetPending(state, "")
+			further.Conclude()
 			if _, err := w.Journal.Set(t.Context(), further, 0, false); err != nil {
 				t.Fatal(err)
 			}
@@ -123,8 +123,8 @@ func (b *bench) ghost(w *worker, brief bool) (*settle.Delivery, wire.Key) {
 
 func ghostRecord(h *settle.Delivery) *wire.Record {
 	rec := h.Draft(time.Now())
-	settle.SetPending(rec, wire.StateDelivered, "")
-	settle.Conclude(rec)
+	rec.SetPending(wire.StateDelivered, "")
+	rec.Conclude()
 	return rec
 }
 

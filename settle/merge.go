@@ -41,7 +41,7 @@ func (m *merger) merge(ctx context.Context, d *Delivery, mine *wire.Record) erro
 				}
 			}
 		}
-		merged := clone(last)
+		merged := last.Clone()
 		dead := false
 		for _, x := range news {
 			y := merged.Find(x.Index)
@@ -79,26 +79,18 @@ func holdsOwn(last, mine *wire.Record) bool {
 // attempt did not.
 func acceptedTwice(mine, seen, last *wire.Record) (n int) {
 	for _, x := range mine.Recipients {
-		if x.State == wire.StateDelivered && delivered(last, x.Index) && !delivered(seen, x.Index) {
+		if x.State == wire.StateDelivered && last.DeliveredTo(x.Index) && !seen.DeliveredTo(x.Index) {
 			n++
 		}
 	}
 	return n
 }
 
-func delivered(r *wire.Record, index int) bool {
-	if r == nil {
-		return false
-	}
-	x := r.Find(index)
-	return x != nil && x.State == wire.StateDelivered
-}
-
 // additions are those that mine calls delivered and last does not.
 func additions(mine, last *wire.Record) []wire.RecipientRecord {
 	var news []wire.RecipientRecord
 	for _, x := range mine.Recipients {
-		if x.State == wire.StateDelivered && last.Find(x.Index) != nil && !delivered(last, x.Index) {
+		if x.State == wire.StateDelivered && last.Find(x.Index) != nil && !last.DeliveredTo(x.Index) {
 			news = append(news, x)
 		}
 	}
@@ -118,10 +110,10 @@ func (m *merger) mergeOne(ctx context.Context, d *Delivery, last *wire.Record, x
 		// one, even if that is still being made.
 		dead, was := last.Generation+1, last.Find(x.Index).State
 		if rec == nil {
-			rec = clone(last)
+			rec = last.Clone()
 			rec.Recipient, rec.Generation = k.Recipient, last.Generation+1
 		} else {
-			rec = clone(rec)
+			rec = rec.Clone()
 			dead = rec.Generation + 1
 			if y := rec.Find(x.Index); y != nil { // it has none if the envelope was not read
 				was = y.State
@@ -169,12 +161,8 @@ func (m *merger) unbury(ctx context.Context, d *Delivery, last, merged *wire.Rec
 // What a merge reads and writes needs no lease: it adds only what the relay has
 // accepted.
 
-func (m *merger) lookup(ctx context.Context, k wire.Key) (rec *wire.Record, seq uint64, err error) {
-	err = m.writes.try(ctx, nobody, func(ctx context.Context) (err error) {
-		rec, seq, err = m.Journal.Lookup(ctx, k)
-		return err
-	})
-	return rec, seq, err
+func (m *merger) lookup(ctx context.Context, k wire.Key) (*wire.Record, uint64, error) {
+	return m.writes.lookup(ctx, nobody, m.Journal, k)
 }
 
 func (m *merger) set(ctx context.Context, rec *wire.Record, expected uint64) error {

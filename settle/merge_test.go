@@ -158,8 +158,8 @@ func TestMergeKeepsTheOthersDead(t *testing.T) {
 		}
 	}
 	dead := h.Draft(time.Now())
-	settle.SetPending(dead, wire.StateDead, mail.ReasonFailed)
-	settle.Conclude(dead)
+	dead.SetPending(wire.StateDead, mail.ReasonFailed)
+	dead.Conclude()
 	if err := w.Record(t.Context(), h, dead); err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +171,7 @@ func TestMergeKeepsTheOthersDead(t *testing.T) {
 	mine.Recipients[0].State = wire.StateDelivered
 	mine.Recipients[1].State, mine.Recipients[1].Reason = wire.StateDead, mail.ReasonFailed
 	mine.Attempts = []wire.Attempt{{N: 1, Session: "two", At: time.Now()}}
-	settle.Conclude(mine)
+	mine.Conclude()
 	if err := w.Record(t.Context(), second, mine); err == nil {
 		t.Fatal("recorded, though its message is gone")
 	}

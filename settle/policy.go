@@ -81,3 +81,12 @@ func (p Policy) again(s Standing) Decision {
 	}
 	return Decision{State: wire.StateScheduled, Due: due}
 }
+
+// jitter spreads retries without a source of randomness, so that the same message
+// of the same generation is always due at the same time. It is from -1 to 1.
+func (d *Delivery) jitter() float64 {
+	x := d.Sequence*0x9E3779B97F4A7C15 + uint64(d.own.Generation)*0xBF58476D1CE4E5B9 + uint64(d.own.Enqueued.UnixNano())
+	x ^= x >> 31
+	x *= 0x94D049BB133111EB
+	return float64(x>>11)/(1<<52) - 1
+}

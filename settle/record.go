@@ -51,21 +51,16 @@ func (s *Settler) record(ctx context.Context, d *Delivery, rec *wire.Record) err
 // generation, it only told what else was delivered: nil, try again. Otherwise the
 // other delivery has decided, and we merge.
 func (s *Settler) overtaken(ctx context.Context, d *Delivery, rec *wire.Record) error {
-	var last *wire.Record
-	var seq uint64
-	err := s.writes.try(ctx, d, func(ctx context.Context) (err error) {
-		last, seq, err = s.Journal.Lookup(ctx, d.own.Key)
-		return err
-	})
+	last, seq, err := s.writes.lookup(ctx, d, s.Journal, d.own.Key)
 	if err != nil {
 		return err
 	}
 	if last == nil || last.Generation < d.own.Generation {
 		d.seen, d.seenSeq = last, seq
-		keepDelivered(rec, last)
+		rec.KeepDelivered(last)
 		if !rec.Has(wire.StatePending) {
 			rec.Together, rec.Event = "", ""
-			conclude(rec)
+			rec.Conclude()
 		}
 		return nil
 	}

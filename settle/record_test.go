@@ -155,7 +155,7 @@ func TestNoRoomWhileStopping(t *testing.T) {
 	w.Log = discard()
 	b.Refuse.Set(func(string) error { return stream.ErrFull })
 	b.Publish("m", "450x1@b.example")
-	close(w.stopping)
+	w.stop()
 	if err := w.settle(t.Context(), b.pullFresh(w)); !errors.Is(err, stream.ErrFull) {
 		t.Errorf("got %v", err)
 	}

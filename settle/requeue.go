@@ -24,7 +24,7 @@ func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, wh
 		if end := s.policy.deadline(d.standing(due, 0, 0)); due.After(end) {
 			due = end
 		}
-		setPending(rec, wire.StateScheduled, "")
+		rec.SetPending(wire.StateScheduled, "")
 		rec.Event = wire.EventRequeued
 		if rec.Due.Before(s.Now()) {
 			rec.Due = due
@@ -56,11 +56,7 @@ func progress(rec, seen *wire.Record) bool {
 		if x.State == wire.StatePending {
 			continue
 		}
-		var old *wire.RecipientRecord
-		if seen != nil {
-			old = seen.Find(x.Index)
-		}
-		if old == nil || old.State != x.State {
+		if seen == nil || seen.Find(x.Index) == nil || seen.Find(x.Index).State != x.State {
 			return true
 		}
 	}

@@ -92,14 +92,9 @@ func New(cfg Config, lanes []wire.Lane, p Parts) *Settler {
 	return s
 }
 
-// Span is for how long a delivery may be worked on.
-type Span struct {
-	// Work ends when transactions have to stop. Settle ends a little later, so
-	// that their outcomes are written.
-	Work, Settle context.Context
-	// Stopping is closed when the worker is told to stop.
-	Stopping <-chan struct{}
-}
+// Span is for how long a delivery may be worked on. Its contexts end in this order:
+// no more is fetched, transactions have to stop, what they did is written.
+type Span struct{ Fetch, Work, Settle context.Context }
 
 // Why a delivery is not acknowledged though nothing failed: the broker delivers
 // the message again, or another delivery of it settles it.
@@ -115,7 +110,7 @@ var (
 // Settle takes a delivery through the five steps. It returns nil if the message
 // is acknowledged, [ErrLeft] if another delivery will settle it.
 func (s *Settler) Settle(span Span, d *Delivery) error {
-	d.stopping = span.Stopping
+	d.stopping = span.Fetch.Done()
 	if err := d.identify(); err != nil {
 		return s.buryUnread(span.Settle, d, mail.ReasonBadEnvelope, err.Error())
 	}
@@ -179,19 +174,19 @@ func (s *Settler) decide(span Span, d *Delivery) (*wire.Record, error) {
 	case !rec.Has(wire.StatePending):
 		// Everything was accepted while this copy waited.
 	case d.early(now) && !s.policy.Expired(stand):
-		setPending(rec, wire.StateScheduled, "")
+		rec.SetPending(wire.StateScheduled, "")
 		rec.Due, rec.Event = d.envelope.SendAt, wire.EventScheduled
 	case d.Times == 0:
-		setPending(rec, wire.StateDead, mail.ReasonStranded)
+		rec.SetPending(wire.StateDead, mail.ReasonStranded)
 		rec.Error = "no consumer would have delivered the message again"
 	case s.policy.Expired(stand):
-		setPending(rec, wire.StateDead, mail.ReasonExpired)
+		rec.SetPending(wire.StateDead, mail.ReasonExpired)
 	default:
 		if err := s.attempt(span, d, rec); err != nil {
 			return nil, err
 		}
 	}
-	conclude(rec)
+	rec.Conclude()
 	return rec, s.record(span.Settle, d, rec)
 }
 
@@ -206,37 +201,3 @@ func (d *Delivery) early(now time.Time) bool {
 
 // clocksApart is by how much our clock may be behind the broker's.
 const clocksApart = time.Second
-
-func setPending(rec *wire.Record, s wire.State, why mail.Reason) {
-	for i := range rec.Recipients {
-		if rec.Recipients[i].State == wire.StatePending {
-			rec.Recipients[i].State, rec.Recipients[i].Reason = s, why
-		}
-	}
-}
-
-// conclude sets whether the recipients go on together, and names the event after
-// the recipient that matters most to a person.
-func conclude(rec *wire.Record) {
-	if state, why, same := rec.Uniform(); same {
-		rec.Together, rec.Reason = state, why
-	}
-	if rec.Event != "" {
-		return
-	}
-	rec.Event = wire.EventDelivered
-	for _, x := range rec.Recipients {
-		switch x.State {
-		case wire.StateDead:
-			rec.Event = wire.EventOf(x.Reason)
-			return
-		case wire.StateScheduled:
-			if rec.Event != wire.EventUncertain {
-				rec.Event = rec.Waits(x.Index)
-			}
-		}
-	}
-	if rec.Together == wire.StateDead {
-		rec.Event = wire.EventOf(rec.Reason)
-	}
-}

@@ -56,7 +56,7 @@ func (s *Settler) buryUnread(ctx context.Context, d *Delivery, why mail.Reason, 
 	rec := d.draft(s.Now())
 	if d.seen != nil {
 		// Some recipients may have been accepted: they must not be dead-lettered.
-		rec.Recipients = clone(d.seen).Recipients
+		rec.Recipients = d.seen.Clone().Recipients
 	}
 	rec.Generation = d.own.Generation
 	for i := range rec.Recipients {
@@ -68,7 +68,7 @@ func (s *Settler) buryUnread(ctx context.Context, d *Delivery, why mail.Reason, 
 	if len(rec.Recipients) == 0 {
 		rec.Together = wire.StateDead
 	}
-	conclude(rec)
+	rec.Conclude()
 	if err := s.record(ctx, d, rec); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
 
 // tryFor is how long one try of a read or write waits for the broker's answer.
@@ -37,10 +38,19 @@ func (w *writer) try(ctx context.Context, d *Delivery, do func(context.Context) 
 			return err
 		}
 		// In an election "no responders" comes at once: pause.
-		if serr := sleep(ctx, min(100*time.Millisecond<<min(n, 5), 2*time.Second)); serr != nil {
+		if !stream.Pause(ctx, min(100*time.Millisecond<<min(n, 5), 2*time.Second)) {
 			return fmt.Errorf("%w: %w", ErrLeft, err)
 		}
 	}
+}
+
+// lookup reads the last record of a key.
+func (w *writer) lookup(ctx context.Context, d *Delivery, j Journal, k wire.Key) (rec *wire.Record, seq uint64, err error) {
+	err = w.try(ctx, d, func(ctx context.Context) (err error) {
+		rec, seq, err = j.Lookup(ctx, k)
+		return err
+	})
+	return rec, seq, err
 }
 
 // stillThere returns errGone if the lease has expired and another worker has
@@ -99,15 +109,4 @@ func (d *Delivery) giveBack(pause time.Duration) error {
 		_ = d.Handle.Requeue(pause) // not sent, the message comes again after AckWait
 	}
 	return ErrLeft
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

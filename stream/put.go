@@ -91,7 +91,7 @@ func Put(ctx context.Context, s Register, m *nats.Msg, filter string, expected u
 		default:
 			expected = last.Sequence
 		}
-		if races > putRaces || silences >= putSilences || !pause(ctx, wait) {
+		if races > putRaces || silences >= putSilences || !Pause(ctx, wait) {
 			return 0, false, fmt.Errorf("put %s: %w: gave up after %d other writes and %d requests without an answer: %w", m.Subject, ErrAway, races, silences, cause)
 		}
 	}
@@ -124,16 +124,4 @@ func streamOf(subject string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("no stream of Postrider takes the subject %q", subject)
-}
-
-// pause waits; false if ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

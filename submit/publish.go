@@ -108,7 +108,7 @@ func (c *Client) publish(ctx context.Context, m *nats.Msg) (stream.Ack, error) {
 		}
 		// A try that ctx cut short says nothing new: keep what the last one said.
 		nobody = errors.Is(err, nats.ErrNoResponders) || nobody && ctx.Err() != nil
-		if nobody && time.Now().After(giveUp) || !pause(ctx, retryPause) {
+		if nobody && time.Now().After(giveUp) || !stream.Pause(ctx, retryPause) {
 			if nobody {
 				err = fmt.Errorf("%w: no stream takes %s; check the name against POSTRIDER_LANES of the workers, and that a worker has been started: %w", ErrNoLane, m.Subject, err)
 			}
@@ -122,16 +122,4 @@ func (c *Client) publish(ctx context.Context, m *nats.Msg) (stream.Ack, error) {
 func (c *Client) forbidden(subject string) bool {
 	err := c.nc.LastError()
 	return errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), strconv.Quote(subject))
-}
-
-// pause waits; false if ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

@@ -264,3 +264,99 @@ func (x RecipientRecord) Words() string {
 	}
 	return words
 }
+
+// NewRecord begins the record of a copy's generation.
+func NewRecord(c Copy, at time.Time) *Record {
+	k := c.Key
+	return &Record{
+		V: RecordVersion, ID: k.ID, Origin: k.Origin, Lane: k.Lane, Recipient: k.Recipient, Generation: c.Generation,
+		At: at.UTC(), Enqueued: c.Enqueued.UTC(), Attempts: slices.Clone(c.Log), Counted: c.Attempts,
+		Replays: c.Replays, Replayed: c.Replayed, DeadSeq: c.DeadSeq,
+	}
+}
+
+// Clone is a copy of the record that may be changed.
+func (r *Record) Clone() *Record {
+	c := *r
+	c.Recipients, c.Attempts = slices.Clone(r.Recipients), slices.Clone(r.Attempts)
+	return &c
+}
+
+// DeliveredTo reports that the recipient is delivered; false for a nil record.
+func (r *Record) DeliveredTo(index int) bool {
+	if r == nil {
+		return false
+	}
+	x := r.Find(index)
+	return x != nil && x.State == StateDelivered
+}
+
+// KeepDelivered takes over what another record of the key calls delivered; nil has
+// nothing.
+func (r *Record) KeepDelivered(from *Record) {
+	for i := range r.Recipients {
+		if index := r.Recipients[i].Index; from.DeliveredTo(index) {
+			r.Recipients[i] = *from.Find(index)
+		}
+	}
+}
+
+// SetPending gives all pending recipients that state.
+func (r *Record) SetPending(s State, why mail.Reason) {
+	for i := range r.Recipients {
+		if r.Recipients[i].State == StatePending {
+			r.Recipients[i].State, r.Recipients[i].Reason = s, why
+		}
+	}
+}
+
+// Conclude sets whether the recipients go on together, and names the event after
+// the recipient that matters most to a person, unless it has one.
+func (r *Record) Conclude() {
+	if state, why, same := r.Uniform(); same {
+		r.Together, r.Reason = state, why
+	}
+	if r.Event == "" {
+		r.Event = r.concludedEvent()
+	}
+}
+
+func (r *Record) concludedEvent() Event {
+	event := EventDelivered
+	for _, x := range r.Recipients {
+		switch {
+		case x.State == StateDead:
+			return EventOf(x.Reason)
+		case x.State == StateScheduled && event != EventUncertain:
+			event = r.Waits(x.Index)
+		}
+	}
+	if r.Together == StateDead {
+		return EventOf(r.Reason)
+	}
+	return event
+}
+
+// Shared stands for all recipients of a record that go on together.
+func (r *Record) Shared() RecipientRecord {
+	x := RecipientRecord{Reason: r.Reason}
+	for _, y := range r.Recipients {
+		if y.State == r.Together {
+			x = y
+		}
+	}
+	x.State = r.Together
+	return x
+}
+
+// Next is the copy of that key one generation on, with its history.
+func (r *Record) Next(k Key) Copy {
+	next := Copy{
+		Key: k, Generation: r.Generation + 1, Attempts: r.Counted, Enqueued: r.Enqueued,
+		Log: r.Attempts, Replays: r.Replays, Replayed: r.Replayed,
+	}
+	if i, ok := k.Index(); ok {
+		next.Log = LogFor(r.Attempts, i)
+	}
+	return next
+}

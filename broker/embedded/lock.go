@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/postrider/postrider/stream"
 )
 
 const (
@@ -35,7 +37,7 @@ func lockDir(ctx context.Context, dir string, patience time.Duration) (*os.File,
 		if err == nil {
 			return f, nil
 		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(deadline) || !pause(ctx, lockPause) {
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(deadline) || !stream.Pause(ctx, lockPause) {
 			break
 		}
 	}
@@ -44,16 +46,4 @@ func lockDir(ctx context.Context, dir string, patience time.Duration) (*os.File,
 		return nil, fmt.Errorf("lock POSTRIDER_DATA_DIR %s: %w by another worker: stop that one, set POSTRIDER_DATA_DIR to another directory, or set NATS_URL to use its broker", dir, ErrDirInUse)
 	}
 	return nil, fmt.Errorf("lock POSTRIDER_DATA_DIR %s: %w", dir, err)
-}
-
-// pause waits; false if ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

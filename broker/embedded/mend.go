@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/stream"
 )
 
 const (
@@ -21,7 +22,7 @@ const (
 // writes fail also when there is room again. Then Watch closes the store and
 // opens it from what is on the disk. Clients stay connected.
 func (e *Server) Watch(ctx context.Context) {
-	for bad := false; pause(ctx, watchEvery); {
+	for bad := false; stream.Pause(ctx, watchEvery); {
 		err := e.Healthy()
 		if err == nil {
 			if bad {

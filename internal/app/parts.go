@@ -164,12 +164,13 @@ func (w *Worker) takeMail(ctx context.Context) *consumer.Consumer {
 		Relay: w.relay, Journal: j, DeadLetters: deadletter.New(store, j, w.conn.Now), Store: store,
 		Now: w.conn.Now, Full: gate.Full, Settled: w.report.settled, Log: w.log, Metrics: w.reg,
 	}))
+	repairs := broker.NewRepairs(func(ctx context.Context) error {
+		_, err := broker.Provision(ctx, w.conn, w.set.Consumer.Lanes.Names(), w.set.Broker)
+		return err
+	}, w.log)
 	return consumer.New(w.set.Consumer, consumer.Parts{
 		NATS: w.conn.NC(), Link: w.conn, Durable: w.conn.Consumer, Next: store.Next, Room: fill,
 		Gate: gate, Settler: settler, Log: w.log, Metrics: w.reg,
-		Repair: func(ctx context.Context) error {
-			_, err := broker.Provision(ctx, w.conn, w.set.Consumer.Lanes.Names(), w.set.Broker)
-			return err
-		},
+		Interrupted: repairs.After,
 	})
 }

@@ -1,4 +1,4 @@
-package consumer
+package broker
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -22,18 +23,18 @@ func TestRepairsAreForAll(t *testing.T) {
 		var said bytes.Buffer
 		log := slog.New(slog.NewTextHandler(&said, nil))
 		tries := 0
-		r := &repairs{log: log, do: func(context.Context) error {
+		r := NewRepairs(func(context.Context) error {
 			tries++
 			return errors.New("no leader")
-		}}
+		}, log)
 		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
 		defer cancel()
 		var takers sync.WaitGroup
 		for range 60 {
 			takers.Go(func() {
 				for ctx.Err() == nil {
-					r.after(ctx, wire.Source{}, errors.New("cut"))
-					_ = sleep(ctx, time.Second)
+					r.After(ctx, wire.Source{}, errors.New("cut"))
+					stream.Pause(ctx, time.Second)
 				}
 			})
 		}
