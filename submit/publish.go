@@ -55,6 +55,8 @@ type Receipt struct {
 //   - [ErrNoLane]: nothing took the lane's mail for ten seconds, or until ctx ended
 //   - [stream.ErrAway]: ctx ended without an answer, or the connection was closed;
 //     the mail may be stored
+//   - another one: the broker refused it, for example by its permissions; nothing
+//     was stored
 func (c *Client) Publish(ctx context.Context, lane wire.Lane, e *schema.Envelope) (Receipt, error) {
 	if err := lane.Validate(); err != nil {
 		return Receipt{}, fmt.Errorf("%w: %w", ErrNoLane, err)
@@ -67,7 +69,7 @@ func (c *Client) Publish(ctx context.Context, lane wire.Lane, e *schema.Envelope
 	if err != nil {
 		return Receipt{}, err
 	}
-	ack, err := c.publish(ctx, lane, message(lane, &sent, header, body))
+	ack, err := c.publish(ctx, message(lane, &sent, header, body))
 	if err != nil {
 		return Receipt{}, fmt.Errorf("publish to lane %s: %w", lane, err)
 	}
@@ -91,7 +93,7 @@ func message(lane wire.Lane, e *schema.Envelope, header map[string][]string, bod
 }
 
 // publish publishes m until there is an answer.
-func (c *Client) publish(ctx context.Context, lane wire.Lane, m *nats.Msg) (stream.Ack, error) {
+func (c *Client) publish(ctx context.Context, m *nats.Msg) (stream.Ack, error) {
 	giveUp := time.Now().Add(electionTime)
 	for nobody := false; ; {
 		ack, err := c.store.Publish(ctx, m)

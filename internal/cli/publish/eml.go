@@ -115,7 +115,7 @@ func (s *sender) file(ctx context.Context, cmd *cobra.Command, m *eml, asked *as
 	if err != nil {
 		return err
 	}
-	return result{r, file}.print(cmd.OutOrStdout(), m.json)
+	return result{r, file}.write(cmd.OutOrStdout(), m.json)
 }
 
 func readMessage(stdin io.Reader, file string) ([]byte, error) {

@@ -83,7 +83,7 @@ func (c *command) publishMail(cmd *cobra.Command, m *flags) error {
 	if err != nil {
 		return err
 	}
-	return result{Receipt: r}.print(cmd.OutOrStdout(), m.json)
+	return result{Receipt: r}.write(cmd.OutOrStdout(), m.json)
 }
 
 // envelope is what the flags say, not checked yet.

@@ -88,7 +88,7 @@ type result struct {
 	File string `json:"file,omitempty"`
 }
 
-func (r result) print(w io.Writer, asJSON bool) error {
+func (r result) write(w io.Writer, asJSON bool) error {
 	if asJSON {
 		b, err := json.Marshal(r)
 		if err != nil {
