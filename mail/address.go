@@ -26,7 +26,7 @@ type Address struct {
 }
 
 // ParseAddress reads "Name <a@b>" or "a@b". The name may be a quoted string.
-// What it returns still has to pass [Address.Validate].
+// It does not check the address: [Address.Validate] does.
 func ParseAddress(s string) (Address, error) {
 	if !strings.HasSuffix(s, ">") {
 		return Address{Email: s}, nil
@@ -34,8 +34,8 @@ func ParseAddress(s string) (Address, error) {
 	if HasControl(s) {
 		return Address{}, fmt.Errorf("address %q contains a control character or a line break", shown(s))
 	}
-	// The last "<" outside quotes begins the address: a name may hold others
-	// only where it is quoted, and a quoted local part may hold one too.
+	// The last "<" outside of quotes begins the address. A name or a local part can
+	// have another one, but only within quotes.
 	open := lastUnquoted(s, '<')
 	if open < 0 {
 		return Address{}, fmt.Errorf("address %q has a \">\" and no \"<\"", shown(s))
@@ -58,9 +58,8 @@ func (a Address) Validate() error {
 	return ValidateAddrSpec(a.Email)
 }
 
-// ValidateAddrSpec reports why s is not an addr-spec that can stand between the
-// angle brackets of MAIL and RCPT (RFC 5321 section 4.1.2, with UTF-8 as in
-// RFC 6531 section 3.3).
+// ValidateAddrSpec reports why s is not an addr-spec for MAIL and RCPT (RFC 5321
+// section 4.1.2, with UTF-8 as in RFC 6531 section 3.3).
 func ValidateAddrSpec(s string) error {
 	at := lastUnquoted(s, '@')
 	switch {
@@ -84,7 +83,7 @@ func ValidateAddrSpec(s string) error {
 	return checkASCIIForm(s, at)
 }
 
-// shown is what an error quotes of an address.
+// shown is the part of an address that an error quotes.
 func shown(s string) string {
 	if len(s) > maxAddress {
 		return Cut(s, 80) + "…"
@@ -92,7 +91,8 @@ func shown(s string) string {
 	return s
 }
 
-// checkASCIIForm: SMTP says a domain beyond ASCII in ASCII, where it is longer.
+// checkASCIIForm checks the length that the address has in SMTP, where an
+// internationalised domain is sent in ASCII and is longer.
 func checkASCIIForm(s string, at int) error {
 	domain, err := ASCIIDomain(s[at+1:])
 	if err != nil {
@@ -104,11 +104,11 @@ func checkASCIIForm(s string, at int) error {
 	return nil
 }
 
-// toASCII is what is done to a domain beyond ASCII (UTS 46, nontransitional).
+// toASCII converts an internationalised domain (UTS 46, nontransitional).
 var toASCII = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.Transitional(false), idna.VerifyDNSLength(true))
 
-// ASCIIDomain is a domain as SMTP and a header's fields say it (RFC 5891
-// section 4.4). One that is ASCII already stays as it is, a literal too.
+// ASCIIDomain is a domain as it is sent in SMTP and in header fields (RFC 5891
+// section 4.4). A domain in ASCII and an address literal are returned unchanged.
 func ASCIIDomain(d string) (string, error) {
 	if strings.IndexFunc(d, func(r rune) bool { return r >= utf8.RuneSelf }) < 0 {
 		return d, nil
@@ -161,7 +161,7 @@ func validDomain(s string) bool {
 	return true
 }
 
-// lastUnquoted is the place of the last c outside of quoted strings, or -1.
+// lastUnquoted is the index of the last c outside of quoted strings, or -1.
 func lastUnquoted(s string, c byte) int {
 	last, quoted := -1, false
 	for i := 0; i < len(s); i++ {
@@ -198,15 +198,15 @@ func unquote(s string) (string, bool) {
 	return b.String(), true
 }
 
-// Normalize is the same for all ways to write a mailbox: the case of a domain means
-// nothing, that of a local part may (RFC 5321 section 2.4).
+// Normalize returns the same string for all spellings of a mailbox. The case of a
+// domain has no meaning, that of a local part may (RFC 5321 section 2.4).
 func Normalize(address string) string {
 	at := strings.LastIndexByte(address, '@') + 1
 	return address[:at] + strings.ToLower(address[at:])
 }
 
-// SameAddress reports whether addr is what an operator wrote: the address,
-// without case, or "@domain" for all of a domain.
+// SameAddress reports whether addr is what an operator asks for: the address, in
+// any case, or "@domain" for all addresses of a domain.
 func SameAddress(addr, wanted string) bool {
 	return strings.EqualFold(addr, wanted) ||
 		strings.HasPrefix(wanted, "@") && strings.HasSuffix(strings.ToLower(addr), strings.ToLower(wanted))

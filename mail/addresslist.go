@@ -7,9 +7,9 @@ import (
 	"slices"
 )
 
-// AddrSpecs are the addr-specs of an address list (RFC 5322 section 3.4), of
-// its groups too, without names and comments. It reads what mailers write,
-// names in any charset among it, and takes nothing that it has to guess at.
+// AddrSpecs are the addr-specs of an address list (RFC 5322 section 3.4) and of its
+// groups, without names and comments. It reads what mail programs write, also
+// names in any charset. It never guesses: what is ambiguous is an error.
 func AddrSpecs(list []byte) ([]string, error) {
 	r := mailboxReader{in: list}
 	for r.pos < len(r.in) {
@@ -24,13 +24,13 @@ func AddrSpecs(list []byte) ([]string, error) {
 type mailboxReader struct {
 	in  []byte
 	pos int
-	// words are what stands outside of angle brackets since the last comma.
+	// words is the text outside of angle brackets since the last comma.
 	words []byte
-	gap   bool
-	// angle is what stood in them.
+	gap   bool // white space or a comment came before
+	// angle is the text within angle brackets since the last comma.
 	angle   []byte
-	angled  bool
-	inAngle bool
+	angled  bool // there were brackets
+	inAngle bool // they are still open
 	found   []string
 }
 
@@ -58,7 +58,7 @@ func (r *mailboxReader) step() error {
 		r.inAngle = false
 		return nil
 	case r.inAngle && c == ':' && len(r.angle) > 0 && r.angle[0] == '@':
-		r.angle = r.angle[:0] // a route, long out of use (RFC 5321 appendix C)
+		r.angle = r.angle[:0] // an obsolete source route (RFC 5321 appendix C)
 		return nil
 	case r.inAngle && c == ',' && len(r.angle) > 0 && r.angle[0] == '@':
 		return nil
@@ -72,8 +72,8 @@ func (r *mailboxReader) step() error {
 	return nil
 }
 
-// put adds to the words or to the address. A gap counts, but beside a dot or
-// an @, where folding was once allowed.
+// put adds to words or angle. A gap becomes a space, except next to a dot or an @,
+// where white space was once allowed.
 func (r *mailboxReader) put(c ...byte) {
 	to := &r.words
 	if r.inAngle {
@@ -87,7 +87,7 @@ func (r *mailboxReader) put(c ...byte) {
 	*to = append(*to, c...)
 }
 
-// until takes everything up to c, quoted pairs as pairs.
+// until takes everything up to c. A quoted pair never ends it.
 func (r *mailboxReader) until(c byte, what string) error {
 	start := r.pos - 1
 	for ; r.pos < len(r.in); r.pos++ {
@@ -103,7 +103,7 @@ func (r *mailboxReader) until(c byte, what string) error {
 	return fmt.Errorf("%s is not closed", what)
 }
 
-// comment passes over a comment; they nest.
+// comment skips a comment. Comments nest.
 func (r *mailboxReader) comment() error {
 	for depth := 1; r.pos < len(r.in); r.pos++ {
 		switch r.in[r.pos] {
@@ -121,7 +121,7 @@ func (r *mailboxReader) comment() error {
 	return errors.New("a comment is not closed")
 }
 
-// end takes the address that a comma or the end of the list ends.
+// end takes the address before a comma or before the end of the list.
 func (r *mailboxReader) end() error {
 	address := string(r.words)
 	switch {

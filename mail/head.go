@@ -8,32 +8,32 @@ import (
 	"strings"
 )
 
-// Head is the header of a mail that came whole: its fields as they stand there.
+// Head is the header of a raw message: its fields, byte for byte.
 type Head struct {
 	Fields []HeadField
-	// Size is the number of bytes up to the line that ends it, or to the end of
-	// the mail where there is no body.
+	// Size is the number of bytes before the empty line, or of the message if there
+	// is none.
 	Size int
 }
 
-// HeadField is one field of a mail's header.
+// HeadField is one field of a header.
 type HeadField struct {
-	// Name is as written.
+	// Name is the name as written.
 	Name string
-	// Bytes are the whole field, with its name and its line ends.
+	// Bytes is the field with its name and its line ends.
 	Bytes []byte
-	value int
+	value int // where the value begins in Bytes
 }
 
-// Value is what stands behind the colon, with its line breaks.
+// Value is what follows the colon, with its line breaks.
 func (f *HeadField) Value() []byte { return f.Bytes[f.value:] }
 
-// Is reports a field of that name.
+// Is reports whether the field has that name.
 func (f *HeadField) Is(name string) bool { return strings.EqualFold(f.Name, name) }
 
-// ReadHead reads the header of a mail (RFC 5322 section 2.2). Lines may end in
-// CRLF or LF. What a relay could read in another way than we do is an error: a
-// line that belongs to no field, a bare CR, a NUL.
+// ReadHead reads the header of a message (RFC 5322 section 2.2). Lines may end in
+// CRLF or LF. What a relay might read differently is an error: a line that belongs
+// to no field, a bare CR, a NUL.
 func ReadHead(mail []byte) (*Head, error) {
 	h := new(Head)
 	for n := 1; h.Size < len(mail); n++ {
@@ -68,11 +68,11 @@ func (h *Head) add(line, text []byte) error {
 			return errors.New("the message begins with a space")
 		}
 		last := &h.Fields[len(h.Fields)-1]
-		last.Bytes = last.Bytes[:len(last.Bytes)+len(line)] // the line lies behind it
+		last.Bytes = last.Bytes[:len(last.Bytes)+len(line)] // in memory the line follows it
 		return nil
 	}
 	colon := bytes.IndexByte(text, ':')
-	// A space before the colon is obsolete, and read all the same (RFC 5322 section 4.5).
+	// A space before the colon is obsolete, but must be read (RFC 5322 section 4.5).
 	name := string(bytes.TrimRight(text[:max(colon, 0)], " \t"))
 	if !validHeadName(name) {
 		if len(h.Fields) == 0 && bytes.HasPrefix(text, []byte("From ")) {
@@ -84,7 +84,8 @@ func (h *Head) add(line, text []byte) error {
 	return nil
 }
 
-// validHeadName is validFieldName, however long.
+// validHeadName checks RFC 5322 section 3.6.8: printable ASCII without a colon, of
+// any length.
 func validHeadName(s string) bool {
 	return s != "" && !slices.ContainsFunc([]byte(s), func(c byte) bool { return c <= ' ' || c >= 0x7f || c == ':' })
 }
@@ -109,9 +110,9 @@ func (h *Head) Count(name string) (n int) {
 	return n
 }
 
-// Resent are the fields of the last resending, which stand together at the top
-// (RFC 5322 section 3.6.6): of a mail that was resent, they say who and to whom
-// now. None where it was not.
+// Resent is the topmost block of Resent fields (RFC 5322 section 3.6.6). It has the
+// sender and the recipients of the last resending. It is nil if the message was
+// not resent or the block has no recipient.
 func (h *Head) Resent() *Head {
 	block, seen := new(Head), make(map[string]bool)
 	for i := range h.Fields {

@@ -1,6 +1,6 @@
 package mail
 
-// Reason says why a letter is dead.
+// Reason says why a message is dead.
 type Reason string
 
 // The reasons.

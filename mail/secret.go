@@ -2,8 +2,8 @@ package mail
 
 import "log/slog"
 
-// Secret is a password, token or key. However it is printed, logged or
-// marshalled, it shows only whether it is set; convert it to a string to use it.
+// Secret is a password, token or key. If it is printed, logged or marshalled, it
+// shows only whether it is set. Convert it to a string to use it.
 type Secret string
 
 const redacted = "REDACTED"

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// Cut shortens s to at most n bytes at the end of a character.
+// Cut shortens s to at most n bytes, between two characters.
 func Cut(s string, n int) string {
 	if len(s) <= n {
 		return s
@@ -29,8 +29,8 @@ func Sentence(s string, n int) string {
 	return strings.TrimSpace(Cut(s, n))
 }
 
-// HasControl reports anything that could break out of a line or a header: C0
-// and C1 controls with CR, LF, NUL and U+0085, and the Unicode line breaks.
+// HasControl reports characters that could end a line or a header: C0 and C1
+// controls, among them CR, LF, NUL and U+0085, and the Unicode line breaks.
 func HasControl(s string) bool {
 	ascii := true
 	for i := range len(s) {
@@ -44,8 +44,8 @@ func HasControl(s string) bool {
 	})
 }
 
-// HasPrefixFold reports whether a header's name begins with prefix, whatever
-// the case: NATS keeps the case, people do not.
+// HasPrefixFold reports whether a header's name begins with prefix, in any case.
+// NATS keeps the case of header names.
 func HasPrefixFold(name, prefix string) bool {
 	return len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
 }
@@ -55,5 +55,5 @@ func IsAlnum(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 
-// MaxError is what the sentence on a dead letter and in a record may take, in bytes.
+// MaxError is the size that the error of a dead letter or record may have, in bytes.
 const MaxError = 1024

@@ -8,8 +8,8 @@ import (
 
 var plainToken = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-// Token is id as a subject's token: itself where it is 1 to 64 of A-Z, a-z,
-// 0-9, "_" and "-", else "_" and 22 characters of base64url of its SHA-256.
+// Token is id as a token of a subject: id itself if it is 1 to 64 of A-Z, a-z, 0-9,
+// "_" and "-", else "_" and 22 characters of the base64url of its SHA-256.
 func Token(id string) string {
 	if plainToken.MatchString(id) {
 		return id

@@ -11,9 +11,9 @@ import (
 	"github.com/postrider/postrider/mail"
 )
 
-// adopt holds a raw mail to its rules and fills in from it what the envelope
-// leaves out: sender and recipients as "sendmail -t" finds them, and the
-// subject for those who look at the log. part is what errors call the mail.
+// adopt checks the rules of a raw message and fills in what the envelope leaves
+// out: the sender and the recipients as "sendmail -t" finds them, and the subject
+// for readers of the log. part is the name of the message in errors.
 func (e *Envelope) adopt(part string) error {
 	if len(e.Raw) == 0 {
 		return badField(part, "the message is empty")
@@ -108,8 +108,7 @@ func (e *Envelope) adoptRecipients(part string, h, resent *mail.Head) error {
 	return nil
 }
 
-// readable is a field's value for people: unfolded and decoded, where that can
-// be done.
+// readable is a field's value for people: unfolded, and decoded if possible.
 func readable(value []byte) string {
 	s := strings.TrimSpace(string(bytes.Map(func(r rune) rune {
 		if r == '\r' || r == '\n' {
@@ -118,7 +117,7 @@ func readable(value []byte) string {
 		return r
 	}, value)))
 	d := mime.WordDecoder{CharsetReader: func(string, io.Reader) (io.Reader, error) {
-		return nil, errors.New("not known")
+		return nil, errors.New("unknown charset")
 	}}
 	if decoded, err := d.DecodeHeader(s); err == nil {
 		s = decoded

@@ -10,8 +10,7 @@ import (
 	"github.com/postrider/postrider/mail"
 )
 
-// checkAttachments holds the attachments to their rules; content ids are for
-// one part each (RFC 2392).
+// checkAttachments checks the attachments. A content id must be unique (RFC 2392).
 func (e *Envelope) checkAttachments() error {
 	if n := len(e.Attachments); n > MaxAttachments {
 		return badField("attachments", "%d attachments, at most %d are allowed", n, MaxAttachments)
@@ -30,7 +29,7 @@ func (e *Envelope) checkAttachments() error {
 	return nil
 }
 
-// check reports the first rule that a breaks, and its field.
+// check reports the first rule that is broken, and the field.
 func (a *Attachment) check() (field string, err error) {
 	if a.Content == nil {
 		return "content", errors.New("missing: must be the bytes in base64")
@@ -56,7 +55,8 @@ func (a *Attachment) check() (field string, err error) {
 	return "", nil
 }
 
-// validateFilename refuses what a reader's directory could be left by.
+// validateFilename refuses directories: with them a reader might save the file
+// outside of the directory that was chosen.
 func validateFilename(s string) error {
 	switch n := utf8.RuneCountInString(s); {
 	case n == 0:
@@ -73,8 +73,8 @@ func validateFilename(s string) error {
 	return nil
 }
 
-// validateContentType holds to RFC 2045 section 5.1. Parts that consist of
-// parts, or are a message, may not be sent in base64 (RFC 2045 section 6.4).
+// validateContentType checks RFC 2045 section 5.1. A multipart or a message must
+// not be sent in base64 (RFC 2045 section 6.4), which attachments are.
 func validateContentType(s string) error {
 	t, params, err := mime.ParseMediaType(s)
 	switch {
@@ -91,8 +91,8 @@ func validateContentType(s string) error {
 	return nil
 }
 
-// validateContentID takes what stands between the angle brackets of Content-ID
-// (RFC 2045 section 7) and behind "cid:" in the HTML; an @ is not demanded.
+// validateContentID checks what goes between the angle brackets of Content-ID (RFC
+// 2045 section 7) and after "cid:" in the HTML. An @ is not required.
 func validateContentID(s string) error {
 	if s == "" || len(s) > maxContentID {
 		return fmt.Errorf("has %d characters, 1 to %d are allowed", len(s), maxContentID)

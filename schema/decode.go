@@ -12,14 +12,15 @@ import (
 
 // EnvelopeError says which field of an envelope is wrong and how.
 type EnvelopeError struct {
-	// Field is the path of the field, like "to[0]" or "headers.X-A"; a NATS
-	// header is "header <name>"; empty for the whole.
+	// Field is the path of the field, like "to[0]" or "headers.X-A"; for a NATS
+	// header "header <name>"; empty for the envelope itself.
 	Field   string
 	Problem string
-	// Reason is what a letter with this fault is buried for.
+	// Reason is the reason of the dead letter.
 	Reason mail.Reason
 }
 
+// Error is the field and the problem.
 func (e *EnvelopeError) Error() string {
 	if e.Field == "" {
 		return e.Problem
@@ -28,13 +29,13 @@ func (e *EnvelopeError) Error() string {
 }
 
 func badField(field, format string, args ...any) *EnvelopeError {
-	// What it quotes may be as large as the message.
+	// The quoted text may be as large as the message.
 	return &EnvelopeError{Field: field, Problem: mail.Cut(fmt.Sprintf(format, args...), mail.MaxError), Reason: mail.ReasonBadEnvelope}
 }
 
-// Decode reads and validates what a producer published, in either form: its
-// NATS headers and its body, which the envelope may go on to share. The error
-// is an [*EnvelopeError].
+// Decode reads and validates what a producer published, in either form: the NATS
+// headers and the body. The envelope may share the body's memory. The error is an
+// [*EnvelopeError].
 func Decode(header map[string][]string, body []byte) (*Envelope, error) {
 	o, err := readProducerHeaders(header)
 	if err != nil {
@@ -59,11 +60,11 @@ func Decode(header map[string][]string, body []byte) (*Envelope, error) {
 	return e, nil
 }
 
-// producerHeaders is what a producer's NATS headers say.
+// producerHeaders is what the NATS headers of a producer say.
 type producerHeaders struct {
-	// raw: the body is the mail itself.
+	// raw: the body is the message itself.
 	raw bool
-	// options are the Mail-* headers in the order of their names.
+	// options are the Mail-* headers, sorted by name.
 	options []natsHeader
 }
 
@@ -72,9 +73,9 @@ type natsHeader struct {
 	values []string
 }
 
-// readProducerHeaders holds the NATS headers of a fresh message to the rules
-// that need no body: ours are forged, and all together are bounded. They are
-// looked at by name, so that each attempt finds the same recipients and faults.
+// readProducerHeaders checks the rules for the NATS headers of a fresh message that
+// need no body: headers of our own are forged, and the size is bounded. It reads
+// them sorted by name, so that every attempt finds the same recipients and errors.
 func readProducerHeaders(h map[string][]string) (producerHeaders, error) {
 	var p producerHeaders
 	var types []string
@@ -105,8 +106,8 @@ func readProducerHeaders(h map[string][]string) (producerHeaders, error) {
 	return p, nil
 }
 
-// Writable reports a header's name that clients write: the broker takes others
-// too, and a copy could not carry them on.
+// Writable reports whether clients write a header of that name. The broker takes
+// other names too, but a copy could not have them.
 func Writable(name string) bool {
 	return !strings.ContainsFunc(name, func(r rune) bool {
 		return r <= ' ' || r > '~' || strings.ContainsRune(`"()/,:;<=>?@[\]{}`, r)

@@ -168,7 +168,7 @@ func FuzzParseAddress(f *testing.F) {
 	})
 }
 
-// message is a mail that comes whole.
+// message is a raw message.
 const message = "From: Ann <ann@example.com>\r\nTo: Bob <bob@example.net>, carol@example.net\r\nCc: bob@example.net\r\nBcc: dave@example.net\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\nhi\r\n"
 
 var asMessage = []string{"Message/RFC822"}
@@ -221,7 +221,7 @@ func TestDecodeMessageNamesTheHeader(t *testing.T) {
 		if !ok || bad.Field != "header "+c.name || !strings.Contains(bad.Problem, c.word) || bad.Reason != mail.ReasonBadEnvelope {
 			t.Errorf("%s: %q: %v, want the header and %q", c.name, c.value, err, c.word)
 		}
-		// Beside JSON each of them is refused, known or not.
+		// With JSON each of them is refused, known or not.
 		if _, err := Decode(map[string][]string{c.name: {c.value}}, []byte(minimal)); err == nil && c.name != HeaderContentType {
 			t.Errorf("%s passes beside JSON", c.name)
 		}
@@ -230,7 +230,7 @@ func TestDecodeMessageNamesTheHeader(t *testing.T) {
 	if _, err := Decode(twice, []byte(message)); err == nil || err.Error() != "header Mail-Id: given 2 times" {
 		t.Error(err)
 	}
-	// Two spellings of one header, found in the same order every time.
+	// Two spellings of one header are found in the same order every time.
 	twice = map[string][]string{"Content-Type": asMessage, "mail-id": {"a"}, "Mail-Id": {"b"}}
 	if _, err := Decode(twice, []byte(message)); err == nil || err.Error() != "header mail-id: given twice, also as Mail-Id" {
 		t.Error(err)
@@ -240,7 +240,7 @@ func TestDecodeMessageNamesTheHeader(t *testing.T) {
 	}
 }
 
-// TestDecodeMail: what a raw mail may not be, in both forms.
+// TestDecodeMail: what is refused in a raw message, in both forms.
 func TestDecodeMail(t *testing.T) {
 	t.Parallel()
 	const rest = "From: a@b\r\nTo: c@d\r\n"
@@ -302,7 +302,7 @@ func manyAddresses(n int) string {
 	return strings.TrimSuffix(b.String(), ",")
 }
 
-// TestSendmailT: whom a mail goes to that says so itself.
+// TestSendmailT: the recipients come from the message.
 func TestSendmailT(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ mail, from, to string }{
@@ -353,7 +353,7 @@ func TestAttachmentRules(t *testing.T) {
 			t.Errorf("%.80s: %v, want field %s and %q", c.attachment, err, c.field, c.word)
 		}
 	}
-	// PHP escapes the slash that base64 may hold.
+	// PHP escapes slashes in base64.
 	e, err := Decode(nil, []byte(`{"from":"a@b","to":["c@d"],"text":"","attachments":[{"filename":"a","content":"\/\/8="}]}`))
 	if err != nil || string(e.Attachments[0].Content) != "\xff\xff" {
 		t.Errorf("%+v, %v", e, err)
@@ -371,8 +371,8 @@ func TestCheckRelay(t *testing.T) {
 	}
 }
 
-// hostileSizes are envelopes that are refused before anything is built of them,
-// and the field that is named.
+// hostileSizes are envelopes that are refused before anything is built from them,
+// and the field of the error.
 func hostileSizes() map[string][2]string {
 	keys := func(n int) string {
 		var b strings.Builder

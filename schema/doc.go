@@ -1,7 +1,8 @@
-// Package schema holds every shape that Postrider serialises: the envelope an
-// application publishes, the outcome of a transaction, the record of a line,
-// the copy and the dead letter, and the names they bear on the wire.
+// Package schema is the envelope as producers publish it, in its two forms, JSON
+// and message/rfc822: its fields, [Decode] and [Envelope.Encode], the rules of
+// [Envelope.Validate], and the JSON Schema.
 //
-// It knows neither NATS nor SMTP and does no input or output. docs/wire.md
-// describes the same names for programs that are not written in Go.
+// It has the headers that producers set. What Postrider itself stores is in
+// package wire. It knows neither NATS nor SMTP and does no input or output;
+// docs/envelope.md describes the same for other languages.
 package schema

@@ -79,7 +79,7 @@ func (h *messageHeaders) set(name string, values ...string) {
 	low := strings.ToLower(name)
 	h.unfit = h.unfit || h.names[low] || !Writable(name) || name == HeaderMeta
 	for _, v := range values {
-		// Clients trim values, and a line break would begin another header.
+		// Clients trim values, and a line break begins another header.
 		h.unfit = h.unfit || strings.TrimSpace(v) != v || strings.ContainsAny(v, "\r\n")
 	}
 	h.names[low] = true

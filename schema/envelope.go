@@ -12,14 +12,14 @@ import (
 const (
 	MaxRecipients = 1000
 	MaxIDBytes    = 256
-	// MaxProducerHeaders is what a producer's NATS headers may take, in bytes;
-	// a copy has to carry them beside its own.
+	// MaxProducerHeaders is the size that a producer's NATS headers may have, in
+	// bytes. A copy has them beside its own.
 	MaxProducerHeaders = 12 << 10
-	// MaxSpread is the recipients of a message times its size, in bytes: what
-	// the store would have to hold if each of them went its own way.
+	// MaxSpread is the limit for the number of recipients times the size, in bytes:
+	// what the store would hold if all recipients were split.
 	MaxSpread = 256 << 20
-	// MaxReceived is the number of Received fields above which a message is held
-	// to go in a circle (RFC 5321 section 6.3).
+	// MaxReceived is the number of Received fields above which a message is assumed
+	// to loop (RFC 5321 section 6.3).
 	MaxReceived = 50
 	// MaxAttachments is the number of attachments, inline ones included.
 	MaxAttachments = 100
@@ -40,9 +40,9 @@ const (
 	maxMetaValue   = 1000
 )
 
-// Envelope is what an application publishes: as application/json the fields
-// below, or as message/rfc822 the mail itself, with options in NATS headers.
-// [Decode] reads both.
+// Envelope is what an application publishes: as application/json with the fields
+// below, or as message/rfc822, the message itself, with the options in NATS
+// headers. [Decode] reads both.
 type Envelope struct {
 	ID      string         `json:"id,omitempty"`
 	From    mail.Address   `json:"from,omitzero"`
@@ -51,21 +51,20 @@ type Envelope struct {
 	Bcc     []mail.Address `json:"bcc,omitempty"`
 	ReplyTo []mail.Address `json:"reply_to,omitempty"`
 	Subject string         `json:"subject,omitempty"`
-	// Text and HTML: one of them at least, where there is no Raw.
+	// Text and HTML: at least one of them, unless there is a Raw.
 	Text        *string           `json:"text,omitzero"`
 	HTML        *string           `json:"html,omitzero"`
 	Headers     map[string]string `json:"headers,omitempty"`
 	Attachments []Attachment      `json:"attachments,omitempty"`
-	// Raw is a whole mail that is sent as it is but for Bcc and line ends. From,
-	// To, Cc and Bcc then name only whom the SMTP envelope names; where they are
-	// left out, Decode fills them in from the mail, and Subject for those who
-	// look at the log.
+	// Raw is a message that is sent as it is, except for Bcc and line ends. From,
+	// To, Cc and Bcc are then for the SMTP envelope only. If they are empty, Decode
+	// fills them in from the message, and also Subject, for readers of the log.
 	Raw  []byte   `json:"raw,omitzero"`
 	Tags []string `json:"tags,omitempty"`
-	// Tenant is whose mail it is. It has to be the tenant that the subject names.
+	// Tenant is who the mail belongs to. It must be the tenant in the subject.
 	Tenant   string            `json:"tenant,omitempty"`
 	Metadata map[string]string `json:"metadata,omitempty"`
-	// SendAt is when to send first; a time that has passed means now.
+	// SendAt is when to send first. A time in the past means now.
 	SendAt time.Time `json:"send_at,omitzero"`
 	// ExpiresAt is when to give up.
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
@@ -76,20 +75,21 @@ type Envelope struct {
 	Envelope    *Path `json:"envelope,omitempty"`
 }
 
-// Attachment is a file that goes with a mail.
+// Attachment is a file in a mail.
 type Attachment struct {
-	// Filename is a name without a directory. It may be missing where there is
-	// a ContentID.
+	// Filename is a name without a directory. It is required if there is no
+	// ContentID.
 	Filename string `json:"filename,omitempty"`
-	// Content is the file; nil is none, which is refused.
+	// Content is the file's bytes. It must not be nil, but may be empty.
 	Content []byte `json:"content,omitzero"`
-	// ContentType is what it is, like text/csv; empty: by the name's extension.
+	// ContentType is the media type, like text/csv; if empty, the extension of
+	// Filename decides.
 	ContentType string `json:"content_type,omitempty"`
-	// ContentID is what the HTML calls it, as in <img src="cid:logo">.
+	// ContentID is its name in the HTML, as in <img src="cid:logo">.
 	ContentID string `json:"content_id,omitempty"`
 }
 
-// Path is the SMTP envelope where it differs from the header fields.
+// Path is the SMTP envelope, if it differs from the header fields.
 type Path struct {
 	// MailFrom is the reverse path; empty for the null path, nil for From.
 	MailFrom *string  `json:"mail_from,omitempty"`
@@ -112,8 +112,8 @@ func (e *Envelope) recipientCount() int {
 	return len(e.To) + len(e.Cc) + len(e.Bcc)
 }
 
-// Recipients are those of rcpt_to, or of to, cc and bcc in that order, each
-// mailbox once. An index counts what is named again too.
+// Recipients are those of rcpt_to or, without it, of to, cc and bcc in that order,
+// each mailbox once. The indexes count repeated mailboxes too.
 func (e *Envelope) Recipients() []mail.Recipient {
 	r := make([]mail.Recipient, 0, e.recipientCount())
 	known := make(map[string]bool, cap(r))
@@ -136,7 +136,7 @@ func (e *Envelope) At(index int) (mail.Recipient, bool) {
 	return mail.Recipient{}, false
 }
 
-// Named yields each recipient's address as often as it is named, by its index.
+// Named yields the recipients' indexes and addresses, repeated mailboxes too.
 func (e *Envelope) Named() iter.Seq2[int, string] {
 	if e.Envelope != nil && len(e.Envelope.RcptTo) > 0 {
 		return slices.All(e.Envelope.RcptTo)

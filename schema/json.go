@@ -3,20 +3,19 @@ package schema
 import (
 	"bytes"
 	"fmt"
-	"regexp"
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/postrider/postrider/mail"
 )
 
-// The names of the fields, for who writes one in another case.
+// The names of the fields, to correct one in the wrong case.
 var (
 	envelopeFields = []string{
 		"id", "from", "to", "cc", "bcc", "reply_to", "subject", "text", "html", "headers", "attachments", "raw", "tags",
 		"metadata", "tenant", "send_at", "expires_at", "relay", "max_attempts", "envelope",
 	}
-	// contentFields go into the mail and cannot stand beside raw.
+	// contentFields go into the message and are not allowed with raw.
 	contentFields    = []string{"subject", "text", "html", "attachments", "reply_to", "headers"}
 	addressFields    = []string{"name", "email"}
 	attachmentFields = []string{"filename", "content", "content_type", "content_id", "object"}
@@ -28,7 +27,7 @@ func decodeJSON(body []byte) (*Envelope, error) {
 	if len(body) == 0 {
 		return nil, badField("", "the body is empty: an envelope is a JSON object")
 	}
-	// A bytes.Buffer is read in place.
+	// The decoder reads a bytes.Buffer in place.
 	r := &reader{dec: jsontext.NewDecoder(bytes.NewBuffer(body))}
 	e := new(Envelope)
 	if err := r.object(func(name string) error { return r.field(e, name) }); err != nil {
@@ -86,7 +85,7 @@ func (r *reader) field(e *Envelope, name string) (err error) {
 	return err
 }
 
-// option reads a field that says how to send, and nothing of what.
+// option reads a field that says how to send.
 func (r *reader) option(e *Envelope, name string) (err error) {
 	switch name {
 	case "tags":
@@ -194,35 +193,9 @@ func (r *reader) path() (*Path, error) {
 	return p, err
 }
 
-// validateMaxAttempts holds to 1 to 100.
 func validateMaxAttempts(n int) error {
 	if n < 1 || n > 100 {
 		return fmt.Errorf("is %d, must be 1 to 100", n)
 	}
 	return nil
-}
-
-var nameForm = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
-
-// ValidateName reports why s cannot be the name of a lane, a relay or a tenant.
-func ValidateName(s string) error {
-	if !nameForm.MatchString(s) {
-		return fmt.Errorf("%q must be 1 to 32 of a-z, 0-9 and \"-\"", mail.Cut(s, 80))
-	}
-	return nil
-}
-
-// CheckTenant reports, as an [*EnvelopeError], an envelope of another tenant than
-// the subject names; subject is empty if it names none. A tenant counts only if
-// the subject names it: a NATS account may restrict who publishes there.
-func (e *Envelope) CheckTenant(subject string) error {
-	switch {
-	case subject != "" && ValidateName(subject) != nil:
-		return badField("subject", "%v", ValidateName(subject))
-	case e.Tenant == "" || e.Tenant == subject:
-		return nil
-	case subject == "":
-		return badField("tenant", "is %q, but the subject names no tenant: publish to mail.send.<lane>.%s", e.Tenant, e.Tenant)
-	}
-	return badField("tenant", "is %q, but the subject names %q", e.Tenant, subject)
 }

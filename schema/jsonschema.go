@@ -6,6 +6,6 @@ import _ "embed"
 var envelopeSchema string
 
 // JSONSchema is the JSON form of the envelope as a JSON Schema (draft 2020-12).
-// What it refuses [Decode] refuses; docs/envelope.md lists what only Decode can
-// say.
+// [Decode] refuses what it refuses; docs/envelope.md lists the rules that only
+// Decode checks.
 func JSONSchema() string { return envelopeSchema }

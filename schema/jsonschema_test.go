@@ -14,8 +14,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// beyondSchema are the rules that JSON Schema cannot say, by their names in
-// docs/envelope.md, and how to tell their errors.
+// beyondSchema are the rules that JSON Schema cannot express, by their names in
+// docs/envelope.md, and how to recognise their errors.
 var beyondSchema = map[string]func(field, problem string) bool{
 	"address": func(field, problem string) bool {
 		if strings.Contains(problem, "recipients") {
@@ -39,7 +39,7 @@ var beyondSchema = map[string]func(field, problem string) bool{
 	},
 }
 
-// goodEnvelopes are what the mutations begin with.
+// goodEnvelopes are the start of the mutations.
 func goodEnvelopes() []string {
 	raw := base64.StdEncoding.EncodeToString([]byte("From: a@example.com\r\nTo: b@example.net\r\nSubject: x\r\n\r\nhi\r\n"))
 	return []string{
@@ -53,7 +53,7 @@ func goodEnvelopes() []string {
 	}
 }
 
-// odd are values that take another's place.
+// odd are values that replace others.
 var odd = []any{
 	nil, true, 0.0, 1.0, 7.0, 100.0, 101.0, 1.5, -1.0, 1e300, "", " ", "x", "a@b", "A <a@b>", "<a@b>", "<>", "a", "@", "a@", "@b", "a@b>", "a b@c", "a@b c",
 	"a\r\nb", "a\x00b", "a\u0085b", "a\u2028b", "a@b\nc", "N\u2029 <a@b>", "a@-b", "a@b-", "a@[1.2.3]", "a@[IPv6:::1]", "a@[::1]", "a@\u0378.x", `"a@b`, `x" <a@b>`,
@@ -85,7 +85,7 @@ func init() {
 	}
 }
 
-// mutate changes one place of v, or of what lies in it.
+// mutate changes one value in v, at any depth.
 func mutate(r *rand.Rand, v any) any {
 	switch x := v.(type) {
 	case map[string]any:
@@ -141,8 +141,8 @@ func compiled(t testing.TB) *jsonschema.Schema {
 	return s
 }
 
-// TestSchemaAndDecoderAgree over mutations of good envelopes: what the schema
-// refuses Decode refuses, and what Decode alone refuses is a rule with a name.
+// TestSchemaAndDecoderAgree tries mutations of good envelopes. Decode must refuse
+// what the schema refuses, and what Decode alone refuses must be a rule with a name.
 func TestSchemaAndDecoderAgree(t *testing.T) {
 	t.Parallel()
 	s := compiled(t)
@@ -206,7 +206,7 @@ func ruleOf(bad *EnvelopeError) string {
 	return ""
 }
 
-// TestRulesBeyondTheSchemaAreWritten where people look for them.
+// TestRulesBeyondTheSchemaAreWritten: the page has each of them.
 func TestRulesBeyondTheSchemaAreWritten(t *testing.T) {
 	t.Parallel()
 	doc, err := os.ReadFile("../docs/envelope.md")

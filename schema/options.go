@@ -11,18 +11,17 @@ import (
 	"github.com/postrider/postrider/mail"
 )
 
-// lastTime is the latest time a schedule can hold: the broker counts
-// nanoseconds in 64 bits, and what lies beyond would be sent at once.
+// lastTime is the end of the times that a schedule can hold. The broker counts
+// nanoseconds in 64 bits; mail for a later time would be sent at once.
 var lastTime = time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// jsonField names the fields of the JSON form that the headers of the raw form
-// stand for.
+// jsonField has the field of the JSON form for each header of the raw form.
 var jsonField = map[string]string{
 	"mail-id": "id", "mail-from": "envelope.mail_from", "mail-to": "to", "mail-send-at": "send_at", "mail-expires-at": "expires_at",
 	"mail-relay": "relay", "mail-tenant": "tenant", "mail-max-attempts": "max_attempts", "mail-tag": "tags",
 }
 
-// besideJSON is the error of a Mail-* header that came with the JSON form.
+// besideJSON is the error of a Mail-* header with the JSON form.
 func (h natsHeader) besideJSON() error {
 	low := strings.ToLower(h.name)
 	field := jsonField[low]
@@ -39,8 +38,8 @@ func (h natsHeader) bad(format string, args ...any) *EnvelopeError {
 	return badHeader(h.name, format, args...)
 }
 
-// decodeMessage reads the raw form: a mail, and NATS headers in place of the
-// fields that JSON would have.
+// decodeMessage reads the raw form: a message, and NATS headers instead of the
+// fields of the JSON form.
 func decodeMessage(options []natsHeader, body []byte) (*Envelope, error) {
 	e := &Envelope{Raw: body}
 	seen := make(map[string]string, len(options))
@@ -60,7 +59,7 @@ func decodeMessage(options []natsHeader, body []byte) (*Envelope, error) {
 	return e, e.adopt("message")
 }
 
-// setOption takes one header of the raw form.
+// setOption sets what one header of the raw form says.
 func (e *Envelope) setOption(low string, h natsHeader) error {
 	switch low {
 	case "mail-to":
@@ -79,14 +78,14 @@ func (e *Envelope) setOption(low string, h natsHeader) error {
 	if len(h.values) != 1 {
 		return h.bad("given %d times", len(h.values))
 	}
-	if err := e.setSingle(low, h, h.values[0]); err != nil {
+	if err := e.setOnce(low, h, h.values[0]); err != nil {
 		return h.bad("%v", err)
 	}
 	return nil
 }
 
-// setSingle takes a header that may be given once.
-func (e *Envelope) setSingle(low string, h natsHeader, v string) (err error) {
+// setOnce sets what a header says that may be given once.
+func (e *Envelope) setOnce(low string, h natsHeader, v string) (err error) {
 	switch low {
 	case "mail-id":
 		e.ID, err = v, ValidateID(v)
@@ -116,7 +115,7 @@ func (e *Envelope) setSingle(low string, h natsHeader, v string) (err error) {
 	return err
 }
 
-// setSender takes Mail-From; empty is the null path.
+// setSender sets the sender of Mail-From; empty is the null path.
 func (e *Envelope) setSender(v string) error {
 	if v == "" {
 		e.path().MailFrom = &v
@@ -163,7 +162,7 @@ func (e *Envelope) path() *Path {
 	return e.Envelope
 }
 
-// parseValid reads an address as JSON has it in a string, and gives the
+// parseValid reads an address as a string of the JSON form has it, and returns its
 // addr-spec.
 func parseValid(s string) (string, error) {
 	a, err := mail.ParseAddress(s)
@@ -173,10 +172,10 @@ func parseValid(s string) (string, error) {
 	return a.Email, err
 }
 
-// rfc3339 is the form alone: package time takes 3:04 and a comma too.
+// rfc3339 checks the form: package time also accepts 3:04 and a comma.
 var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
-// parseTime reads RFC 3339, and nothing that a schedule could not hold.
+// parseTime reads an RFC 3339 time that a schedule can hold.
 func parseTime(s string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil || !rfc3339.MatchString(s) {

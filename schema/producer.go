@@ -6,12 +6,13 @@ import (
 	"github.com/postrider/postrider/mail"
 )
 
-// HeaderPrefix begins the names of our own headers. On what a producer publishes
-// they make a bad envelope.
+// HeaderPrefix begins the names of our own headers. A producer's message with one
+// of them is a bad envelope.
 const HeaderPrefix = "Postrider-"
 
-// HeaderUnreadable stands, on no wire, in place of NATS headers that cannot be
-// read. They are not taken for none: they may say not to send.
+// HeaderUnreadable replaces NATS headers that cannot be read, when they are passed
+// to [Decode]; it is on no wire. It makes a bad envelope, because the lost headers
+// may say not to send.
 const HeaderUnreadable = "Postrider-Unreadable"
 
 // Headers a producer may set, besides its own.
@@ -29,9 +30,9 @@ const (
 	HeaderTenant      = "Mail-Tenant"
 	HeaderMaxAttempts = "Mail-Max-Attempts"
 	HeaderTag         = "Mail-Tag"
-	// HeaderMeta begins those of metadata; what follows is the key.
+	// HeaderMeta begins the headers of metadata. The key follows.
 	HeaderMeta = "Mail-Meta-"
-	// NATSPrefix begins the headers that mean something to the broker.
+	// NATSPrefix begins the headers that the broker reads.
 	NATSPrefix = "Nats-"
 )
 
@@ -41,8 +42,8 @@ const (
 	TypeMessage = "message/rfc822"
 )
 
-// ProducerHeaders are the headers a copy keeps: the producer's, without what
-// means something to the broker and without ours.
+// ProducerHeaders are the headers that a copy keeps: the producer's, without those
+// that the broker reads and without ours.
 func ProducerHeaders(h map[string][]string) map[string][]string {
 	kept := make(map[string][]string, len(h)+8)
 	for name, values := range h {
@@ -53,7 +54,7 @@ func ProducerHeaders(h map[string][]string) map[string][]string {
 	return kept
 }
 
-// HeaderSize is what the headers take in a NATS message, in bytes.
+// HeaderSize is the size of the headers in a NATS message, in bytes.
 func HeaderSize(h map[string][]string) int {
 	n := 0
 	for name, values := range h {

@@ -13,21 +13,21 @@ import (
 	"github.com/postrider/postrider/mail"
 )
 
-// reader reads an envelope token by token. Struct tags would do the same, but
-// would build a million entries before anybody could count them, take null for
-// every type, and know less of what to say to a person.
+// reader reads an envelope token by token. Unmarshalling into a struct would build
+// a million entries before they could be counted, would accept null for every
+// type, and could not name the field as well in errors.
 type reader struct {
 	dec *jsontext.Decoder
-	// content is the first field read that goes into the mail.
+	// content is the first field that goes into the message; empty for none.
 	content string
 }
 
-// fail is the error of what was read last.
+// fail is an error of the field that was read last.
 func (r *reader) fail(format string, args ...any) error {
 	return badField(fieldPath(r.dec.StackPointer()), format, args...)
 }
 
-// syntax is the error of what is no JSON.
+// syntax is the error of invalid JSON.
 func (r *reader) syntax(err error) error {
 	if s, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		return badField(fieldPath(s.JSONPointer), "invalid JSON at byte %d: %v", s.ByteOffset, s.Err)
@@ -35,8 +35,8 @@ func (r *reader) syntax(err error) error {
 	return badField(fieldPath(r.dec.StackPointer()), "invalid JSON: %v", err)
 }
 
-// token reads one token of that kind. Of an array or an object that does not
-// fit only the first bracket is read, however deep it goes.
+// token reads one token of that kind. Of an array or an object that is not wanted
+// it reads only the first bracket, however deep the nesting.
 func (r *reader) token(want jsontext.Kind) (jsontext.Token, error) {
 	t, err := r.dec.ReadToken()
 	if err != nil {
@@ -51,7 +51,7 @@ func (r *reader) token(want jsontext.Kind) (jsontext.Token, error) {
 	return t, nil
 }
 
-// end holds that nothing follows the envelope.
+// end checks that nothing follows the envelope.
 func (r *reader) end() error {
 	at := r.dec.InputOffset()
 	if _, err := r.dec.ReadToken(); !errors.Is(err, io.EOF) {
@@ -65,8 +65,8 @@ func (r *reader) text() (string, error) {
 	return string(b), err
 }
 
-// unquoted is a string without its quotes, valid until the next read. Most
-// hold nothing that is escaped, and are not copied.
+// unquoted is a string without its quotes, valid until the next read. It is copied
+// only if it has escapes, which most have not.
 func (r *reader) unquoted() ([]byte, error) {
 	if r.dec.PeekKind() != '"' {
 		_, err := r.token('"')
@@ -82,7 +82,7 @@ func (r *reader) unquoted() ([]byte, error) {
 	return jsontext.AppendUnquote(make([]byte, 0, len(v)), v)
 }
 
-// checked is a string that has passed check.
+// checked reads a string that must pass check.
 func (r *reader) checked(check func(string) error) func() (string, error) {
 	return func() (string, error) {
 		s, err := r.text()
@@ -95,13 +95,13 @@ func (r *reader) checked(check func(string) error) func() (string, error) {
 	}
 }
 
-// optional is a string that may be empty without being missing.
+// optional reads a string that may be empty; nil is a missing one.
 func (r *reader) optional() (*string, error) {
 	s, err := r.text()
 	return &s, err
 }
 
-// integer takes 7.0 too, as JSON Schema does: some languages write it.
+// integer also accepts 7.0, as JSON Schema does: some languages write that.
 func (r *reader) integer() (int, error) {
 	t, err := r.token('0')
 	if err != nil {
@@ -128,7 +128,7 @@ func (r *reader) bytes() ([]byte, error) {
 	return out[:n], nil
 }
 
-// object reads the members of an object; member has to read the value.
+// object reads the members of an object. member must read the value.
 func (r *reader) object(member func(name string) error) error {
 	if _, err := r.token('{'); err != nil {
 		return err
@@ -147,7 +147,7 @@ func (r *reader) object(member func(name string) error) error {
 	}
 }
 
-// unknown is the error of a field that is none of known.
+// unknown is the error of a field that is not one of known.
 func (r *reader) unknown(name string, known ...string) error {
 	for _, k := range known {
 		if strings.EqualFold(k, name) {
@@ -157,7 +157,7 @@ func (r *reader) unknown(name string, known ...string) error {
 	return r.fail("unknown field")
 }
 
-// strings reads an object of strings, at most most of them.
+// strings reads an object of at most most strings.
 func (r *reader) strings(most int) (map[string]string, error) {
 	m := make(map[string]string)
 	err := r.object(func(name string) error {
@@ -187,7 +187,7 @@ func list[T any](r *reader, most int, element func() (T, error)) ([]T, error) {
 			return nil, r.syntax(err)
 		}
 		if len(l) == most {
-			_, _ = r.dec.ReadToken() // to name it
+			_, _ = r.dec.ReadToken() // so that the error names this element
 			return nil, r.fail("entry %d: at most %d are allowed", most+1, most)
 		}
 		x, err := element()

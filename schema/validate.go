@@ -15,8 +15,8 @@ import (
 )
 
 // Validate reports the first rule that the envelope breaks, as an
-// [*EnvelopeError]. What Decode returns has passed it; who builds an envelope
-// by hand is held to it by package compose.
+// [*EnvelopeError]. [Decode] calls it, and package compose does for envelopes that
+// were not decoded.
 func (e *Envelope) Validate() error {
 	for _, check := range []func() error{
 		e.checkID, e.checkAddresses, e.checkRecipients, e.checkTexts, e.checkHeaders, e.checkAttachments, e.checkOptions,
@@ -28,8 +28,8 @@ func (e *Envelope) Validate() error {
 	return nil
 }
 
-// CheckRelay reports a relay that no worker knows, as an [*EnvelopeError].
-// known are the names of those that there are.
+// CheckRelay reports, as an [*EnvelopeError], that the envelope names a relay that
+// is not one of known.
 func (e *Envelope) CheckRelay(known ...string) error {
 	if e.Relay == "" || slices.Contains(known, e.Relay) {
 		return nil
@@ -116,7 +116,7 @@ func (e *Envelope) checkTexts() error {
 	return nil
 }
 
-// checkOptions holds what says how to send to its rules.
+// checkOptions checks the fields that say how to send.
 func (e *Envelope) checkOptions() error {
 	if len(e.Tags) > maxTags {
 		return badField("tags", "%d tags, at most %d are allowed", len(e.Tags), maxTags)
@@ -167,7 +167,7 @@ func (e *Envelope) checkExpiry() error {
 	return nil
 }
 
-// reservedHeaders are set from the envelope's own fields, or by the relay.
+// reservedHeaders are made from the envelope's own fields, or by relays.
 var reservedHeaders = []string{"from", "to", "cc", "bcc", "sender", "return-path", "received", "mime-version", "subject", "reply-to"}
 
 func (e *Envelope) checkHeaders() error {
@@ -203,8 +203,8 @@ func validateHeader(name, low, value string) error {
 	return validateLine(value, maxHeaderValue)
 }
 
-// msgID is RFC 5322 section 3.6.4, without its obsolete forms, and short enough
-// to stand on a line.
+// msgID is RFC 5322 section 3.6.4, without the obsolete forms, and short enough for
+// one line.
 var msgID = regexp.MustCompile("^<[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,450}@(?:[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,440}|\\[[!-Z^-~]{0,440}\\])>$")
 
 func validDate(s string) bool {
@@ -212,7 +212,7 @@ func validDate(s string) bool {
 	return err == nil && len(s) <= 76 && strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) < 0
 }
 
-// validFieldName holds to RFC 5322 section 3.6.8: printable ASCII without a colon.
+// validFieldName checks RFC 5322 section 3.6.8: printable ASCII without a colon.
 func validFieldName(s string) bool {
 	if s == "" || len(s) > 64 {
 		return false
@@ -225,7 +225,7 @@ func validFieldName(s string) bool {
 	return true
 }
 
-// validateLine holds a string that people read to one line of at most most
+// validateLine checks that a string for people is one line of at most most
 // characters.
 func validateLine(s string, most int) error {
 	if !utf8.ValidString(s) {

@@ -55,6 +55,8 @@ type Receipt struct {
 //   - [ErrNoLane]: nothing took the lane's mail for ten seconds, or until ctx ended
 //   - [stream.ErrAway]: ctx ended without an answer, or the connection was closed;
 //     the mail may be stored
+//   - another one: the broker refused it, for example by its permissions; nothing
+//     was stored
 func (c *Client) Publish(ctx context.Context, lane wire.Lane, e *schema.Envelope) (Receipt, error) {
 	if err := lane.Validate(); err != nil {
 		return Receipt{}, fmt.Errorf("%w: %w", ErrNoLane, err)

@@ -49,13 +49,13 @@ func NewAttempt(n int, counted bool, to []mail.Recipient, tx mail.Transaction) A
 		N: n, Counted: counted, At: tx.At.UTC(), Relay: tx.Relay, Session: tx.Session, Use: tx.Use,
 		ConnectMS: tx.Connect.Milliseconds(), DataMS: tx.Data.Milliseconds(), DotMS: tx.Dot.Milliseconds(),
 	}
-	place := make(map[GroupedOutcomeKey]int)
+	entries := make(map[GroupedOutcomeKey]int)
 	for i, o := range tx.Outcomes {
 		k := GroupedOutcomeKey{o.Class, o.Stage, o.Code, o.Enhanced, mail.Sentence(o.Reply, mail.MaxReply)}
-		at, ok := place[k]
+		at, ok := entries[k]
 		if !ok {
 			at = len(a.Outcomes)
-			place[k] = at
+			entries[k] = at
 			a.Outcomes = append(a.Outcomes, GroupedOutcome{
 				Class: o.Class, Stage: o.Stage, Code: o.Code, Enhanced: o.Enhanced, Reply: k.Reply, QueueID: o.QueueID,
 			})

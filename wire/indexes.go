@@ -11,7 +11,7 @@ import (
 // string, "0-41,43", so that a thousand recipients take a few bytes.
 type Indexes []int
 
-// maxIndex bounds what a range may name, so that "0-999999999" cannot fill the memory.
+// maxIndex bounds a range, so that "0-999999999" cannot fill the memory.
 const maxIndex = 1 << 16
 
 // MarshalText writes the ranges.

@@ -15,12 +15,12 @@ import (
 // All stands for a message's recipients together.
 const All = "all"
 
-// Key says whose message it is, for ever: the lane, id and origin of its
-// acceptance, and whom it is for, [All] recipients or one of them. Records,
-// copies and dead letters are kept by key.
+// Key identifies what is settled as one: the lane, id and origin of a message's
+// acceptance, which never change, and whom it is for, [All] recipients or one of
+// them. Records, copies and dead letters have a key.
 type Key struct {
 	Lane Lane
-	// ID is for people; subjects have its [Token].
+	// ID is for people; subjects have its [mail.Token].
 	ID string
 	// Origin is "<unix ns>-<stream sequence>" of the first acceptance.
 	Origin string
@@ -76,8 +76,8 @@ func (k Key) RecipientsIn(e *schema.Envelope) []mail.Recipient {
 
 var originForm = regexp.MustCompile(`^[0-9]{1,20}-[0-9]{1,20}$`)
 
-// validate reports a key that is not ours: all its parts but the id are tokens
-// of subjects as they are.
+// validate reports a key that is not ours. All parts but the id must be usable as
+// tokens of subjects.
 func (k Key) validate() error {
 	switch i, one := k.Index(); {
 	case !originForm.MatchString(k.Origin):
@@ -88,7 +88,7 @@ func (k Key) validate() error {
 	return nil
 }
 
-// tail ends every subject of the key, behind its lane.
+// tail is the end of every subject of the key.
 func (k Key) tail() string { return mail.Token(k.ID) + "." + k.Origin + "." + k.Recipient }
 
 // CopyState is the state of a copy in its subject.
@@ -142,8 +142,8 @@ func (k Key) String() string {
 }
 
 // ParseKey reads a key from a subject of a record, a copy or a dead letter:
-// mail.<kind>.<lane>.<id>.<origin>.<recipient>, in a copy with the state behind
-// the lane. The id is its [Token].
+// mail.<kind>.<lane>.<id>.<origin>.<recipient>, for a copy with the state after the
+// lane. The key's ID is the id's [mail.Token].
 func ParseKey(subject string) (Key, error) {
 	t := strings.Split(subject, ".")
 	if len(t) == 7 && t[1] == "copy" {
@@ -167,8 +167,9 @@ type KeyTail struct {
 	not string
 }
 
-// KeyTails are the tails of all keys of a message that people name by its id or
-// its origin: what looks like an origin may be an id. No subject has two of them.
+// KeyTails are the tails of all keys of a message that people name by its id or by
+// its origin. What looks like an origin may be an id, so there may be two tails; no
+// subject has both.
 func KeyTails(name string) []KeyTail {
 	tails := []KeyTail{{Filter: mail.Token(name) + ".*.*"}}
 	if _, ok := OriginTime(name); ok {
@@ -183,8 +184,8 @@ func (t KeyTail) Has(subject string) bool {
 	return err == nil && (t.not == "" || k.ID != t.not)
 }
 
-// OriginTime is the time of first acceptance that an origin begins with; false
-// for what is no origin. An id may look like one only by intent.
+// OriginTime is the time of first acceptance in an origin; false if s is not an
+// origin. An id looks like an origin only if somebody means it to.
 func OriginTime(s string) (time.Time, bool) {
 	ns, seq, _ := strings.Cut(s, "-")
 	if len(ns) < 16 || len(ns) > 19 || seq == "" || strings.Trim(ns+seq, "0123456789") != "" {

@@ -76,13 +76,13 @@ type Source struct {
 	Lane     Lane
 	Stream   string
 	Consumer string
-	// Subjects are what the consumer hands out; none means the whole stream.
+	// Subjects are those that the consumer delivers; none means all of the stream.
 	Subjects []string
 	// Fresh mail was published by producers. The rest is due copies of ours.
 	Fresh bool
 }
 
-// Filter matches in the stream what the source hands out.
+// Filter matches the subjects that the source delivers.
 func (s Source) Filter() string {
 	if len(s.Subjects) == 0 {
 		return ">"
@@ -90,8 +90,8 @@ func (s Source) Filter() string {
 	return s.Subjects[0]
 }
 
-// Sources are all that a lane's mail is taken from. Everything that reads or
-// makes a lane's streams goes by this list.
+// Sources is the topology of the lane: everything that its mail is taken from. All
+// code that makes or reads a lane's streams uses this list.
 func (l Lane) Sources() []Source {
 	return []Source{
 		{Lane: l, Stream: l.SendStream(), Consumer: ConsumerFresh, Fresh: true},
@@ -99,8 +99,8 @@ func (l Lane) Sources() []Source {
 	}
 }
 
-// TenantOf is the tenant that a subject of producers names; empty for none. ok
-// is false for a subject on which the lane takes no mail of producers.
+// TenantOf is the tenant in a subject that producers publish to; empty for none. ok
+// is false if the lane takes no mail of producers on the subject.
 func (l Lane) TenantOf(subject string) (tenant string, ok bool) {
 	rest, ok := strings.CutPrefix(subject, l.SendSubject())
 	if !ok || rest == "" {

@@ -19,8 +19,8 @@ func Schedule(header map[string][]string, at time.Time, k Key) {
 	header[headerScheduleTarget] = []string{k.CopySubject(CopyDue)}
 }
 
-// ScheduledAt is when a schedule with these headers fires; false for what is
-// no schedule of ours.
+// ScheduledAt is when a schedule with these headers fires; false if it is not a
+// schedule of ours.
 func ScheduledAt(header map[string][]string) (time.Time, bool) {
 	s, ok := strings.CutPrefix(first(header[headerSchedule]), "@at ")
 	if !ok {
