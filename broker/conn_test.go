@@ -73,7 +73,7 @@ func TestRoom(t *testing.T) {
 	if err != nil || limit == 0 || used > limit {
 		t.Fatalf("Room = %d of %d, %v", used, limit, err)
 	}
-	if _, err := b.Conn.Publish(within(t), normal, "", nil, make([]byte, 1<<20)); err != nil {
+	if _, err := b.Conn.JS().Publish(within(t), normal.SendSubject(), make([]byte, 1<<20)); err != nil {
 		t.Fatal(err)
 	}
 	more, same, err := b.Conn.Room(within(t))

@@ -91,7 +91,7 @@ func TestCredentials(t *testing.T) {
 			if _, err := broker.Provision(within(t), conn, []wire.Lane{normal}, cfg); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := conn.Publish(within(t), normal, "", nil, []byte("x")); err != nil {
+			if _, err := conn.JS().Publish(within(t), normal.SendSubject(), []byte("x")); err != nil {
 				t.Error(err)
 			}
 		})

@@ -9,7 +9,6 @@
 // broker does them, or on replicas that do not lose power together. [Provision]
 // warns if it finds neither.
 //
-// It reads and writes no messages, except to publish to a lane: package stream
-// does. It takes no deliveries: package consumer does. It never deletes a stream
-// or a consumer.
+// It reads and writes no messages: packages stream and submit do. It takes no
+// deliveries: package consumer does. It never deletes a stream or a consumer.
 package broker

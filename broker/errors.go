@@ -5,8 +5,6 @@ import "errors"
 // What can fail besides the reads and writes of package stream, whose errors
 // the functions here return too. Test with errors.Is.
 var (
-	// ErrNoLane: no stream takes messages of the lane.
-	ErrNoLane = errors.New("no such lane")
 	// ErrForeign: a stream or consumer of our name is not ours.
 	ErrForeign = errors.New("made by something other than Postrider")
 	// ErrMissing: a stream or consumer that should be there is not.

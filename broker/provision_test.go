@@ -406,7 +406,7 @@ func TestThreeReplicas(t *testing.T) {
 func TestMailInALaneThatWasTakenOut(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t, normal, bulk)
-	if _, err := b.Conn.Publish(within(t), bulk, "", nil, []byte("x")); err != nil {
+	if _, err := b.Conn.JS().Publish(within(t), bulk.SendSubject(), []byte("x")); err != nil {
 		t.Fatal(err)
 	}
 	warnings, err := broker.Provision(within(t), b.Conn, []wire.Lane{normal}, b.Config)

@@ -66,7 +66,7 @@ func (l layout) send(lane wire.Lane) jetstream.StreamConfig {
 		Retention:  jetstream.WorkQueuePolicy,
 		Discard:    jetstream.DiscardNew,
 		MaxBytes:   l.laneBytes,
-		MaxMsgSize: int32(l.maxPayload - headroom),
+		MaxMsgSize: int32(l.maxPayload - wire.Headroom),
 		Duplicates: 10 * time.Minute,
 
 		AllowAtomicPublish: true,

@@ -50,7 +50,11 @@ func (b *bench) must(err error) {
 // publish publishes a mail as a producer does; msgID may be empty.
 func (b *bench) publish(lane wire.Lane, msgID, body string) uint64 {
 	b.t.Helper()
-	ack, err := b.broker.Conn.Publish(b.t.Context(), lane, msgID, nil, []byte(body))
+	var opts []jetstream.PublishOpt
+	if msgID != "" {
+		opts = append(opts, jetstream.WithMsgID(msgID))
+	}
+	ack, err := b.broker.Conn.JS().Publish(b.t.Context(), lane.SendSubject(), []byte(body), opts...)
 	b.must(err)
 	return ack.Sequence
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	wb "github.com/postrider/postrider/internal/bench"
 
 	"github.com/postrider/postrider/mail"
@@ -135,7 +136,7 @@ func TestBadEnvelopeNamesTheFieldAndKeepsTheBytes(t *testing.T) {
 	b := newBench(t)
 	b.Work(nil)
 	body := []byte(`{"from":"a@example.com","to":["b@example.net"],"text":"","sbuject":"x"}`)
-	if _, err := b.Conn.Publish(t.Context(), lane, "the-id", nil, body); err != nil {
+	if _, err := b.Conn.JS().Publish(t.Context(), lane.SendSubject(), body, jetstream.WithMsgID("the-id")); err != nil {
 		t.Fatal(err)
 	}
 	b.Publish("neighbour", "ann@example.net")

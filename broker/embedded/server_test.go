@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/broker/embedded"
@@ -25,7 +26,7 @@ func TestRestartKeepsMailAndCredentials(t *testing.T) {
 	if _, err := broker.Provision(within(t), c, lanes, cfg); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Publish(within(t), normal, "a", nil, []byte("x")); err != nil {
+	if _, err := c.JS().Publish(within(t), normal.SendSubject(), []byte("x"), jetstream.WithMsgID("a")); err != nil {
 		t.Fatal(err)
 	}
 	keys := readKeys(t, e)
@@ -202,7 +203,7 @@ func TestCredentialsInDataDir(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			if _, err := c.Publish(within(t), normal, "", nil, []byte("x")); err != nil {
+			if _, err := c.JS().Publish(within(t), normal.SendSubject(), []byte("x")); err != nil {
 				t.Errorf("publish: %v", err)
 			}
 			short, cancel := briefly(t)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/postrider/postrider/broker"
@@ -183,7 +184,7 @@ func (b *Bench) Publish(id string, to ...string) {
 func (b *Bench) PublishWith(id, more string, to ...string) {
 	b.T.Helper()
 	body := fmt.Sprintf(`{"id":%q,"from":"a@example.com","to":["%s"],"text":"hi"%s}`, id, strings.Join(to, `","`), more)
-	if _, err := b.Conn.Publish(b.T.Context(), Lane, "", nil, []byte(body)); err != nil {
+	if _, err := b.Conn.JS().Publish(b.T.Context(), Lane.SendSubject(), []byte(body)); err != nil {
 		b.T.Fatal(err)
 	}
 }
@@ -193,7 +194,7 @@ func (b *Bench) PublishUntilStored(id string, to ...string) {
 	b.T.Helper()
 	body := fmt.Appendf(nil, `{"id":%q,"from":"a@example.com","to":["%s"],"text":"hi"}`, id, strings.Join(to, `","`))
 	b.Eventually("the mail is stored", func() bool {
-		_, err := b.Conn.Publish(b.T.Context(), Lane, id, nil, body)
+		_, err := b.Conn.JS().Publish(b.T.Context(), Lane.SendSubject(), body, jetstream.WithMsgID(id))
 		return err == nil
 	})
 }

@@ -25,7 +25,7 @@ func TestRestartAndKill(t *testing.T) {
 	}
 	epoch, url := b.Conn.Epoch(), b.Config.URL
 	for name, again := range map[string]func(testing.TB){"restart": b.Restart, "kill": b.Kill} {
-		if _, err := b.Conn.Publish(t.Context(), lane, "", nil, []byte(name)); err != nil {
+		if _, err := b.Conn.JS().Publish(t.Context(), lane.SendSubject(), []byte(name)); err != nil {
 			t.Fatal(err)
 		}
 		again(t)
