@@ -38,14 +38,14 @@ are reported as at a start, and the exit status is then 78.`,
 
 func printConfig(ctx context.Context, environ []string, format string, out io.Writer) error {
 	if format == "markdown" {
-		s, _ := app.ReadSettings(ctx, nil)
+		s, _ := app.ReadSettings(nil)
 		_, err := io.WriteString(out, markdown(s))
 		return err
 	}
 	if format != "text" && format != "json" {
 		return cli.Wrongf("--format: %q is not text, json or markdown", format)
 	}
-	s, errs := app.ReadSettings(ctx, environ)
+	s, errs := app.ReadSettings(environ)
 	for _, g := range s.Groups() {
 		for _, v := range env.List(env.Of(environ), g.Targets...) {
 			if err := printSetting(out, format, v); err != nil {
