@@ -31,7 +31,7 @@ status is 75 if the broker cannot be reached: trying again may help.`,
 			if timeout <= 0 {
 				return cli.Wrongf("--timeout: is %s, must be positive", timeout)
 			}
-			return withSettings(cmd.Context(), environ, (*app.Settings).CheckBroker, func(s *app.Settings) error {
+			return withSettings(environ, (*app.Settings).CheckBroker, func(s *app.Settings) error {
 				return provisionOnce(cmd.Context(), s, timeout, stdout, stderr)
 			})
 		},

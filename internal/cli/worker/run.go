@@ -27,7 +27,7 @@ environment: {program} config lists them.`,
 		Example: "  {path}\n  SMTP_URL=smtp://relay.example.com:587 {path}\n  {program} config",
 		Args:    cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withSettings(cmd.Context(), environ, (*app.Settings).CheckRelay, func(s *app.Settings) error {
+			return withSettings(environ, (*app.Settings).CheckRelay, func(s *app.Settings) error {
 				return runUntilSignal(cmd.Context(), app.New(s, stdout, stderr, options...))
 			})
 		},
@@ -70,7 +70,7 @@ func runUntilSignal(ctx context.Context, w *app.Worker) error {
 
 // withSettings reads and checks the settings, and gives errors their exit
 // status.
-func withSettings(ctx context.Context, environ []string, check, do func(*app.Settings) error) error {
+func withSettings(environ []string, check, do func(*app.Settings) error) error {
 	s, errs := app.ReadSettings(environ)
 	if err := check(s); err != nil {
 		errs = append(errs, err)
