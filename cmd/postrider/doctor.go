@@ -72,14 +72,14 @@ func (a *app) examine(ctx context.Context, asJSON bool) error {
 // patient is what a worker with this environment would use.
 func (a *app) patient(ctx context.Context) *doctor.Patient {
 	x := &doctor.Patient{Broker: broker.DefaultConfig(), Relay: smtp.DefaultConfig()}
-	env.Read(ctx, a.lookup, &x.Broker) // connect says what is wrong with it
+	env.Read(a.lookup, &x.Broker) // connect says what is wrong with it
 	if wait, _ := a.lookup("POSTRIDER_ACK_WAIT"); wait == "" {
 		x.Broker.AckWait = 0
 	}
 	var lanes struct {
 		Lanes wire.Lanes `env:"POSTRIDER_LANES"`
 	}
-	x.Faults = env.Read(ctx, a.lookup, &lanes, &x.Relay.Timeouts, &x.Relay)
+	x.Faults = env.Read(a.lookup, &lanes, &x.Relay.Timeouts, &x.Relay)
 	x.Lanes = lanes.Lanes.Names()
 	return x
 }

@@ -26,8 +26,8 @@ func TestWrongUse(t *testing.T) {
 	for args, want := range map[string]string{
 		"nosuch":                     `unknown command "nosuch" for postrider; usage: postrider [`,
 		"help nosuch":                `unknown command "nosuch" for postrider; usage: postrider help [COMMAND]`,
-		"--nosuch":                   "there is no flag --nosuch, --help lists them; usage: postrider [",
-		"-x":                         "there is no flag -x, --help lists them; usage: postrider [",
+		"--nosuch":                   "unknown flag --nosuch, --help lists them; usage: postrider [",
+		"-x":                         "unknown flag -x, --help lists them; usage: postrider [",
 		"status --json=maybe":        `--json: "maybe" is not true or false; usage: postrider status`,
 		"completion odd":             `unknown shell "odd"`,
 		"show":                       "ID is missing; usage: postrider show ID [flags]",
@@ -71,7 +71,7 @@ func TestNoWorker(t *testing.T) {
 		if status != cli.TempFail || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("postrider %s: status %d: %s", args, status, stderr)
 		}
-		for _, want := range []string{"127.0.0.1:9", "start a worker", dir, "POSTRIDER_DATA_DIR", "NATS_URL", "a worker is started with: "} {
+		for _, want := range []string{"127.0.0.1:9", "start a worker", dir, "POSTRIDER_DATA_DIR", "NATS_URL", "start a worker with: "} {
 			if !strings.Contains(stderr, want) {
 				t.Errorf("postrider %s: %q, want %q", args, stderr, want)
 			}

@@ -59,10 +59,14 @@ func (w *Worker) watch(ctx context.Context, name string, watch func(context.Cont
 		defer close(done)
 		watch(ctx)
 	}()
-	w.onClose(name, func(context.Context) error {
+	w.onClose(name, func(ctx context.Context) error {
 		cancel()
-		<-done
-		return nil
+		select {
+		case <-done:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	})
 }
 

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -65,13 +64,13 @@ func (e *ConfigError) Unwrap() error { return e.error }
 
 // ReadSettings reads the settings from an environment as of [os.Environ], and
 // reports all problems at once, unknown settings among them.
-func ReadSettings(ctx context.Context, environ []string) (*Settings, []error) {
+func ReadSettings(environ []string) (*Settings, []error) {
 	s := &Settings{
 		Broker: broker.DefaultConfig(), SMTP: smtp.DefaultConfig(), Consumer: consumer.DefaultConfig(), Settle: settle.DefaultConfig(),
 		Process: DefaultProcess(),
 	}
 	lookup := env.Of(environ)
-	errs := env.Read(ctx, lookup, &s.Broker, &s.SMTP.Timeouts, &s.SMTP, &s.Consumer, &s.Settle, &s.Process)
+	errs := env.Read(lookup, &s.Broker, &s.SMTP.Timeouts, &s.SMTP, &s.Consumer, &s.Settle, &s.Process)
 	no, _ := lookup("NO_COLOR")
 	s.color = no == ""
 	s.Consumer.Slots = s.SMTP.MaxSessions

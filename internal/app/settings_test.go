@@ -13,7 +13,7 @@ import (
 // POSTRIDER_MAX_REPLAYS is the operator's program's alone.
 func TestKnown(t *testing.T) {
 	t.Parallel()
-	s, errs := ReadSettings(t.Context(), nil)
+	s, errs := ReadSettings(nil)
 	if len(errs) > 0 {
 		t.Fatal(errors.Join(errs...))
 	}
@@ -38,7 +38,7 @@ func TestKnown(t *testing.T) {
 // heed.
 func TestUnknownSetting(t *testing.T) {
 	t.Parallel()
-	_, errs := ReadSettings(t.Context(), []string{"SMTP_HOST=relay.example", "POSTRIDER_MAX_ATTEMPTS=0", "POSTRIDER_LOGLEVEL=debug"})
+	_, errs := ReadSettings([]string{"SMTP_HOST=relay.example", "POSTRIDER_MAX_ATTEMPTS=0", "POSTRIDER_LOGLEVEL=debug"})
 	all := errors.Join(errs...).Error()
 	for _, want := range []string{"SMTP_HOST: unknown setting; use SMTP_URL", "POSTRIDER_LOGLEVEL: unknown setting; use POSTRIDER_LOG_LEVEL", "POSTRIDER_MAX_ATTEMPTS: is 0"} {
 		if len(errs) != 3 || !strings.Contains(all, want) {

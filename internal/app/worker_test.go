@@ -29,7 +29,7 @@ func (o *output) String() string { o.mu.Lock(); defer o.mu.Unlock(); return o.b.
 
 func settingsFor(t *testing.T, more ...string) *Settings {
 	t.Helper()
-	s, errs := ReadSettings(t.Context(), append([]string{
+	s, errs := ReadSettings(append([]string{
 		"NATS_LISTEN=" + freeport.Addr(), "POSTRIDER_ADMIN=127.0.0.1:0", "POSTRIDER_DATA_DIR=" + filepath.Join(t.TempDir(), "data"), "POSTRIDER_DRAIN=10s",
 	}, more...))
 	if len(errs) > 0 {

@@ -61,7 +61,7 @@ func flagError(_ *cobra.Command, err error) error {
 		if e.GetSpecifiedShortnames() != "" {
 			dashes = "-"
 		}
-		return Wrongf("there is no flag %s%s, --help lists them", dashes, e.GetSpecifiedName())
+		return Wrongf("unknown flag %s%s, --help lists them", dashes, e.GetSpecifiedName())
 	}
 	if e, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
 		return Wrongf("--%s: its value is missing", e.GetFlag().Name)

@@ -12,12 +12,12 @@ import (
 	"github.com/postrider/postrider/stream"
 )
 
-// Dial connects to the broker that the environment names, within patience. It
-// reads those settings too, structs as for [env.Read].
+// Dial connects to the broker that the environment names, and gives up after
+// patience. It reads the settings too: structs as for [env.Read].
 func Dial(ctx context.Context, lookup env.Lookup, role broker.Role, patience time.Duration, settings ...any) (*broker.Conn, error) {
 	cfg := broker.DefaultConfig()
 	cfg.Role = role
-	if errs := env.Read(ctx, lookup, append([]any{&cfg}, settings...)...); len(errs) > 0 {
+	if errs := env.Read(lookup, append([]any{&cfg}, settings...)...); len(errs) > 0 {
 		return nil, Fail(Config, errors.Join(errs...))
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -27,7 +27,7 @@ func Dial(ctx context.Context, lookup env.Lookup, role broker.Role, patience tim
 		return c, nil
 	}
 	if cfg.URL == "" && errors.Is(err, stream.ErrAway) {
-		err = fmt.Errorf("%w; a worker is started with: %s", err, Typed("postrider worker"))
+		err = fmt.Errorf("%w; start a worker with: %s", err, Typed("postrider worker"))
 	}
 	return nil, Fail(TempFail, err)
 }

@@ -1,5 +1,6 @@
-// Package cli is what the programs share as commands: how they end, what
-// they say of wrong use, how they reach the broker, and how they are typed.
+// Package cli is what the programs share as commands: exit statuses, errors of
+// wrong use, signals, the connection to the broker, and what to type to start
+// another program.
 package cli
 
 import (
@@ -26,22 +27,23 @@ type ExitError struct {
 	Status int
 }
 
-// Unwrap gives the error.
+// Unwrap returns the error.
 func (e *ExitError) Unwrap() error { return e.error }
 
-// Fail gives an error its status. One whose text is empty has been said.
+// Fail adds the status to an error. An error with an empty text has been reported
+// already.
 func Fail(status int, err error) error { return &ExitError{err, status} }
 
-// Failf is [Fail] with words.
+// Failf is [Fail] with a new error.
 func Failf(status int, format string, args ...any) error {
 	return &ExitError{fmt.Errorf(format, args...), status}
 }
 
-// Wrongf says what is wrong with the way in which a command is called. How it
-// is called is added by [Run].
+// Wrongf is an error of wrong use. [Run] adds the usage of the command.
 func Wrongf(format string, args ...any) error { return Failf(Usage, format, args...) }
 
-// Status is the one to exit with. What has none could not be read or written.
+// Status is the status to exit with. An error without one is an error of reading
+// or writing.
 func Status(err error) int {
 	if err == nil {
 		return OK

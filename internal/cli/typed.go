@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Typed is how a command of ours is started here: as this one was, by its own
-// path or by "go run".
+// Typed is what to type here to start a program of ours. It goes by how this one
+// was started: by its path or by "go run".
 func Typed(name string) string {
 	self, err := os.Executable()
 	return typedAs(self, err, os.Args[0], name)
@@ -18,5 +18,5 @@ func typedAs(self string, err error, arg0, name string) string {
 	if err != nil || strings.Contains(self, sep+"go-build") {
 		return "go run ./cmd/" + name
 	}
-	return arg0[:strings.LastIndex(arg0, sep)+1] + name // no directory: found by PATH
+	return arg0[:strings.LastIndex(arg0, sep)+1] + name // without a directory it is found by PATH
 }

@@ -2,7 +2,7 @@ package cli
 
 import "testing"
 
-// TestTyped: what the worker tells people to type works where it was typed.
+// TestTyped: what the worker tells people to type works in their directory.
 func TestTyped(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ self, arg0, want string }{

@@ -124,7 +124,7 @@ func (w *world) canaries(parrot *parrot) {
 	}
 	h.pages(w.adminOf(p))
 	h.embeddedStreams()
-	for _, args := range []string{"", "--json", "events", "events --json", "dead list", "dead list --json"} {
+	for _, args := range []string{"status", "status --json", "events", "events --json", "dead list", "dead list --json"} {
 		h.run("postrider", strings.Fields(args)...)
 	}
 	for _, id := range []string{"mail-0", "rcpt-2", "dot-1", "dot-10"} {
@@ -247,7 +247,7 @@ func TestCanariesOfBrokers(t *testing.T) {
 func (h *hunt) everyCommand() {
 	h.w.t.Helper()
 	for _, c := range []string{
-		"postrider", "postrider status --json", "postrider show m1", "postrider show m1 --json", "postrider events", "postrider dead list", "postrider dead show m1",
+		"postrider status", "postrider status --json", "postrider show m1", "postrider show m1 --json", "postrider events", "postrider dead list", "postrider dead show m1",
 		"publish --from a@example.com --to b@example.net --text hi", "worker config", "worker config --format json",
 	} {
 		words := strings.Fields(c)
@@ -284,7 +284,7 @@ func TestCanariesInSettings(t *testing.T) {
 			h.run("worker", "config", "--format", "json")
 			h.serve()
 			h.serve("provision")
-			h.run("postrider")
+			h.run("postrider", "status")
 			h.run("publish", "--from", "a@example.com", "--to", "b@example.net", "--text", "hi")
 			h.wantNone(map[string]string{"the canary": canary})
 			h.wantIn("78", "worker config")

@@ -82,7 +82,7 @@ func TestFates(t *testing.T) {
 	w.operate(bad)
 	// Without the operator's credential nothing is shown, and it is said why.
 	w.set("POSTRIDER_DATA_DIR", w.path("elsewhere"))
-	if out, stderr, status := w.run("postrider"); status != 75 || out != "" || !strings.Contains(stderr, "set POSTRIDER_DATA_DIR") {
+	if out, stderr, status := w.run("postrider", "status"); status != 75 || out != "" || !strings.Contains(stderr, "set POSTRIDER_DATA_DIR") {
 		t.Errorf("a stranger gets status %d, %s%s", status, out, stderr)
 	}
 }
@@ -95,8 +95,8 @@ func (w *world) operate(bad string) {
 		status int
 		want   string
 	}{
-		{"", 0, `(?s)waiting +due +in flight +scheduled +dead.* normal +0 +0 +0 +2 +5 .*\n! 5 mails died within the last hour`},
-		{"--json", 0, `"lanes":\[.*"lane":"normal","waiting":0,"due":0,"in_flight":0,"scheduled":2`},
+		{"status", 0, `(?s)waiting +due +in flight +scheduled +dead.* normal +0 +0 +0 +2 +5 .*\n! 5 mails died within the last hour`},
+		{"status --json", 0, `"lanes":\[.*"lane":"normal","waiting":0,"due":0,"in_flight":0,"scheduled":2`},
 		{"events --outcome delivered --recipient ANN@example.net", 0, `delivered  normal  delivered  ann@example.net: 250`},
 		{"events --id refused --json", 0, `^\{"v":1,"id":"refused"`},
 		{"events --id nobody", 1, `^$`},
@@ -107,7 +107,7 @@ func (w *world) operate(bad string) {
 		{"dead show " + bad + " --body", 0, `^\{"id":"bad".*"sbuject":"x"\}$`},
 		{"dead show nobody", 1, `^$`},
 		{"dead replay --reason failed --dry-run", 0, `would be replayed: refused to 550@example.net`},
-		{"dead discard --reason failed --dry-run --json", 0, `"id":"refused","lane":"normal","line":"all","event":"discarded","dry_run":true`},
+		{"dead discard --reason failed --dry-run --json", 0, `"id":"refused","lane":"normal","recipient":"all","event":"discarded","dry_run":true`},
 		{"dead discard --reason nonsense", 64, `^$`},
 		{"dead discard refused", 0, `^discarded refused to 550@example.net\n$`},
 		{"dead discard refused", 1, `^$`},
@@ -135,8 +135,8 @@ func TestRelayDownIsTold(t *testing.T) {
 		out, _, status := w.run("postrider", "show", "m")
 		return status == 0 && want.MatchString(out)
 	})
-	w.eventually("the glance says so too", 60*time.Second, func() bool {
-		out, _, _ := w.run("postrider")
+	w.eventually("the status says so too", 60*time.Second, func() bool {
+		out, _, _ := w.run("postrider", "status")
 		return strings.Contains(out, "! normal: 1 mail ready for")
 	})
 }

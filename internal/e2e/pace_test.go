@@ -44,8 +44,8 @@ func TestLoadOperator(t *testing.T) {
 	for _, c := range []struct {
 		args, want string
 	}{
-		{"", fmt.Sprintf("%d", scale.operatorMails%1000)},
-		{"--json", `"scheduled":200,"dead":50`},
+		{"status", fmt.Sprintf("%d", scale.operatorMails%1000)},
+		{"status --json", `"scheduled":200,"dead":50`},
 		{"show x60", "next attempt at"},
 		{"show x3", "postrider dead replay x3"},
 		{fmt.Sprintf("show m%d", scale.operatorMails), "no worker has taken it yet"},

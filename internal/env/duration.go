@@ -48,16 +48,3 @@ func parseHours(part, whole string) (time.Duration, error) {
 func notADuration(s string) error {
 	return fmt.Errorf("%q is not a duration like 90s, 2h or 1d12h", s)
 }
-
-// parseDurations reads a list like "1m,5m,1h".
-func parseDurations(s string) ([]time.Duration, error) {
-	var all []time.Duration
-	for part := range strings.SplitSeq(s, ",") {
-		d, err := ParseDuration(strings.TrimSpace(part))
-		if err != nil {
-			return nil, fmt.Errorf("%w, in a list like 1m,5m,1h", err)
-		}
-		all = append(all, d)
-	}
-	return all, nil
-}

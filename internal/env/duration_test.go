@@ -32,14 +32,14 @@ func TestDurationsOfSettings(t *testing.T) {
 	}
 	s := times{After: []time.Duration{time.Second}}
 	lookup := Of([]string{"T_WAIT=5d", "T_AFTER=90s, 2h,1d"})
-	if errs := Read(t.Context(), lookup, &s); len(errs) > 0 || s.Wait != 120*time.Hour ||
+	if errs := Read(lookup, &s); len(errs) > 0 || s.Wait != 120*time.Hour ||
 		!slices.Equal(s.After, []time.Duration{90 * time.Second, 2 * time.Hour, 24 * time.Hour}) {
 		t.Errorf("%+v, errors %v", s, errs)
 	}
-	if got := List(lookup, &s); got[0].Value != "120h" || got[1].Value != "1m30s,2h,24h" {
+	if got := List(lookup, &s); got[0].Value != "5d" || got[1].Value != "1m30s,2h,1d" {
 		t.Errorf("%+v", got)
 	}
-	if errs := Read(t.Context(), Of([]string{"T_WAIT=soon", "T_AFTER=1m,soon"}), &s); len(errs) != 2 {
+	if errs := Read(Of([]string{"T_WAIT=soon", "T_AFTER=1m,soon"}), &s); len(errs) != 2 {
 		t.Errorf("errors %v", errs)
 	}
 }

@@ -5,14 +5,10 @@
 package env
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"reflect"
 	"strings"
-	"time"
-
-	"github.com/sethvargo/go-envconfig"
 
 	"github.com/postrider/postrider/mail"
 )
@@ -43,12 +39,12 @@ type Validator interface {
 // Read fills those fields of targets, pointers to structs, that have a tag
 // env:"NAME" and whose variable is set and not empty. The values they have
 // before are the defaults. Then it validates the targets that are a [Validator].
-func Read(ctx context.Context, lookup Lookup, targets ...any) []error {
+func Read(lookup Lookup, targets ...any) []error {
 	var errs []error
 	for _, target := range targets {
 		v := reflect.ValueOf(target).Elem()
 		for i := range v.NumField() {
-			if err := readField(ctx, lookup, v.Type().Field(i), v.Field(i)); err != nil {
+			if err := readField(lookup, v.Type().Field(i), v.Field(i)); err != nil {
 				errs = append(errs, err)
 			}
 		}
@@ -60,50 +56,22 @@ func Read(ctx context.Context, lookup Lookup, targets ...any) []error {
 	return errs
 }
 
-// readField reads one variable by itself: envconfig stops at the first error.
-func readField(ctx context.Context, lookup Lookup, f reflect.StructField, v reflect.Value) error {
+func readField(lookup Lookup, f reflect.StructField, v reflect.Value) error {
 	name, ok := f.Tag.Lookup("env")
 	if !ok {
 		return nil
 	}
-	value, set, err := find(lookup, name, f.Type == reflect.TypeFor[mail.Secret]())
+	value, set, err := find(lookup, name, isSecret(f.Type))
 	if err != nil || !set || value == "" {
 		return err
 	}
-	switch x := v.Addr().Interface().(type) {
-	case *time.Duration:
-		return parseInto(x, name, value, ParseDuration)
-	case *[]time.Duration:
-		return parseInto(x, name, value, parseDurations)
-	}
-	one := reflect.New(reflect.StructOf([]reflect.StructField{{Name: f.Name, Type: f.Type, Tag: f.Tag}}))
-	err = envconfig.ProcessWith(ctx, &envconfig.Config{
-		Target: one.Interface(), Lookuper: envconfig.MapLookuper(map[string]string{name: value}),
-	})
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, cause(err, f.Name))
-	}
-	v.Set(one.Elem().Field(0))
-	return nil
-}
-
-// parseInto keeps the default if the value cannot be read.
-func parseInto[T any](field *T, name, value string, parse func(string) (T, error)) error {
-	v, err := parse(value)
-	if err != nil {
+	if err := parse(v, value); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	*field = v
 	return nil
 }
 
-// cause is the error without the name of the Go field.
-func cause(err error, field string) error {
-	if s, ok := strings.CutPrefix(err.Error(), field+": "); ok {
-		return fmt.Errorf("%s", s)
-	}
-	return err
-}
+func isSecret(t reflect.Type) bool { return t == reflect.TypeFor[mail.Secret]() }
 
 // find reads KEY, or for a secret the file that KEY_FILE names.
 func find(lookup Lookup, name string, secret bool) (string, bool, error) {

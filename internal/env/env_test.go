@@ -27,7 +27,7 @@ func (s settings) Validate() []error {
 }
 
 func read(vars map[string]string, s *settings) []error {
-	return Read(nil, func(k string) (string, bool) { v, ok := vars[k]; return v, ok }, s) //nolint:staticcheck // nothing here waits
+	return Read(func(k string) (string, bool) { v, ok := vars[k]; return v, ok }, s)
 }
 
 func TestRead(t *testing.T) {

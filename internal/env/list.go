@@ -1,12 +1,9 @@
 package env
 
 import (
-	"encoding"
-	"fmt"
 	"net/url"
 	"reflect"
 	"strings"
-	"time"
 
 	"github.com/postrider/postrider/mail"
 )
@@ -34,9 +31,9 @@ func List(lookup Lookup, targets ...any) []Setting {
 			if !ok {
 				continue
 			}
-			secret := f.Type == reflect.TypeFor[mail.Secret]()
+			secret := isSecret(f.Type)
 			all = append(all, Setting{
-				Name: name, Value: withoutPassword(written(v.Field(i))), Source: source(lookup, name, secret),
+				Name: name, Value: withoutPassword(format(v.Field(i))), Source: source(lookup, name, secret),
 				Help: f.Tag.Get("help"), Secret: secret,
 			})
 		}
@@ -53,38 +50,6 @@ func source(lookup Lookup, name string, secret bool) string {
 		return "file " + file
 	}
 	return "default"
-}
-
-// written is a value as it would be written in the environment.
-func written(v reflect.Value) string {
-	switch x := v.Interface().(type) {
-	case encoding.TextMarshaler:
-		b, err := x.MarshalText()
-		if err != nil {
-			return ""
-		}
-		return string(b)
-	case []time.Duration:
-		parts := make([]string, len(x))
-		for i, d := range x {
-			parts[i] = tidy(d.String())
-		}
-		return strings.Join(parts, ",")
-	case fmt.Stringer:
-		return tidy(x.String())
-	}
-	return fmt.Sprint(v.Interface())
-}
-
-// tidy writes 1m0s as 1m and 1h0m0s as 1h.
-func tidy(s string) string {
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 // withoutPassword hides what may be secret in a URL: the user and password

@@ -1,4 +1,4 @@
-// Package version says which build a program is.
+// Package version is the version of a program.
 package version
 
 import (
@@ -12,12 +12,12 @@ import (
 	"github.com/postrider/postrider/internal/cli"
 )
 
-// stamp is set by the linker, where a build is not made of a module's version
-// or a repository: -X github.com/postrider/postrider/internal/version.stamp=v1.2.3.
+// stamp is set by the linker if Go does not know the version from the module or
+// the repository: -X github.com/postrider/postrider/internal/version.stamp=v1.2.3.
 var stamp string
 
-// String is the version like "v1.2.3": the linker's stamp, else what Go knows
-// of the module, else "(devel)".
+// String is the version, like "v1.2.3": the linker's stamp, else what Go knows of
+// the module or from the repository's tag, else "(devel)".
 func String() string {
 	info, _ := debug.ReadBuildInfo()
 	return choose(stamp, info)
@@ -31,8 +31,8 @@ func choose(stamp string, info *debug.BuildInfo) string {
 	return cmp.Or(stamp, known, "(devel)")
 }
 
-// Add gives a command of ours --version and the command version, which print
-// one line: "worker v1.2.3 go1.26.8 linux/amd64".
+// Add adds --version and the command version to a program. Both print one line:
+// "worker v1.2.3 go1.26.8 linux/amd64".
 func Add(root *cobra.Command) {
 	line := fmt.Sprintf("%s %s %s %s/%s\n", root.Name(), String(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	root.Version = String()

@@ -15,28 +15,10 @@ import (
 // options say how to send, for mail in either form.
 type options struct {
 	lane, tenant, at, expires, id string
-	in                            span
+	in                            env.Duration
 	maxAttempts                   int
 	tags, meta                    []string
 	json                          bool
-}
-
-// span is the value of a flag: a duration in the units of [env.ParseDuration].
-type span time.Duration
-
-func (s *span) Set(value string) error {
-	d, err := env.ParseDuration(value)
-	*s = span(d)
-	return err
-}
-
-func (s *span) Type() string { return "duration" }
-
-func (s *span) String() string {
-	if *s == 0 {
-		return ""
-	}
-	return time.Duration(*s).String()
 }
 
 func (o *options) flags(cmd *cobra.Command) {

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -28,24 +27,24 @@ variables with their defaults; docs/configuration.md is made with it. Problems
 are reported as at a start, and the exit status is then 78.`,
 		Example: "  {path}\n  SMTP_MAX_SESSIONS=20 {path} --format json",
 		Args:    cli.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return printConfig(cmd.Context(), environ, format, stdout)
+		RunE: func(*cobra.Command, []string) error {
+			return printConfig(environ, format, stdout)
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "text", "text, json (an object a line) or markdown")
 	return cmd
 }
 
-func printConfig(ctx context.Context, environ []string, format string, out io.Writer) error {
+func printConfig(environ []string, format string, out io.Writer) error {
 	if format == "markdown" {
-		s, _ := app.ReadSettings(ctx, nil)
+		s, _ := app.ReadSettings(nil)
 		_, err := io.WriteString(out, markdown(s))
 		return err
 	}
 	if format != "text" && format != "json" {
 		return cli.Wrongf("--format: %q is not text, json or markdown", format)
 	}
-	s, errs := app.ReadSettings(ctx, environ)
+	s, errs := app.ReadSettings(environ)
 	for _, g := range s.Groups() {
 		for _, v := range env.List(env.Of(environ), g.Targets...) {
 			if err := printSetting(out, format, v); err != nil {

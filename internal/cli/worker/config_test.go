@@ -114,7 +114,7 @@ func TestWrongUse(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]string{
 		"confit": `unknown command "confit" for worker; usage: worker [config | devrelay | provision | version] [flags]`,
-		"--odd":  "there is no flag --odd, --help lists them; usage: worker [config", "help confit": `unknown command "confit" for worker; usage`,
+		"--odd":  "unknown flag --odd, --help lists them; usage: worker [config", "help confit": `unknown command "confit" for worker; usage`,
 		"config --format yaml": `--format: "yaml" is not text, json or markdown; usage: worker config [flags]`,
 		"config odd":           `unexpected argument "odd"; usage: worker config [flags]`, "provision odd": `unexpected argument "odd"; usage: worker provision`,
 		"devrelay odd": `unexpected argument "odd"; usage: worker devrelay`, "devrelay --listen odd": `--listen: "odd" is not host:port; usage: worker devrelay`,

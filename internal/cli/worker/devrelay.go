@@ -53,7 +53,7 @@ const closeFor = 10 * time.Second
 
 func runDevrelay(ctx context.Context, environ []string, cfg devrelay.Config, stdout, stderr io.Writer) (err error) {
 	set := app.DefaultProcess()
-	if errs := append(env.Read(ctx, env.Of(environ), &set), env.Unknown(environ)...); len(errs) > 0 {
+	if errs := append(env.Read(env.Of(environ), &set), env.Unknown(environ)...); len(errs) > 0 {
 		return cli.Fail(cli.Config, errors.Join(errs...))
 	}
 	text := set.LogFormat != "json"

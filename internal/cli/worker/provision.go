@@ -12,13 +12,14 @@ import (
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/app"
 	"github.com/postrider/postrider/internal/cli"
+	"github.com/postrider/postrider/internal/env"
 	"github.com/postrider/postrider/stream"
 )
 
 // Provision is the command that makes streams and consumers. It is for operators
 // and installations: it ends, whereas a worker would wait for its broker.
 func Provision(environ []string, stdout, stderr io.Writer) *cobra.Command {
-	var timeout time.Duration
+	timeout := 30 * time.Second
 	cmd := &cobra.Command{
 		Use:   "provision",
 		Short: "Make and upgrade the streams and consumers at NATS_URL, and end",
@@ -30,12 +31,12 @@ status is 75 if the broker cannot be reached: trying again may help.`,
 			if timeout <= 0 {
 				return cli.Wrongf("--timeout: is %s, must be positive", timeout)
 			}
-			return withSettings(cmd.Context(), environ, (*app.Settings).CheckBroker, func(s *app.Settings) error {
+			return withSettings(environ, (*app.Settings).CheckBroker, func(s *app.Settings) error {
 				return provisionOnce(cmd.Context(), s, timeout, stdout, stderr)
 			})
 		},
 	}
-	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for a broker that cannot be reached; a cluster that is there has a minute more to form")
+	cmd.Flags().Var((*env.Duration)(&timeout), "timeout", "how long to wait for a broker that cannot be reached; a cluster that is there has a minute more to form")
 	return cmd
 }
 

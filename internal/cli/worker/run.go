@@ -27,10 +27,8 @@ environment: {program} config lists them.`,
 		Example: "  {path}\n  SMTP_URL=smtp://relay.example.com:587 {path}\n  {program} config",
 		Args:    cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withSettings(cmd.Context(), environ, (*app.Settings).CheckRelay, func(s *app.Settings) error {
-				w := app.New(s, stdout, stderr, options...)
-				defer onSecondSignal(cmd.Context(), w.Stop)()
-				return w.Run(cmd.Context())
+			return withSettings(environ, (*app.Settings).CheckRelay, func(s *app.Settings) error {
+				return runUntilSignal(cmd.Context(), app.New(s, stdout, stderr, options...))
 			})
 		},
 	}
@@ -46,27 +44,34 @@ func StopSignals() []os.Signal {
 	return all
 }
 
-// onSecondSignal calls stop at a signal that comes after ctx has ended. Call
-// what it returns when there is nothing to stop any more.
-func onSecondSignal(ctx context.Context, stop func()) (end func()) {
+// runUntilSignal runs the worker until ctx ends or a signal arrives. A further
+// signal requeues what is in flight. The signals are caught from the start on: a
+// second one that follows at once must not be lost.
+func runUntilSignal(ctx context.Context, w *app.Worker) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, StopSignals()...)
+	defer signal.Stop(signals)
 	over := make(chan struct{})
-	context.AfterFunc(ctx, func() {
-		again := make(chan os.Signal, 1)
-		signal.Notify(again, StopSignals()...)
-		defer signal.Stop(again)
-		select {
-		case <-again:
-			stop()
-		case <-over:
+	defer close(over)
+	go func() {
+		for _, stop := range []func(){cancel, w.Stop} {
+			select {
+			case <-signals:
+				stop()
+			case <-over:
+				return
+			}
 		}
-	})
-	return func() { close(over) }
+	}()
+	return w.Run(ctx)
 }
 
 // withSettings reads and checks the settings, and gives errors their exit
 // status.
-func withSettings(ctx context.Context, environ []string, check, do func(*app.Settings) error) error {
-	s, errs := app.ReadSettings(ctx, environ)
+func withSettings(environ []string, check, do func(*app.Settings) error) error {
+	s, errs := app.ReadSettings(environ)
 	if err := check(s); err != nil {
 		errs = append(errs, err)
 	}

@@ -34,7 +34,7 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	set, errs := app.ReadSettings(ctx, os.Environ())
+	set, errs := app.ReadSettings(os.Environ())
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}
