@@ -22,7 +22,7 @@ var rooms = map[string][]string{
 	"stream":                  {"wire"},
 	"compose":                 {"schema", "mail"},
 	"broker":                  {"stream", "wire", "mail"},
-	"broker/embedded":         {"broker", "wire"},
+	"broker/embedded":         {"broker", "stream", "wire"},
 	"settle":                  {"compose", "stream", "wire", "schema", "mail"},
 	"consumer":                {"settle", "stream", "wire", "schema"},
 	"submit":                  {"compose", "broker", "stream", "wire", "schema", "mail"},

@@ -1,12 +1,15 @@
 package env
 
 import (
+	"context"
 	"encoding"
+	"errors"
 	"fmt"
 	"reflect"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sethvargo/go-envconfig"
 )
 
 // parse sets v to what s says. Lists of durations have commas. Its errors quote
@@ -22,27 +25,21 @@ func parse(v reflect.Value, s string) error {
 		return nil
 	case *[]time.Duration:
 		return parseDurations(x, s)
-	case encoding.TextUnmarshaler:
-		return x.UnmarshalText([]byte(s))
 	}
-	switch v.Kind() { //nolint:exhaustive // no setting has another kind
-	case reflect.String:
-		v.SetString(s)
-	case reflect.Int:
-		n, err := strconv.Atoi(s)
-		if err != nil {
-			return fmt.Errorf("%q is not a whole number", s)
-		}
-		v.SetInt(int64(n))
-	case reflect.Bool:
-		b, err := strconv.ParseBool(s)
-		if err != nil {
-			return fmt.Errorf("%q is not true or false", s)
-		}
-		v.SetBool(b)
-	default:
-		return fmt.Errorf("a setting cannot be a %s", v.Type())
+	return parseBasic(v, s)
+}
+
+// parseBasic reads one value by itself: envconfig stops at the first error.
+func parseBasic(v reflect.Value, s string) error {
+	one := reflect.New(reflect.StructOf([]reflect.StructField{{Name: "Value", Type: v.Type(), Tag: `env:"VALUE"`}}))
+	// Nothing here waits, so there is nothing to cancel.
+	err := envconfig.ProcessWith(context.Background(), &envconfig.Config{
+		Target: one.Interface(), Lookuper: envconfig.MapLookuper(map[string]string{"VALUE": s}),
+	})
+	if err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), "Value: "))
 	}
+	v.Set(one.Elem().Field(0))
 	return nil
 }
 

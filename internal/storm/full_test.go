@@ -114,7 +114,7 @@ func TestStoreFull(t *testing.T) {
 	if len(refused) == 0 {
 		t.Fatal("the store does not get full")
 	}
-	if _, err := Await(s.broker.Err, `mail is taken one at a time`, ready); err != nil {
+	if _, err := Await(s.broker.Err, `mail is fetched one at a time`, ready); err != nil {
 		t.Fatal(err)
 	}
 	c, err := s.dial(t.Context())
@@ -198,7 +198,7 @@ func TestFullOfWhatStays(t *testing.T) {
 			if len(fillLane(t, f, p, size)) == 0 {
 				t.Fatal("the lane does not get full")
 			}
-			if _, err := Await(s.broker.Err, `mail is taken one at a time`, ready); err != nil {
+			if _, err := Await(s.broker.Err, `mail is fetched one at a time`, ready); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.startRelay(); err != nil {
