@@ -66,12 +66,6 @@ func shutdown(t testing.TB, e *embedded.Server) {
 	}
 }
 
-// briefly bounds a request that is to get no answer.
-func briefly(t testing.TB) (context.Context, context.CancelFunc) {
-	t.Helper()
-	return context.WithTimeout(t.Context(), 300*time.Millisecond)
-}
-
 // awaitLast waits for a message that the broker itself puts into a stream.
 func awaitLast(t *testing.T, c *broker.Conn, stream, subject string) *jetstream.RawStreamMsg {
 	t.Helper()

@@ -78,7 +78,7 @@ func ExampleRelay_Wait() {
 
 	deliver := func() {
 		o := relay.Deliver(context.Background(), helloTo("ann@example.net")).Outcomes[0]
-		fmt.Printf("%s: %s (counted: %v)\n", o.Class, o.Reply, o.Class.Counted())
+		fmt.Printf("%s: %d (counted: %v)\n", o.Class, o.Code, o.Class.Counted())
 	}
 	deliver()
 	fmt.Println("up:", relay.Up())
@@ -87,9 +87,9 @@ func ExampleRelay_Wait() {
 	}
 	deliver()
 	// Output:
-	// requeued: refused the session: 554 5.3.2 no service (counted: false)
+	// requeued: 554 (counted: false)
 	// up: false
-	// delivered: Ok: queued as 2-1 (counted: true)
+	// delivered: 250 (counted: true)
 }
 
 // An Error says what the relay did and what to do about it.

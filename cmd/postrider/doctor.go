@@ -49,7 +49,7 @@ wrong.`,
 }
 
 func (a *app) examine(ctx context.Context, asJSON bool) error {
-	patient := a.patient(ctx)
+	patient := a.patient()
 	p, away := a.connect(ctx)
 	if away == nil {
 		defer p.Close()
@@ -70,7 +70,7 @@ func (a *app) examine(ctx context.Context, asJSON bool) error {
 }
 
 // patient is what a worker with this environment would use.
-func (a *app) patient(ctx context.Context) *doctor.Patient {
+func (a *app) patient() *doctor.Patient {
 	x := &doctor.Patient{Broker: broker.DefaultConfig(), Relay: smtp.DefaultConfig()}
 	env.Read(a.lookup, &x.Broker) // connect says what is wrong with it
 	if wait, _ := a.lookup("POSTRIDER_ACK_WAIT"); wait == "" {
