@@ -110,7 +110,7 @@ func (e *Envelope) setOnce(low string, h natsHeader, v string) (err error) {
 		}
 		err = validateMaxAttempts(e.MaxAttempts)
 	default:
-		return e.setMeta(h.name, v)
+		return setMeta(&e.Metadata, h.name, v)
 	}
 	return err
 }
@@ -140,17 +140,17 @@ func (e *Envelope) addRecipients(h natsHeader) error {
 	return nil
 }
 
-func (e *Envelope) setMeta(name, v string) error {
+func setMeta(metadata *map[string]string, name, v string) error {
 	if !mail.HasPrefixFold(name, HeaderMeta) || len(name) == len(HeaderMeta) {
 		return errors.New("unknown header; known are Mail-Id, Mail-From, Mail-To, Mail-Send-At, Mail-Expires-At, Mail-Relay, Mail-Tenant, Mail-Max-Attempts, Mail-Tag and Mail-Meta-<Key>")
 	}
-	if e.Metadata == nil {
-		e.Metadata = make(map[string]string)
+	if *metadata == nil {
+		*metadata = make(map[string]string)
 	}
 	key := name[len(HeaderMeta):]
-	e.Metadata[key] = v
-	if len(e.Metadata) > maxMetadata {
-		return fmt.Errorf("entry %d of metadata: at most %d are allowed", len(e.Metadata), maxMetadata)
+	(*metadata)[key] = v
+	if len(*metadata) > maxMetadata {
+		return fmt.Errorf("entry %d of metadata: at most %d are allowed", len(*metadata), maxMetadata)
 	}
 	return validateMeta(key, v)
 }

@@ -18,8 +18,11 @@ import (
 // [*EnvelopeError]. [Decode] calls it, and package compose does for envelopes that
 // were not decoded.
 func (e *Envelope) Validate() error {
+	if err := ValidateID(e.ID); err != nil {
+		return badField("id", "%v", err)
+	}
 	for _, check := range []func() error{
-		e.checkID, e.checkAddresses, e.checkRecipients, e.checkTexts, e.checkHeaders, e.checkAttachments, e.checkOptions,
+		e.checkAddresses, e.checkRecipients, e.checkTexts, e.checkHeaders, e.checkAttachments, e.checkOptions,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -48,13 +51,6 @@ func ValidateID(s string) error {
 		return errors.New("the id contains a control character or a line break")
 	case strings.TrimSpace(s) != s:
 		return errors.New("the id begins or ends with a space")
-	}
-	return nil
-}
-
-func (e *Envelope) checkID() error {
-	if err := ValidateID(e.ID); err != nil {
-		return badField("id", "%v", err)
 	}
 	return nil
 }

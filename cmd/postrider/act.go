@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"strings"
 	"time"
@@ -95,7 +96,7 @@ func (a *app) act(ctx context.Context, x *act, c *choice) error {
 	}
 	defer p.Close()
 	// Read once: ids may come from standard input.
-	ids, err := a.ids(c.ids)
+	ids, err := readIDs(a.stdin, c.ids)
 	if err != nil {
 		return cli.Fail(cli.Data, err)
 	}
@@ -115,15 +116,15 @@ func (a *app) act(ctx context.Context, x *act, c *choice) error {
 	return w.result()
 }
 
-// ids are those of the arguments, "-" standing for the lines of stdin.
-func (a *app) ids(args []string) ([]string, error) {
+// readIDs returns the ids among the arguments; "-" stands for the lines of stdin.
+func readIDs(stdin io.Reader, args []string) ([]string, error) {
 	var all []string
 	for _, id := range args {
 		if id != "-" {
 			all = append(all, id)
 			continue
 		}
-		s := bufio.NewScanner(a.stdin)
+		s := bufio.NewScanner(stdin)
 		s.Buffer(nil, maxLine)
 		for s.Scan() {
 			if id := idIn(s.Text()); id != "" {

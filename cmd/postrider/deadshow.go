@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -66,7 +67,7 @@ func (a *app) showDead(ctx context.Context, id string, asJSON, body bool) error 
 			if i > 0 {
 				fmt.Fprintln(a.stdout)
 			}
-			err = a.writeDeadLetter(l)
+			err = writeDeadLetter(a.stdout, a.paint(), l)
 		}
 		if err != nil {
 			return err
@@ -99,8 +100,7 @@ func fullDeadLetterOf(l *deadletter.Found) fullDeadLetter {
 	return w
 }
 
-func (a *app) writeDeadLetter(l *deadletter.Found) error {
-	p := a.paint()
+func writeDeadLetter(out io.Writer, p paint, l *deadletter.Found) error {
 	var b strings.Builder
 	field := func(name, value string) {
 		if value != "" {
@@ -128,7 +128,7 @@ func (a *app) writeDeadLetter(l *deadletter.Found) error {
 	}
 	field("again", "postrider dead replay "+quote(l.Key.ID))
 	b.WriteString("\n" + printable(l.Body) + "\n")
-	_, err := fmt.Fprint(a.stdout, b.String())
+	_, err := io.WriteString(out, b.String())
 	return err
 }
 

@@ -39,8 +39,8 @@ func TestWords(t *testing.T) {
 
 func TestIDs(t *testing.T) {
 	t.Parallel()
-	a := &app{stdin: strings.NewReader("m1\ta@b\tfailed\n\nm2\n{\"id\":\"an id\",\"lane\":\"x\"}\n  m3  \n")}
-	ids, err := a.ids([]string{"x", "-", "y"})
+	stdin := strings.NewReader("m1\ta@b\tfailed\n\nm2\n{\"id\":\"an id\",\"lane\":\"x\"}\n  m3  \n")
+	ids, err := readIDs(stdin, []string{"x", "-", "y"})
 	if got := strings.Join(ids, ","); err != nil || got != "x,m1,m2,an id,m3,y" {
 		t.Error(got)
 	}
@@ -137,12 +137,12 @@ func TestDeliveredIsForGood(t *testing.T) {
 func TestIDsTooLong(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("a", 70_000)
-	a := &app{stdin: strings.NewReader("m1\n" + long + "\nm2\n")}
-	if ids, err := a.ids([]string{"-"}); err != nil || len(ids) != 3 || ids[2] != "m2" {
+	stdin := strings.NewReader("m1\n" + long + "\nm2\n")
+	if ids, err := readIDs(stdin, []string{"-"}); err != nil || len(ids) != 3 || ids[2] != "m2" {
 		t.Errorf("%d ids, %v", len(ids), err)
 	}
-	a.stdin = strings.NewReader("m1\n" + strings.Repeat(long, 20) + "\nm2\n")
-	if _, err := a.ids([]string{"-"}); err == nil || !strings.Contains(err.Error(), "after 1 of them") {
+	stdin = strings.NewReader("m1\n" + strings.Repeat(long, 20) + "\nm2\n")
+	if _, err := readIDs(stdin, []string{"-"}); err == nil || !strings.Contains(err.Error(), "after 1 of them") {
 		t.Errorf("got %v", err)
 	}
 }
