@@ -32,7 +32,7 @@ func TestConnTellsThatItWasLost(t *testing.T) {
 	}
 	lost := b.Conn.NC().StatusChanged(nats.RECONNECTING)
 	start := time.Now()
-	shutdown(t, b.Embedded)
+	natstest.Shutdown(t, b.Embedded)
 	<-lost
 	down := b.Conn.Epoch()
 	if down <= before {
@@ -187,7 +187,7 @@ func TestDialFailures(t *testing.T) {
 func TestWorkerWaitsForItsBroker(t *testing.T) {
 	t.Parallel()
 	words := &log{}
-	cfg := embeddedConfig(t)
+	cfg := natstest.EmbeddedConfig(t)
 	cfg.Listen = freeport.Addr()
 	remote := cfg
 	remote.URL = "nats://" + cfg.Listen
@@ -203,7 +203,7 @@ func TestWorkerWaitsForItsBroker(t *testing.T) {
 	for !strings.Contains(words.String(), "waiting for the broker") {
 		awaitTick(ctx, t)
 	}
-	startEmbedded(t, cfg, normal)
+	natstest.StartEmbedded(t, cfg, normal)
 	if err := <-dialed; err != nil {
 		t.Error(err)
 	}
@@ -238,7 +238,7 @@ func TestCloseTwice(t *testing.T) {
 	if !c.NC().IsClosed() {
 		t.Error("Close left the connection open")
 	}
-	shutdown(t, b.Embedded)
+	natstest.Shutdown(t, b.Embedded)
 	b.Conn.Close() // while reconnecting
 	if !b.Conn.NC().IsClosed() {
 		t.Error("Close left a connection reconnecting")

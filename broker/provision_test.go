@@ -116,8 +116,8 @@ func TestProvisionTwiceChangesNothing(t *testing.T) {
 
 func TestProvisionByManyWorkersAtOnce(t *testing.T) {
 	t.Parallel()
-	cfg := embeddedConfig(t)
-	_, c := startEmbedded(t, cfg, normal)
+	cfg := natstest.EmbeddedConfig(t)
+	_, c := natstest.StartEmbedded(t, cfg, normal)
 	errs := make(chan error)
 	for i := range 4 {
 		go func() {
@@ -236,8 +236,8 @@ func TestProvisionRefusesForeignStreams(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cfg := embeddedConfig(t)
-			_, c := startEmbedded(t, cfg, normal)
+			cfg := natstest.EmbeddedConfig(t)
+			_, c := natstest.StartEmbedded(t, cfg, normal)
 			if _, err := c.JS().CreateStream(within(t), tt.cfg); err != nil {
 				t.Fatal(err)
 			}
@@ -251,8 +251,8 @@ func TestProvisionRefusesForeignStreams(t *testing.T) {
 
 func TestVerifyCreatesNothingAndNamesWhatDiffers(t *testing.T) {
 	t.Parallel()
-	cfg := embeddedConfig(t)
-	_, c := startEmbedded(t, cfg, normal)
+	cfg := natstest.EmbeddedConfig(t)
+	_, c := natstest.StartEmbedded(t, cfg, normal)
 	lanes := []wire.Lane{normal}
 	verify := cfg
 	verify.Provision = broker.Verify
@@ -364,8 +364,8 @@ func TestWarnings(t *testing.T) {
 
 func TestReplicasNeedServers(t *testing.T) {
 	t.Parallel()
-	cfg := embeddedConfig(t)
-	_, c := startEmbedded(t, cfg, normal)
+	cfg := natstest.EmbeddedConfig(t)
+	_, c := natstest.StartEmbedded(t, cfg, normal)
 	cfg.Replicas = 3
 	_, err := broker.Provision(within(t), c, []wire.Lane{normal}, cfg)
 	if err == nil || !strings.Contains(err.Error(), "POSTRIDER_REPLICAS") {

@@ -23,7 +23,7 @@ func TestRecordIsSourcedIntoItsBucket(t *testing.T) {
 		if _, err := b.Conn.JS().Publish(within(t), key.RecordSubject(), []byte(id)); err != nil {
 			t.Fatal(err)
 		}
-		if m := awaitLast(t, b.Conn, wire.StreamEvent, key.EventSubject()); string(m.Data) != id {
+		if m := natstest.AwaitLast(t, b.Conn, wire.StreamEvent, key.EventSubject()); string(m.Data) != id {
 			t.Errorf("%s holds %q, want %q", key.EventSubject(), m.Data, id)
 		}
 	}
@@ -66,7 +66,7 @@ func TestRecordExpiresAndItsEntryStays(t *testing.T) {
 	if _, err := b.Conn.JS().Publish(within(t), key.RecordSubject(), []byte("x"), jetstream.WithMsgTTL(time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	awaitLast(t, b.Conn, wire.StreamEvent, key.EventSubject())
+	natstest.AwaitLast(t, b.Conn, wire.StreamEvent, key.EventSubject())
 	ctx := within(t)
 	for {
 		_, err := b.Conn.Store().Last(ctx, wire.StreamRecord, key.RecordSubject())

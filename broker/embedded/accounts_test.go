@@ -70,20 +70,3 @@ func TestProducerPublishes(t *testing.T) {
 		}
 	}
 }
-
-// awaitLast waits for a message that the broker itself puts into a stream.
-func awaitLast(t *testing.T, c *broker.Conn, stream, subject string) *jetstream.RawStreamMsg {
-	t.Helper()
-	q, err := c.JS().OrderedConsumer(within(t), stream, jetstream.OrderedConsumerConfig{FilterSubjects: []string{subject}, DeliverPolicy: jetstream.DeliverLastPolicy})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := q.Next(jetstream.FetchMaxWait(20 * time.Second)); err != nil {
-		t.Fatalf("nothing arrives on %s: %v", subject, err)
-	}
-	m, err := c.Store().Last(within(t), stream, subject)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
-}

@@ -39,7 +39,7 @@ func guard(t *testing.T) *guarded {
 		}
 	}
 	// The entry of the record is sourced a little later; wait for it.
-	awaitLast(t, g.Conn, wire.StreamEvent, canary.EventSubject())
+	natstest.AwaitLast(t, g.Conn, wire.StreamEvent, canary.EventSubject())
 	g.before = counts(t, g.Conn)
 	return g
 }

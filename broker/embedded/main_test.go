@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postrider/postrider/broker"
-	"github.com/postrider/postrider/broker/embedded"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/wire"
 )
@@ -27,41 +25,6 @@ func within(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	t.Cleanup(cancel)
 	return ctx
-}
-
-// embeddedConfig is that of a worker alone, on any port and a fresh directory.
-func embeddedConfig(t testing.TB) broker.Config {
-	t.Helper()
-	cfg := broker.DefaultConfig()
-	cfg.Listen = "127.0.0.1:0"
-	cfg.DataDir = t.TempDir()
-	return cfg
-}
-
-// startEmbedded starts a broker and connects to it in the process. The caller
-// may shut it down itself.
-func startEmbedded(t testing.TB, cfg broker.Config, lanes ...wire.Lane) (*embedded.Server, *broker.Conn) {
-	t.Helper()
-	e, err := embedded.Start(within(t), cfg, lanes, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { shutdown(t, e) })
-	c, err := e.Connect(within(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	return e, c
-}
-
-func shutdown(t testing.TB, e *embedded.Server) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	if err := e.Shutdown(ctx); err != nil {
-		t.Errorf("shut down: %v", err)
-	}
 }
 
 // awaitTick waits a moment between two looks at the broker's state.

@@ -20,9 +20,9 @@ import (
 
 func TestRestartKeepsMailAndCredentials(t *testing.T) {
 	t.Parallel()
-	cfg := embeddedConfig(t)
+	cfg := natstest.EmbeddedConfig(t)
 	lanes := []wire.Lane{normal}
-	e, c := startEmbedded(t, cfg, lanes...)
+	e, c := natstest.StartEmbedded(t, cfg, lanes...)
 	if _, err := broker.Provision(within(t), c, lanes, cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -31,9 +31,9 @@ func TestRestartKeepsMailAndCredentials(t *testing.T) {
 	}
 	keys := readKeys(t, e)
 	c.Close()
-	shutdown(t, e)
+	natstest.Shutdown(t, e)
 
-	e, c = startEmbedded(t, cfg, lanes...)
+	e, c = natstest.StartEmbedded(t, cfg, lanes...)
 	if got := readKeys(t, e); got != keys {
 		t.Error("a restart made new credentials")
 	}
@@ -65,8 +65,8 @@ func readKeys(t *testing.T, e *embedded.Server) (keys [2]string) {
 
 func TestSecondBrokerOnADirectory(t *testing.T) {
 	t.Parallel()
-	cfg := embeddedConfig(t)
-	startEmbedded(t, cfg, normal)
+	cfg := natstest.EmbeddedConfig(t)
+	natstest.StartEmbedded(t, cfg, normal)
 	_, err := embedded.Start(within(t), cfg, nil, quiet)
 	if !errors.Is(err, embedded.ErrDirInUse) || !strings.Contains(err.Error(), cfg.DataDir) || !strings.Contains(err.Error(), "POSTRIDER_DATA_DIR") {
 		t.Errorf("a second broker: %v", err)
@@ -75,8 +75,8 @@ func TestSecondBrokerOnADirectory(t *testing.T) {
 
 func TestPortTakenByNATS(t *testing.T) {
 	t.Parallel()
-	first, _ := startEmbedded(t, embeddedConfig(t), normal)
-	cfg := embeddedConfig(t)
+	first, _ := natstest.StartEmbedded(t, natstest.EmbeddedConfig(t), normal)
+	cfg := natstest.EmbeddedConfig(t)
 	cfg.Listen = strings.TrimPrefix(first.URL(), "nats://")
 	_, err := embedded.Start(within(t), cfg, nil, quiet)
 	if !errors.Is(err, embedded.ErrPortTaken) || !strings.Contains(err.Error(), "NATS_URL="+first.URL()) || !strings.Contains(err.Error(), "NATS_LISTEN") {
@@ -84,7 +84,7 @@ func TestPortTakenByNATS(t *testing.T) {
 	}
 	// The failed start holds nothing.
 	cfg.Listen = "127.0.0.1:0"
-	startEmbedded(t, cfg, normal)
+	natstest.StartEmbedded(t, cfg, normal)
 }
 
 func TestPortTakenByAnotherProgram(t *testing.T) {
@@ -104,7 +104,7 @@ func TestPortTakenByAnotherProgram(t *testing.T) {
 			conn.Close()
 		}
 	}()
-	cfg := embeddedConfig(t)
+	cfg := natstest.EmbeddedConfig(t)
 	cfg.Listen = l.Addr().String()
 	_, err = embedded.Start(within(t), cfg, nil, quiet)
 	if !errors.Is(err, embedded.ErrPortTaken) || strings.Contains(err.Error(), "NATS_URL") || !strings.Contains(err.Error(), "NATS_LISTEN") {
@@ -141,7 +141,7 @@ func TestStartFailures(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cfg := embeddedConfig(t)
+			cfg := natstest.EmbeddedConfig(t)
 			tt.change(t, &cfg)
 			_, err := embedded.Start(within(t), cfg, nil, quiet)
 			if err == nil || !strings.Contains(err.Error(), tt.says) {
@@ -156,11 +156,11 @@ func TestStartFailures(t *testing.T) {
 
 func TestHealthy(t *testing.T) {
 	t.Parallel()
-	e, _ := startEmbedded(t, embeddedConfig(t), normal)
+	e, _ := natstest.StartEmbedded(t, natstest.EmbeddedConfig(t), normal)
 	if err := e.Healthy(); err != nil {
 		t.Errorf("a running broker: %v", err)
 	}
-	shutdown(t, e)
+	natstest.Shutdown(t, e)
 	if err := e.Healthy(); err == nil {
 		t.Error("a broker that was shut down is healthy")
 	}
@@ -169,10 +169,10 @@ func TestHealthy(t *testing.T) {
 func TestCredentialsInDataDir(t *testing.T) {
 	t.Parallel()
 	// Not on loopback alone: then every client needs a credential.
-	cfg := embeddedConfig(t)
+	cfg := natstest.EmbeddedConfig(t)
 	cfg.Listen = "0.0.0.0:0"
 	lanes := []wire.Lane{normal}
-	e, c := startEmbedded(t, cfg, lanes...)
+	e, c := natstest.StartEmbedded(t, cfg, lanes...)
 	if _, err := broker.Provision(within(t), c, lanes, cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func TestCredentialsInDataDir(t *testing.T) {
 
 func TestMailLeft(t *testing.T) {
 	t.Parallel()
-	cfg := embeddedConfig(t)
+	cfg := natstest.EmbeddedConfig(t)
 	if n, err := embedded.MailLeft(within(t), cfg, quiet); n != 0 || err != nil {
 		t.Errorf("in an empty directory: %d, %v", n, err)
 	}
@@ -241,7 +241,7 @@ func TestMailLeft(t *testing.T) {
 	if _, err := embedded.MailLeft(within(t), cfg, quiet); !errors.Is(err, embedded.ErrDirInUse) {
 		t.Errorf("beside a running broker: %v", err)
 	}
-	shutdown(t, b.Embedded)
+	natstest.Shutdown(t, b.Embedded)
 	if n, err := embedded.MailLeft(within(t), cfg, quiet); n != 2 || err != nil {
 		t.Errorf("one fresh, one due, one record: %d, %v; want 2", n, err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/broker/embedded"
+	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -155,9 +156,9 @@ func TestBeyondThisMachine(t *testing.T) {
 	for _, listen := range listens {
 		t.Run(listen, func(t *testing.T) {
 			t.Parallel()
-			cfg := embeddedConfig(t)
+			cfg := natstest.EmbeddedConfig(t)
 			cfg.Listen = listen
-			e, c := startEmbedded(t, cfg, normal)
+			e, c := natstest.StartEmbedded(t, cfg, normal)
 			if _, err := broker.Provision(within(t), c, []wire.Lane{normal}, cfg); err != nil {
 				t.Fatal(err)
 			}
