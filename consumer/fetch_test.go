@@ -91,6 +91,34 @@ func TestBatch(t *testing.T) {
 	}
 }
 
+// TestBatchesInARow: the broker tells that a pull is complete when bytes are left of
+// its bound. That is no reason to wait before the next one.
+func TestBatchesInARow(t *testing.T) {
+	t.Parallel()
+	b := bench.New(t)
+	c := b.Make(b.Worker(nil))
+	const rounds, batch = 10, 2
+	for i := range rounds * batch {
+		b.Publish(fmt.Sprint("m", i), "ann@example.net")
+	}
+	p, err := c.NewPuller(bench.Lane.Sources()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Stop()
+	began := time.Now()
+	for range rounds {
+		for left := batch; left > 0; left-- {
+			if _, err := p.Next(t.Context(), left, 1<<20, time.Minute); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if took := time.Since(began); took > 2*time.Second { // a wait for each would take 2.25 s
+		t.Errorf("%d pulls took %s", rounds, took)
+	}
+}
+
 // TestBytesInFlight: while the messages in flight take more bytes than may be, none
 // is begun but one by one.
 func TestBytesInFlight(t *testing.T) {

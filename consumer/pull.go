@@ -127,7 +127,7 @@ func (p *puller) pull(want request) error {
 // ended reads a status: nil if the pull goes on, or is to be sent again.
 func (p *puller) ended(ctx context.Context, m *nats.Msg) error {
 	code, words := m.Header.Get("Status"), m.Header.Get("Description")
-	if code == "100" { // heartbeat
+	if code == "100" || words == "Batch Completed" { // a heartbeat; bytes are left of a pull that is over
 		return nil
 	}
 	p.owed = 0
