@@ -168,7 +168,7 @@ type actor struct {
 
 // dead letters are those that are named, or that the filter selects.
 func (w *actor) deadLetters(ctx context.Context, f deadletter.Filter, ids []string) iter.Seq2[*deadletter.Found, error] {
-	if len(w.choice.ids) == 0 {
+	if len(w.ids) == 0 {
 		return w.buried.All(ctx, f)
 	}
 	return func(yield func(*deadletter.Found, error) bool) {
@@ -272,7 +272,7 @@ func (w *actor) result() error {
 		return failed(w.err)
 	case len(w.missing) > 0:
 		return nothing("") // which ones has been said
-	case len(w.choice.ids) > 0 && w.matched == 0:
+	case len(w.ids) > 0 && w.matched == 0:
 		return nothing("standard input names no dead letter")
 	case w.matched == 0:
 		return nothing("no dead letter matches")
