@@ -91,14 +91,20 @@ func (f *fetcher) fetch(live settle.Span, p *puller) error {
 	if err := f.Gate.wait(live.Fetch); err != nil {
 		return err
 	}
-	if narrow, _ := f.Room.Narrow(f.Fresh); narrow || f.pending == 0 {
+	narrow, _ := f.Room.Narrow(f.Fresh)
+	if !narrow { // another worker may have a free slot
+		if err := f.slots.acquire(live.Fetch, f.Lane); err != nil {
+			return err
+		}
+	}
+	if !narrow && f.pending == 0 {
+		f.slots.release(f.Lane, 1)
+	}
+	if narrow || f.pending == 0 {
 		m, err := p.next(live.Fetch, request{batch: 1, wait: pullIdle})
 		if err == nil {
 			f.take(live, m, false)
 		}
-		return err
-	}
-	if err := f.slots.acquire(live.Fetch, f.Lane); err != nil {
 		return err
 	}
 	held := 1 + f.slots.more(f.Lane, f.pending-1)
