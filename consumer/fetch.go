@@ -85,28 +85,32 @@ func (f *fetcher) fetchAll(live settle.Span) error {
 	}
 }
 
-// fetch fetches what free slots can take, or if nothing is pending waits for a
-// message without holding a slot for it.
+// fetch fetches what free slots can take. If nothing is pending, or messages go
+// one at a time, it waits for one message without holding a slot for it.
 func (f *fetcher) fetch(live settle.Span, p *puller) error {
 	if err := f.Gate.wait(live.Fetch); err != nil {
 		return err
 	}
-	narrow, _ := f.Room.Narrow(f.Fresh)
-	if !narrow { // another worker may have a free slot
+	if narrow, _ := f.Room.Narrow(f.Fresh); !narrow {
+		// What is fetched while every slot is busy would wait here, though another
+		// worker may be free.
 		if err := f.slots.acquire(live.Fetch, f.Lane); err != nil {
 			return err
 		}
-	}
-	if !narrow && f.pending == 0 {
+		if f.pending > 0 {
+			return f.fetchBatch(live, p)
+		}
 		f.slots.release(f.Lane, 1)
 	}
-	if narrow || f.pending == 0 {
-		m, err := p.next(live.Fetch, request{batch: 1, wait: pullIdle})
-		if err == nil {
-			f.take(live, m, false)
-		}
-		return err
+	m, err := p.next(live.Fetch, request{batch: 1, wait: pullIdle})
+	if err == nil {
+		f.take(live, m, false)
 	}
+	return err
+}
+
+// fetchBatch fetches for the slot that is held and for further free ones.
+func (f *fetcher) fetchBatch(live settle.Span, p *puller) error {
 	held := 1 + f.slots.more(f.Lane, f.pending-1)
 	defer func() { f.slots.release(f.Lane, held) }()
 	for held > 0 {
