@@ -77,14 +77,14 @@ func (q *Queue) replayed(f *Found, last *wire.Record) *wire.Record {
 // of the dead letter. It is made from the last record of the key or, if that has
 // expired, from the dead letter itself.
 func (q *Queue) act(f *Found, last *wire.Record, event wire.Event) *wire.Record {
-	rec := &wire.Record{
-		V: wire.RecordVersion, ID: f.Key.ID, Origin: f.Key.Origin, Lane: f.Key.Lane, Recipient: f.Key.Recipient,
-		Enqueued: f.Enqueued, Size: int64(len(f.Body)), Attempts: f.Log,
-	}
+	var rec *wire.Record
 	if last != nil {
-		*rec = *last
-		rec.Recipients = append([]wire.RecipientRecord(nil), last.Recipients...)
+		rec = last.Clone()
 	} else {
+		rec = &wire.Record{
+			V: wire.RecordVersion, ID: f.Key.ID, Origin: f.Key.Origin, Lane: f.Key.Lane, Recipient: f.Key.Recipient,
+			Enqueued: f.Enqueued, Size: int64(len(f.Body)), Attempts: f.Log,
+		}
 		for _, r := range f.Recipients {
 			rec.Recipients = append(rec.Recipients, wire.RecipientRecord{Address: r.Address, Index: r.Index, State: wire.StateDead})
 		}

@@ -14,7 +14,6 @@ import (
 // each but the last. If the relay or the worker was at fault, the message is
 // requeued and the error says so.
 func (s *Settler) attempt(span Span, d *Delivery, rec *wire.Record) error {
-	began := len(rec.Attempts)
 	for {
 		batch := d.pendingOf(rec, s.cfg.RecipientsPerTransaction)
 		tx := s.Relay.Deliver(span.Work, d.transaction(batch))
@@ -27,7 +26,7 @@ func (s *Settler) attempt(span Span, d *Delivery, rec *wire.Record) error {
 		}
 		switch {
 		case stopped != nil:
-			return s.requeue(span.Settle, d, rec, *stopped, began)
+			return s.requeue(span.Settle, d, rec, *stopped)
 		case !rec.Has(wire.StatePending):
 			return nil
 		}
@@ -36,7 +35,6 @@ func (s *Settler) attempt(span Span, d *Delivery, rec *wire.Record) error {
 			return err
 		}
 		rec.Event, d.seen = "", rec.Clone()
-		began = len(rec.Attempts)
 	}
 }
 

@@ -24,7 +24,7 @@ type Handle interface {
 }
 
 // Delivery is one message handed to a worker by the broker. Its exported fields
-// are the caller's to set. While it is settled it belongs to the settling
+// but Kept are the caller's to set. While it is settled it belongs to the settling
 // goroutine.
 type Delivery struct {
 	Lane     wire.Lane
@@ -46,7 +46,7 @@ type Delivery struct {
 	stopping <-chan struct{}
 	// own is whose message it is, and its history.
 	own wire.Copy
-	// envelope and message are set if bad is nil.
+	// envelope is set if it could be decoded, message if bad is nil.
 	envelope *schema.Envelope
 	message  *compose.Message
 	bad      *schema.EnvelopeError
@@ -106,7 +106,8 @@ func (d *Delivery) read() error {
 	}
 	if err == nil {
 		d.envelope = e
-		return d.compose()
+		d.compose()
+		return nil
 	}
 	bad, ok := errors.AsType[*schema.EnvelopeError](err)
 	if !ok {
@@ -132,8 +133,8 @@ func (d *Delivery) adopt(e *schema.Envelope) error {
 	return e.CheckTenant(tenant)
 }
 
-// compose makes the message and its addresses.
-func (d *Delivery) compose() error {
+// compose makes the message and its addresses. What is wrong with it is in d.bad.
+func (d *Delivery) compose() {
 	err := d.envelope.CheckRelay() // the worker's one relay has no name
 	if err == nil && len(d.own.Key.RecipientsIn(d.envelope)) == 0 {
 		err = fmt.Errorf("it is for recipient %s, which it does not have", d.own.Key.Recipient)
@@ -144,15 +145,9 @@ func (d *Delivery) compose() error {
 	if err == nil {
 		d.from, d.to, err = compose.Paths(d.envelope)
 	}
-	if err == nil {
-		return nil
+	if err != nil && !errors.As(err, &d.bad) {
+		d.bad = &schema.EnvelopeError{Problem: err.Error(), Reason: mail.ReasonBadEnvelope}
 	}
-	if bad, ok := errors.AsType[*schema.EnvelopeError](err); ok {
-		d.bad = bad
-		return nil
-	}
-	d.bad = &schema.EnvelopeError{Problem: err.Error(), Reason: mail.ReasonBadEnvelope}
-	return nil
 }
 
 // recipients are those that the key is for.

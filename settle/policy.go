@@ -32,9 +32,9 @@ type Standing struct {
 // Decision is what becomes of a recipient.
 type Decision struct {
 	State wire.State
-	// Reason is set with [schema.StateDead].
+	// Reason is set with [wire.StateDead].
 	Reason mail.Reason
-	// Due is set with [schema.StateLater].
+	// Due is set with [wire.StateScheduled].
 	Due time.Time
 }
 
@@ -52,7 +52,7 @@ func (p Policy) deadline(s Standing) time.Time {
 func (p Policy) Expired(s Standing) bool { return s.Now.After(p.deadline(s)) }
 
 // Decide says what becomes of a recipient with that outcome. Outcomes that
-// count nothing leave it open, for the message to be handed back.
+// count nothing leave the recipient pending.
 func (p Policy) Decide(o mail.Class, s Standing) Decision {
 	switch o {
 	case mail.Delivered:

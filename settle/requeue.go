@@ -17,7 +17,7 @@ const lastRequeue = 8
 // the relay hung up at a recipient: it may do so each time, and what is given
 // back counts against the deliveries that a lane may have in flight. It returns
 // nil if rec schedules the message, else an error.
-func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, why mail.Outcome, began int) error {
+func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, why mail.Outcome) error {
 	s.metrics.requeued.Inc()
 	if (d.RequeuedOften() || d.asideFor != nil) && !d.expired() {
 		due := s.Now().Add(s.pause(d.own.Generation + 1))
@@ -31,7 +31,7 @@ func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, wh
 		}
 		return nil
 	}
-	if len(rec.Attempts) > began && progress(rec, d.seen) || d.RequeuedOften() {
+	if progress(rec, d.seen) || d.RequeuedOften() {
 		// The record also says that this delivery ended without a crash.
 		rec.Event = wire.EventRequeued
 		if err := s.record(ctx, d, rec); err != nil {

@@ -58,7 +58,6 @@ func (s *Settler) buryUnread(ctx context.Context, d *Delivery, why mail.Reason, 
 		// Some recipients may have been accepted: they must not be dead-lettered.
 		rec.Recipients = d.seen.Clone().Recipients
 	}
-	rec.Generation = d.own.Generation
 	for i := range rec.Recipients {
 		if rec.Recipients[i].State != wire.StateDelivered {
 			rec.Recipients[i].State, rec.Recipients[i].Reason = wire.StateDead, why

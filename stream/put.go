@@ -43,7 +43,7 @@ func (s *Store) Put(ctx context.Context, m *nats.Msg, filter string, expected ui
 }
 
 // Put publishes m as the one message that its key has there, a copy or a dead
-// dead letter, at that generation. expected is the sequence that the last message on
+// letter, at that generation. expected is the sequence that the last message on
 // filter is believed to have; 0 stands for none. An empty filter is m's subject.
 // The stream follows from the subject. m is not changed.
 //

@@ -27,7 +27,7 @@ var known = []string{
 }
 
 // others are names that other mail programs use, too far from ours for a
-// comparison of dead letters.
+// comparison of letters.
 var others = map[string]string{
 	"SMTP_HOST": "SMTP_URL", "SMTP_HOSTNAME": "SMTP_URL", "SMTP_SERVER": "SMTP_URL", "SMTP_ADDRESS": "SMTP_URL", "SMTP_PORT": "SMTP_URL", "SMTP_TLS": "SMTP_URL",
 	"SMTP_USER": "SMTP_USERNAME", "SMTP_PASS": "SMTP_PASSWORD", "SMTP_HELO": "SMTP_EHLO_NAME", "NATS_PASS": "NATS_PASSWORD", "NATS_SERVER": "NATS_URL",
@@ -84,7 +84,7 @@ func nearest(name string) string {
 	return best
 }
 
-// distance is Levenshtein's: how many dead letters to insert, delete or replace.
+// distance is Levenshtein's: how many letters to insert, delete or replace.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
