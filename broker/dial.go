@@ -41,10 +41,8 @@ func Dial(ctx context.Context, cfg Config, log *slog.Logger) (*Conn, error) {
 			reported = time.Now()
 			log.Warn("waiting for the broker", "error", err)
 		}
-		select {
-		case <-ctx.Done():
+		if !stream.Pause(ctx, dialPause) {
 			return nil, err
-		case <-time.After(dialPause):
 		}
 	}
 }

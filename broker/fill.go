@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/postrider/postrider/stream"
 )
 
 // RoomForFresh and RoomForDue are the shares of the store from which on messages
@@ -105,12 +107,7 @@ func (f *Fill) Measure(ctx context.Context) {
 
 // Watch measures every five seconds until ctx ends.
 func (f *Fill) Watch(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(5 * time.Second):
-			f.Measure(ctx)
-		}
+	for stream.Pause(ctx, 5*time.Second) {
+		f.Measure(ctx)
 	}
 }

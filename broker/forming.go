@@ -35,10 +35,8 @@ func (c *Conn) WhenFormed(ctx context.Context, do func() error) error {
 			reported = time.Now()
 			c.log.Warn("waiting for the "+c.kind(), "error", err)
 		}
-		select {
-		case <-ctx.Done():
+		if !stream.Pause(ctx, dialPause) {
 			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
-		case <-time.After(dialPause):
 		}
 	}
 }
