@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
+
+	"github.com/postrider/postrider/mail"
 )
 
 // circuit keeps mail from a relay that is at fault. It opens on a fault, and
@@ -111,22 +112,10 @@ func (c *circuit) say(e *Error) {
 	if e.trouble == alarming {
 		level, state = slog.LevelError, "mail waits until somebody fixes it"
 	}
-	every := "trying again every " + short(c.min)
+	every := "trying again every " + mail.ShortDuration(c.min)
 	if c.max > c.min {
-		every += " to " + short(c.max)
+		every += " to " + mail.ShortDuration(c.max)
 	}
 	c.log.Log(context.Background(), level, fmt.Sprintf("%v: %s; %s; %s", e, state, e.Hint, every),
 		"relay", c.name, "stage", string(e.Stage), "code", e.Code)
-}
-
-// short writes 1m0s as 1m.
-func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }

@@ -190,8 +190,8 @@ func (w *actor) deadLetters(ctx context.Context, f deadletter.Filter, ids []stri
 
 // prepare counts the dead letters where a person looks on: for the bar, and to ask.
 func (w *actor) prepare(dead iter.Seq2[*deadletter.Found, error]) error {
-	ask := w.final && !w.yes && !w.dryRun && isTerminal(w.stdin) && isTerminal(w.stderr)
-	if !ask && (!isTerminal(w.stderr) || !isTerminal(w.stdout)) {
+	ask := w.final && !w.yes && !w.dryRun && cli.IsTerminal(w.stdin) && cli.IsTerminal(w.stderr)
+	if !ask && (!cli.IsTerminal(w.stderr) || !cli.IsTerminal(w.stdout)) {
 		return nil
 	}
 	n := int64(0)
@@ -208,7 +208,7 @@ func (w *actor) prepare(dead iter.Seq2[*deadletter.Found, error]) error {
 			return nothing("nothing was %s", w.done)
 		}
 	}
-	if n > manyDead && !w.dryRun && !w.json && isTerminal(w.stdout) {
+	if n > manyDead && !w.dryRun && !w.json && cli.IsTerminal(w.stdout) {
 		bar := w.progress(n, w.done)
 		w.bar = &bar
 	}

@@ -11,6 +11,8 @@ import (
 	"os/signal"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/cli"
@@ -21,7 +23,6 @@ import (
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/stream"
-	"github.com/spf13/cobra"
 )
 
 // exitNothing: nothing matches. The other statuses are [cli]'s, and the

@@ -2,17 +2,11 @@ package main
 
 import (
 	"io"
-	"os"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
-)
 
-// isTerminal reports that a person sits at the other end.
-func isTerminal(f any) bool {
-	file, ok := f.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd()))
-}
+	"github.com/postrider/postrider/internal/cli"
+)
 
 // paint colours words where they are read on a terminal.
 type paint struct{ on bool }
@@ -22,7 +16,7 @@ type paint struct{ on bool }
 func (a *app) paint() paint {
 	no, _ := a.lookup("NO_COLOR")
 	kind, _ := a.lookup("TERM")
-	return paint{isTerminal(a.stdout) && no == "" && kind != "dumb"}
+	return paint{cli.IsTerminal(a.stdout) && no == "" && kind != "dumb"}
 }
 
 func (p paint) in(code, s string) string {
@@ -44,7 +38,7 @@ type progress struct{ bar *progressbar.ProgressBar }
 // progress counts up to total; -1 where that is not known.
 func (a *app) progress(total int64, what string) progress {
 	out := io.Discard
-	if isTerminal(a.stderr) {
+	if cli.IsTerminal(a.stderr) {
 		out = a.stderr
 	}
 	return progress{progressbar.NewOptions64(total,

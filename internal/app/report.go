@@ -5,13 +5,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/term"
 
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/mail"
@@ -32,12 +29,7 @@ func (s *Settings) text(out io.Writer) bool {
 	if s.development() {
 		return true
 	}
-	return isTerminal(out)
-}
-
-func isTerminal(out io.Writer) bool {
-	f, ok := out.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	return cli.IsTerminal(out)
 }
 
 // Logger logs to stderr for people, who read about their mail on stdout, and

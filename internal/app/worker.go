@@ -18,6 +18,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/broker/embedded"
+	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/devrelay"
 	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/smtp"
@@ -58,7 +59,7 @@ func New(set *Settings, stdout, stderr io.Writer, options ...Option) *Worker {
 		set: set, log: set.Process.Logger(text, stdout, stderr), reg: prometheus.NewRegistry(), stops: newStops(),
 		decorate: func(p settle.Parts) settle.Parts { return p },
 	}
-	w.report = &reporter{w: w, out: stdout, text: text, color: isTerminal(stdout) && set.color}
+	w.report = &reporter{w: w, out: stdout, text: text, color: cli.IsTerminal(stdout) && set.color}
 	w.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, o := range options {
 		o(w)

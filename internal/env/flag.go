@@ -2,8 +2,9 @@ package env
 
 import (
 	"fmt"
-	"strings"
 	"time"
+
+	"github.com/postrider/postrider/mail"
 )
 
 // FormatDuration writes a duration as [ParseDuration] reads it, and as short as
@@ -12,24 +13,12 @@ func FormatDuration(d time.Duration) string {
 	const day = 24 * time.Hour
 	days := d / day
 	if days <= 0 {
-		return short(d)
+		return mail.ShortDuration(d)
 	}
 	if d%day == 0 {
 		return fmt.Sprintf("%dd", days)
 	}
-	return fmt.Sprintf("%dd%s", days, short(d%day))
-}
-
-// short leaves out the zeros of 1h0m0s.
-func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
+	return fmt.Sprintf("%dd%s", days, mail.ShortDuration(d%day))
 }
 
 // Duration is a duration as a flag's value, a pflag.Value:
