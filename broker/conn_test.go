@@ -38,7 +38,7 @@ func TestConnTellsThatItWasLost(t *testing.T) {
 	if down <= before {
 		t.Errorf("Epoch while disconnected = %d, before %d", down, before)
 	}
-	if _, err := b.Conn.Store().Last(within(t), "MAIL_RECORD", "x"); !errors.Is(err, stream.ErrAway) {
+	if _, err := b.Conn.Store().Last(natstest.Within(t), "MAIL_RECORD", "x"); !errors.Is(err, stream.ErrAway) {
 		t.Errorf("Last while disconnected = %v, want ErrAway", err)
 	}
 	b.Restart(t)
@@ -46,9 +46,9 @@ func TestConnTellsThatItWasLost(t *testing.T) {
 		t.Errorf("Epoch after a reconnect = %d, before %d", up, before)
 	}
 	// The handler runs a moment after the first answers.
-	ctx := within(t)
+	ctx := natstest.Within(t)
 	for b.Conn.LastReconnect().IsZero() {
-		awaitTick(ctx, t)
+		natstest.Tick(ctx, t)
 	}
 	if at := b.Conn.LastReconnect(); at.Before(start) || at.After(time.Now()) {
 		t.Errorf("LastReconnect = %v, want between %v and now", at, start)
@@ -69,37 +69,37 @@ func TestConnNow(t *testing.T) {
 func TestRoom(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t, normal, bulk)
-	used, limit, err := b.Conn.Room(within(t))
+	used, limit, err := b.Conn.Room(natstest.Within(t))
 	if err != nil || limit == 0 || used > limit {
 		t.Fatalf("Room = %d of %d, %v", used, limit, err)
 	}
-	if _, err := b.Conn.JS().Publish(within(t), normal.SendSubject(), make([]byte, 1<<20)); err != nil {
+	if _, err := b.Conn.JS().Publish(natstest.Within(t), normal.SendSubject(), make([]byte, 1<<20)); err != nil {
 		t.Fatal(err)
 	}
-	more, same, err := b.Conn.Room(within(t))
+	more, same, err := b.Conn.Room(natstest.Within(t))
 	if err != nil || more < used+1<<20 || same != limit {
 		t.Errorf("after a MiB: Room = %d of %d, %v; before %d of %d", more, same, err, used, limit)
 	}
 	var sum uint64
 	for _, l := range b.Lanes {
-		part := uint64(configOf(t, b.Conn.JS(), l.SendStream()).MaxBytes)
+		part := uint64(natstest.ConfigOf(t, b.Conn.JS(), l.SendStream()).MaxBytes)
 		if want := limit * 3 / 10; part > want || part < want-1000 {
 			t.Errorf("lane %s has %d of %d", l, part, limit)
 		}
 		sum += part
 	}
-	event := uint64(configOf(t, b.Conn.JS(), "MAIL_EVENT").MaxBytes)
+	event := uint64(natstest.ConfigOf(t, b.Conn.JS(), "MAIL_EVENT").MaxBytes)
 	if want := limit / 10; event > want || event < want-1000 {
 		t.Errorf("MAIL_EVENT has %d of %d", event, limit)
 	}
 	// A lane more finds its place, and those that are there keep theirs.
 	b.Lanes = append(b.Lanes, "urgent")
 	b.Restart(t)
-	if _, err := broker.Provision(within(t), b.Conn, b.Lanes, b.Config); err != nil {
+	if _, err := broker.Provision(natstest.Within(t), b.Conn, b.Lanes, b.Config); err != nil {
 		t.Fatal(err)
 	}
-	sum += event + uint64(configOf(t, b.Conn.JS(), "MAIL_SEND_URGENT").MaxBytes)
-	if _, limit, err = b.Conn.Room(within(t)); err != nil || sum > limit/100*90+1000 {
+	sum += event + uint64(natstest.ConfigOf(t, b.Conn.JS(), "MAIL_SEND_URGENT").MaxBytes)
+	if _, limit, err = b.Conn.Room(natstest.Within(t)); err != nil || sum > limit/100*90+1000 {
 		t.Errorf("with a third lane %d of %d are promised, %v", sum, limit, err)
 	}
 }
@@ -161,7 +161,7 @@ func TestDialFailures(t *testing.T) {
 			cfg := b.Config
 			cfg.Role = broker.Operator
 			tt.change(&cfg)
-			c, err := broker.Dial(within(t), cfg, quiet)
+			c, err := broker.Dial(natstest.Within(t), cfg, quiet)
 			if err == nil {
 				c.Close()
 				t.Fatal("Dial succeeded")
@@ -192,7 +192,7 @@ func TestWorkerWaitsForItsBroker(t *testing.T) {
 	remote := cfg
 	remote.URL = "nats://" + cfg.Listen
 	dialed := make(chan error)
-	ctx := within(t)
+	ctx := natstest.Within(t)
 	go func() {
 		c, err := broker.Dial(ctx, remote, slog.New(slog.NewTextHandler(words, nil)))
 		if err == nil {
@@ -201,7 +201,7 @@ func TestWorkerWaitsForItsBroker(t *testing.T) {
 		dialed <- err
 	}()
 	for !strings.Contains(words.String(), "waiting for the broker") {
-		awaitTick(ctx, t)
+		natstest.Tick(ctx, t)
 	}
 	natstest.StartEmbedded(t, cfg, normal)
 	if err := <-dialed; err != nil {

@@ -76,11 +76,11 @@ func TestCredentials(t *testing.T) {
 			for _, err := range cfg.Validate() {
 				t.Error(err)
 			}
-			if conn, err := broker.Dial(within(t), without, quiet); err == nil {
+			if conn, err := broker.Dial(natstest.Within(t), without, quiet); err == nil {
 				conn.Close()
 				t.Error("it is let in without the credential")
 			}
-			conn, err := broker.Dial(within(t), cfg, quiet)
+			conn, err := broker.Dial(natstest.Within(t), cfg, quiet)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -88,10 +88,10 @@ func TestCredentials(t *testing.T) {
 			if told := conn.URL(); told != without.URL {
 				t.Errorf("the server's URL is %s, want %s", told, without.URL)
 			}
-			if _, err := broker.Provision(within(t), conn, []wire.Lane{normal}, cfg); err != nil {
+			if _, err := broker.Provision(natstest.Within(t), conn, []wire.Lane{normal}, cfg); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := conn.JS().Publish(within(t), normal.SendSubject(), []byte("x")); err != nil {
+			if _, err := conn.JS().Publish(natstest.Within(t), normal.SendSubject(), []byte("x")); err != nil {
 				t.Error(err)
 			}
 		})

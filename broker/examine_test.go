@@ -18,7 +18,7 @@ import (
 // that is not as it must be.
 func examine(t *testing.T, b *natstest.Broker, lanes ...wire.Lane) (*broker.Examination, map[string]broker.State) {
 	t.Helper()
-	x, err := broker.Examine(within(t), b.Conn, lanes, b.Config)
+	x, err := broker.Examine(natstest.Within(t), b.Conn, lanes, b.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestExamineWhatProvisionMade(t *testing.T) {
 	}
 	elsewhere := b.Config
 	elsewhere.DataDir = t.TempDir()
-	if y, err := broker.Examine(within(t), b.Conn, nil, elsewhere); err != nil || y.Usage.Dir != "" {
+	if y, err := broker.Examine(natstest.Within(t), b.Conn, nil, elsewhere); err != nil || y.Usage.Dir != "" {
 		t.Errorf("the disk of another directory: %+v, %v", y.Usage, err)
 	}
 	if after := setup(t, b.Conn.JS()); !reflect.DeepEqual(before, after) {
@@ -68,25 +68,25 @@ func TestExamineNamesWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
 	js := b.Conn.JS()
-	changed := configOf(t, js, wire.StreamRecord)
+	changed := natstest.ConfigOf(t, js, wire.StreamRecord)
 	changed.MaxAge /= 2
-	update(t, js, changed)
-	newer := configOf(t, js, wire.StreamDead)
+	natstest.Update(t, js, changed)
+	newer := natstest.ConfigOf(t, js, wire.StreamDead)
 	newer.MaxAge /= 2
 	newer.Metadata["postrider-version"] = "99"
-	update(t, js, newer)
-	foreign := configOf(t, js, normal.SendStream())
+	natstest.Update(t, js, newer)
+	foreign := natstest.ConfigOf(t, js, normal.SendStream())
 	foreign.Subjects = append(foreign.Subjects, "orders.*")
-	update(t, js, foreign)
-	if err := js.DeleteStream(within(t), normal.LaterStream()); err != nil {
+	natstest.Update(t, js, foreign)
+	if err := js.DeleteStream(natstest.Within(t), normal.LaterStream()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.CreateStream(within(t), jetstream.StreamConfig{Name: "GREEDY", Subjects: []string{"mail.copy.>"}}); err != nil {
+	if _, err := js.CreateStream(natstest.Within(t), jetstream.StreamConfig{Name: "GREEDY", Subjects: []string{"mail.copy.>"}}); err != nil {
 		t.Fatal(err)
 	}
 	q := setup(t, js)["MAIL_SEND_NORMAL/fresh"].(jetstream.ConsumerConfig)
 	q.MaxAckPending = 7
-	if _, err := js.UpdateConsumer(within(t), normal.SendStream(), q); err != nil {
+	if _, err := js.UpdateConsumer(natstest.Within(t), normal.SendStream(), q); err != nil {
 		t.Fatal(err)
 	}
 	_, odd := examine(t, b, normal, "slow")

@@ -40,15 +40,15 @@ func TestClusterStillForming(t *testing.T) {
 	n.Start(t, 0)
 	n.Start(t, 1)
 	said := &heard{words: []byte("waiting for the cluster"), yes: make(chan struct{})}
-	c, err := broker.Dial(within(t), n.Config, slog.New(slog.NewTextHandler(said, nil)))
+	c, err := broker.Dial(natstest.Within(t), n.Config, slog.New(slog.NewTextHandler(said, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
 	done := make(chan error, 1)
 	go func() {
-		done <- c.WhenFormed(within(t), func() error {
-			_, err := broker.Provision(within(t), c, []wire.Lane{normal}, n.Config)
+		done <- c.WhenFormed(natstest.Within(t), func() error {
+			_, err := broker.Provision(natstest.Within(t), c, []wire.Lane{normal}, n.Config)
 			return err
 		})
 	}()
@@ -88,13 +88,13 @@ func TestSingleServerBusy(t *testing.T) {
 	words := &log{}
 	cfg := broker.DefaultConfig()
 	cfg.DataDir, cfg.URL = t.TempDir(), natstest.StartServer(t, func(*server.Options) {})
-	c, err := broker.Dial(within(t), cfg, slog.New(slog.NewTextHandler(words, nil)))
+	c, err := broker.Dial(natstest.Within(t), cfg, slog.New(slog.NewTextHandler(words, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
 	tries := 0
-	err = c.WhenFormed(within(t), func() error {
+	err = c.WhenFormed(natstest.Within(t), func() error {
 		if tries++; tries == 1 {
 			return stream.ErrAway
 		}

@@ -1,10 +1,8 @@
 package broker_test
 
 import (
-	"context"
 	"log/slog"
 	"testing"
-	"time"
 
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/wire"
@@ -18,11 +16,3 @@ const (
 )
 
 var quiet = slog.New(slog.DiscardHandler)
-
-// within is the test's context with a bound.
-func within(t testing.TB) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}

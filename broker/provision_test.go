@@ -20,7 +20,7 @@ import (
 // setup is the configuration of every stream and consumer, by name.
 func setup(t *testing.T, js jetstream.JetStream) map[string]any {
 	t.Helper()
-	ctx := within(t)
+	ctx := natstest.Within(t)
 	all := map[string]any{}
 	streams := js.ListStreams(ctx)
 	for s := range streams.Info() {
@@ -43,22 +43,6 @@ func setup(t *testing.T, js jetstream.JetStream) map[string]any {
 	return all
 }
 
-func configOf(t *testing.T, js jetstream.JetStream, name string) jetstream.StreamConfig {
-	t.Helper()
-	s, err := js.Stream(within(t), name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s.CachedInfo().Config
-}
-
-func update(t *testing.T, js jetstream.JetStream, cfg jetstream.StreamConfig) {
-	t.Helper()
-	if _, err := js.UpdateStream(within(t), cfg); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestProvisionMakesTheTable(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t, normal, bulk)
@@ -75,7 +59,7 @@ func TestProvisionMakesTheTable(t *testing.T) {
 	if len(got) != len(names) {
 		t.Errorf("made %d streams and consumers, want %d", len(got), len(names))
 	}
-	send, later := configOf(t, b.Conn.JS(), "MAIL_SEND_BULK"), configOf(t, b.Conn.JS(), "MAIL_LATER_BULK")
+	send, later := natstest.ConfigOf(t, b.Conn.JS(), "MAIL_SEND_BULK"), natstest.ConfigOf(t, b.Conn.JS(), "MAIL_LATER_BULK")
 	if send.AllowRollup || send.AllowMsgTTL || send.AllowMsgSchedules || send.Discard != jetstream.DiscardNew || send.Duplicates != 10*time.Minute {
 		t.Errorf("a producer can do more than add to %+v", send)
 	}
@@ -88,7 +72,7 @@ func TestProvisionMakesTheTable(t *testing.T) {
 	for name, want := range map[string]struct{ atomic, direct bool }{
 		"MAIL_SEND_BULK": {true, true}, "MAIL_LATER_BULK": {true, true}, "MAIL_RECORD": {true, true}, "MAIL_EVENT": {true, false},
 	} {
-		if c := configOf(t, b.Conn.JS(), name); c.AllowAtomicPublish != want.atomic || c.AllowDirect != want.direct || c.PersistMode != jetstream.DefaultPersistMode {
+		if c := natstest.ConfigOf(t, b.Conn.JS(), name); c.AllowAtomicPublish != want.atomic || c.AllowDirect != want.direct || c.PersistMode != jetstream.DefaultPersistMode {
 			t.Errorf("%s has atomic publish %v, direct gets %v, persist mode %v", name, c.AllowAtomicPublish, c.AllowDirect, c.PersistMode)
 		}
 	}
@@ -105,7 +89,7 @@ func TestProvisionTwiceChangesNothing(t *testing.T) {
 	for _, mode := range []string{broker.Apply, broker.Verify} {
 		cfg := b.Config
 		cfg.Provision = mode
-		if _, err := broker.Provision(within(t), b.Conn, b.Lanes, cfg); err != nil {
+		if _, err := broker.Provision(natstest.Within(t), b.Conn, b.Lanes, cfg); err != nil {
 			t.Fatalf("%s: %v", mode, err)
 		}
 		if after := setup(t, b.Conn.JS()); !reflect.DeepEqual(before, after) {
@@ -123,7 +107,7 @@ func TestProvisionByManyWorkersAtOnce(t *testing.T) {
 		go func() {
 			cfg := cfg
 			cfg.AckWait += time.Duration(i) * time.Second
-			_, err := broker.Provision(within(t), c, []wire.Lane{normal}, cfg)
+			_, err := broker.Provision(natstest.Within(t), c, []wire.Lane{normal}, cfg)
 			errs <- err
 		}()
 	}
@@ -139,16 +123,16 @@ func TestProvisionUpgradesAnOlderVersion(t *testing.T) {
 	b := natstest.Start(t)
 	js := b.Conn.JS()
 	want := setup(t, js)
-	old := configOf(t, js, wire.StreamRecord)
+	old := natstest.ConfigOf(t, js, wire.StreamRecord)
 	old.MaxAge = time.Hour
 	old.Metadata["postrider-version"] = "2"
-	update(t, js, old)
+	natstest.Update(t, js, old)
 	q := want["MAIL_SEND_NORMAL/fresh"].(jetstream.ConsumerConfig)
 	q.MaxAckPending = 7
-	if _, err := js.UpdateConsumer(within(t), "MAIL_SEND_NORMAL", q); err != nil {
+	if _, err := js.UpdateConsumer(natstest.Within(t), "MAIL_SEND_NORMAL", q); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := broker.Provision(within(t), b.Conn, b.Lanes, b.Config); err != nil {
+	if _, err := broker.Provision(natstest.Within(t), b.Conn, b.Lanes, b.Config); err != nil {
 		t.Fatal(err)
 	}
 	if got := setup(t, js); !reflect.DeepEqual(got, want) {
@@ -160,18 +144,18 @@ func TestProvisionLeavesANewerVersionAlone(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
 	js := b.Conn.JS()
-	newer := configOf(t, js, wire.StreamDead)
+	newer := natstest.ConfigOf(t, js, wire.StreamDead)
 	newer.MaxAge = time.Hour
 	newer.Metadata["postrider-version"] = "3"
-	update(t, js, newer)
+	natstest.Update(t, js, newer)
 	q := setup(t, js)["MAIL_LATER_NORMAL/due"].(jetstream.ConsumerConfig)
 	q.MaxAckPending = 7
 	q.Metadata["postrider-version"] = "3"
-	if _, err := js.UpdateConsumer(within(t), "MAIL_LATER_NORMAL", q); err != nil {
+	if _, err := js.UpdateConsumer(natstest.Within(t), "MAIL_LATER_NORMAL", q); err != nil {
 		t.Fatal(err)
 	}
 	want := setup(t, js)
-	if _, err := broker.Provision(within(t), b.Conn, b.Lanes, b.Config); err != nil {
+	if _, err := broker.Provision(natstest.Within(t), b.Conn, b.Lanes, b.Config); err != nil {
 		t.Fatal(err)
 	}
 	if got := setup(t, js); !reflect.DeepEqual(got, want) {
@@ -183,14 +167,14 @@ func TestProvisionKeepsWhatIsAnOperators(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
 	js := b.Conn.JS()
-	mine := configOf(t, js, wire.StreamDead)
+	mine := natstest.ConfigOf(t, js, wire.StreamDead)
 	mine.Description = "ask the post room first"
 	mine.Metadata["team"] = "post room"
-	update(t, js, mine)
-	if _, err := broker.Provision(within(t), b.Conn, b.Lanes, b.Config); err != nil {
+	natstest.Update(t, js, mine)
+	if _, err := broker.Provision(natstest.Within(t), b.Conn, b.Lanes, b.Config); err != nil {
 		t.Fatal(err)
 	}
-	if got := configOf(t, js, wire.StreamDead); !reflect.DeepEqual(got, mine) {
+	if got := natstest.ConfigOf(t, js, wire.StreamDead); !reflect.DeepEqual(got, mine) {
 		t.Errorf("provisioning changed\n%+v\nto\n%+v", mine, got)
 	}
 }
@@ -201,16 +185,16 @@ func TestNothingIsCompressed(t *testing.T) {
 	b := natstest.Start(t)
 	js := b.Conn.JS()
 	for _, name := range []string{wire.StreamEvent, wire.StreamDead, normal.SendStream()} {
-		before := configOf(t, js, name)
+		before := natstest.ConfigOf(t, js, name)
 		if before.Compression != jetstream.NoCompression {
 			t.Errorf("%s is made with compression", name)
 		}
 		before.Compression = jetstream.S2Compression
-		update(t, js, before)
-		if _, err := broker.Provision(within(t), b.Conn, b.Lanes, b.Config); err != nil {
+		natstest.Update(t, js, before)
+		if _, err := broker.Provision(natstest.Within(t), b.Conn, b.Lanes, b.Config); err != nil {
 			t.Fatal(err)
 		}
-		if configOf(t, js, name).Compression != jetstream.NoCompression {
+		if natstest.ConfigOf(t, js, name).Compression != jetstream.NoCompression {
 			t.Errorf("%s stays compressed", name)
 		}
 	}
@@ -238,10 +222,10 @@ func TestProvisionRefusesForeignStreams(t *testing.T) {
 			t.Parallel()
 			cfg := natstest.EmbeddedConfig(t)
 			_, c := natstest.StartEmbedded(t, cfg, normal)
-			if _, err := c.JS().CreateStream(within(t), tt.cfg); err != nil {
+			if _, err := c.JS().CreateStream(natstest.Within(t), tt.cfg); err != nil {
 				t.Fatal(err)
 			}
-			_, err := broker.Provision(within(t), c, []wire.Lane{normal}, cfg)
+			_, err := broker.Provision(natstest.Within(t), c, []wire.Lane{normal}, cfg)
 			if !errors.Is(err, broker.ErrForeign) || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("Provision = %v, want ErrForeign about %s", err, tt.says)
 			}
@@ -256,7 +240,7 @@ func TestVerifyCreatesNothingAndNamesWhatDiffers(t *testing.T) {
 	lanes := []wire.Lane{normal}
 	verify := cfg
 	verify.Provision = broker.Verify
-	_, err := broker.Provision(within(t), c, lanes, verify)
+	_, err := broker.Provision(natstest.Within(t), c, lanes, verify)
 	for _, want := range []string{"MAIL_RECORD: is missing", "MAIL_LATER_NORMAL: is missing", "MAIL_SEND_NORMAL/fresh: is missing"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Provision = %v, want it to say %q", err, want)
@@ -265,17 +249,17 @@ func TestVerifyCreatesNothingAndNamesWhatDiffers(t *testing.T) {
 	if got := setup(t, c.JS()); len(got) != 0 {
 		t.Errorf("verify made %v", got)
 	}
-	if _, err := broker.Provision(within(t), c, lanes, cfg); err != nil {
+	if _, err := broker.Provision(natstest.Within(t), c, lanes, cfg); err != nil {
 		t.Fatal(err)
 	}
-	shorter := configOf(t, c.JS(), wire.StreamRecord)
+	shorter := natstest.ConfigOf(t, c.JS(), wire.StreamRecord)
 	shorter.MaxAge = time.Hour
-	update(t, c.JS(), shorter)
-	_, err = broker.Provision(within(t), c, lanes, verify)
+	natstest.Update(t, c.JS(), shorter)
+	_, err = broker.Provision(natstest.Within(t), c, lanes, verify)
 	if want := "stream MAIL_RECORD: max_age is 1h0m0s, must be 336h0m0s"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("Provision = %v, want it to say %q", err, want)
 	}
-	if got := configOf(t, c.JS(), wire.StreamRecord); got.MaxAge != time.Hour {
+	if got := natstest.ConfigOf(t, c.JS(), wire.StreamRecord); got.MaxAge != time.Hour {
 		t.Error("verify changed a stream")
 	}
 }
@@ -296,12 +280,12 @@ func TestAckWaitStands(t *testing.T) {
 		cfg := b.Config
 		cfg.AckWait = 30 * time.Second
 		cfg.SetAckWait = tt.set
-		warnings, err := broker.Provision(within(t), b.Conn, b.Lanes, cfg)
+		warnings, err := broker.Provision(natstest.Within(t), b.Conn, b.Lanes, cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, q := range [][2]string{{normal.SendStream(), wire.ConsumerFresh}, {normal.LaterStream(), wire.ConsumerDue}} {
-			got, err := b.Conn.AckWait(within(t), q[0], q[1])
+			got, err := b.Conn.AckWait(natstest.Within(t), q[0], q[1])
 			if err != nil || got != tt.want {
 				t.Errorf("%s: AckWait of %v = %v, %v; want %v", tt.name, q, got, err, tt.want)
 			}
@@ -311,20 +295,20 @@ func TestAckWaitStands(t *testing.T) {
 		}
 	}
 	// The worker that embeds the broker may change it.
-	own, err := b.Embedded.Connect(within(t))
+	own, err := b.Embedded.Connect(natstest.Within(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer own.Close()
 	cfg := b.Config
 	cfg.AckWait = 3 * time.Second
-	if _, err := broker.Provision(within(t), own, b.Lanes, cfg); err != nil {
+	if _, err := broker.Provision(natstest.Within(t), own, b.Lanes, cfg); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := own.AckWait(within(t), normal.SendStream(), wire.ConsumerFresh); err != nil || got != cfg.AckWait {
+	if got, err := own.AckWait(natstest.Within(t), normal.SendStream(), wire.ConsumerFresh); err != nil || got != cfg.AckWait {
 		t.Errorf("AckWait = %v, %v; want %v", got, err, cfg.AckWait)
 	}
-	if _, err := own.AckWait(within(t), normal.SendStream(), "nobody"); err == nil {
+	if _, err := own.AckWait(natstest.Within(t), normal.SendStream(), "nobody"); err == nil {
 		t.Error("a consumer that is not there has an AckWait")
 	}
 }
@@ -332,22 +316,22 @@ func TestAckWaitStands(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
-	own, err := b.Embedded.Connect(within(t))
+	own, err := b.Embedded.Connect(natstest.Within(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer own.Close()
-	warnings, err := broker.Provision(within(t), own, b.Lanes, b.Config)
+	warnings, err := broker.Provision(natstest.Within(t), own, b.Lanes, b.Config)
 	if err != nil || len(warnings) != 0 {
 		t.Errorf("the embedded broker as shipped: warnings %q, %v", warnings, err)
 	}
 	// Seen from outside its name says how it writes.
-	warnings, err = broker.Provision(within(t), b.Conn, b.Lanes, b.Config)
+	warnings, err = broker.Provision(natstest.Within(t), b.Conn, b.Lanes, b.Config)
 	if err != nil || len(warnings) != 0 {
 		t.Errorf("the embedded broker from outside: warnings %q, %v", warnings, err)
 	}
 	loose := natstest.StartWith(t, natstest.Options{Unsynced: true})
-	warnings, err = broker.Provision(within(t), loose.Conn, loose.Lanes, loose.Config)
+	warnings, err = broker.Provision(natstest.Within(t), loose.Conn, loose.Lanes, loose.Config)
 	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "before mail is on the disk") {
 		t.Errorf("an embedded broker that does not sync: warnings %q, %v", warnings, err)
 	}
@@ -356,7 +340,7 @@ func TestWarnings(t *testing.T) {
 	plain.URL = natstest.StartServer(t, func(o *server.Options) { o.ServerName = "postrider-mine" })
 	plain.DataDir = t.TempDir()
 	c := natstest.Dial(t, plain, broker.Worker)
-	warnings, err = broker.Provision(within(t), c, b.Lanes, plain)
+	warnings, err = broker.Provision(natstest.Within(t), c, b.Lanes, plain)
 	if err != nil || len(warnings) != 2 || !strings.Contains(warnings[0], "sync_interval: always") || !strings.Contains(warnings[1], "account $G") {
 		t.Errorf("a single server: warnings %q, %v", warnings, err)
 	}
@@ -367,7 +351,7 @@ func TestReplicasNeedServers(t *testing.T) {
 	cfg := natstest.EmbeddedConfig(t)
 	_, c := natstest.StartEmbedded(t, cfg, normal)
 	cfg.Replicas = 3
-	_, err := broker.Provision(within(t), c, []wire.Lane{normal}, cfg)
+	_, err := broker.Provision(natstest.Within(t), c, []wire.Lane{normal}, cfg)
 	if err == nil || !strings.Contains(err.Error(), "POSTRIDER_REPLICAS") {
 		t.Errorf("Provision = %v, want a sentence about POSTRIDER_REPLICAS", err)
 	}
@@ -378,7 +362,7 @@ func TestThreeReplicas(t *testing.T) {
 	n := natstest.StartCluster(t, time.Minute, normal)
 	c := n.Connect(t, broker.Worker)
 	for _, name := range []string{normal.SendStream(), normal.LaterStream(), wire.StreamRecord, wire.StreamEvent, wire.StreamDead} {
-		s, err := c.JS().Stream(within(t), name)
+		s, err := c.JS().Stream(natstest.Within(t), name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -389,9 +373,9 @@ func TestThreeReplicas(t *testing.T) {
 	// Again, with one server away: nothing to do, and no warning of single writes.
 	leader := n.Leader(normal.SendStream())
 	n.Stop(max(leader, 0))
-	warnings, err := broker.Provision(within(t), c, []wire.Lane{normal}, n.Config)
+	warnings, err := broker.Provision(natstest.Within(t), c, []wire.Lane{normal}, n.Config)
 	for deadline := time.Now().Add(20 * time.Second); errors.Is(err, stream.ErrAway) && time.Now().Before(deadline); {
-		warnings, err = broker.Provision(within(t), c, []wire.Lane{normal}, n.Config)
+		warnings, err = broker.Provision(natstest.Within(t), c, []wire.Lane{normal}, n.Config)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -406,10 +390,10 @@ func TestThreeReplicas(t *testing.T) {
 func TestMailInALaneThatWasTakenOut(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t, normal, bulk)
-	if _, err := b.Conn.JS().Publish(within(t), bulk.SendSubject(), []byte("x")); err != nil {
+	if _, err := b.Conn.JS().Publish(natstest.Within(t), bulk.SendSubject(), []byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	warnings, err := broker.Provision(within(t), b.Conn, []wire.Lane{normal}, b.Config)
+	warnings, err := broker.Provision(natstest.Within(t), b.Conn, []wire.Lane{normal}, b.Config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package broker_test
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -20,7 +19,7 @@ func TestRecordIsSourcedIntoItsBucket(t *testing.T) {
 	b := natstest.Start(t)
 	for _, id := range []string{"order-1", "Ünïcode and spaces", strings.Repeat("x", 300), "_", "a"} {
 		key := wire.Key{Lane: normal, ID: id, Origin: wire.Origin(time.Now(), 7), Recipient: wire.All}
-		if _, err := b.Conn.JS().Publish(within(t), key.RecordSubject(), []byte(id)); err != nil {
+		if _, err := b.Conn.JS().Publish(natstest.Within(t), key.RecordSubject(), []byte(id)); err != nil {
 			t.Fatal(err)
 		}
 		if m := natstest.AwaitLast(t, b.Conn, wire.StreamEvent, key.EventSubject()); string(m.Data) != id {
@@ -28,7 +27,7 @@ func TestRecordIsSourcedIntoItsBucket(t *testing.T) {
 		}
 	}
 	// Operators' acts on a lane are published there directly.
-	if _, err := b.Conn.JS().Publish(within(t), "mail.event.normal.0", nil); err != nil {
+	if _, err := b.Conn.JS().Publish(natstest.Within(t), "mail.event.normal.0", nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -46,7 +45,7 @@ func TestEveryRecordIsInTheLog(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ctx := within(t)
+	ctx := natstest.Within(t)
 	for {
 		s, err := b.Conn.JS().Stream(ctx, wire.StreamEvent)
 		if err != nil {
@@ -55,7 +54,7 @@ func TestEveryRecordIsInTheLog(t *testing.T) {
 		if s.CachedInfo().State.Msgs == n {
 			return
 		}
-		awaitTick(ctx, t)
+		natstest.Tick(ctx, t)
 	}
 }
 
@@ -63,11 +62,11 @@ func TestRecordExpiresAndItsEntryStays(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
 	key := wire.Key{Lane: normal, ID: "a", Origin: "1-1", Recipient: wire.All}
-	if _, err := b.Conn.JS().Publish(within(t), key.RecordSubject(), []byte("x"), jetstream.WithMsgTTL(time.Second)); err != nil {
+	if _, err := b.Conn.JS().Publish(natstest.Within(t), key.RecordSubject(), []byte("x"), jetstream.WithMsgTTL(time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	natstest.AwaitLast(t, b.Conn, wire.StreamEvent, key.EventSubject())
-	ctx := within(t)
+	ctx := natstest.Within(t)
 	for {
 		_, err := b.Conn.Store().Last(ctx, wire.StreamRecord, key.RecordSubject())
 		if errors.Is(err, stream.ErrNotFound) {
@@ -76,20 +75,10 @@ func TestRecordExpiresAndItsEntryStays(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		awaitTick(ctx, t)
+		natstest.Tick(ctx, t)
 	}
 	if _, err := b.Conn.Store().Last(ctx, wire.StreamEvent, key.EventSubject()); err != nil {
 		t.Errorf("the entry of an expired record: %v", err)
-	}
-}
-
-// awaitTick lets a poller of the broker's state breathe.
-func awaitTick(ctx context.Context, t *testing.T) {
-	t.Helper()
-	select {
-	case <-ctx.Done():
-		t.Fatal(ctx.Err())
-	case <-time.After(20 * time.Millisecond):
 	}
 }
 
@@ -103,11 +92,11 @@ func TestScheduleFiresIntoDue(t *testing.T) {
 		wire.HeaderGeneration:          {"1"},
 		"Mail-To":                      {"a@example.org", "b@example.org"},
 	}}
-	seq, already, err := b.Conn.Store().Put(within(t), m, key.CopySubject(wire.CopyAny), 0, 1)
+	seq, already, err := b.Conn.Store().Put(natstest.Within(t), m, key.CopySubject(wire.CopyAny), 0, 1)
 	if err != nil || already {
 		t.Fatalf("Put = %d, %v, %v", seq, already, err)
 	}
-	q, err := b.Conn.JS().Consumer(within(t), normal.LaterStream(), wire.ConsumerDue)
+	q, err := b.Conn.JS().Consumer(natstest.Within(t), normal.LaterStream(), wire.ConsumerDue)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +109,7 @@ func TestScheduleFiresIntoDue(t *testing.T) {
 		t.Errorf("fired %s with %v", due.Subject(), h)
 	}
 	// It is still the key's one copy: the filter covers both.
-	if got, already, err := b.Conn.Store().Put(within(t), m, key.CopySubject(wire.CopyAny), 0, 1); err != nil || !already || got <= seq {
+	if got, already, err := b.Conn.Store().Put(natstest.Within(t), m, key.CopySubject(wire.CopyAny), 0, 1); err != nil || !already || got <= seq {
 		t.Errorf("Put again = %d, %v, %v; want the fired copy", got, already, err)
 	}
 }

@@ -18,7 +18,7 @@ import (
 // sequences are those of all messages. after is called behind the first one.
 func sequences(t *testing.T, s stream.Reader, subject string, r stream.Range, after func()) (all []uint64, err error) {
 	t.Helper()
-	for m, err := range stream.All(within(t), s, wire.StreamRecord, subject, r) {
+	for m, err := range stream.All(natstest.Within(t), s, wire.StreamRecord, subject, r) {
 		if err != nil {
 			return all, err
 		}
@@ -37,7 +37,7 @@ func TestAll(t *testing.T) {
 	one, other := deadKey.For(1).RecordSubject(), deadKey.For(2).RecordSubject()
 	write := func(subject string) {
 		t.Helper()
-		if _, err := s.Publish(within(t), atGeneration(subject, 0)); err != nil {
+		if _, err := s.Publish(natstest.Within(t), atGeneration(subject, 0)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -78,7 +78,7 @@ func TestAll(t *testing.T) {
 	}
 	gone := func() {
 		for _, seq := range []uint64{3, 8} {
-			if err := s.Delete(within(t), wire.StreamRecord, seq); err != nil {
+			if err := s.Delete(natstest.Within(t), wire.StreamRecord, seq); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -87,7 +87,7 @@ func TestAll(t *testing.T) {
 		t.Errorf("with two deleted meanwhile: %v, %v", all, err)
 	}
 	// The caller may stop.
-	for m, err := range stream.All(within(t), s, wire.StreamRecord, every, stream.Range{}) {
+	for m, err := range stream.All(natstest.Within(t), s, wire.StreamRecord, every, stream.Range{}) {
 		if err != nil || m.Sequence != 1 {
 			t.Errorf("the first is %v, %v", m, err)
 		}
@@ -112,7 +112,7 @@ func TestAllEndsAtAnError(t *testing.T) {
 	t.Parallel()
 	s := natstest.Start(t).Conn.Store()
 	for range 3 {
-		if _, err := s.Publish(within(t), atGeneration(deadKey.RecordSubject(), 0)); err != nil {
+		if _, err := s.Publish(natstest.Within(t), atGeneration(deadKey.RecordSubject(), 0)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -121,7 +121,7 @@ func TestAllEndsAtAnError(t *testing.T) {
 		t.Errorf("%v, %v; want two and ErrAway", all, err)
 	}
 	seen := 0
-	for m, err := range stream.All(within(t), s, "NOTHING", ">", stream.Range{}) {
+	for m, err := range stream.All(natstest.Within(t), s, "NOTHING", ">", stream.Range{}) {
 		seen++
 		if m != nil || err == nil || errors.Is(err, stream.ErrNotFound) {
 			t.Errorf("of a stream that is not there: %v, %v", m, err)

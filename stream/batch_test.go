@@ -31,7 +31,7 @@ func records(n, from int) []stream.Write {
 
 func messages(t *testing.T, b *natstest.Broker, name string) uint64 {
 	t.Helper()
-	s, err := b.Conn.JS().Stream(within(t), name)
+	s, err := b.Conn.JS().Stream(natstest.Within(t), name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func TestBatch(t *testing.T) {
 		for i := range writes {
 			writes[i].Msg.Header.Set(jetstream.MsgTTLHeader, "1h")
 		}
-		first, err := s.Batch(within(t), writes)
+		first, err := s.Batch(natstest.Within(t), writes)
 		if err != nil || n > 0 && first != stored+1 {
 			t.Fatalf("a batch of %d: %d, %v; want %d", n, first, err, stored+1)
 		}
@@ -59,7 +59,7 @@ func TestBatch(t *testing.T) {
 			if i > 2 && i < n-1 {
 				continue
 			}
-			m, err := s.Last(within(t), wire.StreamRecord, w.Msg.Subject)
+			m, err := s.Last(natstest.Within(t), wire.StreamRecord, w.Msg.Subject)
 			if err != nil || m.Sequence != first+uint64(i) || m.Header.Get(jetstream.MsgTTLHeader) != "1h" {
 				t.Errorf("message %d of %d is %v, %v; want sequence %d", i, n, m, err, first+uint64(i))
 			}
@@ -67,7 +67,7 @@ func TestBatch(t *testing.T) {
 		stored += uint64(n)
 	}
 	// Each is in the log too.
-	for ctx := within(t); messages(t, b, wire.StreamEvent) < stored; {
+	for ctx := natstest.Within(t); messages(t, b, wire.StreamEvent) < stored; {
 		if ctx.Err() != nil {
 			t.Fatalf("%d records are not all in the log", stored)
 		}
@@ -77,11 +77,11 @@ func TestBatch(t *testing.T) {
 	for i := range mails {
 		mails[i].Msg = &nats.Msg{Subject: normal.SendSubject(), Header: nats.Header{nats.MsgIdHdr: {strconv.Itoa(i)}}, Data: []byte("x")}
 	}
-	if first, err := s.Batch(within(t), mails); err != nil || first != 1 {
+	if first, err := s.Batch(natstest.Within(t), mails); err != nil || first != 1 {
 		t.Errorf("a batch of mails: %d, %v", first, err)
 	}
 	mails[7].Msg.Header.Set(nats.MsgIdHdr, "new")
-	if _, err := s.Batch(within(t), mails); !errors.Is(err, stream.ErrBatch) {
+	if _, err := s.Batch(natstest.Within(t), mails); !errors.Is(err, stream.ErrBatch) {
 		t.Errorf("ids that the stream has already: %v, want ErrBatch", err)
 	}
 	if n := messages(t, b, normal.SendStream()); n != 20 {
@@ -102,13 +102,13 @@ func TestBatchOfCopies(t *testing.T) {
 		wire.Schedule(m.Header, due, k)
 		writes[i] = stream.Write{Msg: m, Filter: k.CopySubject(wire.CopyAny)}
 	}
-	if _, err := b.Conn.Store().Batch(within(t), writes); err != nil {
+	if _, err := b.Conn.Store().Batch(natstest.Within(t), writes); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Conn.Store().Batch(within(t), writes); !errors.Is(err, stream.ErrConflict) {
+	if _, err := b.Conn.Store().Batch(natstest.Within(t), writes); !errors.Is(err, stream.ErrConflict) {
 		t.Errorf("the same again: %v, want ErrConflict", err)
 	}
-	q, err := b.Conn.JS().Consumer(within(t), normal.LaterStream(), wire.ConsumerDue)
+	q, err := b.Conn.JS().Consumer(natstest.Within(t), normal.LaterStream(), wire.ConsumerDue)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestBatchRefused(t *testing.T) {
 	b := natstest.Start(t)
 	s := b.Conn.Store()
 	there := records(1, 7)
-	if _, err := s.Set(within(t), there[0].Msg, there[0].Filter, 0); err != nil {
+	if _, err := s.Set(natstest.Within(t), there[0].Msg, there[0].Filter, 0); err != nil {
 		t.Fatal(err)
 	}
 	change := func(i int, f func(w *stream.Write)) []stream.Write {
@@ -156,7 +156,7 @@ func TestBatchRefused(t *testing.T) {
 		"headers over 64 KiB":      {change(9, func(w *stream.Write) { w.Msg.Header.Set("X", strings.Repeat("x", 70<<10)) }), stream.ErrTooLarge},
 		"a stream without batches": {deads(5), stream.ErrBatch},
 	} {
-		_, err := s.Batch(within(t), c.writes)
+		_, err := s.Batch(natstest.Within(t), c.writes)
 		if !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
@@ -173,17 +173,17 @@ func TestBatchRefused(t *testing.T) {
 		t.Errorf("%d dead letters, want none", n)
 	}
 	// After all that batches are still taken.
-	if _, err := s.Batch(within(t), records(10, 100)); err != nil {
+	if _, err := s.Batch(natstest.Within(t), records(10, 100)); err != nil {
 		t.Errorf("a good one afterwards: %v", err)
 	}
-	small := configOf(t, b.Conn.JS(), normal.SendStream())
+	small := natstest.ConfigOf(t, b.Conn.JS(), normal.SendStream())
 	small.MaxBytes = 3000
-	update(t, b.Conn.JS(), small)
+	natstest.Update(t, b.Conn.JS(), small)
 	mails := make([]stream.Write, 10)
 	for i := range mails {
 		mails[i].Msg = &nats.Msg{Subject: normal.SendSubject(), Data: make([]byte, 1000)}
 	}
-	if _, err := s.Batch(within(t), mails); !errors.Is(err, stream.ErrFull) {
+	if _, err := s.Batch(natstest.Within(t), mails); !errors.Is(err, stream.ErrFull) {
 		t.Errorf("a batch larger than the room: %v, want ErrFull", err)
 	}
 	if n := messages(t, b, normal.SendStream()); n != 0 {
@@ -212,7 +212,7 @@ func TestOpenBatches(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := nc.FlushWithContext(within(t)); err != nil {
+	if err := nc.FlushWithContext(natstest.Within(t)); err != nil {
 		t.Fatal(err)
 	}
 	mails := make([]stream.Write, 3)
@@ -221,17 +221,17 @@ func TestOpenBatches(t *testing.T) {
 	}
 	// What the producer sent may not all have been read.
 	s, err := b.Conn.Store(), error(nil)
-	for ctx := within(t); ctx.Err() == nil && !errors.Is(err, stream.ErrBatch); {
+	for ctx := natstest.Within(t); ctx.Err() == nil && !errors.Is(err, stream.ErrBatch); {
 		_, err = s.Batch(ctx, mails)
 	}
 	if !errors.Is(err, stream.ErrBatch) {
 		t.Errorf("with a hundred open batches: %v, want ErrBatch", err)
 	}
-	if _, err := s.Publish(within(t), mails[0].Msg); err != nil {
+	if _, err := s.Publish(natstest.Within(t), mails[0].Msg); err != nil {
 		t.Errorf("a single publish: %v", err)
 	}
 	// Other streams have batches of their own.
-	if _, err := s.Batch(within(t), records(10, 0)); err != nil {
+	if _, err := s.Batch(natstest.Within(t), records(10, 0)); err != nil {
 		t.Errorf("a batch of records: %v", err)
 	}
 }
@@ -244,7 +244,7 @@ func TestBatchWithoutAnAnswer(t *testing.T) {
 	lost := b.Conn.NC().StatusChanged(nats.RECONNECTING)
 	shutdown(t, b)
 	<-lost
-	if _, err := b.Conn.Store().Batch(within(t), records(10, 0)); !errors.Is(err, stream.ErrAway) {
+	if _, err := b.Conn.Store().Batch(natstest.Within(t), records(10, 0)); !errors.Is(err, stream.ErrAway) {
 		t.Errorf("while disconnected: %v, want ErrAway", err)
 	}
 	b.Restart(t)
@@ -278,7 +278,7 @@ func TestBatchesRace(t *testing.T) {
 						if i%2 == 1 {
 							slices.Reverse(writes)
 						}
-						_, errs[i] = s.Batch(within(t), writes)
+						_, errs[i] = s.Batch(natstest.Within(t), writes)
 					})
 				}
 				wg.Wait()
@@ -291,7 +291,7 @@ func TestBatchesRace(t *testing.T) {
 						t.Errorf("round %d: %v", round, err)
 					}
 				}
-				info, err := js.Stream(within(t), wire.StreamRecord)
+				info, err := js.Stream(natstest.Within(t), wire.StreamRecord)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -311,13 +311,13 @@ func TestBatchWithoutJetStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	if _, err := stream.New(nc).Batch(within(t), records(3, 0)); !errors.Is(err, stream.ErrAway) {
+	if _, err := stream.New(nc).Batch(natstest.Within(t), records(3, 0)); !errors.Is(err, stream.ErrAway) {
 		t.Errorf("nobody listens: %v, want ErrAway", err)
 	}
 	if _, err := nc.Subscribe(">", func(m *nats.Msg) { _ = m.Respond([]byte(`{"stream":"X","seq":3}`)) }); err != nil {
 		t.Fatal(err)
 	}
-	if first, err := stream.New(nc).Batch(within(t), records(3, 0)); err == nil {
+	if first, err := stream.New(nc).Batch(natstest.Within(t), records(3, 0)); err == nil {
 		t.Errorf("took an answer without a batch for %d", first)
 	}
 }

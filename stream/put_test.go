@@ -45,19 +45,19 @@ func TestPut(t *testing.T) {
 			t.Parallel()
 			b := natstest.Start(t)
 			for _, generation := range tt.there {
-				if _, err := b.Conn.JS().PublishMsg(within(t), atGeneration(deadKey.DeadSubject(), generation)); err != nil {
+				if _, err := b.Conn.JS().PublishMsg(natstest.Within(t), atGeneration(deadKey.DeadSubject(), generation)); err != nil {
 					t.Fatal(err)
 				}
 			}
 			m := atGeneration(deadKey.DeadSubject(), tt.generation)
-			seq, already, err := b.Conn.Store().Put(within(t), m, "", tt.expected, tt.generation)
+			seq, already, err := b.Conn.Store().Put(natstest.Within(t), m, "", tt.expected, tt.generation)
 			if err != nil || seq != tt.seq || already != tt.already {
 				t.Errorf("Put = %d, %v, %v; want %d, %v", seq, already, err, tt.seq, tt.already)
 			}
 			if len(m.Header) != 1 {
 				t.Errorf("Put changed the message's header to %v", m.Header)
 			}
-			last, err := b.Conn.Store().Last(within(t), wire.StreamDead, deadKey.DeadSubject())
+			last, err := b.Conn.Store().Last(natstest.Within(t), wire.StreamDead, deadKey.DeadSubject())
 			if err != nil || last.Sequence != tt.seq {
 				t.Errorf("the dead letter is %v, %v; want sequence %d", last, err, tt.seq)
 			}
@@ -85,7 +85,7 @@ func TestPutRaced(t *testing.T) {
 					generation += i
 				}
 				r := &results[i]
-				r.seq, r.already, r.err = b.Conn.Store().Put(within(t), atGeneration(key.DeadSubject(), generation), "", 0, generation)
+				r.seq, r.already, r.err = b.Conn.Store().Put(natstest.Within(t), atGeneration(key.DeadSubject(), generation), "", 0, generation)
 			})
 		}
 		wg.Wait()
@@ -108,7 +108,7 @@ func TestPutRaced(t *testing.T) {
 		if !same {
 			want = "generation " + strconv.Itoa(workers)
 		}
-		last, err := b.Conn.Store().Last(within(t), wire.StreamDead, key.DeadSubject())
+		last, err := b.Conn.Store().Last(natstest.Within(t), wire.StreamDead, key.DeadSubject())
 		if err != nil || string(last.Data) != want {
 			t.Errorf("same generation %v: the dead letter is %v, %v; want %s", same, last, err, want)
 		}
@@ -140,10 +140,10 @@ func TestPutAsksBeforeEveryTry(t *testing.T) {
 		return nil
 	}}
 	// Expecting what is not there, the first try is refused.
-	if _, _, err := stream.Put(within(t), p, atGeneration(deadKey.DeadSubject(), 1), "", 7, 1); !errors.Is(err, gone) || asked != 2 {
+	if _, _, err := stream.Put(natstest.Within(t), p, atGeneration(deadKey.DeadSubject(), 1), "", 7, 1); !errors.Is(err, gone) || asked != 2 {
 		t.Errorf("Put = %v after asking %d times, want %v after 2", err, asked, gone)
 	}
-	if _, err := b.Conn.Store().Last(within(t), wire.StreamDead, deadKey.DeadSubject()); !errors.Is(err, stream.ErrNotFound) {
+	if _, err := b.Conn.Store().Last(natstest.Within(t), wire.StreamDead, deadKey.DeadSubject()); !errors.Is(err, stream.ErrNotFound) {
 		t.Errorf("a worker whose lease has expired put a dead letter: %v", err)
 	}
 }
@@ -155,26 +155,26 @@ func TestPutRefused(t *testing.T) {
 	p := b.Conn.Store()
 	large := atGeneration(deadKey.DeadSubject(), 1)
 	large.Header.Set(wire.HeaderLog, strings.Repeat("x", 70<<10))
-	if _, _, err := p.Put(within(t), large, "", 0, 1); !errors.Is(err, stream.ErrTooLarge) {
+	if _, _, err := p.Put(natstest.Within(t), large, "", 0, 1); !errors.Is(err, stream.ErrTooLarge) {
 		t.Errorf("headers over 64 KiB: %v, want ErrTooLarge", err)
 	}
 	large = atGeneration(deadKey.DeadSubject(), 1)
 	large.Data = make([]byte, 9<<20)
-	if _, _, err := p.Put(within(t), large, "", 0, 1); !errors.Is(err, stream.ErrTooLarge) {
+	if _, _, err := p.Put(natstest.Within(t), large, "", 0, 1); !errors.Is(err, stream.ErrTooLarge) {
 		t.Errorf("body over max_payload: %v, want ErrTooLarge", err)
 	}
-	small := configOf(t, js, wire.StreamDead)
+	small := natstest.ConfigOf(t, js, wire.StreamDead)
 	small.MaxMsgSize = 100
-	update(t, js, small)
+	natstest.Update(t, js, small)
 	large.Data = make([]byte, 200)
-	if _, _, err := p.Put(within(t), large, "", 0, 1); !errors.Is(err, stream.ErrTooLarge) {
+	if _, _, err := p.Put(natstest.Within(t), large, "", 0, 1); !errors.Is(err, stream.ErrTooLarge) {
 		t.Errorf("over the stream's size: %v, want ErrTooLarge", err)
 	}
-	if _, _, err := p.Put(within(t), atGeneration("elsewhere", 1), "", 0, 1); err == nil {
+	if _, _, err := p.Put(natstest.Within(t), atGeneration("elsewhere", 1), "", 0, 1); err == nil {
 		t.Error("put on a subject that is not ours")
 	}
 	shutdown(t, b)
-	if _, _, err := p.Put(within(t), atGeneration(deadKey.DeadSubject(), 1), "", 0, 1); !errors.Is(err, stream.ErrAway) {
+	if _, _, err := p.Put(natstest.Within(t), atGeneration(deadKey.DeadSubject(), 1), "", 0, 1); !errors.Is(err, stream.ErrAway) {
 		t.Errorf("without a broker: %v, want ErrAway", err)
 	}
 }
@@ -182,13 +182,13 @@ func TestPutRefused(t *testing.T) {
 func TestPutOverARestart(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
-	seq, _, err := b.Conn.Store().Put(within(t), atGeneration(deadKey.DeadSubject(), 1), "", 0, 1)
+	seq, _, err := b.Conn.Store().Put(natstest.Within(t), atGeneration(deadKey.DeadSubject(), 1), "", 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, again := range map[string]func(testing.TB){"restart": b.Restart, "kill": b.Kill} {
 		again(t)
-		got, already, err := b.Conn.Store().Put(within(t), atGeneration(deadKey.DeadSubject(), 1), "", 0, 1)
+		got, already, err := b.Conn.Store().Put(natstest.Within(t), atGeneration(deadKey.DeadSubject(), 1), "", 0, 1)
 		if err != nil || !already || got != seq {
 			t.Errorf("after a %s: Put = %d, %v, %v; want %d, already", name, got, already, err, seq)
 		}
@@ -201,14 +201,14 @@ func TestNothingIsSentAfterItWasGivenUp(t *testing.T) {
 	lost := b.Conn.NC().StatusChanged(nats.RECONNECTING)
 	shutdown(t, b)
 	<-lost
-	ctx, cancel := briefly(t)
+	ctx, cancel := natstest.Briefly(t)
 	defer cancel()
 	if _, _, err := b.Conn.Store().Put(ctx, atGeneration(deadKey.DeadSubject(), 1), "", 0, 1); !errors.Is(err, stream.ErrAway) {
 		t.Fatalf("Put while disconnected = %v, want ErrAway", err)
 	}
 	// A client's buffer would be sent on at once.
 	b.Restart(t)
-	if m, err := b.Conn.Store().Last(within(t), wire.StreamDead, deadKey.DeadSubject()); !errors.Is(err, stream.ErrNotFound) {
+	if m, err := b.Conn.Store().Last(natstest.Within(t), wire.StreamDead, deadKey.DeadSubject()); !errors.Is(err, stream.ErrNotFound) {
 		t.Errorf("after the reconnect there is %v, %v", m, err)
 	}
 }

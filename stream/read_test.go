@@ -17,10 +17,10 @@ func TestLast(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
 	key := wire.Key{Lane: normal, ID: "a", Origin: "1-1", Recipient: "3"}
-	if _, err := b.Conn.Store().Last(within(t), wire.StreamRecord, key.RecordSubject()); !errors.Is(err, stream.ErrNotFound) {
+	if _, err := b.Conn.Store().Last(natstest.Within(t), wire.StreamRecord, key.RecordSubject()); !errors.Is(err, stream.ErrNotFound) {
 		t.Errorf("Last of nothing = %v, want ErrNotFound", err)
 	}
-	if _, err := b.Conn.Store().Last(within(t), "NOTHING", "x"); err == nil || errors.Is(err, stream.ErrNotFound) {
+	if _, err := b.Conn.Store().Last(natstest.Within(t), "NOTHING", "x"); err == nil || errors.Is(err, stream.ErrNotFound) {
 		t.Errorf("Last of a stream that is not there = %v", err)
 	}
 	body := bytes.Repeat([]byte{0, 0xff, '\n'}, 1<<20)
@@ -28,12 +28,12 @@ func TestLast(t *testing.T) {
 		{Subject: key.RecordSubject(), Data: []byte("first")},
 		{Subject: key.RecordSubject(), Header: nats.Header{wire.HeaderGeneration: {"2"}, "Mail-To": {"a@b", "c@d"}}, Data: body},
 	} {
-		if _, err := b.Conn.JS().PublishMsg(within(t), m); err != nil {
+		if _, err := b.Conn.JS().PublishMsg(natstest.Within(t), m); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, subject := range []string{key.RecordSubject(), key.RecordFilter()} {
-		m, err := b.Conn.Store().Last(within(t), wire.StreamRecord, subject)
+		m, err := b.Conn.Store().Last(natstest.Within(t), wire.StreamRecord, subject)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,10 +1,8 @@
 package embedded_test
 
 import (
-	"context"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -12,18 +10,12 @@ import (
 	"github.com/postrider/postrider/internal/natstest"
 )
 
-// briefly bounds a request that is to get no answer.
-func briefly(t testing.TB) (context.Context, context.CancelFunc) {
-	t.Helper()
-	return context.WithTimeout(t.Context(), 300*time.Millisecond)
-}
-
 // counts is the number of messages each stream ever took: what was planted,
 // overwritten or removed again is seen too.
 func counts(t *testing.T, c *broker.Conn) map[string]string {
 	t.Helper()
 	n := map[string]string{}
-	all := c.JS().ListStreams(within(t))
+	all := c.JS().ListStreams(natstest.Within(t))
 	for s := range all.Info() {
 		n[s.Config.Name] = fmt.Sprint(s.State.LastSeq, s.State.Msgs, s.State.NumSubjects)
 	}
@@ -40,11 +32,11 @@ func TestProducerPublishes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, err := js.Publish(within(t), bulk.SendSubject(), []byte("x"), jetstream.WithMsgID("a"))
+	first, err := js.Publish(natstest.Within(t), bulk.SendSubject(), []byte("x"), jetstream.WithMsgID("a"))
 	if err != nil || first.Stream != bulk.SendStream() || first.Sequence != 1 || first.Duplicate {
 		t.Fatalf("Publish = %+v, %v", first, err)
 	}
-	again, err := js.Publish(within(t), bulk.SendSubject(), []byte("x"), jetstream.WithMsgID("a"))
+	again, err := js.Publish(natstest.Within(t), bulk.SendSubject(), []byte("x"), jetstream.WithMsgID("a"))
 	if err != nil || !again.Duplicate || again.Sequence != 1 {
 		t.Errorf("the same id again = %+v, %v; want a duplicate of 1", again, err)
 	}
@@ -65,7 +57,7 @@ func TestProducerPublishes(t *testing.T) {
 			}
 		case err := <-f.Err():
 			t.Errorf("async publish %d: %v", i, err)
-		case <-within(t).Done():
+		case <-natstest.Within(t).Done():
 			t.Fatalf("async publish %d got no answer", i)
 		}
 	}

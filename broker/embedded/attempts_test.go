@@ -34,7 +34,7 @@ func guard(t *testing.T) *guarded {
 	t.Helper()
 	g := &guarded{Broker: natstest.Start(t, normal, bulk), t: t, stored: map[wire.Lane]int{bulk: 1}}
 	for _, s := range []string{canary.DeadSubject(), canary.CopySubject(wire.CopyDue), canary.CopySubject(wire.CopyLater), canary.RecordSubject(), bulk.SendSubject()} {
-		if _, err := g.Conn.JS().Publish(within(t), s, []byte("ours")); err != nil {
+		if _, err := g.Conn.JS().Publish(natstest.Within(t), s, []byte("ours")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -69,7 +69,7 @@ func (g *guarded) unharmed() {
 	}
 	// Most was published without waiting for an answer.
 	after := counts(g.t, g.Conn)
-	for patience := within(g.t); patience.Err() == nil && (after[normal.SendStream()] != want[normal] || after[bulk.SendStream()] != want[bulk]); {
+	for patience := natstest.Within(g.t); patience.Err() == nil && (after[normal.SendStream()] != want[normal] || after[bulk.SendStream()] != want[bulk]); {
 		after = counts(g.t, g.Conn)
 	}
 	for _, l := range g.Lanes {
@@ -87,7 +87,7 @@ func (g *guarded) unharmed() {
 		wire.StreamDead: canary.DeadSubject(), wire.StreamRecord: canary.RecordSubject(),
 		normal.LaterStream(): canary.CopySubject(wire.CopyDue), bulk.SendStream(): bulk.SendSubject(),
 	} {
-		m, err := g.Conn.Store().Next(within(g.t), stream, subject, 1, time.Time{})
+		m, err := g.Conn.Store().Next(natstest.Within(g.t), stream, subject, 1, time.Time{})
 		if err != nil || string(m.Data) != "ours" {
 			g.t.Errorf("what was in %s is %v, %v", stream, m, err)
 		}
@@ -222,7 +222,7 @@ func (a *attacker) subscribes(t *testing.T, subject, queue string) {
 func (a *attacker) nowhere(t *testing.T) {
 	t.Helper()
 	for _, s := range []string{"mail.send.nolane", "mail.send.NORMAL", "mail.send.*", "mail.send.$JS"} {
-		r, err := a.RequestWithContext(within(t), s, []byte("planted"))
+		r, err := a.RequestWithContext(natstest.Within(t), s, []byte("planted"))
 		if !errors.Is(err, nats.ErrNoResponders) && !errors.Is(err, nats.ErrBadSubject) {
 			t.Errorf("a request on %s: %v, %v", s, r, err)
 		}
@@ -233,9 +233,9 @@ func (a *attacker) headers(t *testing.T, g *guarded) {
 	t.Helper()
 	for _, h := range headerAttempts() {
 		m := &nats.Msg{Subject: bulk.SendSubject(), Header: h.header, Data: []byte("x")}
-		ctx, cancel := within(t), context.CancelFunc(func() {})
+		ctx, cancel := natstest.Within(t), context.CancelFunc(func() {})
 		if h.code == silent {
-			ctx, cancel = briefly(t)
+			ctx, cancel = natstest.Briefly(t)
 		}
 		r, err := a.RequestMsgWithContext(ctx, m)
 		cancel()
@@ -277,7 +277,7 @@ func (a *attacker) replies(t *testing.T, g *guarded) {
 		}
 		g.stored[normal]++
 	}
-	if err := a.FlushWithContext(within(t)); err != nil {
+	if err := a.FlushWithContext(natstest.Within(t)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -291,7 +291,7 @@ func (a *attacker) awaitRefusal(t *testing.T, what string) {
 			if strings.Contains(err.Error(), what) {
 				return
 			}
-		case <-within(t).Done():
+		case <-natstest.Within(t).Done():
 			t.Fatalf("no permissions violation for %s", what)
 		}
 	}

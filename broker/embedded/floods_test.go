@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/postrider/postrider/internal/natstest"
 )
 
 // What a client can do with much of what it may do. Its neighbours go on.
@@ -60,7 +62,7 @@ func (g *guarded) served() {
 	g.t.Helper()
 	nc := g.Producer(g.t)
 	defer nc.Close()
-	if _, err := nc.RequestWithContext(within(g.t), normal.SendSubject(), []byte("x")); err != nil {
+	if _, err := nc.RequestWithContext(natstest.Within(g.t), normal.SendSubject(), []byte("x")); err != nil {
 		g.t.Errorf("a neighbour's publish: %v", err)
 	}
 	g.stored[normal]++
@@ -141,7 +143,7 @@ func TestFloodOfBatches(t *testing.T) {
 			return ""
 		}
 		m.Header.Set("Nats-Batch-Commit", "1")
-		r, err := a.RequestMsgWithContext(within(t), m)
+		r, err := a.RequestMsgWithContext(natstest.Within(t), m)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +165,7 @@ func TestFloodOfBatches(t *testing.T) {
 		t.Errorf("a batch beside 200 open ones is answered %s", said)
 	}
 	g.served()
-	for patience := within(t); ; awaitTick(patience, t) {
+	for patience := natstest.Within(t); ; natstest.Tick(patience, t) {
 		if said := send("later", 1, true); strings.Contains(said, `"batch"`) {
 			g.stored[normal]++
 			break
@@ -201,14 +203,14 @@ func TestProducersShareAnAccount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := spy.FlushWithContext(within(t)); err != nil {
+	if err := spy.FlushWithContext(natstest.Within(t)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := victim.RequestWithContext(within(t), normal.SendSubject(), []byte("secret")); err != nil {
+	if _, err := victim.RequestWithContext(natstest.Within(t), normal.SendSubject(), []byte("secret")); err != nil {
 		t.Fatal(err)
 	}
 	g.stored[normal]++
-	m, err := heard.NextMsgWithContext(within(t))
+	m, err := heard.NextMsgWithContext(natstest.Within(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,14 +225,14 @@ func TestProducersShareAnAccount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := victim.FlushWithContext(within(t)); err != nil {
+	if err := victim.FlushWithContext(natstest.Within(t)); err != nil {
 		t.Fatal(err)
 	}
 	if err := spy.PublishRequest(normal.SendSubject(), inbox.Subject, []byte("mine")); err != nil {
 		t.Fatal(err)
 	}
 	g.stored[normal]++
-	if m, err = inbox.NextMsgWithContext(within(t)); err != nil || string(m.Data) != `{"stream":"MAIL_SEND_NORMAL","seq":2}` {
+	if m, err = inbox.NextMsgWithContext(natstest.Within(t)); err != nil || string(m.Data) != `{"stream":"MAIL_SEND_NORMAL","seq":2}` {
 		t.Errorf("the other hears %v, %v", m, err)
 	}
 	g.unharmed()

@@ -23,10 +23,10 @@ func TestRestartKeepsMailAndCredentials(t *testing.T) {
 	cfg := natstest.EmbeddedConfig(t)
 	lanes := []wire.Lane{normal}
 	e, c := natstest.StartEmbedded(t, cfg, lanes...)
-	if _, err := broker.Provision(within(t), c, lanes, cfg); err != nil {
+	if _, err := broker.Provision(natstest.Within(t), c, lanes, cfg); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.JS().Publish(within(t), normal.SendSubject(), []byte("x"), jetstream.WithMsgID("a")); err != nil {
+	if _, err := c.JS().Publish(natstest.Within(t), normal.SendSubject(), []byte("x"), jetstream.WithMsgID("a")); err != nil {
 		t.Fatal(err)
 	}
 	keys := readKeys(t, e)
@@ -37,7 +37,7 @@ func TestRestartKeepsMailAndCredentials(t *testing.T) {
 	if got := readKeys(t, e); got != keys {
 		t.Error("a restart made new credentials")
 	}
-	m, err := c.Store().Last(within(t), normal.SendStream(), normal.SendSubject())
+	m, err := c.Store().Last(natstest.Within(t), normal.SendStream(), normal.SendSubject())
 	if err != nil || string(m.Data) != "x" {
 		t.Errorf("after a restart: %v, %v", m, err)
 	}
@@ -67,7 +67,7 @@ func TestSecondBrokerOnADirectory(t *testing.T) {
 	t.Parallel()
 	cfg := natstest.EmbeddedConfig(t)
 	natstest.StartEmbedded(t, cfg, normal)
-	_, err := embedded.Start(within(t), cfg, nil, quiet)
+	_, err := embedded.Start(natstest.Within(t), cfg, nil, quiet)
 	if !errors.Is(err, embedded.ErrDirInUse) || !strings.Contains(err.Error(), cfg.DataDir) || !strings.Contains(err.Error(), "POSTRIDER_DATA_DIR") {
 		t.Errorf("a second broker: %v", err)
 	}
@@ -78,7 +78,7 @@ func TestPortTakenByNATS(t *testing.T) {
 	first, _ := natstest.StartEmbedded(t, natstest.EmbeddedConfig(t), normal)
 	cfg := natstest.EmbeddedConfig(t)
 	cfg.Listen = strings.TrimPrefix(first.URL(), "nats://")
-	_, err := embedded.Start(within(t), cfg, nil, quiet)
+	_, err := embedded.Start(natstest.Within(t), cfg, nil, quiet)
 	if !errors.Is(err, embedded.ErrPortTaken) || !strings.Contains(err.Error(), "NATS_URL="+first.URL()) || !strings.Contains(err.Error(), "NATS_LISTEN") {
 		t.Errorf("Start = %v", err)
 	}
@@ -106,7 +106,7 @@ func TestPortTakenByAnotherProgram(t *testing.T) {
 	}()
 	cfg := natstest.EmbeddedConfig(t)
 	cfg.Listen = l.Addr().String()
-	_, err = embedded.Start(within(t), cfg, nil, quiet)
+	_, err = embedded.Start(natstest.Within(t), cfg, nil, quiet)
 	if !errors.Is(err, embedded.ErrPortTaken) || strings.Contains(err.Error(), "NATS_URL") || !strings.Contains(err.Error(), "NATS_LISTEN") {
 		t.Errorf("Start = %v", err)
 	}
@@ -143,7 +143,7 @@ func TestStartFailures(t *testing.T) {
 			t.Parallel()
 			cfg := natstest.EmbeddedConfig(t)
 			tt.change(t, &cfg)
-			_, err := embedded.Start(within(t), cfg, nil, quiet)
+			_, err := embedded.Start(natstest.Within(t), cfg, nil, quiet)
 			if err == nil || !strings.Contains(err.Error(), tt.says) {
 				t.Fatalf("Start = %v, want it to say %s", err, tt.says)
 			}
@@ -173,7 +173,7 @@ func TestCredentialsInDataDir(t *testing.T) {
 	cfg.Listen = "0.0.0.0:0"
 	lanes := []wire.Lane{normal}
 	e, c := natstest.StartEmbedded(t, cfg, lanes...)
-	if _, err := broker.Provision(within(t), c, lanes, cfg); err != nil {
+	if _, err := broker.Provision(natstest.Within(t), c, lanes, cfg); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := nats.Connect(e.URL()); !errors.Is(err, nats.ErrAuthorization) {
@@ -198,15 +198,15 @@ func TestCredentialsInDataDir(t *testing.T) {
 			cfg := cfg
 			cfg.Role = tt.role
 			tt.change(&cfg)
-			c, err := broker.Dial(within(t), cfg, quiet)
+			c, err := broker.Dial(natstest.Within(t), cfg, quiet)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			if _, err := c.JS().Publish(within(t), normal.SendSubject(), []byte("x")); err != nil {
+			if _, err := c.JS().Publish(natstest.Within(t), normal.SendSubject(), []byte("x")); err != nil {
 				t.Errorf("publish: %v", err)
 			}
-			short, cancel := briefly(t)
+			short, cancel := natstest.Briefly(t)
 			defer cancel()
 			if _, _, err := c.Room(short); (err == nil) != tt.manages {
 				t.Errorf("may manage = %v (%v), want %v", err == nil, err, tt.manages)
@@ -216,7 +216,7 @@ func TestCredentialsInDataDir(t *testing.T) {
 	other := cfg
 	other.DataDir = t.TempDir()
 	other.URL, other.Role = e.URL(), broker.Operator
-	if _, err := broker.Dial(within(t), other, quiet); err == nil || !strings.Contains(err.Error(), "POSTRIDER_DATA_DIR") {
+	if _, err := broker.Dial(natstest.Within(t), other, quiet); err == nil || !strings.Contains(err.Error(), "POSTRIDER_DATA_DIR") {
 		t.Errorf("with another POSTRIDER_DATA_DIR: %v", err)
 	}
 }
@@ -224,7 +224,7 @@ func TestCredentialsInDataDir(t *testing.T) {
 func TestMailLeft(t *testing.T) {
 	t.Parallel()
 	cfg := natstest.EmbeddedConfig(t)
-	if n, err := embedded.MailLeft(within(t), cfg, quiet); n != 0 || err != nil {
+	if n, err := embedded.MailLeft(natstest.Within(t), cfg, quiet); n != 0 || err != nil {
 		t.Errorf("in an empty directory: %d, %v", n, err)
 	}
 	if entries, _ := os.ReadDir(cfg.DataDir); len(entries) != 0 {
@@ -233,16 +233,16 @@ func TestMailLeft(t *testing.T) {
 	b := natstest.Start(t)
 	key := wire.Key{Lane: normal, ID: "a", Origin: "1-1", Recipient: wire.All}
 	for _, s := range []string{normal.SendSubject(), key.CopySubject(wire.CopyDue), key.RecordSubject()} {
-		if _, err := b.Conn.JS().Publish(within(t), s, nil); err != nil {
+		if _, err := b.Conn.JS().Publish(natstest.Within(t), s, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
 	cfg = b.Config
-	if _, err := embedded.MailLeft(within(t), cfg, quiet); !errors.Is(err, embedded.ErrDirInUse) {
+	if _, err := embedded.MailLeft(natstest.Within(t), cfg, quiet); !errors.Is(err, embedded.ErrDirInUse) {
 		t.Errorf("beside a running broker: %v", err)
 	}
 	natstest.Shutdown(t, b.Embedded)
-	if n, err := embedded.MailLeft(within(t), cfg, quiet); n != 2 || err != nil {
+	if n, err := embedded.MailLeft(natstest.Within(t), cfg, quiet); n != 2 || err != nil {
 		t.Errorf("one fresh, one due, one record: %d, %v; want 2", n, err)
 	}
 }

@@ -159,7 +159,7 @@ func TestBeyondThisMachine(t *testing.T) {
 			cfg := natstest.EmbeddedConfig(t)
 			cfg.Listen = listen
 			e, c := natstest.StartEmbedded(t, cfg, normal)
-			if _, err := broker.Provision(within(t), c, []wire.Lane{normal}, cfg); err != nil {
+			if _, err := broker.Provision(natstest.Within(t), c, []wire.Lane{normal}, cfg); err != nil {
 				t.Fatal(err)
 			}
 			u, err := url.Parse(e.URL())
@@ -213,7 +213,7 @@ func checkCredentials(t *testing.T, e *embedded.Server, addr string) {
 		t.Fatal(err)
 	}
 	defer a.Close()
-	if _, err := a.RequestWithContext(within(t), normal.SendSubject(), []byte("x")); err != nil {
+	if _, err := a.RequestWithContext(natstest.Within(t), normal.SendSubject(), []byte("x")); err != nil {
 		t.Errorf("%s: %v", addr, err)
 	}
 	if err := a.PublishRequest("$JS.API.INFO", "_INBOX.x", nil); err != nil {

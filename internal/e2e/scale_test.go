@@ -1,8 +1,9 @@
 package e2e
 
 import (
-	"os"
 	"time"
+
+	"github.com/postrider/postrider/internal/storm"
 )
 
 // size is how much the tests that load and kill do.
@@ -18,7 +19,7 @@ type size struct {
 
 // scale is small unless POSTRIDER_TEST_FULL is set, as make accept does.
 var scale = func() size {
-	if os.Getenv("POSTRIDER_TEST_FULL") != "" {
+	if storm.Full() {
 		return size{
 			loadMails: 10000, killMails: 5000, killTimes: 8,
 			outageMails: 1000, outageTime: 5 * time.Minute, laterTime: 10 * time.Second,
