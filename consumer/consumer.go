@@ -130,7 +130,7 @@ func (c *Consumer) Hurry() { c.once.Do(func() { close(c.hurry) }) }
 func (c *Consumer) open(ctx context.Context) error {
 	for _, w := range c.cfg.Lanes {
 		for _, source := range w.Lane.Sources() {
-			f := &fetcher{Consumer: c, Source: source}
+			f := &fetcher{Consumer: c, Source: source, ended: make(chan struct{}, 1)}
 			if err := f.find(ctx); err != nil {
 				return err
 			}

@@ -106,7 +106,7 @@ func TestLeft(t *testing.T) {
 	}
 }
 
-// TestDrain: what is in flight ends, what waits is handed back, nothing is lost
+// TestDrain: what is in flight ends, what waits is requeued, nothing is lost
 // and nothing comes twice.
 func TestDrain(t *testing.T) {
 	t.Parallel()
@@ -129,8 +129,8 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestHurry: a worker that is to stop at once hands back what it has in flight,
-// and another sends it.
+// TestHurry: a worker that is told to stop at once requeues what it has in flight,
+// and another one sends it.
 func TestHurry(t *testing.T) {
 	t.Parallel()
 	b := bench.New(t)

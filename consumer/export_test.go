@@ -50,8 +50,8 @@ func (c *Consumer) TakeOne(fetch, work context.Context, s wire.Source) (bool, er
 	if err != nil {
 		return false, err
 	}
-	f := &fetcher{Consumer: c, Source: s}
-	f.take(settle.Span{Fetch: fetch, Work: work, Settle: work}, m, false)
+	f := &fetcher{Consumer: c, Source: s, ended: make(chan struct{}, 1)}
+	f.take(settle.Span{Fetch: fetch, Work: work, Settle: work}, f.hold(m))
 	f.flight.Wait()
 	return true, nil
 }
@@ -73,3 +73,8 @@ func (c *Consumer) AckWait() time.Duration { return c.leases.ackWait() }
 // Slot takes a slot, and FreeSlot gives it back.
 func (c *Consumer) Slot(ctx context.Context, l wire.Lane) error { return c.slots.acquire(ctx, l) }
 func (c *Consumer) FreeSlot(l wire.Lane)                        { c.slots.release(l, 1) }
+
+// LeftFor is how many bytes are left if the pause after a message is that long.
+func LeftFor(pause time.Duration) uint64 {
+	return uint64(roomLasts.Seconds() / pause.Seconds() * keptBytes)
+}

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -22,11 +23,20 @@ type fetcher struct {
 	durable jetstream.Consumer
 	// pending is how many messages were behind the last one fetched.
 	pending int
-	// flight are the deliveries being settled.
-	flight sync.WaitGroup
+	// flight are the deliveries being settled, inFlight is their number, and ended
+	// gets a signal after each of them.
+	flight   sync.WaitGroup
+	inFlight atomic.Int64
+	ended    chan struct{}
 	// ackWait is the durable consumer's as last seen, in nanoseconds; the sweeps
 	// read it.
 	ackWait atomic.Int64
+}
+
+// taken is a message that was fetched, with its lease.
+type taken struct {
+	lease    *lease
+	delivery *settle.Delivery
 }
 
 // How long a pull waits for a message at the broker.
@@ -65,9 +75,11 @@ func (f *fetcher) fetchAll(live settle.Span) error {
 		return err
 	}
 	defer func() {
+		var left []taken
 		for _, m := range p.stop() {
-			f.take(live, m, false)
+			left = append(left, f.hold(m))
 		}
+		f.take(live, left...)
 	}()
 	var unanswered time.Time
 	for {
@@ -98,19 +110,24 @@ func (f *fetcher) fetch(live settle.Span, p *puller) error {
 			return err
 		}
 		if f.pending > 0 {
-			return f.fetchBatch(live, p)
+			waiting, err := f.fetchBatch(live, p)
+			f.take(live, waiting...)
+			return err
 		}
 		f.slots.release(f.Lane, 1)
 	}
 	m, err := p.next(live.Fetch, request{batch: 1, wait: pullIdle})
 	if err == nil {
-		f.take(live, m, false)
+		f.take(live, f.hold(m))
 	}
 	return err
 }
 
-// fetchBatch fetches for the slot that is held and for further free ones.
-func (f *fetcher) fetchBatch(live settle.Span, p *puller) error {
+// fetchBatch fetches for the slot that is held and for further free ones, and starts
+// each message in its slot. It returns those that arrived after the store was nearly
+// full: they hold no slot, and all of them are leased before the first one is
+// waited for.
+func (f *fetcher) fetchBatch(live settle.Span, p *puller) (waiting []taken, err error) {
 	held := 1 + f.slots.more(f.Lane, f.pending-1)
 	defer func() { f.slots.release(f.Lane, held) }()
 	for held > 0 {
@@ -128,42 +145,79 @@ func (f *fetcher) fetchBatch(live settle.Span, p *puller) error {
 			f.pending = 0
 		}
 		if err != nil {
-			return err
+			return waiting, err
 		}
 		held--
-		f.take(live, m, true)
+		x := f.hold(m)
+		if narrow, _ := f.Room.Narrow(f.Fresh); narrow {
+			f.slots.release(f.Lane, 1)
+			waiting = append(waiting, x)
+		} else {
+			f.start(live, x)
+		}
 	}
-	return nil
+	return waiting, nil
 }
 
-// take leases a message and starts its settling, in a slot of its own. While the
-// store is nearly full, messages are settled one at a time, and one that waits for
-// its turn holds no slot.
-func (f *fetcher) take(live settle.Span, m *nats.Msg, slotted bool) {
+// hold leases a message that arrived.
+func (f *fetcher) hold(m *nats.Msg) taken {
 	f.metrics.taken.WithLabelValues(string(f.Lane)).Inc()
 	l := f.leases.hold(m)
-	d := f.delivery(l)
-	until := live.Fetch
-	if d.RequeuedOften() {
-		until = live.Work // settling schedules it if it cannot be sent
+	return taken{l, f.delivery(l)}
+}
+
+// take starts messages that hold no slot yet. While the store is nearly full, they
+// are settled one at a time.
+func (f *fetcher) take(live settle.Span, all ...taken) {
+	for _, x := range all {
+		until := x.until(live)
+		alone := f.alone(until)
+		if f.slots.acquire(until, f.Lane) != nil {
+			_ = x.lease.Requeue(0)
+			x.lease.release()
+			continue
+		}
+		f.start(live, x)
+		if alone && f.alone(live.Fetch) && x.delivery.Kept {
+			rest(live.Fetch, f.Room, f.Fresh)
+		}
 	}
-	narrow, _ := f.Room.Narrow(f.Fresh)
-	if narrow && slotted {
-		f.slots.release(f.Lane, 1)
+}
+
+// alone returns true once nothing of the source is in flight, false as soon as more
+// than one message may be or ctx ends.
+func (f *fetcher) alone(ctx context.Context) bool {
+	for {
+		narrow, turned := f.Room.Narrow(f.Fresh)
+		if !narrow || f.inFlight.Load() == 0 {
+			return narrow
+		}
+		select {
+		case <-f.ended:
+		case <-turned:
+		case <-ctx.Done():
+			return false
+		}
 	}
-	if narrow {
-		f.flight.Wait()
+}
+
+// until is for how long a message may wait to begin.
+func (x taken) until(live settle.Span) context.Context {
+	if x.delivery.RequeuedOften() {
+		return live.Work // settling schedules it if it cannot be sent
 	}
-	if (narrow || !slotted) && f.slots.acquire(until, f.Lane) != nil {
-		_ = l.Requeue(0)
-		l.release()
-		return
-	}
-	f.flight.Go(func() { f.settle(until, live, l, d) })
-	if !narrow {
-		return
-	}
-	if f.flight.Wait(); d.Kept {
-		rest(live.Fetch, f.Room, f.Fresh)
-	}
+	return live.Fetch
+}
+
+// start settles a message in the slot that is held for it.
+func (f *fetcher) start(live settle.Span, x taken) {
+	f.inFlight.Add(1)
+	f.flight.Go(func() {
+		f.settle(x.until(live), live, x.lease, x.delivery)
+		f.inFlight.Add(-1)
+		select {
+		case f.ended <- struct{}{}:
+		default: // a signal waits already
+		}
+	})
 }

@@ -46,8 +46,8 @@ func (s *slowDot) Deliver(_ context.Context, m mail.Message) mail.Transaction {
 }
 
 // TestReconnectAtASlowDot: a broker that is restarted in good order while a relay
-// that is slower than AckWait has the dot makes nothing twice: the hand is alive,
-// and may go on renewing what it holds.
+// that is slower than AckWait has the dot makes nothing twice: the worker is alive
+// and goes on renewing what it has in flight.
 func TestReconnectAtASlowDot(t *testing.T) {
 	t.Parallel()
 	b := bench.With(t, 4*time.Second)

@@ -32,7 +32,7 @@ func TestSlotsGoByWeight(t *testing.T) {
 		}
 		synctest.Wait()
 		if len(got) > 0 {
-			t.Fatal("a place was given that was not free")
+			t.Fatal("a slot was given that was not free")
 		}
 		count := map[wire.Lane]int{}
 		for range 10 {

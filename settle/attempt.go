@@ -60,6 +60,12 @@ func (d *Delivery) setAside(rec *wire.Record, batch []mail.Recipient, tx mail.Tr
 // hungUp reports that the relay closed the session at a recipient.
 func hungUp(o mail.Outcome) bool { return o.Class == mail.Requeued && o.Stage == mail.StageRcpt }
 
+// oneByOne is the generation from which on a message at whose recipients the relay
+// keeps hanging up is sent to one recipient at a time, beginning with another one
+// each time. The log is bounded and forgets at whom the relay hung up, so that
+// otherwise the same recipients could come first for ever.
+const oneByOne = 6
+
 // pendingOf are the next recipients to send to, at most most. Those at whom the
 // relay hung up come after the others and apart from them: they must not keep them
 // waiting. Those who need SMTPUTF8 go apart: a relay without it must not fail the
@@ -71,8 +77,13 @@ func (d *Delivery) pendingOf(rec *wire.Record, most int) []mail.Recipient {
 			pending = append(pending, x.Index)
 		}
 	}
-	hangUps := rec.HangUps()
-	slices.SortStableFunc(pending, func(a, b int) int { return cmp.Compare(hangUps[a], hangUps[b]) })
+	hangUps, n, from := rec.HangUps(), len(rec.Recipients), 0
+	if rec.Generation >= oneByOne && len(hangUps) > mostAside {
+		most, from = 1, rec.Generation*(mostAside+1)%n
+	}
+	slices.SortStableFunc(pending, func(a, b int) int {
+		return cmp.Or(cmp.Compare(hangUps[a], hangUps[b]), cmp.Compare((a-from+n)%n, (b-from+n)%n))
+	})
 	var batch []mail.Recipient
 	for _, i := range pending {
 		first := i

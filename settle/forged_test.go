@@ -17,11 +17,11 @@ import (
 // look for copies of their own.
 type forgery struct {
 	what string
-	// subject, where set, stands in place of the line's own.
+	// subject, if set, replaces the key's own.
 	subject string
 	// change makes the headers of a good copy bad ones.
 	change func(h nats.Header)
-	// body, where set, stands in place of a good one.
+	// body, if set, replaces a good one.
 	body *string
 	// says is in the dead letter's sentence; empty: the copy is sent.
 	says string
@@ -75,7 +75,7 @@ func forgeries() []forgery {
 }
 
 // TestForgedCopies: what is no copy of ours, or one whose headers and subject
-// do not agree, is buried with its bytes. It breaks no worker, keeps no place
+// do not agree, is buried with its bytes. It breaks no worker, keeps no slot
 // taken, is not sent, and its neighbours are.
 func TestForgedCopies(t *testing.T) {
 	t.Parallel()

@@ -33,7 +33,7 @@ func TestDeadLettersAreNamedByKey(t *testing.T) {
 }
 
 // TestCopyTooLarge: a message that the broker does not take back with its
-// history lies dead, and its replay arrives.
+// history is dead-lettered, and its replay arrives.
 func TestCopyTooLarge(t *testing.T) {
 	t.Parallel()
 	for _, to := range [][]string{{"450x1@a.example"}, {"ann@a.example", "450x1@b.example"}, {"ann@a.example", "450x1@b.example", "451x1@c.example"}} {
@@ -124,7 +124,7 @@ func TestReplayerDies(t *testing.T) {
 			b.Settled()
 			b.Accepted("m", map[string]int{"550x1@example.net": 1})
 			if dead := b.Dead(); len(dead) > 0 {
-				t.Errorf("it still lies dead: %+v", dead[0].DeadLetter)
+				t.Errorf("it is still dead: %+v", dead[0].DeadLetter)
 			}
 		})
 	}
@@ -153,7 +153,7 @@ func TestReplayFailsAgain(t *testing.T) {
 }
 
 // TestReplayWhileScheduled: a dead letter is replayed while an earlier copy of the
-// same line still waits. That copy is the replay.
+// same key still waits. That copy is the replay.
 func TestReplayWhileScheduled(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -177,7 +177,7 @@ func TestReplayWhileScheduled(t *testing.T) {
 	b.Accepted("m", map[string]int{"550x1@example.net": 1})
 }
 
-// TestLargestBodyToThree: deferred, buried and replayed, whole each time.
+// TestLargestBodyToThree: deferred, buried and replayed, complete each time.
 func TestLargestBodyToThree(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -30,8 +30,8 @@ var unreadable = []string{
 
 // TestUnreadableHeaders: a mail whose NATS headers cannot be read is not sent
 // as if it had none, for they may say not to. One that could not be written
-// again is buried all the same, and keeps no place taken; and one that is
-// stranded does not end the search for what lies behind it.
+// again is buried all the same, and keeps no slot; and one that is
+// stranded does not end the search for what is behind it.
 func TestUnreadableHeaders(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -39,12 +39,11 @@ func TestUnreadableHeaders(t *testing.T) {
 	body := func(kind string, i int) string {
 		return fmt.Sprintf(`{"id":"%s-%d","from":"a@example.com","to":["bob@example.net"],"text":"hi"}`, kind, i)
 	}
-	w := b.idle()
 	for i, h := range unreadable {
 		s.publish(t, h, body("stranded", i))
 	}
 	b.Publish("behind", "ann@example.net")
-	b.exhaust(w)
+	b.Exhaust()
 	for i, h := range unreadable {
 		s.publish(t, h, body("fresh", i))
 	}
@@ -75,7 +74,8 @@ func TestUnreadableHeaders(t *testing.T) {
 }
 
 // TestReplayUnwritableHeaders: a dead letter whose headers cannot be written again is
-// not replayed by half, nor sent as if it had had none where they were not read; it can be discarded.
+// not replayed by half, nor sent as if it had none if they were not read. It can be
+// discarded.
 func TestReplayUnwritableHeaders(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -7,9 +7,6 @@ import (
 
 	wb "github.com/postrider/postrider/internal/bench"
 
-	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/wire"
 )
@@ -46,8 +43,8 @@ func TestLateRedelivery(t *testing.T) {
 	b.Accepted("m", map[string]int{"ann@example.net": 1})
 }
 
-// TestEarlierGeneration: a message whose line has come further, in a copy or a dead letter,
-// was settled before and brought back. It is acked, however often it was
+// TestEarlierGeneration: a message whose key has gone further, in a copy or a dead
+// letter, was settled before and brought back. It is acked, however often it was
 // delivered: it is neither sent nor buried, and the record stays as it is.
 func TestEarlierGeneration(t *testing.T) {
 	t.Parallel()
@@ -75,7 +72,7 @@ func TestEarlierGeneration(t *testing.T) {
 			}
 			b.Accepted(id, map[string]int{"ann@example.net": 0})
 			if rec, _, err := w.Journal.Lookup(t.Context(), read.Key()); err != nil || rec.Generation != 1 || !rec.Has(state) {
-				t.Errorf("%s: its line's record has become %+v, %v", id, rec, err)
+				t.Errorf("%s: the record of its key has become %+v, %v", id, rec, err)
 			}
 		}
 	}
@@ -84,29 +81,8 @@ func TestEarlierGeneration(t *testing.T) {
 	}
 }
 
-// TestSweep finds a message that has run out of deliveries, and one that was
-// settled and brought back.
-func TestSweep(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	w := b.idle()
-	b.Publish("stranded", "ann@example.net")
-	b.exhaust(w)
-	h, _ := b.ghost(w, false)
-	_ = h.Handle.Requeue(0)
-	b.exhaust(w)
-	b.Work(nil)
-	b.Settled()
-	b.Accepted("ghost", map[string]int{"bob@example.net": 0})
-	b.Accepted("stranded", map[string]int{"ann@example.net": 0})
-	dead := b.Dead()
-	if len(dead) != 1 || dead[0].Key.ID != "stranded" || dead[0].Reason != mail.ReasonStranded {
-		t.Errorf("dead letters: %+v", dead)
-	}
-}
-
-// ghost publishes a mail and records on its line that it was delivered. The hand
-// that it gives has read nothing of that.
+// ghost publishes a mail and records for its key that it was delivered. The delivery
+// that it returns knows nothing of that.
 func (b *bench) ghost(w *worker, brief bool) (*settle.Delivery, wire.Key) {
 	b.T.Helper()
 	b.Publish("ghost", "bob@example.net")
@@ -128,24 +104,6 @@ func ghostRecord(h *settle.Delivery) *wire.Record {
 	return rec
 }
 
-// exhaust uses up the deliveries of the next message.
-func (b *bench) exhaust(c *worker) {
-	b.T.Helper()
-	for {
-		q, err := c.Consumer.Durable(b.T.Context(), lane.SendStream(), wire.ConsumerFresh)
-		if err != nil {
-			b.T.Fatal(err)
-		}
-		m, err := q.Next(jetstream.FetchMaxWait(300 * time.Millisecond))
-		if err != nil {
-			return
-		}
-		if err := m.Nak(); err != nil {
-			b.T.Fatal(err)
-		}
-	}
-}
-
 // TestGhostWithoutARecord: a killed broker brings back what was settled so long
 // ago that its record has expired. The log still knows, and it is neither sent
 // nor buried.
@@ -156,7 +114,7 @@ func TestGhostWithoutARecord(t *testing.T) {
 	h, l := b.ghost(w, true)
 	b.forgetRecords(l)
 	_ = h.Handle.Requeue(0)
-	b.exhaust(w)
+	b.Exhaust()
 	b.Work(nil)
 	b.Settled()
 	b.Accepted("ghost", map[string]int{"bob@example.net": 0})
@@ -183,7 +141,7 @@ func TestGhostThatIsNotRead(t *testing.T) {
 	}
 }
 
-// forgetRecords lets all records expire once the log has that line's.
+// forgetRecords lets all records expire once the log has that key's.
 func (b *bench) forgetRecords(l wire.Key) {
 	b.T.Helper()
 	b.Eventually("the log has the entry", func() bool {

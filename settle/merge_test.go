@@ -13,15 +13,15 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// TestSecondDeliveryMerges has two hands send one message: the second one's relay
-// accepts what the first one's did not. What was accepted is neither sent
+// TestSecondDeliveryMerges has two deliveries of one message: the second one's
+// relay accepts what the first one's did not. What was accepted is neither sent
 // again nor left dead, and nobody else is lost.
 func TestSecondDeliveryMerges(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name string
 		to   []string
-		// sent is how often each was accepted in the end, dead who lies dead.
+		// sent is how often each was accepted in the end, dead who is dead-lettered.
 		sent map[string]int
 		dead []string
 		// twice is how many are counted as accepted from both.
@@ -30,16 +30,16 @@ func TestSecondDeliveryMerges(t *testing.T) {
 		{"failed alone, then accepted", []string{"550x1@a.example"}, map[string]int{"550x1@a.example": 1}, nil, 0},
 		{"deferred alone, then accepted", []string{"450x1@a.example"}, map[string]int{"450x1@a.example": 1}, nil, 0},
 		{
-			"one of a whole dead letter", []string{"550x1@a.example", "551@b.example", "552@c.example"},
+			"one of a dead letter of all", []string{"550x1@a.example", "551@b.example", "552@c.example"},
 			map[string]int{"550x1@a.example": 1, "551@b.example": 0, "552@c.example": 0}, []string{"1", "2"}, 0,
 		},
 		{
-			"one of a whole deferral", []string{"450x1@a.example", "450x3@b.example", "450x3@c.example"},
+			"one of a deferral of all", []string{"450x1@a.example", "450x3@b.example", "450x3@c.example"},
 			map[string]int{"450x1@a.example": 1, "450x3@b.example": 1, "450x3@c.example": 1}, nil, 0,
 		},
 		{
-			"singles", []string{"ann@a.example", "450x1@b.example", "550x1@c.example", "551@d.example"},
-			// Ann's second acceptance is the double that two hands cost.
+			"split", []string{"ann@a.example", "450x1@b.example", "550x1@c.example", "551@d.example"},
+			// Ann's second acceptance is the double that two deliveries cost.
 			map[string]int{"ann@a.example": 2, "450x1@b.example": 1, "550x1@c.example": 1, "551@d.example": 0}, []string{"3"}, 1,
 		},
 	} {
@@ -58,13 +58,13 @@ func TestSecondDeliveryMerges(t *testing.T) {
 				}
 				nested = true
 				if err := w.settle(t.Context(), quick); err != nil && !errors.Is(err, settle.ErrLeft) {
-					t.Errorf("the quick hand: %v", err)
+					t.Errorf("the quick delivery: %v", err)
 				}
 			}
-			// The quick hand deletes the message when nobody answers its acks, so
-			// the slow one is told by an answer in the way: it may find it gone.
+			// The quick delivery deletes the message because its acks get no answer, so
+			// the slow one may find it gone.
 			if err := w.settle(t.Context(), slow); err != nil && !errors.Is(err, settle.ErrLeft) {
-				t.Errorf("the slow hand: %v", err)
+				t.Errorf("the slow delivery: %v", err)
 			}
 			b.Work(nil)
 			b.Settled()
@@ -83,8 +83,8 @@ func TestSecondDeliveryMerges(t *testing.T) {
 	}
 }
 
-// unheard is a journal whose answer to a record is lost, with the hand's lease:
-// another hand finds the record and settles the message.
+// unheard is a journal whose answer to a record is lost, and the lease with it:
+// another delivery finds the record and settles the message.
 type unheard struct {
 	settle.Journal
 	expire func()
@@ -108,7 +108,7 @@ func (n narrow) Set(ctx context.Context, r *wire.Record, expected uint64, brief 
 	return n.Journal.Set(ctx, r, expected, brief)
 }
 
-// TestOwnRecordIsNoDouble: a hand that was stopped between its record and the
+// TestOwnRecordIsNoDouble: a delivery that was stopped between its record and the
 // answer to it finds its own record, shortened or not, and has sent nothing twice.
 func TestOwnRecordIsNoDouble(t *testing.T) {
 	t.Parallel()
@@ -139,9 +139,9 @@ func TestOwnRecordIsNoDouble(t *testing.T) {
 	}
 }
 
-// TestMergeKeepsTheOthersDead: a second hand whose message is gone adds what
-// it had accepted to a whole dead letter of two. The other one has to lie dead, by
-// itself: nobody comes after this hand who would bury it.
+// TestMergeKeepsTheOthersDead: a second delivery whose message is gone merges what
+// the relay accepted from it into a dead letter of two recipients. The other one gets
+// a dead letter of its own: no later delivery would bury it.
 func TestMergeKeepsTheOthersDead(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

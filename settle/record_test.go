@@ -36,9 +36,9 @@ func TestRecordAfterEachTransaction(t *testing.T) {
 	b.Accepted("m", want)
 }
 
-// TestBriefRecords: only what answers for nothing any more is forgotten early. A
-// replay answers for its dead letter, also where it is the first of its line because
-// the earlier records have expired.
+// TestBriefRecords: only a record on which nothing depends expires early. On that of
+// a replay its dead letter depends, even if it is the first of its key because the
+// earlier records have expired.
 func TestBriefRecords(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -122,7 +122,7 @@ func TestNoRoom(t *testing.T) {
 }
 
 // TestNoRoomForAReplay: a replay that was delivered waits for room for its
-// record. Without one the line would stay "replayed" for all who ask.
+// record. Without one the key would stay "replayed" for all who ask.
 func TestNoRoomForAReplay(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -146,7 +146,7 @@ func TestNoRoomForAReplay(t *testing.T) {
 	b.Accepted("m", map[string]int{"550x1@b.example": 1})
 }
 
-// TestNoRoomWhileStopping: a worker that is told to stop hands back what it has
+// TestNoRoomWhileStopping: a worker that is told to stop requeues what it has
 // no room for.
 func TestNoRoomWhileStopping(t *testing.T) {
 	t.Parallel()

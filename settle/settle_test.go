@@ -7,6 +7,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	wb "github.com/postrider/postrider/internal/bench"
+	"github.com/postrider/postrider/journal"
+	"github.com/postrider/postrider/settle"
 
 	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/wire"
@@ -48,8 +50,8 @@ func TestFates(t *testing.T) {
 	}
 }
 
-// TestKilledAtEachStep ends a worker at each point of the way and lets another
-// one go on. Sent again is only what was accepted and not recorded.
+// TestKilledAtEachStep ends a worker at each point of the way, and another one
+// continues. Sent again is only what was accepted and not recorded.
 func TestKilledAtEachStep(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -119,7 +121,7 @@ func TestHundredAttempts(t *testing.T) {
 	}
 	deferred := 0
 	for _, class := range b.Relay.Told("longer 452x1000@example.org") {
-		if class == mail.Deferred { // not what was handed back because the machine stood still
+		if class == mail.Deferred { // not what was requeued because the machine stood still
 			deferred++
 		}
 	}
@@ -157,4 +159,46 @@ func TestTwoPublishesOfOneID(t *testing.T) {
 	b.Publish("same", "451x1@example.net")
 	b.Settled()
 	b.Accepted("same", map[string]int{"451x1@example.net": 2})
+}
+
+// TestStrandedMailKeepsItsTime: mail that is not to go before a time does not go
+// before it, however it came to be replayed.
+func TestStrandedMailKeepsItsTime(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.idle()
+	at := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
+	b.PublishWith("embargo", `,"send_at":"`+at.Format(time.RFC3339)+`"`, "ann@example.net")
+	b.Exhaust()
+	b.PublishWith("unread", `,"send_at":"`+at.Format(time.RFC3339)+`"`, "ann@example.net")
+	h := b.pullFresh(w)
+	h.Times = settle.CrashLoop
+	if err := w.settle(t.Context(), h); err != nil {
+		t.Fatal(err)
+	}
+	dead := b.Dead()
+	if len(dead) != 1 || dead[0].Reason != mail.ReasonCrashLoop {
+		t.Fatalf("%d dead letters", len(dead))
+	}
+	if err := b.Graves.Replay(t.Context(), dead[0], 5); err != nil {
+		t.Fatal(err)
+	}
+	b.Work(nil)
+	b.Eventually("both are scheduled for their time", func() bool {
+		n := 0
+		for _, id := range []string{"embargo", dead[0].Key.ID} { // whose body was not read
+			records, err := journal.New(b.Store).Records(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range records {
+				if r.Event == wire.EventScheduled && r.Due.Equal(at) {
+					n++
+				}
+			}
+		}
+		return n == 2
+	})
+	b.Accepted("embargo", map[string]int{"ann@example.net": 0})
+	b.Accepted("unread", map[string]int{"ann@example.net": 0})
 }

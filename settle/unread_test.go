@@ -28,7 +28,7 @@ func TestCrashLoop(t *testing.T) {
 }
 
 // TestCrashLoopWithARecord: the message was delivered; its worker died 16 times
-// before the ack. It is not to lie dead.
+// before the ack. It must not be dead-lettered.
 func TestCrashLoopWithARecord(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -8,7 +8,8 @@ import (
 	"github.com/postrider/postrider/settle"
 )
 
-// TestExpiredAndGone neither sends, nor records, nor carries on.
+// TestExpiredAndGone: a delivery whose lease has expired and whose message is gone
+// neither sends, nor records, nor forwards.
 func TestExpiredAndGone(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -28,8 +29,8 @@ func TestExpiredAndGone(t *testing.T) {
 	}
 }
 
-// TestExpiredInTransaction: the lease lapses while the relay is slow. The dot is
-// not sent, nothing is handed back, and the message goes to another.
+// TestExpiredInTransaction: the lease expires while the relay is slow. The dot is
+// not sent, nothing is requeued, and the message goes to another worker.
 func TestExpiredInTransaction(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -61,3 +61,29 @@ func TestSeveralRelays(t *testing.T) {
 		t.Errorf("metrics of the one that is left: %v", got)
 	}
 }
+
+// TestDown: a transaction says whether the relay is to blame for what was requeued.
+// A relay that hangs up at one recipient is not down.
+func TestDown(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		at      string
+		answer  smtptest.Answer
+		classes string
+		down    bool
+	}{
+		{"CONNECT", smtptest.Answer{Reply: "554 5.3.2 no service"}, "requeued requeued", true},
+		{"RCPT", smtptest.Answer{Reply: "530 5.7.0 authenticate"}, "requeued requeued", true},
+		{"MAIL", smtptest.Answer{Reply: "452 4.3.1 no room"}, "requeued requeued", true},
+		{"RCPT", smtptest.Answer{Reply: "421 4.3.2 not this one", HangUp: true}, "requeued pending", false},
+		{"RCPT", smtptest.Answer{HangUp: true}, "requeued pending", false},
+		{"RCPT", smtptest.Answer{Reply: "550 5.1.1 no such user"}, "failed failed", false},
+		{"DATA", smtptest.Answer{Reply: "354 go ahead"}, "delivered delivered", false},
+	} {
+		b := newBundle(t, smtptest.New(t, smtptest.On(c.at, c.answer)), nil)
+		tx := b.wantClasses(t, message("a@x.test", "b@x.test"), c.classes)
+		if tx.Down != c.down || b.Up() == c.down {
+			t.Errorf("%s %+v: down %v, the relay is up %v, want down %v", c.at, c.answer, tx.Down, b.Up(), c.down)
+		}
+	}
+}

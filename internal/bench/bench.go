@@ -96,8 +96,8 @@ type Worker struct {
 	Registry *prometheus.Registry
 }
 
-// Worker has the parts of a worker with a connection of its own, which dies where d
-// says; nil for never.
+// Worker has the parts of a worker with a connection of its own. It dies as d says; nil
+// for never.
 func (b *Bench) Worker(d *Death) *Worker {
 	b.T.Helper()
 	conn := b.Dial(b.T, broker.Worker)
@@ -226,7 +226,7 @@ func (b *Bench) Queued() uint64 {
 	return n
 }
 
-// state is how the broker stands, and what everybody is waiting for.
+// state is that of the consumers and of all goroutines.
 func (b *Bench) state() string {
 	var s strings.Builder
 	for _, q := range Lane.Sources() {
@@ -247,6 +247,24 @@ func (b *Bench) state() string {
 func (b *Bench) Settled() {
 	b.T.Helper()
 	b.Eventually("the queue is empty", func() bool { return b.Queued() == 0 })
+}
+
+// Exhaust uses up the deliveries of all fresh messages that can be delivered.
+func (b *Bench) Exhaust() {
+	b.T.Helper()
+	q, err := b.Conn.Consumer(b.T.Context(), Lane.SendStream(), wire.ConsumerFresh)
+	if err != nil {
+		b.T.Fatal(err)
+	}
+	for {
+		m, err := q.Next(jetstream.FetchMaxWait(300 * time.Millisecond))
+		if err != nil {
+			return
+		}
+		if err := m.Nak(); err != nil {
+			b.T.Fatal(err)
+		}
+	}
 }
 
 // Dead are the dead letters.

@@ -187,7 +187,7 @@ func (m mortalStreams) Set(ctx context.Context, msg *nats.Msg, filter string, ex
 	return seq, err
 }
 
-// Replayer is an operator's program that dies where d says.
+// Replayer is an operator's program that dies as d says.
 func (b *Bench) Replayer(d *Death) *deadletter.Queue {
 	b.T.Helper()
 	w := b.Worker(d)

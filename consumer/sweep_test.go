@@ -1,0 +1,62 @@
+package consumer_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/internal/bench"
+	"github.com/postrider/postrider/journal"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
+)
+
+// TestSweep finds a message that has run out of deliveries, and one that was
+// settled and brought back.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	b := bench.New(t)
+	b.Publish("stranded", "ann@example.net")
+	b.Exhaust()
+	b.Publish("ghost", "bob@example.net")
+	recordDelivered(b, "ghost", "bob@example.net")
+	b.Exhaust()
+	b.Work(nil)
+	b.Settled()
+	b.Accepted("ghost", map[string]int{"bob@example.net": 0})
+	b.Accepted("stranded", map[string]int{"ann@example.net": 0})
+	dead := b.Dead()
+	if len(dead) != 1 || dead[0].Key.ID != "stranded" || dead[0].Reason != mail.ReasonStranded {
+		t.Errorf("dead letters: %+v", dead)
+	}
+}
+
+// recordDelivered records that the next fresh message, of that id and for that
+// address, was delivered, and gives the message back.
+func recordDelivered(b *bench.Bench, id, to string) {
+	b.T.Helper()
+	q, err := b.Conn.Consumer(b.T.Context(), bench.Lane.SendStream(), wire.ConsumerFresh)
+	if err != nil {
+		b.T.Fatal(err)
+	}
+	m, err := q.Next(jetstream.FetchMaxWait(10 * time.Second))
+	if err != nil {
+		b.T.Fatal(err)
+	}
+	meta, err := m.Metadata()
+	if err != nil {
+		b.T.Fatal(err)
+	}
+	k := wire.FreshKey(bench.Lane, meta.Timestamp, meta.Sequence.Stream)
+	k.ID = id
+	rec := wire.NewRecord(wire.Copy{Key: k, Enqueued: meta.Timestamp}, meta.Timestamp)
+	rec.Recipients = []wire.RecipientRecord{{Address: to, State: wire.StateDelivered}}
+	rec.Conclude()
+	if _, err := journal.New(b.Store).Set(b.T.Context(), rec, 0, false); err != nil {
+		b.T.Fatal(err)
+	}
+	if err := m.Nak(); err != nil {
+		b.T.Fatal(err)
+	}
+}
