@@ -132,6 +132,12 @@ func (c *Conn) URL() string {
 	return u.String()
 }
 
+// Embedded reports that the broker is part of a worker.
+func (c *Conn) Embedded() bool {
+	_, embedded := embeddedName(c.nc.ConnectedServerName())
+	return embedded
+}
+
 // Epoch changes when the loss of the connection is noticed, not only when a
 // handler runs: if two values are equal, the connection was there all the time
 // between. The values have no other meaning.

@@ -86,7 +86,7 @@ func Examine(ctx context.Context, c *Conn, lanes []wire.Lane, cfg Config) (*Exam
 		Version: c.nc.ConnectedServerVersion(), Level: info.API.Level, Cluster: c.nc.ConnectedClusterName(),
 		Usage: cfg.usage(info, c.nc.ConnectedServerName()), Account: c.accountName(ctx),
 	}
-	_, x.Embedded = embeddedName(x.Server)
+	x.Embedded = c.Embedded()
 	x.Old = checkServer(x.Version, x.Level)
 	x.Producers = producers(x.Account)
 	if x.Lanes, err = allLanes(ctx, c.js, lanes); err != nil {
