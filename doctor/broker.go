@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/wire"
 )
 
 func judgeServer(x *broker.Examination) []Finding {
-	f := Finding{OK, "broker", x.Address, fmt.Sprintf("version %s, JetStream API level %d", x.Version, x.Level), ""}
+	f := Finding{Level: OK, Check: "broker", At: x.Address, Found: fmt.Sprintf("version %s, JetStream API level %d", x.Version, x.Level)}
 	if x.Old != nil {
 		f.Level, f.Found, f.Do = Problem, x.Old.Error(), upgrade
 	}
@@ -20,7 +21,7 @@ func judgeServer(x *broker.Examination) []Finding {
 
 // judgeWrites: does acknowledged mail outlive a power cut?
 func judgeWrites(x *broker.Examination) []Finding {
-	f := Finding{OK, "writes", "streams", "the embedded broker answers when mail is on the disk", ""}
+	f := Finding{Level: OK, Check: "writes", At: "streams", Found: "the embedded broker answers when mail is on the disk"}
 	var single []string
 	for _, s := range x.Streams {
 		if s.Info != nil && s.Info.Config.Replicas == 1 {
@@ -41,7 +42,7 @@ func judgeWrites(x *broker.Examination) []Finding {
 
 // judgeProducers: can producers do more than publish to lanes?
 func judgeProducers(x *broker.Examination) []Finding {
-	f := Finding{OK, "producers", "account of the streams", "it is " + x.Account + ", not the one that everybody shares", ""}
+	f := Finding{Level: OK, Check: "producers", At: "account of the streams", Found: "it is " + x.Account + ", not the one that everybody shares"}
 	switch {
 	case x.Producers != nil:
 		f.Level, f.Found, f.Do = Warning, x.Producers.Found, x.Producers.Do
@@ -74,41 +75,25 @@ func judgeRoom(x *broker.Examination) []Finding {
 }
 
 func judgeStore(u broker.Usage) Finding {
-	f := Finding{OK, "room", "store", fmt.Sprintf("%s of %s are stored", size(u.Stored), size(u.Limit)), ""}
-	switch {
-	case u.Limit == 0:
-		f.Level, f.Found = Note, size(u.Stored)+" are stored; the broker names no limit for the account, so that workers cannot take less before it is full"
-		f.Do = "limit the account's max_file in the broker's configuration"
-	case full(u) >= broker.RoomForDue:
-		f.Level, f.Do = Problem, makeRoom
-		f.Found += fmt.Sprintf(", %s: workers take mail one at a time", percent(u.Stored, u.Limit))
-	case full(u) >= broker.RoomForFresh:
-		f.Level, f.Do = Warning, makeRoom
-		f.Found += fmt.Sprintf(", %s: workers take fresh mail one at a time until there is room", percent(u.Stored, u.Limit))
-	case float64(u.Reserved) >= promised*float64(u.Limit):
-		f.Level, f.Do = Warning, makeRoom
-		f.Found += fmt.Sprintf(", but %s are promised to lanes and log: little is left for retries, records and dead letters", size(u.Reserved))
+	f := roomOf(u).Judge()
+	if f.Level == OK && float64(u.Reserved) >= promised*float64(u.Limit) {
+		f.Level, f.Do = Warning, queue.MakeRoom
+		f.Found += fmt.Sprintf(", but %s are promised to lanes and log: little is left for retries, records and dead letters", queue.Bytes(u.Reserved))
 	}
 	return f
 }
 
-// full is the share of the room that is used; 0 where no limit is known.
-func full(u broker.Usage) float64 {
-	if u.Limit == 0 {
-		return 0
-	}
-	return float64(u.Stored) / float64(u.Limit)
-}
+func roomOf(u broker.Usage) queue.Room { return queue.Room{Used: u.Stored, Limit: u.Limit} }
 
 // judgeDisk: at a full disk writes fail without an error.
 func judgeDisk(u broker.Usage) Finding {
-	f := Finding{OK, "disk", u.Dir, size(u.Free) + " are free", ""}
+	f := Finding{Level: OK, Check: "disk", At: u.Dir, Found: queue.Bytes(u.Free) + " are free"}
 	more := u.Limit - min(u.Limit, u.Stored)
 	switch {
 	case u.Free < leastDisk:
-		f.Level, f.Found = Problem, size(u.Free)+" are free: mail cannot be stored"
+		f.Level, f.Found = Problem, queue.Bytes(u.Free)+" are free: mail cannot be stored"
 	case u.Free < more:
-		f.Level, f.Found = Warning, fmt.Sprintf("%s are free, less than the %s that the broker may still store: something else fills the disk", size(u.Free), size(more))
+		f.Level, f.Found = Warning, fmt.Sprintf("%s are free, less than the %s that the broker may still store: something else fills the disk", queue.Bytes(u.Free), queue.Bytes(more))
 	}
 	if f.Level != OK {
 		f.Do = "make room on the file system of " + u.Dir
@@ -122,7 +107,7 @@ func judgeLaneRoom(stream string, bytes, limit uint64) []Finding {
 	if share < broker.RoomForFresh {
 		return nil
 	}
-	f := Finding{Warning, "room", stream, fmt.Sprintf("%s of its MaxBytes are used: producers are refused when it is full", percent(bytes, limit)), "let more workers or a higher SMTP_MAX_SESSIONS empty it, or give it more: nats stream edit " + stream + " --max-bytes SIZE"}
+	f := Finding{Level: Warning, Check: "room", At: stream, Found: fmt.Sprintf("%s of its MaxBytes are used: producers are refused when it is full", queue.Percent(bytes, limit)), Do: "let more workers or a higher SMTP_MAX_SESSIONS empty it, or give it more: nats stream edit " + stream + " --max-bytes SIZE"}
 	if share >= broker.RoomForDue {
 		f.Level = Problem
 	}
@@ -144,7 +129,7 @@ func (p *Patient) clock(ctx context.Context, x *broker.Examination) []Finding {
 }
 
 func judgeClock(skew, margin time.Duration) Finding {
-	f := Finding{OK, "clock", "this machine's and the broker's", fmt.Sprintf("%s apart", max(skew.Abs(), margin).Round(time.Millisecond)), ""}
+	f := Finding{Level: OK, Check: "clock", At: "this machine's and the broker's", Found: fmt.Sprintf("%s apart", max(skew.Abs(), margin).Round(time.Millisecond))}
 	if skew.Abs() > clockMay+margin {
 		word := "behind"
 		if skew > 0 {
@@ -154,21 +139,4 @@ func judgeClock(skew, margin time.Duration) Finding {
 		f.Found = fmt.Sprintf("the broker's clock is %s %s this machine's", skew.Abs().Round(time.Millisecond), word)
 	}
 	return f
-}
-
-func percent(part, whole uint64) string {
-	return fmt.Sprintf("%.0f %%", 100*float64(part)/float64(whole))
-}
-
-// size is a number of bytes for people.
-func size(n uint64) string {
-	const kib = 1 << 10
-	if n < kib {
-		return fmt.Sprintf("%d bytes", n)
-	}
-	x, units := float64(n)/kib, []string{"KiB", "MiB", "GiB", "TiB"}
-	for x >= kib && len(units) > 1 {
-		x, units = x/kib, units[1:]
-	}
-	return fmt.Sprintf("%.1f %s", x, units[0])
 }

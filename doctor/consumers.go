@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -45,14 +44,14 @@ func (p *Patient) consumers(ctx context.Context, x *broker.Examination) []Findin
 		}
 	}
 	for end := time.Now().Add(lookFor); !allPulled(all) && time.Now().Before(end); {
-		if sleep(ctx, lookPause) != nil {
+		if !stream.Pause(ctx, lookPause) {
 			break
 		}
 		for i := range all {
 			p.look(ctx, &all[i])
 		}
 	}
-	return judgeConsumers(all, full(x.Usage), p.Broker.AckWait, p.Conn.Now())
+	return judgeConsumers(all, roomOf(x.Usage).Share(), p.Broker.AckWait, p.Conn.Now())
 }
 
 func allPulled(all []taken) bool {
@@ -98,18 +97,18 @@ func judgeConsumers(all []taken, used float64, wait time.Duration, now time.Time
 			found = append(found, f)
 		}
 		if have := c.Info.Config.AckWait; wait > 0 && have != wait {
-			found = append(found, Finding{Warning, "consumers", c.Name, fmt.Sprintf("POSTRIDER_ACK_WAIT is %s, but %s stands at the broker and all workers use it", wait, have), provisionWait})
+			found = append(found, Finding{Level: Warning, Check: "consumers", At: c.Name, Found: fmt.Sprintf("POSTRIDER_ACK_WAIT is %s, but %s stands at the broker and all workers use it", wait, have), Do: provisionWait})
 		}
 	}
 	if len(found) == 0 && len(all) > 0 {
-		found = []Finding{{OK, "consumers", fmt.Sprintf("%d consumers", len(all)), fmt.Sprintf("as they must be; %d pulls wait for mail", pulls), ""}}
+		found = []Finding{{Level: OK, Check: "consumers", At: fmt.Sprintf("%d consumers", len(all)), Found: fmt.Sprintf("as they must be; %d pulls wait for mail", pulls)}}
 	}
 	return found
 }
 
 // judgeTaken: does somebody take from the consumer, and if not, why?
 func judgeTaken(c taken, used float64, now time.Time) Finding {
-	f := Finding{OK, "consumers", c.Name, "", ""}
+	f := Finding{Level: OK, Check: "consumers", At: c.Name}
 	ready := c.Info.NumPending + uint64(c.Info.NumAckPending)
 	switch {
 	case c.Info.Paused:
@@ -130,16 +129,3 @@ func judgeTaken(c taken, used float64, now time.Time) Finding {
 func busy(info *jetstream.ConsumerInfo, now time.Time) bool {
 	return info.NumAckPending > 0 && info.Delivered.Last != nil && now.Sub(*info.Delivered.Last) < lately
 }
-
-// sleep waits; the error is that of ctx.
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
-}
-
-// none tells "no such message" from a failure to read.
-func none(err error) bool { return errors.Is(err, stream.ErrNotFound) }

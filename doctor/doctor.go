@@ -10,7 +10,6 @@ package doctor
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -21,35 +20,22 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// Level is how bad a finding is.
-type Level string
+type (
+	// Level is how bad a finding is.
+	Level = queue.Level
+	// Finding is the result of one check.
+	Finding = queue.Finding
+)
 
-// The levels, the worst first.
+// The levels of package queue, the worst first.
 const (
-	// Problem: mail does not move, or is not safe.
-	Problem Level = "problem"
-	// Warning: mail moves, but it will not always, or the promise is weakened.
-	Warning Level = "warning"
-	// Note: nothing is wrong, or nothing could be looked at.
-	Note Level = "note"
-	// OK: it is as it should be.
-	OK Level = "ok"
+	Problem = queue.Problem
+	Warning = queue.Warning
+	Note    = queue.Note
+	OK      = queue.OK
 )
 
 var levels = []Level{Problem, Warning, Note, OK}
-
-// Finding is what came of one look.
-type Finding struct {
-	Level Level `json:"level"`
-	// Check is what the look was for, one word.
-	Check string `json:"check"`
-	// At is what was looked at.
-	At string `json:"looked_at"`
-	// Found is what was found, Do what to do about it, a command where there is
-	// one; empty where there is nothing to do.
-	Found string `json:"found"`
-	Do    string `json:"do,omitempty"`
-}
 
 // Patient is what is examined.
 type Patient struct {
@@ -85,19 +71,9 @@ func Examine(ctx context.Context, p *Patient) ([]Finding, error) {
 
 func judgeSettings(faults []error) (all []Finding) {
 	for _, err := range faults {
-		all = append(all, Finding{Problem, "settings", "environment", err.Error(), "mend the variable; worker config shows what is in force"})
+		all = append(all, Finding{Level: Problem, Check: "settings", At: "environment", Found: err.Error(), Do: "mend the variable; worker config shows what is in force"})
 	}
 	return all
-}
-
-// Worst is the worst level among the findings.
-func Worst(all []Finding) Level {
-	for _, l := range levels {
-		if slices.ContainsFunc(all, func(f Finding) bool { return f.Level == l }) {
-			return l
-		}
-	}
-	return OK
 }
 
 // together makes one finding of those that say the same of several things.
@@ -117,13 +93,13 @@ func together(all []Finding) []Finding {
 // broker is all that the broker can tell.
 func (p *Patient) broker(ctx context.Context) ([]Finding, error) {
 	if p.Conn == nil {
-		return []Finding{{Problem, "broker", "connection", p.Away.Error(), "see that the broker runs, and that the NATS_ variables and POSTRIDER_DATA_DIR here are those of its operator"}}, p.Away
+		return []Finding{{Level: Problem, Check: "broker", At: "connection", Found: p.Away.Error(), Do: "see that the broker runs, and that the NATS_ variables and POSTRIDER_DATA_DIR here are those of its operator"}}, p.Away
 	}
 	x, err := within(ctx, func(ctx context.Context) (*broker.Examination, error) {
 		return broker.Examine(ctx, p.Conn, p.Lanes, p.Broker)
 	})
 	if err != nil {
-		return []Finding{{Problem, "broker", "JetStream account", err.Error(), "use the operator's credential: set POSTRIDER_DATA_DIR to the directory of the broker, or NATS_CREDS, NATS_NKEY or NATS_USER"}}, err
+		return []Finding{{Level: Problem, Check: "broker", At: "JetStream account", Found: err.Error(), Do: "use the operator's credential: set POSTRIDER_DATA_DIR to the directory of the broker, or NATS_CREDS, NATS_NKEY or NATS_USER"}}, err
 	}
 	var all []Finding
 	for _, judge := range []func(*broker.Examination) []Finding{judgeServer, judgeWrites, judgeProducers, judgeRoom, judgeStreams, judgeReplicas} {
@@ -141,7 +117,7 @@ func (p *Patient) broker(ctx context.Context) ([]Finding, error) {
 		})
 	}
 	tasks.Wait()
-	return fit(append(all, slices.Concat(found...)...), x.Embedded), nil
+	return Fit(append(all, slices.Concat(found...)...), x.Embedded), nil
 }
 
 func within[T any](ctx context.Context, f func(context.Context) (T, error)) (T, error) {
@@ -152,13 +128,5 @@ func within[T any](ctx context.Context, f func(context.Context) (T, error)) (T, 
 
 // unread is the finding of a check that could not look.
 func unread(check, at string, err error) Finding {
-	return Finding{Problem, check, at, "could not be read: " + queue.Explain(err).Error(), readAgain}
-}
-
-// counted is a number and its noun.
-func counted(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return Finding{Level: Problem, Check: check, At: at, Found: "could not be read: " + queue.Explain(err).Error(), Do: readAgain}
 }

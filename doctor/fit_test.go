@@ -17,7 +17,7 @@ func TestFit(t *testing.T) {
 		if foreign.MatchString(fits) {
 			t.Errorf("%q does not fit a worker that is its own broker", fits)
 		}
-		if all := fit([]Finding{{Do: do}}, false); all[0].Do != do {
+		if all := Fit([]Finding{{Do: do}}, false); all[0].Do != do {
 			t.Errorf("%q became %q for a broker of one's own", do, all[0].Do)
 		}
 	}

@@ -10,13 +10,11 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/smtptest"
-	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
 	"github.com/postrider/postrider/wire"
 )
 
-// TestJudge is for what cannot be made in a moment: old servers, full disks,
-// clocks, mail that has waited.
+// TestJudge is for what cannot be made in a moment: old servers, full disks, clocks.
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_700_000_000, 0)
@@ -50,9 +48,6 @@ func TestJudge(t *testing.T) {
 		}}
 		return judgeReplicas(&broker.Examination{Streams: []broker.StreamState{s}})[0]
 	}
-	dead := func(n, recent uint64) Finding {
-		return judgeDeadLetters(&queue.DeadLetters{Lanes: map[wire.Lane]uint64{lane: n}, Recent: recent, Oldest: ago(3 * time.Hour)}, now)
-	}
 	for _, c := range []struct {
 		name  string
 		got   Finding
@@ -63,8 +58,6 @@ func TestJudge(t *testing.T) {
 		{"silent about accounts", judgeProducers(&broker.Examination{})[0], Note, "does not say"},
 
 		{"room", judgeStore(broker.Usage{Stored: gib, Limit: 4 * gib}), OK, "1.0 GiB of 4.0 GiB"},
-		{"room at 75 %", judgeStore(broker.Usage{Stored: 3 * gib, Limit: 4 * gib}), Warning, "75 %: workers take fresh mail one at a time"},
-		{"room at 90 %", judgeStore(broker.Usage{Stored: 9 * gib, Limit: 10 * gib}), Problem, "90 %: workers take mail one at a time"},
 		{"room all promised", judgeStore(broker.Usage{Reserved: 9 * gib, Limit: 10 * gib}), Warning, "9.0 GiB are promised"},
 
 		{"disk", judgeDisk(broker.Usage{Dir: "d", Limit: gib, Free: 2 * gib}), OK, "2.0 GiB are free"},
@@ -75,12 +68,6 @@ func TestJudge(t *testing.T) {
 		{"clock behind", judgeClock(-time.Minute, time.Millisecond), Warning, "the broker's clock is 1m0s behind"},
 		{"clock ahead", judgeClock(time.Minute, time.Millisecond), Warning, "1m0s ahead of"},
 		{"clock, slow answer", judgeClock(4*time.Second, 3*time.Second), OK, "4s apart"},
-
-		{"mail that moves", judgeMail(lane, 5, ago(time.Minute), true, now), OK, "nothing is overdue"},
-		{"mail, just come", judgeMail(lane, 5, ago(time.Second), false, now), OK, ""},
-		{"mail stuck", judgeMail(lane, 5, ago(time.Minute), false, now), Problem, "5 ready, the oldest for 1m0s"},
-		{"mail behind", judgeMail(lane, 5, ago(time.Hour), true, now), Warning, "behind: 5 ready"},
-		{"nothing ready", judgeMail(lane, 0, ago(time.Hour), false, now), OK, ""},
 
 		{"schedules", judgeSchedules("s", []time.Time{now.Add(time.Hour), ago(time.Second)}, now), OK, ""},
 		{"schedules stand still", judgeSchedules("s", []time.Time{ago(time.Hour), now}, now), Problem, "1 schedule should have become due by now, of 2"},
@@ -97,9 +84,6 @@ func TestJudge(t *testing.T) {
 		{"settled and then stopped", judgeTaken(settles(state(nothing)), 0, now), Problem, "nobody asks"},
 		{"not taken at 75 %", judgeTaken(state(nothing), 0.8, now), Warning, "the store is filling up"},
 		{"due mail at 75 %", judgeTaken(due(state(nothing)), 0.8, now), Problem, "nobody asks"},
-
-		{"dead letters of old", dead(7, 0), Note, "7 dead letters, the oldest since 3h0m0s"},
-		{"dead letters of today", dead(7, 2), Warning, "2 within the last hour"},
 
 		{"replica behind", replica(jetstream.PeerInfo{Name: "b"}), Warning, "the replica on b is behind"},
 		{"replicas", replica(jetstream.PeerInfo{Name: "b", Current: true}), OK, ""},
@@ -131,11 +115,13 @@ func crowded(t *testing.T) error {
 
 func TestTogether(t *testing.T) {
 	t.Parallel()
-	got := together([]Finding{{Problem, "x", "a", "f", "d"}, {OK, "x", "b", "f", "d"}, {Problem, "x", "c", "f", "d"}, {Problem, "x", "d", "g", "d"}})
+	got := together([]Finding{
+		{Level: Problem, Check: "x", At: "a", Found: "f", Do: "d"},
+		{Level: OK, Check: "x", At: "b", Found: "f", Do: "d"},
+		{Level: Problem, Check: "x", At: "c", Found: "f", Do: "d"},
+		{Level: Problem, Check: "x", At: "d", Found: "g", Do: "d"},
+	})
 	if len(got) != 3 || got[0].At != "a, c" {
 		t.Errorf("%+v", got)
-	}
-	if Worst(got) != Problem || Worst(nil) != OK {
-		t.Error("not the worst")
 	}
 }

@@ -21,7 +21,7 @@ const (
 // relay opens one session and sends no mail.
 func (p *Patient) relay(ctx context.Context) []Finding {
 	if p.Relay.URL == "" {
-		return []Finding{{Note, "relay", "SMTP_URL", "is not set here, so no relay was looked at; a worker without it keeps mail with the development relay, and sends none", "run postrider doctor with the SMTP_ variables of the workers"}}
+		return []Finding{{Level: Note, Check: "relay", At: "SMTP_URL", Found: "is not set here, so no relay was looked at; a worker without it keeps mail with the development relay, and sends none", Do: "run postrider doctor with the SMTP_ variables of the workers"}}
 	}
 	if len(p.Relay.Validate()) > 0 {
 		return nil // said by the settings
@@ -37,7 +37,7 @@ func (p *Patient) relay(ctx context.Context) []Finding {
 // judgeRelay: does the relay take mail from us, and for how long yet?
 func judgeRelay(x *smtp.Checkup, err error, now time.Time) []Finding {
 	if bad, ok := errors.AsType[*smtp.Error](err); ok {
-		f := Finding{Problem, "relay", bad.Relay, bad.Detail(), bad.Hint}
+		f := Finding{Level: Problem, Check: "relay", At: bad.Relay, Found: bad.Detail(), Do: bad.Hint}
 		if bad.Crowded() {
 			f.Level = Warning
 			f.Do = "the workers may have all the sessions it allows: lower SMTP_MAX_SESSIONS by one if it must have room for others"
@@ -47,7 +47,7 @@ func judgeRelay(x *smtp.Checkup, err error, now time.Time) []Finding {
 	if err != nil {
 		return judgeSettings([]error{err})
 	}
-	f := Finding{OK, "relay", x.Relay, fmt.Sprintf("ready after %s, %s", x.Took.Round(time.Millisecond), x.TLS), ""}
+	f := Finding{Level: OK, Check: "relay", At: x.Relay, Found: fmt.Sprintf("ready after %s, %s", x.Took.Round(time.Millisecond), x.TLS)}
 	if x.TLS == "" {
 		f.Level, f.Found = Note, fmt.Sprintf("ready after %s, in clear text: whoever is between can read and change mail", x.Took.Round(time.Millisecond))
 		f.Do = "take ?tls= out of SMTP_URL, if the relay offers STARTTLS"
@@ -57,7 +57,7 @@ func judgeRelay(x *smtp.Checkup, err error, now time.Time) []Finding {
 	}
 	all := []Finding{f}
 	if left := x.Expires.Sub(now); !x.Expires.IsZero() && left < renewBefore {
-		all = append(all, Finding{Warning, "certificate", x.Relay, fmt.Sprintf("expires in %d days, at %s: mail waits from then on", int(left/(24*time.Hour)), x.Expires.UTC().Format(time.RFC3339)), "have it renewed by the relay's operator"})
+		all = append(all, Finding{Level: Warning, Check: "certificate", At: x.Relay, Found: fmt.Sprintf("expires in %d days, at %s: mail waits from then on", int(left/(24*time.Hour)), x.Expires.UTC().Format(time.RFC3339)), Do: "have it renewed by the relay's operator"})
 	}
 	return all
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
@@ -59,13 +60,13 @@ func judgeSchedules(stream string, due []time.Time, now time.Time) Finding {
 			late++
 		}
 	}
-	f := Finding{Problem, "schedules", stream, "", wakeSchedules}
+	f := Finding{Level: Problem, Check: "schedules", At: stream, Do: wakeSchedules}
 	switch {
 	case never > 0:
-		f.Found = counted(never, "schedule") + " without a time, which will never be due"
+		f.Found = queue.Counted(uint64(never), "schedule") + " without a time, which will never be due"
 		f.Do = "something other than Postrider wrote there: see who may publish to mail.copy.>, and delete them: nats stream view " + stream
 	case late > 0:
-		f.Found = fmt.Sprintf("%s should have become due by now, of %d looked at: the broker's schedules stand still", counted(late, "schedule"), len(due))
+		f.Found = fmt.Sprintf("%s should have become due by now, of %d looked at: the broker's schedules stand still", queue.Counted(uint64(late), "schedule"), len(due))
 	default:
 		f.Level, f.Found, f.Do = OK, "every schedule's time is still to come", ""
 	}

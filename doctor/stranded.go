@@ -2,10 +2,12 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/stream"
 )
 
@@ -24,11 +26,11 @@ func (p *Patient) stranded(ctx context.Context, x *broker.Examination) []Finding
 		case err != nil:
 			all = append(all, unread("stranded", c.Info.Stream, err))
 		case n > 0:
-			all = append(all, Finding{Warning, "stranded", c.Info.Stream, counted(n, "message") + " at least that no consumer hands out any more", "a worker finds and settles them within a minute (POSTRIDER_SWEEP_INTERVAL): start one, and run postrider doctor again; if they stay, look at its log"})
+			all = append(all, Finding{Level: Warning, Check: "stranded", At: c.Info.Stream, Found: queue.Counted(uint64(n), "message") + " at least that no consumer hands out any more", Do: "a worker finds and settles them within a minute (POSTRIDER_SWEEP_INTERVAL): start one, and run postrider doctor again; if they stay, look at its log"})
 		}
 	}
 	if len(all) == 0 && len(x.Consumers) > 0 {
-		all = []Finding{{OK, "stranded", fmt.Sprintf("%d consumers", len(x.Consumers)), "no mail that nobody would hand out", ""}}
+		all = []Finding{{Level: OK, Check: "stranded", At: fmt.Sprintf("%d consumers", len(x.Consumers)), Found: "no mail that nobody would hand out"}}
 	}
 	return all
 }
@@ -38,14 +40,14 @@ func (p *Patient) stranded(ctx context.Context, x *broker.Examination) []Finding
 func (p *Patient) strandedIn(ctx context.Context, c broker.ConsumerState) (n int, err error) {
 	store, end, filter := p.Conn.Store(), stream.HandedOut(c.Info), c.Filter()
 	first, err := store.Next(ctx, c.Info.Stream, filter, 1, time.Time{})
-	if none(err) || err == nil && first.Sequence > end {
+	if errors.Is(err, stream.ErrNotFound) || err == nil && first.Sequence > end {
 		return 0, nil
 	}
 	if err != nil {
 		return 0, err
 	}
-	if err := sleep(ctx, time.Second); err != nil {
-		return 0, err
+	if !stream.Pause(ctx, time.Second) {
+		return 0, ctx.Err()
 	}
 	r := stream.Range{From: first.Sequence, Through: end}
 	for _, err := range stream.All(ctx, store, c.Info.Stream, filter, r) {

@@ -11,12 +11,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/wire"
 )
 
 // judgeState: is a stream or consumer there, ours, and as it must be?
 func judgeState(check string, s broker.State) (Finding, bool) {
-	f := Finding{Problem, check, s.Name, "", provision}
+	f := Finding{Level: Problem, Check: check, At: s.Name, Do: provision}
 	switch {
 	case errors.Is(s.Err, broker.ErrForeign):
 		f.Found, f.Do = s.Err.Error(), "rename or remove what is in the way, or give Postrider a NATS account of its own"
@@ -54,7 +55,7 @@ func judgeStreams(x *broker.Examination) []Finding {
 		}
 	}
 	if len(all) == 0 {
-		all = []Finding{{OK, "streams", counted(len(x.Streams), "stream") + " of " + counted(len(x.Lanes), "lane"), "as they must be", ""}}
+		all = []Finding{{Level: OK, Check: "streams", At: queue.Counted(uint64(len(x.Streams)), "stream") + " of " + queue.Counted(uint64(len(x.Lanes)), "lane"), Found: "as they must be"}}
 	}
 	return all
 }
@@ -63,7 +64,7 @@ func judgeStreams(x *broker.Examination) []Finding {
 // they are set.
 func judgeLanes(x *broker.Examination, asked []wire.Lane) []Finding {
 	if len(x.Lanes) == 0 {
-		return []Finding{{Problem, "lanes", "streams", "there is no lane to publish to", "start a worker; it makes them"}}
+		return []Finding{queue.NoLanes()}
 	}
 	var all []Finding
 	for _, lane := range x.Lanes {
@@ -74,7 +75,7 @@ func judgeLanes(x *broker.Examination, asked []wire.Lane) []Finding {
 			}
 		}
 		if len(asked) > 0 && left > 0 && !slices.Contains(asked, lane) {
-			all = append(all, Finding{Warning, "lanes", string(lane), fmt.Sprintf("holds %d messages and is not among POSTRIDER_LANES: no worker with these POSTRIDER_LANES sends them", left), "add it to POSTRIDER_LANES until it is empty"})
+			all = append(all, Finding{Level: Warning, Check: "lanes", At: string(lane), Found: fmt.Sprintf("holds %d messages and is not among POSTRIDER_LANES: no worker with these POSTRIDER_LANES sends them", left), Do: "add it to POSTRIDER_LANES until it is empty"})
 		}
 	}
 	return all
@@ -90,19 +91,19 @@ func judgeReplicas(x *broker.Examination) []Finding {
 		}
 		replicated++
 		if s.Info.Cluster.Leader == "" {
-			all = append(all, Finding{Problem, "replicas", s.Name, "has no leader: nothing is stored or handed out", "start the servers of the cluster that are down"})
+			all = append(all, Finding{Level: Problem, Check: "replicas", At: s.Name, Found: "has no leader: nothing is stored or handed out", Do: "start the servers of the cluster that are down"})
 		}
 		for _, r := range s.Info.Cluster.Replicas {
 			switch {
 			case r.Offline:
-				all = append(all, Finding{Warning, "replicas", s.Name, "the replica on " + r.Name + " is offline", "start that server"})
+				all = append(all, Finding{Level: Warning, Check: "replicas", At: s.Name, Found: "the replica on " + r.Name + " is offline", Do: "start that server"})
 			case !r.Current:
-				all = append(all, Finding{Warning, "replicas", s.Name, "the replica on " + r.Name + " is behind", "wait for it to catch up; if it does not, look at that server's log"})
+				all = append(all, Finding{Level: Warning, Check: "replicas", At: s.Name, Found: "the replica on " + r.Name + " is behind", Do: "wait for it to catch up; if it does not, look at that server's log"})
 			}
 		}
 	}
 	if len(all) == 0 && replicated > 0 {
-		all = []Finding{{OK, "replicas", fmt.Sprintf("%d streams", replicated), "all replicas are up to date", ""}}
+		all = []Finding{{Level: OK, Check: "replicas", At: fmt.Sprintf("%d streams", replicated), Found: "all replicas are up to date"}}
 	}
 	return all
 }
@@ -129,7 +130,7 @@ func (p *Patient) log(ctx context.Context, x *broker.Examination) []Finding {
 
 // judgeLog: does the log follow the records?
 func judgeLog(info *jetstream.StreamInfo, now time.Time) Finding {
-	f := Finding{Warning, "log", wire.StreamEvent, "", openSource}
+	f := Finding{Level: Warning, Check: "log", At: wire.StreamEvent, Do: openSource}
 	i := slices.IndexFunc(info.Sources, func(s *jetstream.StreamSourceInfo) bool { return s.Name == wire.StreamRecord })
 	if i < 0 {
 		f.Found = "does not source " + wire.StreamRecord + ": postrider events and show do not see what happens"
@@ -148,7 +149,7 @@ func judgeLog(info *jetstream.StreamInfo, now time.Time) Finding {
 	case s.Lag > logBehind:
 		f.Found = fmt.Sprintf("is %d records behind %s: postrider events and show are late", s.Lag, wire.StreamRecord)
 	default:
-		return Finding{OK, "log", wire.StreamEvent, "follows " + wire.StreamRecord, ""}
+		return Finding{Level: OK, Check: "log", At: wire.StreamEvent, Found: "follows " + wire.StreamRecord}
 	}
 	return f
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/postrider/postrider/stream"
 )
 
-// Explain adds to an error of this room's, or of the log's, what it means for
-// an operator: [schema.ErrAway] where no answer came, and what to do.
+// Explain adds to an error of this package, or of packages journal and deadletter,
+// what it means for an operator: [stream.ErrAway] if no answer came, and what to do.
 func Explain(err error) error {
 	switch {
 	case err == nil, errors.Is(err, stream.ErrAway):

@@ -16,39 +16,39 @@ import (
 )
 
 const (
-	// gaugesEvery is how often the broker is asked, gaugesFor bounds one asking.
+	// gaugesEvery is how often the broker is asked, gaugesFor how long once may take.
 	gaugesEvery = 15 * time.Second
 	gaugesFor   = 10 * time.Second
-	// staleAfter is when what was read is shown no more: an old number of
-	// waiting mails is worse than none.
+	// staleAfter is how long what was read is shown: an old number of waiting
+	// messages is worse than none.
 	staleAfter = 4 * gaugesEvery
 )
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("postrider_"+name, help+" Read from the broker: every worker says the same.", labels, nil)
+	return prometheus.NewDesc("postrider_"+name, help+" Read from the broker: every worker shows the same.", labels, nil)
 }
 
 var (
 	descMessages = desc("queue_messages", "Messages of a lane by state: waiting, due, in_flight, scheduled.", "lane", "state")
-	descOldest   = desc("queue_oldest_seconds", "How long the oldest mail of a lane has been ready to be sent; 0 where none is.", "lane")
-	descTakers   = desc("queue_takers", "Pulls that wait at the broker for mail of a lane; none while all sessions are busy or the relay is down.", "lane")
-	descAccepted = desc("stream_accepted_total", "Messages a stream has ever taken in.", "stream")
+	descOldest   = desc("queue_oldest_seconds", "How long the oldest message of a lane has been ready to be sent; 0 if none is.", "lane")
+	descTakers   = desc("queue_takers", "Pulls that wait at the broker for mail of a lane; 0 while all sessions are busy or the relay is down.", "lane")
+	descAccepted = desc("stream_accepted_total", "Messages that a stream has ever accepted.", "stream")
 	descStored   = desc("stream_messages", "Messages in a stream.", "stream")
 	descBytes    = desc("stream_bytes", "Bytes in a stream, on one replica.", "stream")
-	descLag      = desc("event_lag_messages", "Records that MAIL_EVENT, the log people read, has not taken over yet.")
+	descLag      = desc("event_lag_messages", "Records that MAIL_EVENT, the log people read, does not have yet.")
 	descUsed     = desc("store_used_bytes", "Bytes stored for the account at the broker, all replicas together.")
-	descLimit    = desc("store_limit_bytes", "Bytes that may be stored for the account; absent where there is no limit.")
+	descLimit    = desc("store_limit_bytes", "Bytes that may be stored for the account; absent if there is no limit.")
 )
 
-// Gauges are the queue for Prometheus. They cost a handful of requests a lane
-// each 15 s, whatever lies in it and however often they are scraped.
+// Gauges are the queue for Prometheus. They cost a few requests a lane every 15 s,
+// however much is in it and however often they are scraped.
 type Gauges struct {
 	queue *Queue
 	lanes []wire.Lane
 	log   *slog.Logger
 
 	mu   sync.Mutex
-	last snapshot
+	last snapshot // guarded by mu: Watch writes it, Collect reads it
 }
 
 // snapshot is what the broker said at one time.
@@ -59,8 +59,8 @@ type snapshot struct {
 	used, limit uint64
 }
 
-// NewGauges are those of these lanes. They show nothing before [Gauges.Watch]
-// has read.
+// NewGauges are the gauges of these lanes. They show nothing until [Gauges.Watch]
+// has read once.
 func (q *Queue) NewGauges(lanes []wire.Lane, log *slog.Logger) *Gauges {
 	return &Gauges{queue: q, lanes: lanes, log: log}
 }
@@ -71,10 +71,10 @@ func (g *Gauges) Watch(ctx context.Context) {
 	defer t.Stop()
 	for failing := false; ; {
 		err := g.read(ctx)
-		// A broker that is away is said by whoever takes mail from it.
+		// Whoever fetches mail says that the broker is away.
 		if news := err != nil && !errors.Is(err, stream.ErrAway); news != failing && ctx.Err() == nil {
 			if failing = news; news {
-				g.log.Warn("the queue's numbers cannot be read, and are missing in /metrics", "error", err)
+				g.log.Warn("the queue's numbers cannot be read and are missing in /metrics", "error", err)
 			}
 		}
 		select {
@@ -97,11 +97,11 @@ func (g *Gauges) read(ctx context.Context) error {
 		s.lanes, s.streams = append(s.lanes, l), append(s.streams, streams...)
 	}
 	for _, name := range []string{wire.StreamRecord, wire.StreamEvent, wire.StreamDead} {
-		info, err := g.queue.stream(ctx, name)
+		x, err := g.queue.stream(ctx, name)
 		if err != nil {
 			return Explain(err)
 		}
-		s.streams = append(s.streams, info)
+		s.streams = append(s.streams, x.CachedInfo())
 	}
 	var err error
 	if s.used, s.limit, err = g.queue.room(ctx); err != nil {
@@ -113,23 +113,21 @@ func (g *Gauges) read(ctx context.Context) error {
 	return nil
 }
 
-// lane is how a lane stands, without what is costly to count.
+// lane is the state of a lane, without what is costly to count.
 func (g *Gauges) lane(ctx context.Context, name wire.Lane) (Lane, []*jetstream.StreamInfo, error) {
 	l := Lane{Lane: name}
-	send, err := g.queue.stream(ctx, name.SendStream())
+	streams, err := g.queue.ready(ctx, &l)
 	if err != nil {
 		return l, nil, err
 	}
-	later, err := g.queue.stream(ctx, name.LaterStream())
-	if err != nil {
-		return l, nil, err
+	var infos []*jetstream.StreamInfo
+	for _, s := range streams {
+		if !s.fresh {
+			l.Scheduled += s.notReady()
+		}
+		infos = append(infos, s.CachedInfo())
 	}
-	if send.State.Msgs > 0 {
-		l.Oldest = send.State.FirstTime
-	}
-	due, err := g.queue.ready(ctx, &l)
-	l.Scheduled = later.State.Msgs - min(later.State.Msgs, due)
-	return l, []*jetstream.StreamInfo{send, later}, err
+	return l, infos, nil
 }
 
 // Describe implements [prometheus.Collector].
@@ -178,7 +176,7 @@ func (g *Gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// lag is how many records the log has still to take over.
+// lag is how many records the log does not have yet.
 func (s snapshot) lag() uint64 {
 	i := slices.IndexFunc(s.streams, func(i *jetstream.StreamInfo) bool { return i.Config.Name == wire.StreamEvent })
 	var n uint64

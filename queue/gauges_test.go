@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/wire"
 )
@@ -34,7 +35,7 @@ func shown(t *testing.T, reg prometheus.Gatherer) map[string]float64 {
 	return all
 }
 
-// TestGauges: what Prometheus sees is what postrider sees.
+// TestGauges: Prometheus sees what postrider status shows.
 func TestGauges(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, lane, "bulk")
@@ -60,7 +61,7 @@ func TestGauges(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); g.Watch(ctx) }()
 	var got map[string]float64
-	for deadline := time.Now().Add(20 * time.Second); len(got) == 0 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for within := natstest.Within(t); len(got) == 0; natstest.Tick(within, t) {
 		got = shown(t, reg)
 	}
 	stop()

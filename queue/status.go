@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -15,166 +14,179 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-const (
-	// rateOver is the time that a rate is taken over.
-	rateOver = time.Minute
-	// rateLeast keeps one mail in the last moment from being many a second.
-	rateLeast = 5 * time.Second
-	// exactUpTo is the number of subjects up to which schedules are counted one
-	// by one.
-	exactUpTo = 20000
-)
+// Status is the state of the whole queue.
+type Status struct {
+	At    time.Time `json:"at"`
+	Lanes []Lane    `json:"lanes"`
+	Room
+	// Dead is shown by lane, in Lanes.
+	Dead DeadLetters `json:",embed"`
+}
 
-// Lane is how one lane stands.
+// Room is the store of the broker, in bytes. A limit of 0 means none.
+type Room struct {
+	Used  uint64 `json:"used_bytes"`
+	Limit uint64 `json:"limit_bytes,omitzero"`
+}
+
+// Lane is the state of a lane.
 type Lane struct {
 	Lane wire.Lane `json:"lane"`
-	// Waiting is mail that no worker has taken yet, Due copies whose time has
-	// come, InHand what workers have taken and not settled, Scheduled copies
-	// whose time is still to come, Dead the dead letters, markers not counted.
+	// Waiting is fresh mail that no worker has taken, Due counts copies that are
+	// due and not taken, InFlight what workers have taken and not settled,
+	// Scheduled the copies that are not due yet, and Dead the dead letters without
+	// tombstones.
 	Waiting   uint64 `json:"waiting"`
 	Due       uint64 `json:"due"`
 	InFlight  uint64 `json:"in_flight"`
 	Scheduled uint64 `json:"scheduled"`
 	Dead      uint64 `json:"dead"`
-	// Oldest is since when the oldest mail has been ready to be sent: accepted
-	// or due, and not settled. The zero time where nothing is.
+	// Oldest is since when the oldest message has been ready to be sent: accepted
+	// or due, and not settled. It is zero if nothing is ready.
 	Oldest time.Time `json:"oldest,omitzero"`
-	// Rate is the messages settled a second: delivered, deferred or dead, by
-	// the records that the lane's workers wrote within the last minute, or
-	// since they began to write within it.
+	// Rate is the number of messages settled per second (delivered, deferred or
+	// dead-lettered), by the records that the lane's workers wrote in the last
+	// minute, or since they began to write in it.
 	Rate float64 `json:"rate"`
-	// Empty is when all that is ready will have been settled at that rate; the
-	// zero time where nothing is ready or nothing moves.
+	// Empty is when everything that is ready will have been settled at that rate.
+	// It is zero if nothing is ready or nothing moves.
 	Empty time.Time `json:"empty,omitzero"`
-	// Takers are the pulls that wait at the broker for mail of the lane. While
-	// all sessions are busy, or the relay is down, there is none.
+	// Takers are the pulls that wait at the broker for mail of the lane. There are
+	// none while all sessions are busy or the relay is down.
 	Takers int `json:"takers"`
 }
 
-// Ready is what could be sent now.
+// Ready is the number of messages that could be sent now.
 func (l *Lane) Ready() uint64 { return l.Waiting + l.Due + l.InFlight }
 
-// Status is how the whole queue stands.
-type Status struct {
-	At    time.Time `json:"at"`
-	Lanes []Lane    `json:"lanes"`
-	// Used and Limit are the bytes stored and those that may be; 0 is no limit.
-	Used  uint64 `json:"used_bytes"`
-	Limit uint64 `json:"limit_bytes,omitzero"`
-	// Died is the number of dead letters buried within the last hour.
-	Died uint64 `json:"died_last_hour"`
-}
-
-// Status counts. It reads what the broker knows of its streams and consumers,
-// and the heads of the dead letters; no mail.
+// Status counts. It reads what the broker knows of its streams and consumers, and
+// the headers of the dead letters; no mail.
 func (q *Queue) Status(ctx context.Context) (*Status, error) {
-	g := &Status{At: q.now()}
+	s := &Status{At: q.now()}
 	lanes, err := q.lanes(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, l := range lanes {
-		if err := q.count(ctx, &l, g.At); err != nil {
-			return nil, fmt.Errorf("count lane %s: %w", l.Lane, err)
+	for _, name := range lanes {
+		l, err := q.Lane(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("count lane %s: %w", name, err)
 		}
-		g.Lanes = append(g.Lanes, l)
+		s.Lanes = append(s.Lanes, *l)
 	}
-	if err := q.countDead(ctx, g); err != nil {
+	dead, err := q.DeadLetters(ctx)
+	if err != nil {
 		return nil, err
 	}
-	g.Used, g.Limit, err = q.room(ctx)
-	return g, err
+	s.addDead(dead)
+	s.Used, s.Limit, err = q.room(ctx)
+	return s, err
 }
 
-// lanes are those that have a stream, by name, with when their first mail came.
-func (q *Queue) lanes(ctx context.Context) ([]Lane, error) {
-	all := q.js.ListStreams(ctx, jetstream.WithStreamListSubject("mail.send.>"))
-	var lanes []Lane
-	var none wire.Lane
-	for info := range all.Info() {
-		name, ok := strings.CutPrefix(info.Config.Name, none.SendStream())
-		if !ok {
-			continue // somebody else's stream, which would have stopped the workers
+// addDead adds the dead letters to their lanes, which may have been removed since.
+func (s *Status) addDead(dead *DeadLetters) {
+	s.Dead = *dead
+	left := maps.Clone(dead.Lanes)
+	for i := range s.Lanes {
+		s.Lanes[i].Dead = left[s.Lanes[i].Lane]
+		delete(left, s.Lanes[i].Lane)
+	}
+	for _, lane := range slices.Sorted(maps.Keys(left)) {
+		s.Lanes = append(s.Lanes, Lane{Lane: lane, Dead: left[lane]})
+	}
+}
+
+// Lane counts one lane. Its dead letters are not counted.
+func (q *Queue) Lane(ctx context.Context, name wire.Lane) (*Lane, error) {
+	l := &Lane{Lane: name}
+	streams, err := q.ready(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range streams {
+		n, err := s.scheduled(ctx, l.Lane)
+		if err != nil {
+			return nil, err
 		}
-		l := Lane{Lane: wire.Lane(strings.ToLower(name))}
-		if info.State.Msgs > 0 {
-			l.Oldest = info.State.FirstTime
+		l.Scheduled += n
+	}
+	return l, q.rate(ctx, l)
+}
+
+// laneStream is a stream of a lane, and how many of its messages are ready.
+type laneStream struct {
+	jetstream.Stream
+	fresh bool
+	ready uint64
+}
+
+// ready fills in what could be sent now, and since when. It returns the streams of
+// the lane.
+func (q *Queue) ready(ctx context.Context, l *Lane) ([]laneStream, error) {
+	var streams []laneStream
+	for _, s := range l.Lane.Sources() {
+		c, err := q.consumer(ctx, s)
+		if err != nil {
+			return nil, err
 		}
-		lanes = append(lanes, l)
+		x, err := q.stream(ctx, s.Stream)
+		if err != nil {
+			return nil, err
+		}
+		if s.Fresh {
+			l.Waiting += c.NumPending
+		} else {
+			l.Due += c.NumPending
+		}
+		l.InFlight += uint64(c.NumAckPending)
+		l.Takers += c.NumWaiting
+		oldest, err := q.oldest(ctx, s, x.CachedInfo().State)
+		if err != nil {
+			return nil, err
+		}
+		if l.Oldest.IsZero() || !oldest.IsZero() && oldest.Before(l.Oldest) {
+			l.Oldest = oldest
+		}
+		streams = append(streams, laneStream{x, s.Fresh, c.NumPending + uint64(c.NumAckPending)})
 	}
-	if err := all.Err(); err != nil {
-		return nil, fmt.Errorf("list the lanes: %w", err)
-	}
-	slices.SortFunc(lanes, func(a, b Lane) int { return strings.Compare(string(a.Lane), string(b.Lane)) })
-	return lanes, nil
+	return streams, nil
 }
 
-func (q *Queue) count(ctx context.Context, l *Lane, now time.Time) error {
-	due, err := q.ready(ctx, l)
+// oldest is when the oldest message that the source hands out was stored; zero if
+// there is none.
+func (q *Queue) oldest(ctx context.Context, s wire.Source, state jetstream.StreamState) (time.Time, error) {
+	if len(s.Subjects) == 0 { // all of the stream
+		if state.Msgs == 0 {
+			return time.Time{}, nil
+		}
+		return state.FirstTime, nil
+	}
+	first, err := q.store.Next(ctx, s.Stream, s.Filter(), 1, time.Time{})
+	if errors.Is(err, stream.ErrNotFound) {
+		return time.Time{}, nil
+	}
 	if err != nil {
-		return err
+		return time.Time{}, err
 	}
-	if l.Scheduled, err = q.scheduled(ctx, l.Lane, due); err != nil {
-		return err
-	}
-	return q.rate(ctx, l, now)
+	return first.Time, nil
 }
 
-// ready fills in what could be sent now, and since when; due is how many of
-// them are copies, in flight or not. Of fresh mail the oldest is known already.
-func (q *Queue) ready(ctx context.Context, l *Lane) (due uint64, err error) {
-	fresh, err := q.consumer(ctx, l.Lane.SendStream(), wire.ConsumerFresh)
-	if err != nil {
-		return 0, err
-	}
-	copies, err := q.consumer(ctx, l.Lane.LaterStream(), wire.ConsumerDue)
-	if err != nil {
-		return 0, err
-	}
-	l.Waiting, l.Due = fresh.NumPending, copies.NumPending
-	l.InFlight = uint64(fresh.NumAckPending + copies.NumAckPending)
-	l.Takers = fresh.NumWaiting + copies.NumWaiting
-	first, err := q.store.Next(ctx, l.Lane.LaterStream(), l.Lane.CopySubjects(wire.CopyDue), 1, time.Time{})
-	switch {
-	case err == nil && (l.Oldest.IsZero() || first.Time.Before(l.Oldest)):
-		l.Oldest = first.Time
-	case err != nil && !errors.Is(err, stream.ErrNotFound):
-		return 0, err
-	}
-	return copies.NumPending + uint64(copies.NumAckPending), nil
-}
+// exactUpTo is the number of subjects up to which schedules are counted one by one.
+const exactUpTo = 20000
 
-func (q *Queue) stream(ctx context.Context, name string) (*jetstream.StreamInfo, error) {
-	s, err := q.js.Stream(ctx, name)
-	if err != nil {
-		return nil, fmt.Errorf("read stream %s: %w", name, err)
-	}
-	return s.CachedInfo(), nil
-}
-
-func (q *Queue) consumer(ctx context.Context, stream, name string) (*jetstream.ConsumerInfo, error) {
-	c, err := q.js.Consumer(ctx, stream, name)
-	if err != nil {
-		return nil, fmt.Errorf("read consumer %s of %s: %w; a worker makes it when it starts", name, stream, err)
-	}
-	return c.CachedInfo(), nil
-}
-
-// scheduled counts the copies whose time is still to come. Many of them are
-// taken to be what is neither waiting nor in flight, which is one request and may
-// be out by what moves in that moment.
-func (q *Queue) scheduled(ctx context.Context, lane wire.Lane, due uint64) (uint64, error) {
-	s, err := q.js.Stream(ctx, lane.LaterStream())
-	if err != nil {
-		return 0, fmt.Errorf("read stream %s: %w", lane.LaterStream(), err)
-	}
-	state := s.CachedInfo().State
-	if state.NumSubjects > exactUpTo {
-		return state.Msgs - min(state.Msgs, due), nil
+// scheduled counts the copies in the stream that are not due yet. If there are many,
+// they are taken to be all that is not ready, which is one request, and may be wrong
+// by what moves at that moment.
+func (s laneStream) scheduled(ctx context.Context, lane wire.Lane) (uint64, error) {
+	switch state := s.CachedInfo().State; {
+	case s.fresh:
+		return 0, nil
+	case state.NumSubjects > exactUpTo:
+		return s.notReady(), nil
 	}
 	info, err := s.Info(ctx, jetstream.WithSubjectFilter(lane.CopySubjects(wire.CopyLater)))
 	if err != nil {
-		return 0, fmt.Errorf("read stream %s: %w", lane.LaterStream(), err)
+		return 0, fmt.Errorf("read stream %s: %w", s.CachedInfo().Config.Name, err)
 	}
 	var n uint64
 	for _, messages := range info.State.Subjects {
@@ -183,11 +195,25 @@ func (q *Queue) scheduled(ctx context.Context, lane wire.Lane, due uint64) (uint
 	return n, nil
 }
 
-// rate takes the speed from the records, which every worker writes: what the
-// consumers say would have to be asked twice, and forgets with a killed broker.
-func (q *Queue) rate(ctx context.Context, l *Lane, now time.Time) error {
-	since := now.Add(-rateOver)
-	subject := "mail.record." + string(l.Lane) + ".>"
+// notReady is the number of messages that are neither due nor in flight.
+func (s laneStream) notReady() uint64 {
+	n := s.CachedInfo().State.Msgs
+	return n - min(n, s.ready)
+}
+
+const (
+	// rateOver is the time over which a rate is measured.
+	rateOver = time.Minute
+	// rateLeast keeps one message in the last moment from being many per second.
+	rateLeast = 5 * time.Second
+)
+
+// rate counts the lane's records of the last minute, which all its workers write.
+// The counters of the consumers would have to be asked for twice, and a killed
+// broker forgets them.
+func (q *Queue) rate(ctx context.Context, l *Lane) error {
+	now := q.now()
+	subject, since := "mail.record."+string(l.Lane)+".>", now.Add(-rateOver)
 	first, err := q.store.Next(ctx, wire.StreamRecord, subject, 0, since)
 	if errors.Is(err, stream.ErrNotFound) {
 		return nil
@@ -203,7 +229,7 @@ func (q *Queue) rate(ctx context.Context, l *Lane, now time.Time) error {
 		return fmt.Errorf("count records: %w", err)
 	}
 	info := c.CachedInfo()
-	defer q.forget(ctx, wire.StreamRecord, info.Name)
+	defer forget(ctx, q.js, wire.StreamRecord, info.Name)
 	over := max(now.Sub(first.Time), rateLeast)
 	l.Rate = float64(info.NumPending) / over.Seconds()
 	if n := l.Ready(); n > 0 && l.Rate > 0 {
@@ -212,85 +238,8 @@ func (q *Queue) rate(ctx context.Context, l *Lane, now time.Time) error {
 	return nil
 }
 
-// forget deletes a consumer that was made to count. Should that fail the broker
-// does it by itself in a while.
-func (q *Queue) forget(ctx context.Context, stream, name string) {
-	_ = q.js.DeleteConsumer(ctx, stream, name)
-}
-
-// DeadLetters are the dead letters, markers not counted.
-type DeadLetters struct {
-	Lanes map[wire.Lane]uint64
-	// Recent are those of the last hour.
-	Recent uint64
-	// Oldest is when the first one was buried; the zero time where there is none.
-	Oldest time.Time
-}
-
-// DeadLetters counts the dead letters by reading their heads.
-func (q *Queue) DeadLetters(ctx context.Context) (*DeadLetters, error) {
-	all, now := &DeadLetters{Lanes: map[wire.Lane]uint64{}}, q.now()
-	err := q.heads(ctx, wire.StreamDead, "mail.dead.>", func(m jetstream.Msg, meta *jetstream.MsgMetadata) {
-		key, err := wire.ParseKey(m.Subject())
-		if err != nil || m.Headers().Get(wire.HeaderTombstone) != "" {
-			return
-		}
-		all.Lanes[key.Lane]++
-		if now.Sub(meta.Timestamp) < time.Hour {
-			all.Recent++
-		}
-		if all.Oldest.IsZero() { // they come in the order of burial
-			all.Oldest = meta.Timestamp
-		}
-	})
-	return all, err
-}
-
-// countDead adds the dead letters.
-func (q *Queue) countDead(ctx context.Context, g *Status) error {
-	all, err := q.DeadLetters(ctx)
-	g.Died = all.Recent
-	dead := all.Lanes
-	for i := range g.Lanes {
-		g.Lanes[i].Dead = dead[g.Lanes[i].Lane]
-		delete(dead, g.Lanes[i].Lane)
-	}
-	// Lanes that were removed have dead letters still.
-	for _, lane := range slices.Sorted(maps.Keys(dead)) {
-		g.Lanes = append(g.Lanes, Lane{Lane: lane, Dead: dead[lane]})
-	}
-	return err
-}
-
-// heads reads headers and no bodies, of what is there now, one by one.
-func (q *Queue) heads(ctx context.Context, stream, subject string, see func(jetstream.Msg, *jetstream.MsgMetadata)) error {
-	c, err := q.js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{subject}, HeadersOnly: true, DeliverPolicy: jetstream.DeliverAllPolicy,
-	})
-	if err != nil {
-		return fmt.Errorf("read %s: %w", stream, err)
-	}
-	left := c.CachedInfo().NumPending
-	if left == 0 {
-		q.forget(ctx, stream, c.CachedInfo().Name)
-		return nil
-	}
-	it, err := c.Messages(jetstream.PullMaxMessages(1000))
-	if err != nil {
-		return fmt.Errorf("read %s: %w", stream, err)
-	}
-	defer it.Stop()
-	for left > 0 {
-		m, err := it.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return fmt.Errorf("read %s: %w", stream, err)
-		}
-		meta, err := m.Metadata()
-		if err != nil {
-			return fmt.Errorf("read %s: %w", stream, err)
-		}
-		left = meta.NumPending
-		see(m, meta)
-	}
-	return nil
+// forget deletes a consumer that was made to count. If that fails, the broker
+// deletes it after a while.
+func forget(ctx context.Context, js jetstream.JetStream, stream, name string) {
+	_ = js.DeleteConsumer(ctx, stream, name)
 }

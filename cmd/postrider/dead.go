@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -13,12 +14,13 @@ import (
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/wire"
 )
 
 func (a *app) dead() *cobra.Command {
 	cmd := &cobra.Command{Use: "dead", Short: "Mail that failed for good: list, show, replay, discard", Example: "  postrider dead list\n  postrider dead replay --recipient @example.net"}
-	cmd.Args = cli.NoArgs // a word that is no command is an error
+	cmd.Args = cli.NoArgs // an unknown command is an error
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	cmd.AddCommand(a.deadList(), a.deadShow(), a.deadReplay(), a.deadDiscard())
 	return cmd
@@ -26,41 +28,31 @@ func (a *app) dead() *cobra.Command {
 
 // choice is which dead letters a command is for.
 type choice struct {
-	ids                                   []string
-	lane, reason, recipient, since, until string
-	json                                  bool
+	bounds
+
+	ids               []string
+	reason, recipient string
+	json              bool
 	// Of commands that act.
 	dryRun, yes bool
 }
 
 func (c *choice) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&c.reason, "reason", "", "only dead letters dead for this reason: failed, exhausted, expired, bad-envelope, …")
+	f.StringVar(&c.reason, "reason", "", "only dead letters of this reason: failed, exhausted, expired, bad-envelope, …")
 	f.StringVar(&c.recipient, "recipient", "", "only dead letters to this address, or to @domain")
-	f.StringVar(&c.lane, "lane", "", "only dead letters of this lane")
-	f.StringVar(&c.since, "since", "", "only dead letters buried since: RFC 3339, or 2h for two hours ago")
-	f.StringVar(&c.until, "until", "", "only dead letters buried until: RFC 3339, or 2h for two hours ago")
+	c.bounds.flags(cmd, "dead letters")
 	f.BoolVar(&c.json, "json", false, "print a JSON object a line")
 }
 
-// filter reads the flags; none reports that no flag was set.
-func (c *choice) filter(now time.Time) (f deadletter.Filter, none bool, err error) {
-	f = deadletter.Filter{Lane: wire.Lane(c.lane), Reason: mail.Reason(c.reason), Recipient: c.recipient}
-	if c.lane != "" {
-		if err := f.Lane.Validate(); err != nil {
-			return f, false, cli.Wrongf("--lane: %w", err)
-		}
-	}
+// filter reads the flags; its zero value says that none was set.
+func (c *choice) filter(now time.Time) (f deadletter.Filter, err error) {
+	f = deadletter.Filter{Reason: mail.Reason(c.reason), Recipient: c.recipient}
 	if c.reason != "" && !slices.Contains(mail.Reasons, f.Reason) {
-		return f, false, cli.Wrongf("--reason: %q is none of %v", c.reason, mail.Reasons)
+		return f, cli.Wrongf("--reason: %q is none of %v", c.reason, mail.Reasons)
 	}
-	if f.Since, err = moment(c.since, now); err != nil {
-		return f, false, cli.Wrongf("--since: %w", err)
-	}
-	if f.Until, err = moment(c.until, now); err != nil {
-		return f, false, cli.Wrongf("--until: %w", err)
-	}
-	return f, f == deadletter.Filter{}, nil
+	f.Lane, f.Since, f.Until, err = c.read(now)
+	return f, err
 }
 
 func (a *app) deadList() *cobra.Command {
@@ -79,7 +71,7 @@ time of burial, separated by tabs. Filters can be combined.`,
 }
 
 func (a *app) listDead(ctx context.Context, c *choice) error {
-	f, _, err := c.filter(time.Now())
+	f, err := c.filter(time.Now())
 	if err != nil {
 		return err
 	}
@@ -88,7 +80,7 @@ func (a *app) listDead(ctx context.Context, c *choice) error {
 		return err
 	}
 	defer p.Close()
-	for l, err := range p.buried.All(ctx, f) {
+	for l, err := range p.queue.Select(ctx, queue.Selection{Filter: f}) {
 		if err != nil {
 			return failed(err)
 		}
@@ -99,7 +91,7 @@ func (a *app) listDead(ctx context.Context, c *choice) error {
 	return nil
 }
 
-// letterLine is a dead letter as JSON.
+// deadLetterLine is a dead letter as JSON.
 type deadLetterLine struct {
 	ID         string      `json:"id"`
 	Origin     string      `json:"origin"`
@@ -116,11 +108,8 @@ type deadLetterLine struct {
 
 func (c *choice) print(out io.Writer, l *deadletter.Found) error {
 	if !c.json {
-		shown := strings.Join(addresses(l), ",")
-		if shown == "" {
-			shown = "-"
-		}
-		_, err := fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\n", l.Key.ID, shown, l.Reason, l.Error, l.At.Local().Format(time.DateTime))
+		shown := cmp.Or(strings.Join(addresses(l), ","), "-")
+		_, err := fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\n", l.Key.ID, shown, l.Reason, l.Error, queue.Clock(l.At))
 		return err
 	}
 	return writeJSON(out, deadLetterLineOf(l))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -14,6 +15,7 @@ import (
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -21,10 +23,10 @@ func (a *app) deadShow() *cobra.Command {
 	var asJSON, body bool
 	cmd := &cobra.Command{
 		Use:   "show ID",
-		Short: "Show a dead letter whole: why, every attempt, headers, body",
-		Long: `Show a dead letter whole: why it is dead, every attempt, the producer's NATS
-headers and the body as it was published. ID is an id or an origin. With --body
-only those bytes, as they are: a mended envelope can be published again.`,
+		Short: "Show all of a dead letter: why, every attempt, headers, body",
+		Long: `Show all of a dead letter: why it is dead, every attempt, the producer's NATS
+headers and the body as it was published. ID is an id or an origin. With --body it
+writes only those bytes, as they are: correct the envelope and publish it again.`,
 		Example: "  postrider dead show m1\n  postrider dead show m1 --body > envelope.json",
 		Args:    cli.One("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -46,14 +48,17 @@ func (a *app) showDead(ctx context.Context, id string, asJSON, body bool) error 
 	}
 	defer p.Close()
 	var all []*deadletter.Found
-	for l, err := range p.buried.ByID(ctx, id) {
+	for l, err := range p.queue.Select(ctx, queue.Selection{IDs: []string{id}}) {
+		if _, none := errors.AsType[*queue.NoneError](err); none {
+			return nothing("no dead letter %s: postrider dead list shows them, postrider show %s what became of it", id, id)
+		}
 		if err != nil {
 			return failed(err)
 		}
 		all = append(all, l)
 	}
 	// The dead letters of one message have one body; those of two messages do not.
-	if body && len(all) > 0 && slices.ContainsFunc(all, func(l *deadletter.Found) bool { return l.Key.Origin != all[0].Key.Origin }) {
+	if body && slices.ContainsFunc(all, func(l *deadletter.Found) bool { return l.Key.Origin != all[0].Key.Origin }) {
 		return cli.Failf(cli.Data, "several messages have that id: name one by its origin, which postrider dead list --json shows")
 	}
 	for i, l := range all {
@@ -73,19 +78,16 @@ func (a *app) showDead(ctx context.Context, id string, asJSON, body bool) error 
 			return err
 		}
 	}
-	if len(all) == 0 {
-		return nothing("no dead letter %s: postrider dead list shows them, postrider show %s what became of it", id, id)
-	}
 	return nil
 }
 
-// letterWhole is a dead letter as JSON, with all there is.
+// fullDeadLetter is a dead letter as JSON, with all there is.
 type fullDeadLetter struct {
 	deadLetterLine
 	Enqueued string              `json:"enqueued"`
 	Log      []wire.Attempt      `json:"log"`
 	Headers  map[string][]string `json:"headers"`
-	// Body as published; where it is no text, in base64.
+	// Body as published; in base64 if it is not UTF-8.
 	Body       string `json:"body,omitempty"`
 	BodyBase64 []byte `json:"body_base64,omitempty"`
 }
@@ -113,10 +115,10 @@ func writeDeadLetter(out io.Writer, p paint, l *deadletter.Found) error {
 	field("to", strings.Join(addresses(l), ", "))
 	field("reason", p.red(string(l.Reason)))
 	field("error", l.Error)
-	field("queued", clock(l.Enqueued))
-	field("buried", clock(l.At))
+	field("queued", queue.Clock(l.Enqueued))
+	field("buried", queue.Clock(l.At))
 	if l.Replays > 0 {
-		field("replayed", fmt.Sprintf("%d times, last at %s", l.Replays, clock(l.Replayed)))
+		field("replayed", fmt.Sprintf("%d times, last at %s", l.Replays, queue.Clock(l.Replayed)))
 	}
 	for _, at := range l.Log {
 		writeAttempt(&b, p, at, func(i int) string { return recipientOf(l.Recipients, i) })
@@ -126,7 +128,7 @@ func writeDeadLetter(out io.Writer, p paint, l *deadletter.Found) error {
 			field("header", name+": "+mail.Sentence(v, 1000))
 		}
 	}
-	field("again", "postrider dead replay "+quote(l.Key.ID))
+	field("again", "postrider dead replay "+queue.Quote(l.Key.ID))
 	b.WriteString("\n" + printable(l.Body) + "\n")
 	_, err := io.WriteString(out, b.String())
 	return err
@@ -141,8 +143,7 @@ func recipientOf(to []mail.Recipient, index int) string {
 	return fmt.Sprintf("recipient %d", index)
 }
 
-// printable keeps a body from doing anything to a terminal: what is no text is
-// shown as escapes.
+// printable keeps a body from controlling a terminal: what is not text becomes "?".
 func printable(b []byte) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\n' || r == '\t' || r >= ' ' && r != 0x7f && (r < 0x80 || r > 0x9f) {
@@ -150,12 +151,4 @@ func printable(b []byte) string {
 		}
 		return '?'
 	}, strings.ToValidUTF8(string(b), "?"))
-}
-
-// quote is an id as it can be typed into a shell.
-func quote(id string) string {
-	if mail.Token(id) == id {
-		return id
-	}
-	return "'" + strings.ReplaceAll(id, "'", `'\''`) + "'"
 }

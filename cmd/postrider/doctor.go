@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,11 +13,12 @@ import (
 	"github.com/postrider/postrider/doctor"
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/env"
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
 	"github.com/postrider/postrider/wire"
 )
 
-// Exit statuses of the doctor, where it could look.
+// Exit statuses of doctor, if it could examine.
 const (
 	exitWarnings = 1
 	exitProblems = 2
@@ -27,19 +28,18 @@ func (a *app) doctor() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Look for what is wrong with the mail system, and say what to do",
-		Long: `Look for what is wrong with the mail system, and say what to do: broker, streams
-and consumers, whether somebody takes mail, room, mail that nobody would send,
-dead letters, clocks, and the relay, by one session up to AUTH and without mail.
-Nothing is changed.
+		Short: "Find what is wrong with the mail system, and what to do",
+		Long: `Find what is wrong with the mail system, and what to do: broker, streams and
+consumers, whether workers take mail, room, mail that no worker would get, dead
+letters, clocks, and the relay, by one session up to AUTH and without mail. It
+changes nothing.
 
 Settings are the worker's, from the environment: run it with those of a worker,
-SMTP_URL included. Without POSTRIDER_LANES it looks at the lanes that are there, without
-POSTRIDER_ACK_WAIT any is right, without SMTP_URL no relay is looked at.
+SMTP_URL included. Without POSTRIDER_LANES it examines the lanes that exist, without
+POSTRIDER_ACK_WAIT it accepts any, without SMTP_URL it examines no relay.
 
-The status is 0 where nothing is wrong, 1 with warnings, 2 with problems; 75 or
-69 where the broker cannot be reached or read, and 78 where NATS_ variables are
-wrong.`,
+The status is 0 if nothing is wrong, 1 for warnings, 2 for problems; 75 or 69 if the
+broker cannot be reached or read, and 78 if NATS_ variables are wrong.`,
 		Example: "  postrider doctor\n  postrider doctor --json",
 		Args:    cli.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.examine(cmd.Context(), asJSON) },
@@ -84,7 +84,7 @@ func (a *app) patient() *doctor.Patient {
 	return x
 }
 
-func (a *app) writeFindings(all []doctor.Finding, asJSON bool) error {
+func (a *app) writeFindings(all []queue.Finding, asJSON bool) error {
 	if !asJSON {
 		return writeFindings(a.stdout, a.paint(), all)
 	}
@@ -97,12 +97,12 @@ func (a *app) writeFindings(all []doctor.Finding, asJSON bool) error {
 }
 
 // writeFindings writes them in columns, and below each what to do.
-func writeFindings(out io.Writer, p paint, all []doctor.Finding) error {
+func writeFindings(out io.Writer, p paint, all []queue.Finding) error {
 	wide := 0
 	for _, f := range all {
 		wide = max(wide, len(f.Check))
 	}
-	const level = len(doctor.Problem)
+	const level = len(queue.Problem)
 	indent := "\n" + strings.Repeat(" ", level+wide+4)
 	var b strings.Builder
 	for _, f := range all {
@@ -112,45 +112,41 @@ func writeFindings(out io.Writer, p paint, all []doctor.Finding) error {
 			b.WriteString(indent[1:] + p.bold("do: ") + f.Do + "\n")
 		}
 	}
-	if doctor.Worst(all) == doctor.OK || doctor.Worst(all) == doctor.Note {
-		b.WriteString("\n" + p.green("Nothing is wrong.") + "\n")
+	if !slices.ContainsFunc(all, queue.Finding.Wrong) {
+		if len(all) > 0 {
+			b.WriteString("\n")
+		}
+		b.WriteString(p.green("Nothing is wrong.") + "\n")
 	}
 	_, err := io.WriteString(out, b.String())
 	return err
 }
 
 // level colours words of that level.
-func (p paint) level(l doctor.Level, s string) string {
+func (p paint) level(l queue.Level, s string) string {
 	switch l {
-	case doctor.Problem:
+	case queue.Problem:
 		return p.red(s)
-	case doctor.Warning:
+	case queue.Warning:
 		return p.yellow(s)
-	case doctor.OK:
+	case queue.OK:
 		return p.green(s)
 	}
 	return p.dim(s)
 }
 
 // verdict is how the command ends.
-func verdict(all []doctor.Finding) error {
-	count := map[doctor.Level]int{}
+func verdict(all []queue.Finding) error {
+	count := map[queue.Level]uint64{}
 	for _, f := range all {
 		count[f.Level]++
 	}
-	said := errors.New(plural(count[doctor.Problem], "problem") + ", " + plural(count[doctor.Warning], "warning"))
-	switch doctor.Worst(all) {
-	case doctor.Problem:
-		return cli.Fail(exitProblems, said)
-	case doctor.Warning:
-		return cli.Fail(exitWarnings, said)
+	said := queue.Counted(count[queue.Problem], "problem") + ", " + queue.Counted(count[queue.Warning], "warning")
+	switch {
+	case count[queue.Problem] > 0:
+		return cli.Failf(exitProblems, "%s", said)
+	case count[queue.Warning] > 0:
+		return cli.Failf(exitWarnings, "%s", said)
 	}
 	return nil
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -12,23 +13,26 @@ import (
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/wire"
 )
 
 // question is which entries of the log are wanted.
 type question struct {
-	lane, id, recipient, outcome, since, until string
-	follow, json                               bool
+	bounds
+
+	id, recipient, outcome string
+	follow, json           bool
 }
 
 func (a *app) events() *cobra.Command {
 	q := &question{}
 	cmd := &cobra.Command{
 		Use:   "events",
-		Short: "Read the log: what became of each message, hop by hop",
-		Long: `Read the log: what became of each message, hop by hop, oldest first, for the
-last 30 days. With --follow it goes on until it is interrupted. Exits with 1
-where nothing matches.`,
+		Short: "Read the log: what became of each message, step by step",
+		Long: `Read the log: what became of each message, step by step, oldest first, for the
+last 30 days. With --follow it waits for more until it is interrupted. Exits with 1
+if nothing matches.`,
 		Example: `  postrider events --since 1h --outcome failed
   postrider events --recipient @example.net --since 2030-01-02T15:04:05Z
   postrider events --follow --lane bulk`,
@@ -36,13 +40,11 @@ where nothing matches.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.printEvents(cmd.Context(), q) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&q.lane, "lane", "", "only this lane")
-	f.StringVar(&q.id, "id", "", "only the message of this id or origin")
-	f.StringVar(&q.recipient, "recipient", "", "only messages to this address, or to @domain")
-	f.StringVar(&q.outcome, "outcome", "", "only this: "+eventNames())
-	f.StringVar(&q.since, "since", "", "only since: RFC 3339, or 2h for two hours ago")
-	f.StringVar(&q.until, "until", "", "only until: RFC 3339, or 2h for two hours ago")
-	f.BoolVar(&q.follow, "follow", false, "wait for what comes")
+	q.flags(cmd, "entries")
+	f.StringVar(&q.id, "id", "", "only entries of the message with this id or origin")
+	f.StringVar(&q.recipient, "recipient", "", "only entries of messages to this address, or to @domain")
+	f.StringVar(&q.outcome, "outcome", "", "only entries with this outcome: "+eventNames())
+	f.BoolVar(&q.follow, "follow", false, "wait for more")
 	f.BoolVar(&q.json, "json", false, "print a JSON object a line")
 	return cmd
 }
@@ -56,23 +58,15 @@ func eventNames() string {
 }
 
 func (q *question) filter(now time.Time) (f journal.Filter, err error) {
-	f = journal.Filter{Lane: wire.Lane(q.lane), ID: q.id, Recipient: q.recipient, Event: wire.Event(q.outcome)}
-	if q.lane != "" {
-		if err := f.Lane.Validate(); err != nil {
-			return f, cli.Wrongf("--lane: %w", err)
-		}
-	}
+	f = journal.Filter{ID: q.id, Recipient: q.recipient, Event: wire.Event(q.outcome)}
 	if q.outcome != "" && !slices.Contains(wire.Events, f.Event) {
 		return f, cli.Wrongf("--outcome: %q is none of %s", q.outcome, eventNames())
 	}
-	if f.Since, err = moment(q.since, now); err != nil {
-		return f, cli.Wrongf("--since: %w", err)
-	}
-	if f.Until, err = moment(q.until, now); err != nil {
-		return f, cli.Wrongf("--until: %w", err)
+	if f.Lane, f.Since, f.Until, err = q.read(now); err != nil {
+		return f, err
 	}
 	if q.follow && q.until != "" {
-		return f, cli.Wrongf("--follow waits for what comes, --until ends before: give one of them")
+		return f, cli.Wrongf("--follow, --until: give one of them")
 	}
 	return f, nil
 }
@@ -87,9 +81,10 @@ func (a *app) printEvents(ctx context.Context, q *question) error {
 		return err
 	}
 	defer p.Close()
-	entries := p.log.Search
+	log := journal.NewLog(p.JS())
+	entries := log.Search
 	if q.follow {
-		entries = p.log.Follow
+		entries = log.Follow
 	}
 	found := false
 	for r, err := range entries(ctx, f) {
@@ -112,11 +107,11 @@ func (a *app) printEvents(ctx context.Context, q *question) error {
 	return nil
 }
 
-// printEvent writes a line for each group of recipients that share a fate;
-// with a recipient asked for, only that one's.
+// printEvent writes a line for each group of recipients of whom the same is said; if
+// a recipient is asked for, only the line of that one.
 func (a *app) printEvent(r *wire.Record, recipient string) error {
 	p := a.paint()
-	head := p.dim(clock(r.At)) + "  "
+	head := p.dim(queue.Clock(r.At)) + "  "
 	var b strings.Builder
 	if len(r.Recipients) == 0 {
 		fmt.Fprintf(&b, "%s%s  %s  %s  %s\n", head, p.event(r.Event), r.Lane, r.ID, r.Error)
@@ -128,7 +123,7 @@ func (a *app) printEvent(r *wire.Record, recipient string) error {
 	return err
 }
 
-// event is padded, so that lines stand below each other.
+// event is padded, so that lines are aligned.
 func (p paint) event(e wire.Event) string {
 	s := fmt.Sprintf("%-9s", e)
 	switch e {
@@ -142,7 +137,7 @@ func (p paint) event(e wire.Event) string {
 	return p.bold(s)
 }
 
-// group is recipients of a record that share a fate.
+// group is recipients of a record of whom the same is said.
 type group struct {
 	event     wire.Event
 	rest      string
@@ -169,33 +164,16 @@ func groups(r *wire.Record, recipient string) []*group {
 // fateOf is what the record says of one recipient: a record has one event, that
 // of the recipient that matters most.
 func fateOf(r *wire.Record, x wire.RecipientRecord) (wire.Event, string) {
-	said := ""
-	if s := x.Words(); s != "" {
-		said = ": " + s
-	}
+	said := queue.Clause(x.Words())
 	switch {
 	case r.Event == wire.EventReplayed && x.State != wire.StateDelivered, r.Event == wire.EventDiscarded && x.State == wire.StateDead:
 		return r.Event, ""
 	case x.State == wire.StateDelivered:
 		return wire.EventDelivered, said
 	case x.State == wire.StateDead:
-		return wire.EventOf(x.Reason), fmt.Sprintf(": %s%s", x.Reason, orElse(said, sentence(r.Error)))
+		return wire.EventOf(x.Reason), fmt.Sprintf(": %s%s", x.Reason, cmp.Or(said, queue.Clause(r.Error)))
 	case x.State == wire.StatePending:
-		return wire.EventDeferred, ": still to be sent to, in this message"
+		return wire.EventDeferred, ": pending: the next transaction of this message is for it"
 	}
-	return r.Waits(x.Index), fmt.Sprintf("%s; next attempt at %s", said, clock(r.Due))
-}
-
-func orElse(s, other string) string {
-	if s != "" {
-		return s
-	}
-	return other
-}
-
-func sentence(s string) string {
-	if s == "" {
-		return ""
-	}
-	return ": " + s
+	return r.Waits(x.Index), fmt.Sprintf("%s; next attempt at %s", said, queue.Clock(r.Due))
 }

@@ -14,19 +14,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postrider/postrider/broker"
-	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/cli/publish"
 	"github.com/postrider/postrider/internal/cli/worker"
 	"github.com/postrider/postrider/internal/env"
 	"github.com/postrider/postrider/internal/version"
-	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/stream"
 )
 
-// exitNothing: nothing matches. The other statuses are [cli]'s, and the
-// doctor has its own.
+// exitNothing: nothing matches. The other statuses are those of package cli; doctor
+// has its own.
 const exitNothing = 1
 
 func main() {
@@ -89,37 +87,30 @@ func (a *app) commands(environ []string) []*cobra.Command {
 // connectFor bounds the wait for the broker.
 const connectFor = 10 * time.Second
 
-// post is the broker, and what is kept there.
+// post is the broker, and the queue at it.
 type post struct {
 	*broker.Conn
-	queue   *queue.Queue
-	log     *journal.Log
-	journal *journal.Journal
-	buried  *deadletter.Queue
-	op      operator
+
+	queue *queue.Queue
+	op    operator
 }
 
-// connect connects to the broker; Close lets go of it.
+// connect connects to the broker; Close ends the connection.
 func (a *app) connect(ctx context.Context) (*post, error) {
 	op := operator{MaxReplays: 5}
 	c, err := cli.Dial(ctx, a.lookup, broker.Operator, connectFor, &op)
 	if err != nil {
 		return nil, err
 	}
-	store := c.Store()
-	j := journal.New(store)
-	return &post{
-		Conn: c, queue: queue.New(c.JS(), store, c.Now, c.Room), log: journal.NewLog(c.JS()),
-		journal: j, buried: deadletter.New(store, j, c.Now), op: op,
-	}, nil
+	return &post{c, queue.New(c.JS(), c.Store(), c.Now, c.Room), op}, nil
 }
 
-// failed is an error of the broker's, with what to exit with.
+// failed adds to an error of the broker the status to exit with.
 func failed(err error) error {
 	err = queue.Explain(err)
 	if errors.Is(err, stream.ErrAway) {
 		// A request that is not permitted is not answered either.
-		return cli.Fail(cli.TempFail, fmt.Errorf("%w\nIt is there: it is busy, or does not let this user read the queue: set POSTRIDER_DATA_DIR to the directory of that broker, or NATS_CREDS, NATS_NKEY or NATS_USER", err))
+		return cli.Fail(cli.TempFail, fmt.Errorf("%w\nThe broker is reached, but is busy or does not let this user read the queue: set POSTRIDER_DATA_DIR to the directory of that broker, or NATS_CREDS, NATS_NKEY or NATS_USER", err))
 	}
 	return cli.Fail(cli.Unavailable, err)
 }

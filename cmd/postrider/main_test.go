@@ -6,8 +6,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
+	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/journal"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/wire"
 )
 
 // postrider runs the command; env are NAME=value.
@@ -34,12 +41,12 @@ func TestWrongUse(t *testing.T) {
 		"show ":                      "ID is empty; usage: postrider show ID [flags]",
 		"show a b":                   `unexpected argument "b"; usage: postrider show ID [flags]`,
 		"events x":                   `unexpected argument "x"; usage: postrider events [flags]`,
-		"events --since soon":        `--since: "soon" is neither a time like 2030-01-02T15:04:05Z nor a duration like 2h; usage: postrider events [flags]`,
+		"events --since soon":        `--since: "soon" is neither a time like 2030-01-02T15:04:05Z nor a duration like 2h or 3d; usage: postrider events [flags]`,
 		"events --until soon":        `--until: "soon" is neither`,
 		"events --since":             "--since: its value is missing; usage: postrider events [flags]",
 		"events --outcome odd":       `--outcome: "odd" is none of scheduled, deferred, `,
 		"events --lane UP":           `--lane: lane "UP" must be 1 to 32`,
-		"events --follow --until 1h": "--follow waits for what comes, --until ends before: give one of them; usage: postrider events [flags]",
+		"events --follow --until 1h": "--follow, --until: give one of them; usage: postrider events [flags]",
 		"dead nosuch":                `unknown command "nosuch" for postrider dead; usage: postrider dead [discard | list | replay | show] [flags]`,
 		"dead list x":                `unexpected argument "x"; usage: postrider dead list [flags]`,
 		"dead list --reason odd":     `--reason: "odd" is none of `,
@@ -111,5 +118,39 @@ func TestNoSuchDeadLetter(t *testing.T) {
 		if status, stdout, stderr := postrider(t, env, strings.Fields(args)...); status != exitNothing || stdout != "" || stderr != want {
 			t.Errorf("%s: status %d: %s%s", args, status, stdout, stderr)
 		}
+	}
+}
+
+// TestSameFindings: what status calls wrong, doctor calls wrong too, and says the same.
+func TestSameFindings(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, "normal")
+	store := b.Conn.Store()
+	dead := deadletter.New(store, journal.New(store), b.Conn.Now)
+	key := wire.Key{Lane: "normal", ID: "m1", Origin: "1700000000000000000-7", Recipient: wire.All}
+	if _, err := dead.Bury(t.Context(), &wire.DeadLetter{Copy: wire.Copy{Key: key, Generation: 1}, Reason: mail.ReasonFailed, Body: []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"NATS_URL=" + b.Config.URL, "POSTRIDER_DATA_DIR=" + b.Config.DataDir}
+	_, stdout, stderr := postrider(t, env, "status", "--json")
+	var status struct {
+		Wrong []queue.Finding `json:"wrong"`
+	}
+	if err := json.Unmarshal([]byte(stdout), &status); err != nil || len(status.Wrong) != 1 || status.Wrong[0].Check != "dead" {
+		t.Fatalf("%v: %s%s", err, stdout, stderr)
+	}
+	code, stdout, _ := postrider(t, env, "doctor", "--json")
+	same := false
+	for line := range strings.Lines(stdout) {
+		var f queue.Finding
+		if err := json.Unmarshal([]byte(line), &f); err != nil {
+			t.Fatal(err)
+		}
+		w := status.Wrong[0]
+		w.Found = f.Found // which has its age
+		same = same || f == w
+	}
+	if code != exitProblems || !same { // no worker takes mail
+		t.Errorf("status %d: none is %+v:\n%s", code, status.Wrong[0], stdout)
 	}
 }

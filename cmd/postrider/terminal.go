@@ -2,10 +2,12 @@ package main
 
 import (
 	"io"
+	"time"
 
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/postrider/postrider/internal/cli"
+	"github.com/postrider/postrider/queue"
 )
 
 // paint colours words where they are read on a terminal.
@@ -35,19 +37,19 @@ func (p paint) yellow(s string) string { return p.in("33", s) }
 // progress is a bar on a terminal, and nothing elsewhere.
 type progress struct{ bar *progressbar.ProgressBar }
 
-// progress counts up to total; -1 where that is not known.
-func (a *app) progress(total int64, what string) progress {
+// watch makes a bar for [queue.Watch].
+func (a *app) watch(total int64, what string) queue.Bar {
 	out := io.Discard
 	if cli.IsTerminal(a.stderr) {
 		out = a.stderr
 	}
 	return progress{progressbar.NewOptions64(total,
 		progressbar.OptionSetWriter(out), progressbar.OptionSetDescription(what), progressbar.OptionShowCount(),
-		progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(30), progressbar.OptionThrottle(100e6),
+		progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(30), progressbar.OptionThrottle(100*time.Millisecond),
 		progressbar.OptionSetPredictTime(total > 0),
 	)}
 }
 
 // A bar that cannot be drawn is no reason to stop.
-func (p progress) step() { _ = p.bar.Add(1) }
-func (p progress) end()  { _ = p.bar.Finish() }
+func (p progress) Step() { _ = p.bar.Add(1) }
+func (p progress) End()  { _ = p.bar.Finish() }

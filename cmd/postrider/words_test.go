@@ -1,39 +1,38 @@
 package main
 
 import (
-	"bytes"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/postrider/postrider/internal/natstest"
-	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/wire"
 )
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
-func TestWords(t *testing.T) {
+func TestNames(t *testing.T) {
 	t.Parallel()
-	for d, want := range map[time.Duration]string{
-		0: "0s", 59 * time.Second: "59s", time.Minute: "1m", 80 * time.Second: "1m20s", 10 * time.Minute: "10m", time.Hour: "1h",
-		25 * time.Hour: "1d1h", 48 * time.Hour: "2d", 20*time.Hour + 30*time.Minute: "20h30m", 630 * time.Second: "10m30s", 100 * 24 * time.Hour: "100d",
+	for want, all := range map[string][]string{
+		"": nil, "a, b, c, d": {"a", "b", "c", "d"}, "a, b, c and 2 more": {"a", "b", "c", "d", "e"},
 	} {
-		if got := short(d); got != want {
-			t.Errorf("%s: %s, want %s", d, got, want)
+		if got := names(all); got != want {
+			t.Errorf("%v: %q, want %q", all, got, want)
 		}
 	}
-	for n, want := range map[uint64]string{0: "0", 999: "999", 1000: "1,000", 12345678: "12,345,678"} {
-		if got := thousands(n); got != want {
-			t.Errorf("%d: %s", n, got)
+}
+
+func TestMoment(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	for s, want := range map[string]time.Time{
+		"": {}, "2h": now.Add(-2 * time.Hour), "5d": now.AddDate(0, 0, -5), "1d12h": now.Add(-36 * time.Hour),
+		"2029-12-31T00:00:00Z": time.Date(2029, 12, 31, 0, 0, 0, 0, time.UTC),
+	} {
+		if got, err := moment(s, now); err != nil || !got.Equal(want) {
+			t.Errorf("%s: %s, %v; want %s", s, got, err, want)
 		}
-	}
-	if got := names([]string{"a", "b", "c", "d", "e"}); got != "a, b, c and 2 more" {
-		t.Error(got)
-	}
-	if got := quote(`it's`); got != `'it'\''s'` {
-		t.Error(got)
 	}
 }
 
@@ -46,7 +45,7 @@ func TestIDs(t *testing.T) {
 	}
 }
 
-// FuzzID: whatever line comes in, what comes out is one line's and no more.
+// FuzzID: whatever the line is, the id is a part of it without a tab.
 func FuzzID(f *testing.F) {
 	for _, s := range []string{"m1", "m1\tx", `{"id":"a"}`, `{"id":7}`, "{", "\t", ""} {
 		f.Add(s)
@@ -62,7 +61,7 @@ func FuzzID(f *testing.F) {
 	})
 }
 
-// FuzzPrintable: nothing that a terminal would obey.
+// FuzzPrintable: nothing remains that a terminal would obey.
 func FuzzPrintable(f *testing.F) {
 	f.Add([]byte("a\x1b[2J\r\n\u009b31m\x00\xff"))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -74,66 +73,49 @@ func FuzzPrintable(f *testing.F) {
 	})
 }
 
-// TestWriteStatus: what is wrong is said and its lane is red; without colours
-// the same words.
+// TestWriteStatus: what is wrong is said, and the lane it is about has its colour;
+// without colours the words are the same.
 func TestWriteStatus(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-	g := &queue.Status{At: now, Used: 80, Limit: 100, Died: 1, Lanes: []queue.Lane{
+	s := &queue.Status{At: now, Lanes: []queue.Lane{
 		{Lane: "bulk", Waiting: 10000, Oldest: now.Add(-2 * time.Hour)},
 		{Lane: "normal", Waiting: 5, InFlight: 5, Oldest: now.Add(-time.Hour), Rate: 2, Empty: now.Add(5 * time.Second), Dead: 3},
-		{Lane: "urgent", Due: 1, Oldest: now.Add(-time.Second)},
+		{Lane: "spare"},
+		{Lane: "urgent", Due: 1, Dead: 1, Oldest: now.Add(-time.Second)},
 	}}
-	wrong := wrongs(g)
-	for i, want := range []string{"bulk: 10,000 mails ready for 2h, and nothing was settled", "normal: behind: the oldest mail has been ready for 1h", "the store is 80 % full", "1 mail died within the last hour"} {
-		if len(wrong) != 4 || !strings.HasPrefix(wrong[i], want) {
-			t.Fatalf("%q, want %q", wrong, want)
+	wrong := []queue.Finding{
+		{Level: queue.Problem, Check: queue.CheckMail, At: "bulk", Found: "stuck", Do: "look"},
+		{Level: queue.Warning, Check: "room", At: "normal", Found: "full"},
+	}
+	written := func(p paint, s *queue.Status, wrong []queue.Finding) string {
+		var b strings.Builder
+		if err := writeStatus(&b, p, s, wrong); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	plain, coloured := written(paint{}, s, wrong), written(paint{on: true}, s, wrong)
+	for _, want := range []string{"    bulk    10,000 ", " 2.0/s         5s\n", "\n\nproblem  mail  bulk: stuck\n               do: look\nwarning  room  normal: full\n"} {
+		if !strings.Contains(plain, want) {
+			t.Errorf("%q is missing:\n%s", want, plain)
 		}
 	}
-	var plain, coloured bytes.Buffer
-	if err := writeStatus(&plain, paint{}, g, wrong); err != nil {
-		t.Fatal(err)
+	for _, want := range []string{"\x1b[31m     bulk ", "\x1b[33m   normal ", "\x1b[2m    spare ", "\x1b[33m   urgent "} {
+		if !strings.Contains(coloured, want) {
+			t.Errorf("%q is missing: %q", want, coloured)
+		}
 	}
-	if err := writeStatus(&coloured, paint{on: true}, g, wrong); err != nil {
-		t.Fatal(err)
+	if got := regexp.MustCompile("\x1b\\[[0-9]+m").ReplaceAllString(coloured, ""); got != plain {
+		t.Errorf("without its colours:\n%s\nwant\n%s", got, plain)
 	}
-	if !strings.Contains(coloured.String(), "\x1b[31m     bulk    10,000") || strings.Contains(plain.String(), "\x1b") {
-		t.Errorf("%q", coloured.String())
-	}
-	if !strings.Contains(plain.String(), "2.0/s         5s") {
-		t.Error(plain.String())
-	}
-	plain.Reset()
-	if err := writeStatus(&plain, paint{}, &queue.Status{At: now, Lanes: []queue.Lane{{Lane: "normal"}}}, nil); err != nil || !strings.Contains(plain.String(), "Nothing is wrong.") {
-		t.Error(plain.String())
-	}
-	if wrong := wrongs(&queue.Status{At: now}); len(wrong) != 1 || !strings.HasPrefix(wrong[0], "the broker has no lanes") {
-		t.Errorf("of a broker without streams: %q", wrong)
+	if got := written(paint{}, &queue.Status{At: now, Lanes: s.Lanes[2:3]}, nil); !strings.HasSuffix(got, "\n\nNothing is wrong.\n") {
+		t.Error(got)
 	}
 }
 
-// TestDeliveredIsForGood: whatever a later record of the line says.
-func TestDeliveredIsForGood(t *testing.T) {
-	t.Parallel()
-	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-	record := func(generation int, line string, state wire.State) *wire.Record {
-		return &wire.Record{ID: "m", Lane: "normal", Recipient: line, Generation: generation, At: at, Event: wire.EventFailed,
-			Recipients: []wire.RecipientRecord{{Address: "a@x.test", State: state, Reason: mail.ReasonFailed}}}
-	}
-	w := &way{origin: "1700000000000000000-1", records: []*wire.Record{
-		record(0, "all", wire.StateScheduled), record(1, "0", wire.StateDelivered), record(2, "0", wire.StateDead),
-	}}
-	if f := w.view(at, nil).Recipients[0]; f.State != wire.StateDelivered || !strings.HasPrefix(f.Is, "delivered") {
-		t.Errorf("%+v", f)
-	}
-	w.records = w.records[:1]
-	if f := w.view(at, nil).Recipients[0]; f.State != wire.StateScheduled || !strings.Contains(f.Is, "its copy is being made") {
-		t.Errorf("%+v", f)
-	}
-}
-
-// TestIDsTooLong: a line that cannot be read ends the reading with an error; what
-// stands behind it is not passed over in silence.
+// TestIDsTooLong: a line that cannot be read ends the reading with an error, so that
+// no id behind it is left out silently.
 func TestIDsTooLong(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("a", 70_000)

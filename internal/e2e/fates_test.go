@@ -63,7 +63,7 @@ func TestFates(t *testing.T) {
 		"refused":     `attempt 1: .*\n.*failed at RCPT: 550 5.1.1 .*\n.*\nNow\n.*\n      dead, refused for good: 550 5.1.1 .*; send it again: postrider dead replay refused`,
 		"exhausted":   `attempt 1: .*\n.*deferred at RCPT: 452 .*\n.*exhausted: buried as a dead letter\nNow\n.*\n      dead, exhausted: .*452 4.2.2`,
 		"expired":     `expired: buried as a dead letter\nNow\n.*\n      dead, expired: .*453`,
-		bad:           `buried unread, bad-envelope: sbuject: unknown field\nNow\n  dead, bad-envelope: sbuject: unknown field; .*postrider dead show ` + bad + ` --body`,
+		bad:           `buried undecoded, bad-envelope: sbuject: unknown field\nNow\n  dead, bad-envelope: sbuject: unknown field; .*postrider dead show ` + bad + ` --body`,
 		"again":       `exhausted: buried.*\n.*replayed by an operator, time 1: .*\n.*attempt 1: (.*\n)+.*replayed by an operator, time 2: .*\n.*attempt 1: .*\n.*delivered at DOT(.*\n)+Now\n.*\n      delivered: `,
 		"thrown away": `failed: buried as a dead letter\n.*discarded by an operator\nNow\n.*\n      discarded by an operator at `,
 		"mixed":       `Now\n  ann@example.net\n      delivered: .*\n  552@example.net\n      dead, refused for good: 552 5.2.2 .*postrider dead replay mixed\n  452@example.org\n      delivered: `,
@@ -95,7 +95,7 @@ func (w *world) operate(bad string) {
 		status int
 		want   string
 	}{
-		{"status", 0, `(?s)waiting +due +in flight +scheduled +dead.* normal +0 +0 +0 +2 +5 .*\n! 5 mails died within the last hour`},
+		{"status", 0, `(?s)waiting +due +in flight +scheduled +dead.* normal +0 +0 +0 +2 +5 .*\n\nwarning  dead  MAIL_DEAD: 5 dead letters, .*; 5 within the last hour\n`},
 		{"status --json", 0, `"lanes":\[.*"lane":"normal","waiting":0,"due":0,"in_flight":0,"scheduled":2`},
 		{"events --outcome delivered --recipient ANN@example.net", 0, `delivered  normal  delivered  ann@example.net: 250`},
 		{"events --id refused --json", 0, `^\{"v":1,"id":"refused"`},
@@ -137,6 +137,6 @@ func TestRelayDownIsTold(t *testing.T) {
 	})
 	w.eventually("the status says so too", 60*time.Second, func() bool {
 		out, _, _ := w.run("postrider", "status")
-		return strings.Contains(out, "! normal: 1 mail ready for")
+		return strings.Contains(out, "normal: 1 message ready, the oldest for ")
 	})
 }

@@ -1,0 +1,149 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
+)
+
+var at = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+
+const origin = "1700000000000000000-1"
+
+// record is one of a@x.test alone.
+func record(generation int, recipient string, state wire.State, event wire.Event) *wire.Record {
+	return &wire.Record{
+		ID: "m", Origin: origin, Lane: "normal", Recipient: recipient, Generation: generation, At: at, Event: event, Due: at.Add(time.Hour),
+		Recipients: []wire.RecipientRecord{{Address: "a@x.test", State: state, Reason: mail.ReasonFailed, Code: 550, Reply: "no", Relay: "r:25"}},
+	}
+}
+
+func key(recipient string) wire.Key {
+	return wire.Key{Lane: "normal", ID: "m", Origin: origin, Recipient: recipient}
+}
+
+// message is one to a@x.test, in the queue for five minutes.
+func message(state State, generation int) *Message {
+	return &Message{
+		Copy: wire.Copy{Key: key(wire.All), Generation: generation}, State: state, Stored: at.Add(-5 * time.Minute), At: at.Add(time.Minute), Before: 7,
+		Envelope: &schema.Envelope{From: mail.Address{Email: "me@x.test"}, To: []mail.Address{{Email: "a@x.test"}}, Subject: "Hi"},
+	}
+}
+
+func buried(recipient string) *deadletter.Found {
+	return &deadletter.Found{DeadLetter: &wire.DeadLetter{Copy: wire.Copy{Key: key(recipient), Generation: 1}, Reason: mail.ReasonFailed}, At: at}
+}
+
+// TestFate has every sentence about a recipient.
+func TestFate(t *testing.T) {
+	t.Parallel()
+	moving, still := &Lane{Rate: 2}, &Lane{}
+	scheduled, dead := record(0, wire.All, wire.StateScheduled, wire.EventDeferred), record(0, wire.All, wire.StateDead, wire.EventFailed)
+	exhausted, expired := record(0, wire.All, wire.StateDead, wire.EventExhausted), record(0, wire.All, wire.StateDead, wire.EventExpired)
+	exhausted.Recipients[0].Reason, expired.Recipients[0].Reason = mail.ReasonExhausted, mail.ReasonExpired
+	unsure := exhausted.Clone()
+	unsure.Attempts = []wire.Attempt{{Outcomes: []wire.GroupedOutcome{{Recipients: wire.Indexes{0}, Class: mail.Uncertain}}}}
+	replay := record(1, wire.All, wire.StateScheduled, wire.EventReplayed)
+	for name, c := range map[string]struct {
+		e    evidence
+		lane *Lane
+		want string // a pattern
+	}{
+		"waits in a lane that moves":    {evidence{live: []*Message{message(Waiting, 0)}}, moving, `waits: no worker has taken it yet, 7 messages before it in the lane; the lane settles 2\.0 messages a second`},
+		"waits in a lane that does not": {evidence{live: []*Message{message(Waiting, 0)}}, still, `waits: .*nothing of the lane was settled within the last minute`},
+		"in flight":                     {evidence{live: []*Message{message(InFlight, 0)}}, nil, `waits: taken by a worker: in flight`},
+		"delivered":                     {evidence{records: []*wire.Record{record(0, wire.All, wire.StateDelivered, wire.EventDelivered)}}, nil, `delivered: accepted by the relay r:25 at .*: 550 no`},
+		"pending":                       {evidence{records: []*wire.Record{record(0, wire.All, wire.StatePending, wire.EventDeferred)}, live: []*Message{message(InFlight, 0)}}, nil, `pending: the next transaction of this message is for it; taken by a worker`},
+		"pending, no message":           {evidence{records: []*wire.Record{record(0, wire.All, wire.StatePending, wire.EventDeferred)}}, nil, `pending: .*; it is being settled at this moment`},
+		"scheduled":                     {evidence{records: []*wire.Record{scheduled}, live: []*Message{message(Scheduled, 1)}}, nil, `deferred: 550 no; next attempt at .* \(in 1m\)`},
+		"due":                           {evidence{records: []*wire.Record{scheduled}, live: []*Message{message(Due, 1)}}, moving, `deferred: 550 no; due, and not taken yet; the lane settles`},
+		"no copy yet":                   {evidence{records: []*wire.Record{scheduled}}, nil, `its copy is being made for .* \(in 1h\)`},
+		"dead":                          {evidence{records: []*wire.Record{dead}, dead: []*deadletter.Found{buried("0")}}, nil, `dead, refused for good: 550 no; send it again: postrider dead replay m`},
+		"dead, no letter":               {evidence{records: []*wire.Record{dead}}, nil, `dead, refused for good: 550 no; its dead letter is missing`},
+		"exhausted":                     {evidence{records: []*wire.Record{exhausted}}, nil, `dead, exhausted: every attempt that it was allowed was deferred`},
+		"uncertain":                     {evidence{records: []*wire.Record{unsure}}, nil, `dead, exhausted: no attempt is left, and the last one is uncertain`},
+		"expired":                       {evidence{records: []*wire.Record{expired}}, nil, `dead, expired: its time was over before the next attempt`},
+		"discarded":                     {evidence{records: []*wire.Record{record(1, wire.All, wire.StateDead, wire.EventDiscarded)}}, nil, `discarded by an operator at .* \(0s ago\): it will not be sent|\(in 0s\): it will not be sent`},
+		"replay interrupted":            {evidence{records: []*wire.Record{replay}, dead: []*deadletter.Found{buried(wire.All)}}, nil, `the replay was interrupted; to continue it: postrider dead replay m`},
+		"only a dead letter is left":    {evidence{dead: []*deadletter.Found{{DeadLetter: buried(wire.All).DeadLetter, At: at, Recipients: []mail.Recipient{{Address: "a@x.test"}}}}}, nil, `dead, refused for good; send it again`},
+	} {
+		c.e.origin = origin
+		got := c.e.trace(at, c.lane)
+		if len(got.Recipients) != 1 || got.Recipients[0].Address != "a@x.test" || !regexp.MustCompile(c.want).MatchString(got.Recipients[0].Is) {
+			t.Errorf("%s: %+v, want %s", name, got.Recipients, c.want)
+		}
+	}
+}
+
+// TestUndecoded: an envelope that cannot be read has no recipients.
+func TestUndecoded(t *testing.T) {
+	t.Parallel()
+	bad := message(Waiting, 0)
+	bad.Envelope, bad.Bad = nil, errors.New("sbuject: unknown field")
+	event := func(e wire.Event) *wire.Record {
+		return &wire.Record{ID: "an id", Origin: origin, Lane: "normal", At: at, Event: e, Reason: mail.ReasonBadEnvelope, Error: "no"}
+	}
+	for name, c := range map[string]struct {
+		e    evidence
+		want string
+	}{
+		"waits":     {evidence{live: []*Message{bad}}, "its envelope cannot be read (sbuject: unknown field): a worker will bury it; no worker has taken it yet"},
+		"buried":    {evidence{records: []*wire.Record{event(wire.EventFailed)}, dead: []*deadletter.Found{buried(wire.All)}}, "dead, bad-envelope: no; its envelope as it was published: postrider dead show 'an id' --body"},
+		"replayed":  {evidence{records: []*wire.Record{event(wire.EventFailed), event(wire.EventReplayed)}}, "dead, bad-envelope: no"},
+		"discarded": {evidence{records: []*wire.Record{event(wire.EventFailed), event(wire.EventDiscarded)}}, "discarded by an operator: it will not be sent"},
+	} {
+		c.e.origin = origin
+		if got := c.e.trace(at, nil); len(got.Recipients) != 0 || !strings.HasPrefix(got.Next, c.want) {
+			t.Errorf("%s: %+v, want %s", name, got, c.want)
+		}
+	}
+}
+
+// TestDeliveredIsFinal: whatever a later record says.
+func TestDeliveredIsFinal(t *testing.T) {
+	t.Parallel()
+	e := &evidence{origin: origin, records: []*wire.Record{
+		record(0, wire.All, wire.StateScheduled, wire.EventDeferred), record(1, "0", wire.StateDelivered, wire.EventDelivered), record(2, "0", wire.StateDead, wire.EventFailed),
+	}}
+	if f := e.trace(at, nil).Recipients[0]; f.State != wire.StateDelivered || !strings.HasPrefix(f.Is, "delivered") {
+		t.Errorf("%+v", f)
+	}
+}
+
+// TestHistory: each attempt before the first record that has it, whatever their
+// clocks say, and once although each recipient's record has its own part of it.
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	attempt := func(n int, session string, recipients ...int) wire.Attempt {
+		return wire.Attempt{N: n, At: at.Add(time.Duration(n) * time.Hour), Session: session, Outcomes: []wire.GroupedOutcome{{Recipients: recipients}}}
+	}
+	first, second := record(0, wire.All, wire.StateScheduled, wire.EventDeferred), record(1, "0", wire.StateDelivered, wire.EventDelivered)
+	first.Attempts = []wire.Attempt{attempt(1, "s", 0)}
+	second.Attempts, second.At = []wire.Attempt{attempt(1, "s", 1), attempt(2, "s", 0)}, at.Add(time.Minute)
+	m := message(Scheduled, 2)
+	m.Log = []wire.Attempt{attempt(2, "s", 0), attempt(3, "s", 0)}
+	tr := (&evidence{origin: origin, records: []*wire.Record{second, first}, live: []*Message{m}}).trace(at, nil)
+	got := ""
+	for _, e := range tr.History() {
+		if e.Attempt != nil {
+			got += fmt.Sprintf("attempt %d with %d outcomes; ", e.Attempt.N, len(e.Attempt.Outcomes))
+		} else {
+			got += string(e.Record.Event) + "; "
+		}
+	}
+	const want = "attempt 1 with 2 outcomes; deferred; attempt 2 with 1 outcomes; delivered; attempt 3 with 1 outcomes; "
+	if got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+	if tr.Address(0) != "a@x.test" || tr.Address(9) != "recipient 9" {
+		t.Errorf("%q, %q", tr.Address(0), tr.Address(9))
+	}
+}
