@@ -9,16 +9,16 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
 const (
-	// lookFor is how long a pull is looked for: between two pulls of a worker
-	// lies a moment.
+	// lookFor is how long it looks for a pull: a worker pauses between two of them.
 	lookFor   = 3 * time.Second
 	lookPause = 250 * time.Millisecond
-	// lately is how long ago something was settled where mail moves.
+	// lately is how long ago the last message was settled, if mail moves.
 	lately = time.Minute
 )
 
@@ -33,7 +33,7 @@ type taken struct {
 	settled bool
 }
 
-// consumers looks for whoever asks for mail.
+// consumers finds out whether workers ask for mail.
 func (p *Patient) consumers(ctx context.Context, x *broker.Examination) []Finding {
 	all := make([]taken, len(x.Consumers))
 	for i, c := range x.Consumers {
@@ -63,7 +63,7 @@ func allPulled(all []taken) bool {
 	return true
 }
 
-// look reads a consumer again where nobody was seen to ask.
+// look reads a consumer again, if no pull was seen.
 func (p *Patient) look(ctx context.Context, c *taken) {
 	if c.Info == nil || c.pulls > 0 {
 		return
@@ -80,8 +80,8 @@ func (p *Patient) settled(ctx context.Context, lane wire.Lane) bool {
 	return err == nil
 }
 
-// judgeConsumers: does every lane have somebody who takes its mail? used is the
-// share of the room, wait the AckWait that should stand, 0 for any.
+// judgeConsumers: does a worker take the mail of every lane? used is the share of the
+// room, wait the AckWait that consumers should have, 0 for any.
 func judgeConsumers(all []taken, used float64, wait time.Duration, now time.Time) []Finding {
 	var found []Finding
 	pulls := 0
@@ -97,7 +97,7 @@ func judgeConsumers(all []taken, used float64, wait time.Duration, now time.Time
 			found = append(found, f)
 		}
 		if have := c.Info.Config.AckWait; wait > 0 && have != wait {
-			found = append(found, Finding{Level: Warning, Check: "consumers", At: c.Name, Found: fmt.Sprintf("POSTRIDER_ACK_WAIT is %s, but %s stands at the broker and all workers use it", wait, have), Do: provisionWait})
+			found = append(found, Finding{Level: Warning, Check: "consumers", At: c.Name, Found: fmt.Sprintf("POSTRIDER_ACK_WAIT is %s, but the broker has %s, which all workers use", queue.Span(wait), queue.Span(have)), Do: provisionWait})
 		}
 	}
 	if len(found) == 0 && len(all) > 0 {
@@ -106,7 +106,7 @@ func judgeConsumers(all []taken, used float64, wait time.Duration, now time.Time
 	return found
 }
 
-// judgeTaken: does somebody take from the consumer, and if not, why?
+// judgeTaken: does a worker take from the consumer, and if not, why?
 func judgeTaken(c taken, used float64, now time.Time) Finding {
 	f := Finding{Level: OK, Check: "consumers", At: c.Name}
 	ready := c.Info.NumPending + uint64(c.Info.NumAckPending)
@@ -115,11 +115,11 @@ func judgeTaken(c taken, used float64, now time.Time) Finding {
 		f.Level, f.Found = Problem, fmt.Sprintf("is paused for %s: nothing is handed out", c.Info.PauseRemaining.Round(time.Second))
 		f.Do = "nats consumer resume " + c.Info.Stream + " " + c.Info.Name
 	case c.pulls > 0, ready > 0 && (c.settled || busy(c.Info, now)):
-		// Somebody asks, or all sessions are busy.
+		// A worker asks, or all sessions are busy.
 	case used >= broker.RoomForDue, c.Fresh && used >= broker.RoomForFresh:
-		f.Level, f.Found, f.Do = Warning, "nobody asks for its mail at this moment: the store is filling up, and workers take it one at a time, with pauses", "make room, see the finding about it"
+		f.Level, f.Found, f.Do = Warning, "no worker asks for its mail at this moment: the store is filling up, and workers take mail one at a time, with pauses", "make room, see the finding about room"
 	default:
-		f.Level, f.Found = Problem, "nobody asks for its mail: no worker of this lane runs, or its relay is at fault"
+		f.Level, f.Found = Problem, "no worker asks for its mail: none of this lane runs, or their relay is at fault"
 		f.Do = startWorker
 	}
 	return f

@@ -1,11 +1,12 @@
 // Package doctor says what is wrong with the mail system and what to do: the
 // broker, its streams and consumers, the mail in them, the relay.
 //
-// [Examine] reads everything and changes nothing. Each check has its own time
-// and its own findings, so that one which fails does not hide the others. What
-// a check makes of what it read is a pure function: judge….
+// [Examine] reads everything and changes nothing. Each check has its own time limit
+// and its own findings, so that one which fails does not hide the others. A pure
+// function, judge…, makes the findings of what a check has read. What package queue
+// knows (lanes, room, dead letters) it judges itself, for postrider status too.
 //
-// It mends nothing: workers and `worker provision` do that.
+// It repairs nothing: workers and `worker provision` do that.
 package doctor
 
 import (
@@ -39,13 +40,13 @@ var levels = []Level{Problem, Warning, Note, OK}
 
 // Patient is what is examined.
 type Patient struct {
-	// Conn is an operator's connection, nil where there is none for the reason Away.
+	// Conn is an operator's connection; nil if there is none, for the reason Away.
 	Conn  *broker.Conn
 	Away  error
 	Queue *queue.Queue
-	// Broker is what should stand there; with AckWait 0 any AckWait may.
+	// Broker is what the broker should have; an AckWait of 0 stands for any.
 	Broker broker.Config
-	// Lanes are those that should be there; none: those that are.
+	// Lanes are those that should exist; if there are none, those that do.
 	Lanes []wire.Lane
 	// Relay is the one that the workers use.
 	Relay smtp.Config
@@ -56,8 +57,8 @@ type Patient struct {
 // checkFor bounds each check at the broker.
 const checkFor = 10 * time.Second
 
-// Examine looks at everything. The findings are the worst first; the error says
-// that the broker could not be used at all, which a finding says too.
+// Examine examines everything. The worst findings come first. The error says that the
+// broker could not be used at all; a finding says so too.
 func Examine(ctx context.Context, p *Patient) ([]Finding, error) {
 	var relay []Finding
 	var tasks sync.WaitGroup
@@ -71,12 +72,12 @@ func Examine(ctx context.Context, p *Patient) ([]Finding, error) {
 
 func judgeSettings(faults []error) (all []Finding) {
 	for _, err := range faults {
-		all = append(all, Finding{Level: Problem, Check: "settings", At: "environment", Found: err.Error(), Do: "mend the variable; worker config shows what is in force"})
+		all = append(all, Finding{Level: Problem, Check: "settings", At: "environment", Found: err.Error(), Do: "correct the variable; worker config shows what is in force"})
 	}
 	return all
 }
 
-// together makes one finding of those that say the same of several things.
+// together makes one finding of those that differ in what was examined only.
 func together(all []Finding) []Finding {
 	var some []Finding
 	for _, f := range all {
@@ -90,7 +91,7 @@ func together(all []Finding) []Finding {
 	return some
 }
 
-// broker is all that the broker can tell.
+// broker has the checks at the broker.
 func (p *Patient) broker(ctx context.Context) ([]Finding, error) {
 	if p.Conn == nil {
 		return []Finding{{Level: Problem, Check: "broker", At: "connection", Found: p.Away.Error(), Do: "see that the broker runs, and that the NATS_ variables and POSTRIDER_DATA_DIR here are those of its operator"}}, p.Away
@@ -126,7 +127,7 @@ func within[T any](ctx context.Context, f func(context.Context) (T, error)) (T, 
 	return f(ctx)
 }
 
-// unread is the finding of a check that could not look.
+// unread is the finding of a check that could not read.
 func unread(check, at string, err error) Finding {
 	return Finding{Level: Problem, Check: check, At: at, Found: "could not be read: " + queue.Explain(err).Error(), Do: readAgain}
 }

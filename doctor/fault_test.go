@@ -179,7 +179,7 @@ func TestFaults(t *testing.T) {
 		check string
 		says  string
 	}{
-		"nobody takes": {func(*bench) {}, Problem, "consumers", "MAIL_SEND_NORMAL/fresh, MAIL_LATER_NORMAL/due: nobody asks"},
+		"nobody takes": {func(*bench) {}, Problem, "consumers", "MAIL_SEND_NORMAL/fresh, MAIL_LATER_NORMAL/due: no worker asks"},
 		"consumer gone": {func(b *bench) {
 			b.must(b.js.DeleteConsumer(b.t.Context(), lane.LaterStream(), wire.ConsumerDue))
 		}, Problem, "consumers", "MAIL_LATER_NORMAL/due: is missing"},
@@ -189,7 +189,7 @@ func TestFaults(t *testing.T) {
 			_, err := b.js.PauseConsumer(b.t.Context(), lane.SendStream(), wire.ConsumerFresh, time.Now().Add(time.Hour))
 			b.must(err)
 		}, Problem, "consumers", "MAIL_SEND_NORMAL/fresh: is paused for"},
-		"another POSTRIDER_ACK_WAIT": {func(b *bench) { b.p.Broker.AckWait = 30 * time.Second }, Warning, "consumers", "POSTRIDER_ACK_WAIT is 30s, but 2m0s stands"},
+		"another POSTRIDER_ACK_WAIT": {func(b *bench) { b.p.Broker.AckWait = 30 * time.Second }, Warning, "consumers", "POSTRIDER_ACK_WAIT is 30s, but the broker has 2m,"},
 		"stream changed": {func(b *bench) {
 			b.stream(wire.StreamRecord, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour })
 		}, Problem, "streams", "MAIL_RECORD: max_age is 1h0m0s, must be 336h0m0s"},
@@ -207,7 +207,7 @@ func TestFaults(t *testing.T) {
 			b.must(err)
 		}, Problem, "streams", "the stream OTHER takes its subject"},
 		"lane gone":      {func(b *bench) { b.p.Lanes = []wire.Lane{lane, "slow"} }, Problem, "streams", "MAIL_SEND_SLOW, MAIL_LATER_SLOW: is missing"},
-		"lane forgotten": {func(b *bench) { b.p.Lanes = []wire.Lane{"slow"}; b.publish(lane.SendSubject(), "x") }, Warning, "lanes", "normal: holds 1 messages and is not among POSTRIDER_LANES"},
+		"lane forgotten": {func(b *bench) { b.p.Lanes = []wire.Lane{"slow"}; b.publish(lane.SendSubject(), "x") }, Warning, "lanes", "normal: has 1 message and is not among POSTRIDER_LANES"},
 		"lane nobody asks for": {func(b *bench) {
 			_, err := broker.Provision(b.t.Context(), b.conn, []wire.Lane{lane, "spare"}, broker.DefaultConfig())
 			b.must(err)
@@ -216,18 +216,18 @@ func TestFaults(t *testing.T) {
 		"lane without a worker": {func(b *bench) {
 			_, err := broker.Provision(b.t.Context(), b.conn, []wire.Lane{lane, "spare"}, broker.DefaultConfig())
 			b.must(err)
-		}, Problem, "consumers", "MAIL_SEND_SPARE/fresh, MAIL_LATER_SPARE/due: nobody asks"},
+		}, Problem, "consumers", "MAIL_SEND_SPARE/fresh, MAIL_LATER_SPARE/due: no worker asks"},
 		"log cut off": {func(b *bench) { b.stream(wire.StreamEvent, func(c *jetstream.StreamConfig) { c.Sources = nil }) }, Warning, "log", "does not source MAIL_RECORD"},
 		"lane full":   {fillLane, Problem, "room", "MAIL_SEND_NORMAL: 95 % of its MaxBytes"},
-		"stranded":    {strand, Warning, "stranded", "MAIL_SEND_NORMAL: 2 messages"},
+		"stranded":    {strand, Warning, "stranded", "MAIL_SEND_NORMAL: at least 2 messages"},
 		"mail that waits": {func(b *bench) {
 			b.publish(lane.SendSubject(), "x")
 			b.publish(lane.SendSubject(), "x")
-		}, OK, "stranded", "no mail that nobody"},
+		}, OK, "stranded", "no message is stranded"},
 		"never due":       {func(b *bench) { b.publish("mail.copy.normal.later.x.1-1.all", "x") }, Problem, "schedules", "1 schedule without a time"},
 		"a dead letter":   {bury, Warning, "dead", "1 dead letter, the oldest buried"},
 		"wrong setting":   {func(b *bench) { b.p.Faults = []error{context.Canceled} }, Problem, "settings", context.Canceled.Error()},
-		"scheduled later": {schedule, OK, "schedules", "every schedule's time is still to come"},
+		"scheduled later": {schedule, OK, "schedules", "no schedule is overdue"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -257,16 +257,12 @@ func strand(b *bench) {
 		_, err := q.Next(jetstream.FetchMaxWait(10 * time.Second))
 		b.must(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; {
-		info, err := q.Info(b.t.Context())
+	for ctx := natstest.Within(b.t); ; natstest.Tick(ctx, b.t) {
+		info, err := q.Info(ctx)
 		b.must(err)
 		if info.NumAckPending == 0 {
 			break
 		}
-		if time.Now().After(deadline) {
-			b.t.Fatalf("still in flight: %+v", info)
-		}
-		time.Sleep(20 * time.Millisecond)
 	}
 	b.publish(lane.SendSubject(), "settled")
 	b.publish(lane.SendSubject(), "waits")

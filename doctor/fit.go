@@ -2,32 +2,32 @@ package doctor
 
 import "github.com/postrider/postrider/queue"
 
-// What to do, where it depends on who runs the broker.
+// What to do, if it depends on who runs the broker.
 const (
 	upgrade       = "upgrade the NATS server"
 	provision     = "restart a worker, or for a broker at NATS_URL run: worker provision"
 	provisionWait = "change it for all: worker provision"
-	startWorker   = "start a worker; where one runs, its log says what it waits for (relay …, waiting for the broker)"
+	startWorker   = "start a worker; if one runs, its log says what it waits for (relay …, waiting for the broker)"
 	openSource    = "see that MAIL_RECORD is there, and look at the broker's log; a restart of the server that leads MAIL_EVENT opens the source again"
 	wakeSchedules = "restart the broker, or in a cluster the server that leads that stream"
 	readAgain     = "run postrider doctor again; if it stays so, look at the broker's log"
 )
 
-// fitting is the same for a worker that is its own broker: there is no cluster,
-// no account and no server beside it.
+// fitting is the same for an embedded broker, which has no cluster and no account of
+// others.
 var fitting = map[string]string{
-	upgrade:            "upgrade the worker, whose part the broker is",
-	queue.MakeRoom:     "make room on the disk of its POSTRIDER_DATA_DIR, and restart the worker",
+	upgrade:            "upgrade the worker: the broker is a part of it",
+	queue.MakeRoom:     "make room on the disk of POSTRIDER_DATA_DIR, and restart the worker",
 	provision:          "restart a worker: it sets up its own broker",
 	provisionWait:      "restart the worker with this POSTRIDER_ACK_WAIT",
 	startWorker:        "look at the worker's log: it says what it waits for (relay …); POSTRIDER_LANES of the worker may lack the lane",
 	queue.MoreSessions: "a higher SMTP_MAX_SESSIONS helps, if the relay allows it",
 	openSource:         "see that MAIL_RECORD is there, and look at the worker's log; its restart opens the source again",
-	wakeSchedules:      "restart the worker, whose part the broker is",
+	wakeSchedules:      "restart the worker: the broker is a part of it",
 	readAgain:          "run postrider doctor again; if it stays so, look at the worker's log",
 }
 
-// Fit words what to do for the broker that was looked at.
+// Fit changes what to do to what fits an embedded broker, if it is one.
 func Fit(all []Finding, embedded bool) []Finding {
 	for i, f := range all {
 		if do := fitting[f.Do]; embedded && do != "" {

@@ -79,11 +79,11 @@ func TestJudge(t *testing.T) {
 		{"log refused", source(time.Second, 0, &jetstream.APIError{Description: "no such stream"}), Warning, "no such stream"},
 
 		{"taken, busy", judgeTaken(state(handed(time.Second)), 0, now), OK, ""},
-		{"taken, and no worker since", judgeTaken(state(handed(time.Hour)), 0, now), Problem, "nobody asks"},
+		{"taken, and no worker since", judgeTaken(state(handed(time.Hour)), 0, now), Problem, "no worker asks"},
 		{"taken, slow but settling", judgeTaken(settles(state(handed(time.Hour))), 0, now), OK, ""},
-		{"settled and then stopped", judgeTaken(settles(state(nothing)), 0, now), Problem, "nobody asks"},
+		{"settled and then stopped", judgeTaken(settles(state(nothing)), 0, now), Problem, "no worker asks"},
 		{"not taken at 75 %", judgeTaken(state(nothing), 0.8, now), Warning, "the store is filling up"},
-		{"due mail at 75 %", judgeTaken(due(state(nothing)), 0.8, now), Problem, "nobody asks"},
+		{"due mail at 75 %", judgeTaken(due(state(nothing)), 0.8, now), Problem, "no worker asks"},
 
 		{"replica behind", replica(jetstream.PeerInfo{Name: "b"}), Warning, "the replica on b is behind"},
 		{"replicas", replica(jetstream.PeerInfo{Name: "b", Current: true}), OK, ""},

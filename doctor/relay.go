@@ -21,7 +21,7 @@ const (
 // relay opens one session and sends no mail.
 func (p *Patient) relay(ctx context.Context) []Finding {
 	if p.Relay.URL == "" {
-		return []Finding{{Level: Note, Check: "relay", At: "SMTP_URL", Found: "is not set here, so no relay was looked at; a worker without it keeps mail with the development relay, and sends none", Do: "run postrider doctor with the SMTP_ variables of the workers"}}
+		return []Finding{{Level: Note, Check: "relay", At: "SMTP_URL", Found: "is not set here, so no relay was examined; a worker without it uses the development relay and sends nothing", Do: "run postrider doctor with the SMTP_ variables of the workers"}}
 	}
 	if len(p.Relay.Validate()) > 0 {
 		return nil // said by the settings

@@ -14,8 +14,7 @@ import (
 // overdueAfter is more than a schedule takes to fire.
 const overdueAfter = time.Minute
 
-// schedules looks at the copies that were stored first whether their time is
-// still to come.
+// schedules finds out whether a copy is overdue, of those that were stored first.
 func (p *Patient) schedules(ctx context.Context, x *broker.Examination) []Finding {
 	var all []Finding
 	for _, s := range x.Streams {
@@ -66,9 +65,9 @@ func judgeSchedules(stream string, due []time.Time, now time.Time) Finding {
 		f.Found = queue.Counted(uint64(never), "schedule") + " without a time, which will never be due"
 		f.Do = "something other than Postrider wrote there: see who may publish to mail.copy.>, and delete them: nats stream view " + stream
 	case late > 0:
-		f.Found = fmt.Sprintf("%s should have become due by now, of %d looked at: the broker's schedules stand still", queue.Counted(uint64(late), "schedule"), len(due))
+		f.Found = fmt.Sprintf("%s should have become due by now, of %d examined: the broker does not fire them", queue.Counted(uint64(late), "schedule"), len(due))
 	default:
-		f.Level, f.Found, f.Do = OK, "every schedule's time is still to come", ""
+		f.Level, f.Found, f.Do = OK, "no schedule is overdue", ""
 	}
 	return f
 }

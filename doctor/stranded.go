@@ -14,7 +14,7 @@ import (
 // readAtMost bounds the messages that are read one by one.
 const readAtMost = 500
 
-// stranded looks for what no consumer will hand out, by the sweep's rule.
+// stranded counts what no consumer will hand out, by the sweep's rule.
 func (p *Patient) stranded(ctx context.Context, x *broker.Examination) []Finding {
 	var all []Finding
 	for _, c := range x.Consumers {
@@ -26,11 +26,11 @@ func (p *Patient) stranded(ctx context.Context, x *broker.Examination) []Finding
 		case err != nil:
 			all = append(all, unread("stranded", c.Info.Stream, err))
 		case n > 0:
-			all = append(all, Finding{Level: Warning, Check: "stranded", At: c.Info.Stream, Found: queue.Counted(uint64(n), "message") + " at least that no consumer hands out any more", Do: "a worker finds and settles them within a minute (POSTRIDER_SWEEP_INTERVAL): start one, and run postrider doctor again; if they stay, look at its log"})
+			all = append(all, Finding{Level: Warning, Check: "stranded", At: c.Info.Stream, Found: "at least " + queue.Counted(uint64(n), "message") + " that no consumer hands out any more", Do: "a worker finds and settles them within a minute (POSTRIDER_SWEEP_INTERVAL): start one, and run postrider doctor again; if they stay, look at its log"})
 		}
 	}
 	if len(all) == 0 && len(x.Consumers) > 0 {
-		all = []Finding{{Level: OK, Check: "stranded", At: fmt.Sprintf("%d consumers", len(x.Consumers)), Found: "no mail that nobody would hand out"}}
+		all = []Finding{{Level: OK, Check: "stranded", At: fmt.Sprintf("%d consumers", len(x.Consumers)), Found: "no message is stranded"}}
 	}
 	return all
 }

@@ -42,7 +42,7 @@ func readable(x *broker.Examination, stream string) bool {
 	return slices.ContainsFunc(x.Streams, func(s broker.StreamState) bool { return s.Name == stream && s.Info != nil })
 }
 
-// older: of the metadata only the settings' version is ours to compare.
+// older: of the metadata, only the settings' version is ours to compare.
 func older(drift []string) bool {
 	return slices.ContainsFunc(drift, func(d string) bool { return strings.HasPrefix(d, "metadata ") })
 }
@@ -60,7 +60,7 @@ func judgeStreams(x *broker.Examination) []Finding {
 	return all
 }
 
-// judgeLanes: does somebody send what lies in every lane? asked are POSTRIDER_LANES, where
+// judgeLanes: do workers send what is in every lane? asked are POSTRIDER_LANES, if
 // they are set.
 func judgeLanes(x *broker.Examination, asked []wire.Lane) []Finding {
 	if len(x.Lanes) == 0 {
@@ -75,7 +75,7 @@ func judgeLanes(x *broker.Examination, asked []wire.Lane) []Finding {
 			}
 		}
 		if len(asked) > 0 && left > 0 && !slices.Contains(asked, lane) {
-			all = append(all, Finding{Level: Warning, Check: "lanes", At: string(lane), Found: fmt.Sprintf("holds %d messages and is not among POSTRIDER_LANES: no worker with these POSTRIDER_LANES sends them", left), Do: "add it to POSTRIDER_LANES until it is empty"})
+			all = append(all, Finding{Level: Warning, Check: "lanes", At: string(lane), Found: fmt.Sprintf("has %s and is not among POSTRIDER_LANES: no worker with these POSTRIDER_LANES sends them", queue.Counted(left, "message")), Do: "add it to POSTRIDER_LANES until it is empty"})
 		}
 	}
 	return all

@@ -104,11 +104,7 @@ func fullDeadLetterOf(l *deadletter.Found) fullDeadLetter {
 
 func writeDeadLetter(out io.Writer, p paint, l *deadletter.Found) error {
 	var b strings.Builder
-	field := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(&b, "%s %s\n", p.dim(fmt.Sprintf("%-10s", name)), value)
-		}
-	}
+	field := func(name, value string) { p.field(&b, name, value) }
 	field("id", p.bold(l.Key.ID))
 	field("origin", l.Key.Origin)
 	field("lane", string(l.Key.Lane))

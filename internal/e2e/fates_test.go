@@ -103,7 +103,7 @@ func (w *world) operate(bad string) {
 		{"events --outcome lost", 64, `^$`},
 		{"events --until 10h", 1, `^$`},
 		{"dead list --reason failed", 0, `refused\t550@example.net\tfailed\t550`},
-		{"dead show refused", 0, `(?s)reason     failed.*attempt 1.*"to":\["550@example.net"\]`},
+		{"dead show refused", 0, `(?s)reason   failed.*attempt 1.*"to":\["550@example.net"\]`},
 		{"dead show " + bad + " --body", 0, `^\{"id":"bad".*"sbuject":"x"\}$`},
 		{"dead show nobody", 1, `^$`},
 		{"dead replay --reason failed --dry-run", 0, `would be replayed: refused to 550@example.net`},
