@@ -178,7 +178,7 @@ func (f *fetcher) take(live settle.Span, all ...taken) {
 			continue
 		}
 		f.start(live, x)
-		if alone && f.alone(live.Fetch) && x.delivery.Kept {
+		if alone && f.alone(live.Fetch) && x.delivery.GoesOn {
 			rest(live.Fetch, f.Room, f.Fresh)
 		}
 	}

@@ -10,51 +10,48 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// attempt is step 2: transactions for those who are pending, and a record after
-// each but the last. If the relay or the worker was at fault, the message is
-// requeued and the error says so.
+// attempt is step 2: transactions for those who are pending, and a record between
+// two of them. If the relay or the worker was at fault, the message is requeued:
+// attempt returns nil if rec schedules it, else an error.
 func (s *Settler) attempt(span Span, d *Delivery, rec *wire.Record) error {
 	for {
-		batch := d.pendingOf(rec, s.cfg.RecipientsPerTransaction)
-		tx := s.Relay.Deliver(span.Work, d.transaction(batch))
-		stopped := s.apply(d, rec, batch, tx)
-		if stopped != nil && d.setAside(rec, batch, tx) {
-			continue
-		}
-		if stopped == nil && len(d.pendingOf(rec, 1)) == 0 {
-			stopped = d.asideFor // nil if nobody is
-		}
+		batch := d.nextBatch(rec, s.cfg.RecipientsPerTransaction)
 		switch {
-		case stopped != nil:
-			return s.requeue(span.Settle, d, rec, *stopped)
-		case !rec.Has(wire.StatePending):
+		case len(batch) > 0:
+		case rec.Has(wire.StatePending): // only those who were set aside
+			return s.requeue(span.Settle, d, rec, d.hangUp)
+		default:
 			return nil
 		}
-		rec.Event = wire.EventDeferred
-		if err := s.record(span.Settle, d, rec); err != nil {
-			return err
+		tx := s.Relay.Deliver(span.Work, d.transaction(batch))
+		stopped := s.apply(d, rec, batch, tx)
+		switch {
+		case stopped != nil && !d.setAside(batch, tx):
+			return s.requeue(span.Settle, d, rec, stopped)
+		case stopped == nil && len(d.nextBatch(rec, 1)) > 0:
+			rec.Event = wire.EventDeferred
+			if err := s.record(span.Settle, d, rec); err != nil {
+				return err
+			}
+			rec.Event = ""
 		}
-		rec.Event, d.seen = "", rec.Clone()
 	}
 }
 
-// mostAside is how many recipients are set aside in one delivery: each costs a
+// maxAside is how many recipients may be set aside in one delivery: each costs a
 // session, and a relay may hang up at all of them.
-const mostAside = 3
+const maxAside = 3
 
 // setAside leaves out of this delivery a recipient at whom the relay closed the
-// session, so that the others do not wait for it. It reports that there are
-// others to try. A relay that is down is to blame itself.
-func (d *Delivery) setAside(rec *wire.Record, batch []mail.Recipient, tx mail.Transaction) bool {
+// session, so that the others do not wait for it. It returns false if the attempt
+// has to end: too many are set aside, or the relay is down whoever it is asked for.
+func (d *Delivery) setAside(batch []mail.Recipient, tx mail.Transaction) bool {
 	i := slices.IndexFunc(tx.Outcomes, hungUp)
 	if i < 0 || tx.Down {
 		return false
 	}
-	if d.aside == nil {
-		d.aside = make(map[int]bool)
-	}
-	d.aside[batch[i].Index], d.asideFor = true, &tx.Outcomes[i]
-	return len(d.aside) <= mostAside && len(d.pendingOf(rec, 1)) > 0
+	d.aside, d.hangUp = append(d.aside, batch[i].Index), &tx.Outcomes[i]
+	return len(d.aside) <= maxAside
 }
 
 // hungUp reports that the relay closed the session at a recipient.
@@ -66,20 +63,20 @@ func hungUp(o mail.Outcome) bool { return o.Class == mail.Requeued && o.Stage ==
 // otherwise the same recipients could come first for ever.
 const oneByOne = 6
 
-// pendingOf are the next recipients to send to, at most most. Those at whom the
-// relay hung up come after the others and apart from them: they must not keep them
-// waiting. Those who need SMTPUTF8 go apart: a relay without it must not fail the
-// others.
-func (d *Delivery) pendingOf(rec *wire.Record, most int) []mail.Recipient {
+// nextBatch is the recipients of the next transaction, at most limit. Those at whom
+// the relay hung up come after the others and apart from them: the others must not
+// wait for them. Those who need SMTPUTF8 go apart: a relay without it must not fail
+// the others.
+func (d *Delivery) nextBatch(rec *wire.Record, limit int) []mail.Recipient {
 	var pending []int
 	for _, x := range rec.Recipients {
-		if x.State == wire.StatePending && !d.aside[x.Index] {
+		if x.State == wire.StatePending && !slices.Contains(d.aside, x.Index) {
 			pending = append(pending, x.Index)
 		}
 	}
 	hangUps, n, from := rec.HangUps(), len(rec.Recipients), 0
-	if rec.Generation >= oneByOne && len(hangUps) > mostAside {
-		most, from = 1, rec.Generation*(mostAside+1)%n
+	if rec.Generation >= oneByOne && len(hangUps) > maxAside {
+		limit, from = 1, rec.Generation*(maxAside+1)%n
 	}
 	slices.SortStableFunc(pending, func(a, b int) int {
 		return cmp.Or(cmp.Compare(hangUps[a], hangUps[b]), cmp.Compare((a-from+n)%n, (b-from+n)%n))
@@ -90,7 +87,7 @@ func (d *Delivery) pendingOf(rec *wire.Record, most int) []mail.Recipient {
 		if len(batch) > 0 {
 			first = batch[0].Index
 		}
-		if len(batch) < most && d.to[i].UTF8 == d.to[first].UTF8 && hangUps[i] == hangUps[first] {
+		if len(batch) < limit && d.to[i].UTF8 == d.to[first].UTF8 && hangUps[i] == hangUps[first] {
 			batch = append(batch, mail.Recipient{Index: i, Address: d.to[i].Address})
 		}
 	}
@@ -99,7 +96,7 @@ func (d *Delivery) pendingOf(rec *wire.Record, most int) []mail.Recipient {
 
 func (d *Delivery) transaction(to []mail.Recipient) mail.Message {
 	return mail.Message{
-		ID: d.own.Key.ID, From: d.from.Address, Recipients: to,
+		ID: d.copy.Key.ID, From: d.from.Address, Recipients: to,
 		Body: d.message, Size: d.message.Size, EightBit: d.message.EightBit,
 		UTF8:   d.message.UTF8 || d.from.UTF8 || d.to[to[0].Index].UTF8,
 		Permit: d.permit,
@@ -111,27 +108,27 @@ var errExpired = errors.New("the lease on the message has expired: another worke
 
 // permit keeps the final dot from being sent once the lease has expired.
 func (d *Delivery) permit() error {
-	if d.expired() {
+	if d.leaseExpired() {
 		return errExpired
 	}
 	return nil
 }
 
-// apply enters the outcomes of a transaction into rec. It returns the outcome
-// that stopped the transaction if the relay or the worker was at fault, or if
-// nothing was decided.
-func (s *Settler) apply(d *Delivery, rec *wire.Record, to []mail.Recipient, tx mail.Transaction) *mail.Outcome {
-	n := d.own.Attempts + 1
+// apply enters the outcomes of a transaction into rec. It returns the outcome that
+// ends the attempt, because the relay or the worker was at fault or nothing was
+// decided; nil if it may go on.
+func (s *Settler) apply(d *Delivery, rec *wire.Record, to []mail.Recipient, tx mail.Transaction) (stopped *mail.Outcome) {
+	n := d.copy.Attempts + 1
 	stand := d.standing(s.Now(), n, d.jitter())
-	var stopped *mail.Outcome
 	counted, moved := false, false
 	for i, o := range tx.Outcomes {
+		s.metrics.outcomes.WithLabelValues(string(o.Class)).Inc()
 		counted = counted || o.Class.Counted()
 		if o.Class == mail.Requeued {
 			stopped = &tx.Outcomes[i]
 			continue
 		}
-		decision := s.policy.Decide(o.Class, stand)
+		decision := s.cfg.Decide(o.Class, stand)
 		if decision.State == wire.StatePending {
 			continue
 		}
@@ -150,7 +147,6 @@ func (s *Settler) apply(d *Delivery, rec *wire.Record, to []mail.Recipient, tx m
 	}
 	rec.At = stand.Now.UTC()
 	rec.Attempts = append(rec.Attempts, wire.NewAttempt(rec.Counted, counted, to, tx))
-	s.metrics.transaction(tx)
 	if stopped == nil && !moved {
 		stopped = &mail.Outcome{Class: mail.Requeued, Stage: mail.StageLocal, Reply: "the relay took no recipient and refused none"}
 	}

@@ -54,7 +54,7 @@ func (w *belt) send(header nats.Header, body []byte) (*settle.Delivery, mail.Tra
 	if h.Bad() != nil {
 		return h, mail.Transaction{}
 	}
-	w.to = h.PendingOf(h.Draft(h.Stored), schema.MaxRecipients)
+	w.to = h.NextBatch(h.Draft(h.Stored), schema.MaxRecipients)
 	return h, w.relay.Deliver(w.t.Context(), h.Message(w.to))
 }
 

@@ -24,7 +24,7 @@ type Handle interface {
 }
 
 // Delivery is one message handed to a worker by the broker. Its exported fields
-// but Kept are the caller's to set. While it is settled it belongs to the settling
+// but GoesOn are the caller's to set. While it is settled it belongs to the settling
 // goroutine.
 type Delivery struct {
 	Lane     wire.Lane
@@ -39,63 +39,82 @@ type Delivery struct {
 	// Handle is nil for what the sweep found: it has no lease, and can only be
 	// deleted by its sequence.
 	Handle Handle
-	// Kept is set if something of the message goes on, as a copy or a dead letter,
+	// GoesOn is set if something of the message goes on, as a copy or a dead letter,
 	// so that settling it made no room in the store.
-	Kept bool
+	GoesOn bool
 
+	// stopping ends when no more is fetched.
 	stopping <-chan struct{}
-	// own is whose message it is, and its history.
-	own wire.Copy
-	// envelope is set if it could be decoded, message if bad is nil.
+	// copy is whose message it is, and its history: what its headers say or, for a
+	// fresh message, a first generation without history.
+	copy wire.Copy
+	// unknownGeneration: the headers of a copy could not be read.
+	unknownGeneration bool
+
+	// bad is what is wrong with the message; nil if it may be sent.
+	bad *schema.EnvelopeError
+	// decoded is set if the body was decoded, well or badly. Then envelope may be
+	// set; message, from and to are if bad is nil.
+	decoded  bool
 	envelope *schema.Envelope
 	message  *compose.Message
-	bad      *schema.EnvelopeError
 	// from and to are the addresses in the form of MAIL and RCPT, to by index.
 	from compose.Path
 	to   map[int]compose.Path
 
-	// seen is the last record of the key, of whatever generation, and its sequence.
-	seen    *wire.Record
-	seenSeq uint64
-	// aside are recipients that are not tried again in this delivery, asideFor the
-	// outcome of the last of them.
-	aside    map[int]bool
-	asideFor *mail.Outcome
+	// last is the last record of the key that this delivery knows, of whatever
+	// generation, and lastSeq its sequence, 0 for none.
+	last    *wire.Record
+	lastSeq uint64
+	// aside are recipients at whom the relay closed the session. They are not tried
+	// again in this delivery. hangUp is the outcome of the last of them.
+	aside  []int
+	hangUp *mail.Outcome
 }
 
 // Key says whose message it is. It is empty before the delivery was settled.
-func (d *Delivery) Key() wire.Key { return d.own.Key }
+func (d *Delivery) Key() wire.Key { return d.copy.Key }
 
 // fresh reports a message of a producer, not a copy of ours.
 func (d *Delivery) fresh() bool { _, ok := d.Lane.TenantOf(d.Subject); return ok }
 
-// expired reports that another worker may have the message.
-func (d *Delivery) expired() bool { return d.Handle != nil && d.Handle.Expired() }
+// leaseExpired reports that another worker may have the message.
+func (d *Delivery) leaseExpired() bool { return d.Handle != nil && d.Handle.Expired() }
 
-// identify finds whose message it is without reading its body. The headers of a
+// identify finds whose message it is without decoding its body. The headers of a
 // copy and its subject must agree: what is settled by one would be looked up by
-// the other.
-func (d *Delivery) identify() error {
-	if !d.fresh() {
-		own, err := wire.ParseCopy(d.Lane, d.Header)
-		if err == nil && own.Key.CopySubject(wire.CopyDue) != d.Subject {
-			err = fmt.Errorf("its headers name another subject, %s", own.Key.CopySubject(wire.CopyDue))
+// the other. If they do not, d.bad says so and the subject counts. If that is not
+// of a key of ours, the message gets a key of its own.
+func (d *Delivery) identify() {
+	d.copy = wire.Copy{Key: wire.FreshKey(d.Lane, d.Stored, d.Sequence), Enqueued: d.Stored}
+	if d.fresh() {
+		if id := schema.MsgID(d.Header); id != "" && schema.ValidateID(id) == nil {
+			d.copy.Key.ID = id
 		}
-		if err == nil {
-			d.own = own
-		}
-		return err
+		return
 	}
-	d.own = wire.Copy{Key: wire.FreshKey(d.Lane, d.Stored, d.Sequence), Enqueued: d.Stored}
-	if id := schema.MsgID(d.Header); id != "" && schema.ValidateID(id) == nil {
-		d.own.Key.ID = id
+	c, err := wire.ParseCopy(d.Lane, d.Header)
+	if err == nil && c.Key.CopySubject(wire.CopyDue) != d.Subject {
+		err = fmt.Errorf("its headers name another subject, %s", c.Key.CopySubject(wire.CopyDue))
 	}
-	return nil
+	if err == nil {
+		d.copy = c
+		return
+	}
+	d.bad, d.unknownGeneration = badEnvelope(err), true
+	if k, err := wire.ParseKey(d.Subject); err == nil {
+		d.copy.Key = k
+	}
+}
+
+func badEnvelope(err error) *schema.EnvelopeError {
+	return &schema.EnvelopeError{Problem: err.Error(), Reason: mail.ReasonBadEnvelope}
 }
 
 // read decodes the body and composes the message. What is wrong with it is in
 // d.bad; the error is ours.
 func (d *Delivery) read() error {
+	d.decoded = true
 	header := d.Header
 	if !d.fresh() {
 		header = schema.ProducerHeaders(header)
@@ -125,7 +144,7 @@ func (d *Delivery) adopt(e *schema.Envelope) error {
 		return nil
 	}
 	if e.ID != "" {
-		d.own.Key.ID = e.ID
+		d.copy.Key.ID = e.ID
 	} else if err := schema.ValidateID(schema.MsgID(d.Header)); err != nil {
 		return &schema.EnvelopeError{Field: "header " + schema.HeaderMsgID, Problem: err.Error(), Reason: mail.ReasonBadEnvelope}
 	}
@@ -136,17 +155,17 @@ func (d *Delivery) adopt(e *schema.Envelope) error {
 // compose makes the message and its addresses. What is wrong with it is in d.bad.
 func (d *Delivery) compose() {
 	err := d.envelope.CheckRelay() // the worker's one relay has no name
-	if err == nil && len(d.own.Key.RecipientsIn(d.envelope)) == 0 {
-		err = fmt.Errorf("it is for recipient %s, which it does not have", d.own.Key.Recipient)
+	if err == nil && len(d.copy.Key.RecipientsIn(d.envelope)) == 0 {
+		err = fmt.Errorf("it is for recipient %s, which it does not have", d.copy.Key.Recipient)
 	}
 	if err == nil {
-		d.message, err = compose.Compose(d.envelope, d.own.Key.Origin, d.own.Enqueued)
+		d.message, err = compose.Compose(d.envelope, d.copy.Key.Origin, d.copy.Enqueued)
 	}
 	if err == nil {
 		d.from, d.to, err = compose.Paths(d.envelope)
 	}
 	if err != nil && !errors.As(err, &d.bad) {
-		d.bad = &schema.EnvelopeError{Problem: err.Error(), Reason: mail.ReasonBadEnvelope}
+		d.bad = badEnvelope(err)
 	}
 }
 
@@ -155,18 +174,18 @@ func (d *Delivery) recipients() []mail.Recipient {
 	if d.bad != nil || d.envelope == nil {
 		return nil
 	}
-	return d.own.Key.RecipientsIn(d.envelope)
+	return d.copy.Key.RecipientsIn(d.envelope)
 }
 
 // standing is what the policy needs to know of the message with n attempts used.
 func (d *Delivery) standing(now time.Time, n int, jitter float64) Standing {
-	s := Standing{Attempts: n, Now: now, Began: d.own.Enqueued, Jitter: jitter}
+	s := Standing{Attempts: n, Now: now, Began: d.copy.Enqueued, Jitter: jitter}
 	if d.envelope != nil {
 		s.MaxAttempts, s.Expires = d.envelope.MaxAttempts, d.envelope.ExpiresAt
 	}
-	if d.own.Replays > 0 {
+	if d.copy.Replays > 0 {
 		// An operator asked for another round, whatever the producer once set.
-		s.Began, s.Expires = d.own.Replayed, time.Time{}
+		s.Began, s.Expires = d.copy.Replayed, time.Time{}
 	}
 	if d.envelope != nil && d.envelope.SendAt.After(s.Began) {
 		s.Began = d.envelope.SendAt
@@ -178,12 +197,12 @@ func (d *Delivery) standing(now time.Time, n int, jitter float64) Standing {
 // delivered are pending. A record of this generation that left some pending is
 // continued.
 func (d *Delivery) draft(now time.Time) *wire.Record {
-	if d.seen != nil && d.seen.Generation == d.own.Generation {
-		r := d.seen.Clone()
-		r.Event, r.Delivery = "", d.Times
+	if d.last != nil && d.last.Generation == d.copy.Generation {
+		r := d.last.Clone()
+		r.Event, r.Delivery, r.At = "", d.Times, now.UTC()
 		return r
 	}
-	r := wire.NewRecord(d.own, now)
+	r := wire.NewRecord(d.copy, now)
 	r.Size, r.Delivery = int64(len(d.Body)), d.Times
 	if d.envelope != nil {
 		r.From, r.Subject, r.Tags = d.envelope.ReversePath(), mail.Cut(d.envelope.Subject, 256), d.envelope.Tags
@@ -191,6 +210,6 @@ func (d *Delivery) draft(now time.Time) *wire.Record {
 	for _, to := range d.recipients() {
 		r.Recipients = append(r.Recipients, wire.RecipientRecord{Address: to.Address, Index: to.Index, State: wire.StatePending})
 	}
-	r.KeepDelivered(d.seen)
+	r.KeepDelivered(d.last)
 	return r
 }

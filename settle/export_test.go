@@ -19,25 +19,23 @@ var (
 
 // Read identifies a delivery, decodes and composes it.
 func (d *Delivery) Read() error {
-	if err := d.identify(); err != nil {
-		return err
-	}
+	d.identify()
 	return d.read()
 }
 
 func (d *Delivery) Bad() *schema.EnvelopeError               { return d.bad }
 func (d *Delivery) From() string                             { return d.from.Address }
 func (d *Delivery) Recipients() []mail.Recipient             { return d.recipients() }
-func (d *Delivery) Aside() map[int]bool                      { return d.aside }
+func (d *Delivery) Aside() []int                             { return d.aside }
 func (d *Delivery) Draft(now time.Time) *wire.Record         { return d.draft(now) }
 func (d *Delivery) Envelope() *schema.Envelope               { return d.envelope }
 func (d *Delivery) Message(to []mail.Recipient) mail.Message { return d.transaction(to) }
-func (d *Delivery) PendingOf(rec *wire.Record, most int) []mail.Recipient {
-	return d.pendingOf(rec, most)
+func (d *Delivery) NextBatch(rec *wire.Record, limit int) []mail.Recipient {
+	return d.nextBatch(rec, limit)
 }
 
 func (s *Settler) Lookup(ctx context.Context, d *Delivery) (*wire.Record, error) {
-	return s.lookup(ctx, d, d.own.Key)
+	return s.lookup(ctx, d)
 }
 func (s *Settler) Record(ctx context.Context, d *Delivery, rec *wire.Record) error {
 	return s.record(ctx, d, rec)

@@ -12,13 +12,14 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// forward is step 4: what lives of a record goes on as a copy, one generation on,
-// and what is dead as a dead letter. All together if the record says so, else each
-// recipient under a key of its own. Doing it again changes nothing.
-func (s *Settler) forward(ctx context.Context, d *Delivery, rec *wire.Record, redo bool) error {
-	if d.own.DeadSeq > 0 {
+// forward is step 4: recipients that a record schedules go on as a copy of the next
+// generation, and dead ones as a dead letter. All together if the record says so,
+// else each recipient under a key of its own. found is set if the record was found,
+// not just written. Doing it again changes nothing.
+func (s *Settler) forward(ctx context.Context, d *Delivery, rec *wire.Record, found bool) error {
+	if d.copy.DeadSeq > 0 {
 		// The replayer may have died before it marked the dead letter.
-		m := d.own
+		m := d.copy
 		m.Generation--
 		err := s.writes.tryWithRoom(ctx, d, func(ctx context.Context) error { return s.DeadLetters.Mark(ctx, m, wire.EventReplayed) })
 		if err != nil {
@@ -26,19 +27,20 @@ func (s *Settler) forward(ctx context.Context, d *Delivery, rec *wire.Record, re
 		}
 	}
 	if rec.Together != "" {
-		return s.forwardKey(ctx, d, rec, d.own.Key, rec.Shared())
+		return s.forwardKey(ctx, d, rec, d.copy.Key, rec.Shared())
 	}
 	for _, x := range rec.Recipients {
 		if x.State == wire.StateDelivered {
 			continue
 		}
-		k := d.own.Key.For(x.Index)
-		if redo {
-			gone, err := s.further(ctx, d, k, rec.Generation+1)
+		k := d.copy.Key.For(x.Index)
+		if found {
+			// The copy may have been made, and settled since.
+			own, _, err := s.writes.lookup(ctx, d, s.Journal, k)
 			if err != nil {
 				return err
 			}
-			if gone {
+			if own != nil && own.Generation > rec.Generation {
 				continue
 			}
 		}
@@ -49,15 +51,8 @@ func (s *Settler) forward(ctx context.Context, d *Delivery, rec *wire.Record, re
 	return nil
 }
 
-// further reports a key whose own record has reached that generation: the copy
-// that would be made was made, and may have been settled since.
-func (s *Settler) further(ctx context.Context, d *Delivery, k wire.Key, generation int) (bool, error) {
-	rec, _, err := s.writes.lookup(ctx, d, s.Journal, k)
-	return rec != nil && rec.Generation >= generation, err
-}
-
 func (s *Settler) forwardKey(ctx context.Context, d *Delivery, rec *wire.Record, k wire.Key, x wire.RecipientRecord) error {
-	d.Kept = d.Kept || x.State != wire.StateDelivered
+	d.GoesOn = d.GoesOn || x.State != wire.StateDelivered
 	switch x.State {
 	case wire.StateScheduled:
 		err := s.schedule(ctx, d, rec, k)

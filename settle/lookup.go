@@ -6,56 +6,43 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// lookup is step 1: what is recorded of the key, read from the stream's leader. It
-// returns the record to forward if an earlier delivery recorded this generation
-// and left nobody pending. Otherwise d.seen is the last record, if there is any.
+// lookup is step 1: it reads the last record of the key from the stream's leader
+// into d.last. It returns the record if that settles this generation: nobody is
+// pending in it, and it is left to forward.
 //
 // It is never skipped: a delivery count of one does not mean first, because a
 // broker that was killed forgets deliveries.
-func (s *Settler) lookup(ctx context.Context, d *Delivery, k wire.Key) (*wire.Record, error) {
-	var err error
-	if d.seen, d.seenSeq, err = s.writes.lookup(ctx, d, s.Journal, k); err != nil {
+func (s *Settler) lookup(ctx context.Context, d *Delivery) (done *wire.Record, err error) {
+	k := d.copy.Key
+	if !d.decoded && d.fresh() {
+		k.ID = "" // any: it may be in the body
+	}
+	if d.last, d.lastSeq, err = s.writes.lookup(ctx, d, s.Journal, k); err != nil {
 		return nil, err
 	}
-	if d.seen != nil && d.seen.Generation >= d.own.Generation {
-		return settledAt(d.seen, d.own.Generation), nil
-	}
-	if d.Times == 1 {
-		return nil, nil
-	}
-	// A worker may have died between record and ack so long ago that the record
-	// has expired. The log still has it.
-	found, err := s.Journal.Find(ctx, k, d.own.Generation, d.own.Enqueued)
-	if err != nil || found == nil {
-		return nil, err
-	}
-	done := settledAt(found, d.own.Generation)
-	if done == nil {
-		d.seen, d.seenSeq = found, 0
-	}
-	return done, nil
-}
-
-// settledAt is r if it settles that generation: it is of it, with nobody pending.
-func settledAt(r *wire.Record, generation int) *wire.Record {
-	if r.Generation == generation && !r.Has(wire.StatePending) {
-		return r
-	}
-	return nil
-}
-
-// lookupUnread is lookup for a message that must not be decoded: a fresh one may
-// have its id in the body.
-func (s *Settler) lookupUnread(ctx context.Context, d *Delivery) (*wire.Record, error) {
-	k := d.own.Key
-	if d.fresh() {
-		k.ID = "" // any
-	}
-	done, err := s.lookup(ctx, d, k)
-	for _, r := range []*wire.Record{done, d.seen} {
-		if r != nil {
-			d.own.Key.ID = r.ID
+	if d.Times != 1 && (d.last == nil || d.last.Generation < d.copy.Generation) {
+		// A worker may have died between record and ack so long ago that the record
+		// has expired. The log still has it.
+		found, err := s.Journal.Find(ctx, k, d.copy.Generation, d.copy.Enqueued)
+		if err != nil {
+			return nil, err
+		}
+		if found != nil {
+			d.last, d.lastSeq = found, 0
 		}
 	}
-	return done, err
+	if d.last == nil {
+		return nil, nil
+	}
+	d.copy.Key.ID = d.last.ID
+	if d.unknownGeneration {
+		d.copy.Generation = d.last.Generation
+		if d.last.Has(wire.StateScheduled) {
+			d.copy.Generation++ // this is the copy that was scheduled
+		}
+	}
+	if d.last.Generation == d.copy.Generation && !d.last.Has(wire.StatePending) {
+		return d.last, nil
+	}
+	return nil, nil
 }

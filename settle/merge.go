@@ -23,25 +23,25 @@ type merger struct {
 // into records that exist.
 func (m *merger) merge(ctx context.Context, d *Delivery, mine *wire.Record) error {
 	for first := true; ; first = false {
-		last, seq, err := m.lookup(ctx, d.own.Key)
-		if err != nil || last == nil || holdsOwn(last, mine) {
+		theirs, seq, err := m.lookup(ctx, d.copy.Key)
+		if err != nil || theirs == nil || holdsOwn(theirs, mine) {
 			return err
 		}
+		news, twice := compare(mine, d.last, theirs)
 		if first {
-			m.metrics.twice.Add(float64(acceptedTwice(mine, d.seen, last)))
+			m.metrics.twice.Add(float64(twice))
 		}
-		news := additions(mine, last)
 		if len(news) == 0 {
 			return nil
 		}
-		if d.own.Key.IsAll() {
+		if d.copy.Key.IsAll() {
 			for _, x := range news {
-				if err := m.mergeOne(ctx, d, last, x); err != nil {
+				if err := m.mergeOne(ctx, d, theirs, x); err != nil {
 					return err
 				}
 			}
 		}
-		merged := last.Clone()
+		merged := theirs.Clone()
 		dead := false
 		for _, x := range news {
 			y := merged.Find(x.Index)
@@ -49,7 +49,7 @@ func (m *merger) merge(ctx context.Context, d *Delivery, mine *wire.Record) erro
 			*y = x
 		}
 		if dead {
-			if err := m.unbury(ctx, d, last, merged); err != nil {
+			if err := m.unbury(ctx, d, theirs, merged); err != nil {
 				return err
 			}
 		}
@@ -59,48 +59,38 @@ func (m *merger) merge(ctx context.Context, d *Delivery, mine *wire.Record) erro
 	}
 }
 
-// holdsOwn reports that last is our own record, written by a try whose answer was
+// holdsOwn reports that theirs is our own record, written by a try whose answer was
 // lost, or was made from it: it holds the transaction that mine ends with. One
 // that had to be shortened holds none, and is known by its time. A transaction
 // without a session need not be recognised: it delivered to nobody.
-func holdsOwn(last, mine *wire.Record) bool {
+func holdsOwn(theirs, mine *wire.Record) bool {
 	n := len(mine.Attempts)
-	if n == 0 && len(last.Attempts) == 0 {
-		return last.Generation == mine.Generation && last.At.Equal(mine.At)
+	if n == 0 && len(theirs.Attempts) == 0 {
+		return theirs.Generation == mine.Generation && theirs.At.Equal(mine.At)
 	}
-	return n > 0 && slices.ContainsFunc(last.Attempts, func(a wire.Attempt) bool {
-		own := mine.Attempts[n-1]
-		return own.Session != "" && a.Session == own.Session && a.Use == own.Use && a.At.Equal(own.At)
-	})
+	return n > 0 && mine.Attempts[n-1].Session != "" && slices.ContainsFunc(theirs.Attempts, mine.Attempts[n-1].Is)
 }
 
-// acceptedTwice counts those that the relay accepted from both deliveries: mine
-// and the other one's last record call them delivered, what we saw before the
-// attempt did not.
-func acceptedTwice(mine, seen, last *wire.Record) (n int) {
+// compare returns the recipients that mine calls delivered and theirs does not, and
+// how many the relay accepted from both deliveries: both call them delivered, and
+// the record before did not.
+func compare(mine, before, theirs *wire.Record) (news []wire.RecipientRecord, twice int) {
 	for _, x := range mine.Recipients {
-		if x.State == wire.StateDelivered && last.DeliveredTo(x.Index) && !seen.DeliveredTo(x.Index) {
-			n++
-		}
-	}
-	return n
-}
-
-// additions are those that mine calls delivered and last does not.
-func additions(mine, last *wire.Record) []wire.RecipientRecord {
-	var news []wire.RecipientRecord
-	for _, x := range mine.Recipients {
-		if x.State == wire.StateDelivered && last.Find(x.Index) != nil && !last.DeliveredTo(x.Index) {
+		switch {
+		case x.State != wire.StateDelivered || theirs.Find(x.Index) == nil:
+		case !theirs.DeliveredTo(x.Index):
 			news = append(news, x)
+		case !before.DeliveredTo(x.Index):
+			twice++
 		}
 	}
-	return news
+	return news, twice
 }
 
 // mergeOne adds to the record of the recipient's own key, or makes it: a lookup
 // under that key does not see the record of all.
-func (m *merger) mergeOne(ctx context.Context, d *Delivery, last *wire.Record, x wire.RecipientRecord) error {
-	k := d.own.Key.For(x.Index)
+func (m *merger) mergeOne(ctx context.Context, d *Delivery, theirs *wire.Record, x wire.RecipientRecord) error {
+	k := d.copy.Key.For(x.Index)
 	for {
 		rec, seq, err := m.lookup(ctx, k)
 		if err != nil {
@@ -108,10 +98,10 @@ func (m *merger) mergeOne(ctx context.Context, d *Delivery, last *wire.Record, x
 		}
 		// dead is the generation of the recipient's own dead letter, should it have
 		// one, even if that is still being made.
-		dead, was := last.Generation+1, last.Find(x.Index).State
+		dead, was := theirs.Generation+1, theirs.Find(x.Index).State
 		if rec == nil {
-			rec = last.Clone()
-			rec.Recipient, rec.Generation = k.Recipient, last.Generation+1
+			rec = theirs.Clone()
+			rec.Recipient, rec.Generation = k.Recipient, theirs.Generation+1
 		} else {
 			rec = rec.Clone()
 			dead = rec.Generation + 1
@@ -125,7 +115,7 @@ func (m *merger) mergeOne(ctx context.Context, d *Delivery, last *wire.Record, x
 		rec.Recipients = []wire.RecipientRecord{x}
 		rec.Together, rec.Event, rec.Reason = wire.StateDelivered, wire.EventDelivered, ""
 		if was == wire.StateDead {
-			if err := m.mark(ctx, wire.Copy{Key: k, Generation: dead, Enqueued: d.own.Enqueued}); err != nil {
+			if err := m.mark(ctx, wire.Copy{Key: k, Generation: dead, Enqueued: d.copy.Enqueued}); err != nil {
 				return err
 			}
 		}
@@ -138,43 +128,43 @@ func (m *merger) mergeOne(ctx context.Context, d *Delivery, last *wire.Record, x
 // unbury takes those that were accepted out of the dead letter. One of all
 // recipients holds others too: they get dead letters of their own before it
 // becomes a tombstone.
-func (m *merger) unbury(ctx context.Context, d *Delivery, last, merged *wire.Record) error {
-	if last.Together != wire.StateDead {
+func (m *merger) unbury(ctx context.Context, d *Delivery, theirs, merged *wire.Record) error {
+	if theirs.Together != wire.StateDead {
 		return nil // mergeOne has marked the recipients' own
 	}
-	if d.own.Key.IsAll() {
+	if d.copy.Key.IsAll() {
 		merged.Together = ""
 		for _, x := range merged.Recipients {
 			if x.State != wire.StateDead {
 				continue
 			}
-			if err := m.writes.bury(ctx, nobody, m.DeadLetters, d.deadLetter(merged, d.own.Key.For(x.Index), x)); err != nil {
+			if err := m.writes.bury(ctx, noLease, m.DeadLetters, d.deadLetter(merged, d.copy.Key.For(x.Index), x)); err != nil {
 				return err
 			}
 		}
 	} else {
 		merged.Together, merged.Event, merged.Reason = wire.StateDelivered, wire.EventDelivered, ""
 	}
-	return m.mark(ctx, wire.Copy{Key: d.own.Key, Generation: last.Generation + 1, Enqueued: d.own.Enqueued})
+	return m.mark(ctx, wire.Copy{Key: d.copy.Key, Generation: theirs.Generation + 1, Enqueued: d.copy.Enqueued})
 }
 
 // What a merge reads and writes needs no lease: it adds only what the relay has
 // accepted.
 
 func (m *merger) lookup(ctx context.Context, k wire.Key) (*wire.Record, uint64, error) {
-	return m.writes.lookup(ctx, nobody, m.Journal, k)
+	return m.writes.lookup(ctx, noLease, m.Journal, k)
 }
 
 func (m *merger) set(ctx context.Context, rec *wire.Record, expected uint64) error {
 	rec.At = m.Now().UTC()
-	return m.writes.try(ctx, nobody, func(ctx context.Context) error {
+	return m.writes.try(ctx, noLease, func(ctx context.Context) error {
 		_, err := m.Journal.Set(ctx, rec, expected, false)
 		return err
 	})
 }
 
 func (m *merger) mark(ctx context.Context, c wire.Copy) error {
-	return m.writes.try(ctx, nobody, func(ctx context.Context) error {
+	return m.writes.try(ctx, noLease, func(ctx context.Context) error {
 		return m.DeadLetters.Mark(ctx, c, wire.EventDelivered)
 	})
 }

@@ -51,12 +51,6 @@ func newMetrics(reg prometheus.Registerer, lanes []wire.Lane) *metrics {
 	return m
 }
 
-func (m *metrics) transaction(tx mail.Transaction) {
-	for _, o := range tx.Outcomes {
-		m.outcomes.WithLabelValues(string(o.Class)).Inc()
-	}
-}
-
 func (m *metrics) settled(rec *wire.Record) {
 	m.events.WithLabelValues(string(rec.Lane), string(rec.Event)).Inc()
 	if rec.Event == wire.EventDelivered && !rec.Enqueued.IsZero() {

@@ -7,18 +7,11 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// Policy says how long a message is tried.
-type Policy struct {
-	MaxAttempts int
-	RetryAfter  []time.Duration
-	MaxAge      time.Duration
-}
-
 // Standing is where a message stands when an outcome is decided on.
 type Standing struct {
 	// Attempts used up, the one that has this outcome included.
 	Attempts int
-	// MaxAttempts is the message's own limit, 0 for the policy's.
+	// MaxAttempts is the message's own limit, 0 for the configured one.
 	MaxAttempts int
 	// Began is when its age began to count.
 	Began time.Time
@@ -40,43 +33,43 @@ type Decision struct {
 
 // deadline is when a message is given up: its age or its own expiry, whichever
 // comes first.
-func (p Policy) deadline(s Standing) time.Time {
-	end := s.Began.Add(p.MaxAge)
+func (c Config) deadline(s Standing) time.Time {
+	end := s.Began.Add(c.MaxAge)
 	if !s.Expires.IsZero() && s.Expires.Before(end) {
 		return s.Expires
 	}
 	return end
 }
 
-// Expired reports a message that is to be given up without another attempt.
-func (p Policy) Expired(s Standing) bool { return s.Now.After(p.deadline(s)) }
+// tooOld reports a message that is to be given up without another attempt.
+func (c Config) tooOld(s Standing) bool { return s.Now.After(c.deadline(s)) }
 
 // Decide says what becomes of a recipient with that outcome. Outcomes that
 // count nothing leave the recipient pending.
-func (p Policy) Decide(o mail.Class, s Standing) Decision {
+func (c Config) Decide(o mail.Class, s Standing) Decision {
 	switch o {
 	case mail.Delivered:
 		return Decision{State: wire.StateDelivered}
 	case mail.Failed:
 		return Decision{State: wire.StateDead, Reason: mail.ReasonFailed}
 	case mail.Deferred, mail.Uncertain:
-		return p.again(s)
+		return c.again(s)
 	}
 	return Decision{State: wire.StatePending}
 }
 
-func (p Policy) again(s Standing) Decision {
-	limit := p.MaxAttempts
+func (c Config) again(s Standing) Decision {
+	limit := c.MaxAttempts
 	if s.MaxAttempts > 0 {
 		limit = s.MaxAttempts
 	}
 	if s.Attempts >= limit {
 		return Decision{State: wire.StateDead, Reason: mail.ReasonExhausted}
 	}
-	pause := p.RetryAfter[min(s.Attempts, len(p.RetryAfter))-1]
+	pause := c.RetryAfter[min(s.Attempts, len(c.RetryAfter))-1]
 	pause += time.Duration(s.Jitter * float64(pause) / 10)
 	due := s.Now.Add(pause)
-	if due.After(p.deadline(s)) {
+	if due.After(c.deadline(s)) {
 		return Decision{State: wire.StateDead, Reason: mail.ReasonExpired}
 	}
 	return Decision{State: wire.StateScheduled, Due: due}
@@ -85,7 +78,7 @@ func (p Policy) again(s Standing) Decision {
 // jitter spreads retries without a source of randomness, so that the same message
 // of the same generation is always due at the same time. It is from -1 to 1.
 func (d *Delivery) jitter() float64 {
-	x := d.Sequence*0x9E3779B97F4A7C15 + uint64(d.own.Generation)*0xBF58476D1CE4E5B9 + uint64(d.own.Enqueued.UnixNano())
+	x := d.Sequence*0x9E3779B97F4A7C15 + uint64(d.copy.Generation)*0xBF58476D1CE4E5B9 + uint64(d.copy.Enqueued.UnixNano())
 	x ^= x >> 31
 	x *= 0x94D049BB133111EB
 	return float64(x>>11)/(1<<52) - 1

@@ -11,7 +11,7 @@ import (
 func TestDecide(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	p := Policy{MaxAttempts: 3, RetryAfter: []time.Duration{time.Minute, 5 * time.Minute}, MaxAge: time.Hour}
+	p := Config{MaxAttempts: 3, RetryAfter: []time.Duration{time.Minute, 5 * time.Minute}, MaxAge: time.Hour}
 	later := func(d time.Duration) Decision { return Decision{State: wire.StateScheduled, Due: now.Add(d)} }
 	dead := func(r mail.Reason) Decision { return Decision{State: wire.StateDead, Reason: r} }
 	open := Decision{State: wire.StatePending}
@@ -47,7 +47,7 @@ func TestDecide(t *testing.T) {
 		}
 	}
 	for age, want := range map[time.Duration]bool{time.Hour: false, time.Hour + 1: true} {
-		if got := p.Expired(Standing{Now: now, Began: now.Add(-age)}); got != want {
+		if got := p.tooOld(Standing{Now: now, Began: now.Add(-age)}); got != want {
 			t.Errorf("expired at age %s: %v", age, got)
 		}
 	}

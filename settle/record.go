@@ -1,6 +1,7 @@
 package settle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -9,15 +10,15 @@ import (
 )
 
 // record is step 3: the outcomes of all recipients and all attempts so far, by
-// compare-and-set against what step 1 saw. From here on nobody is sent to twice.
-// The first writer wins. A second merges what it had accepted, and returns
-// errAgain to continue from the winner's record, or ErrLeft.
+// compare-and-set against the last record that this delivery knows. From here on
+// nobody in it is sent to twice. If another delivery of the message recorded first,
+// see overtaken.
 func (s *Settler) record(ctx context.Context, d *Delivery, rec *wire.Record) error {
 	for {
 		err := s.writes.try(ctx, d, func(ctx context.Context) error {
-			seq, err := s.Journal.Set(ctx, rec, d.seenSeq, brief(rec, d.seenSeq))
+			seq, err := s.Journal.Set(ctx, rec, d.lastSeq, brief(rec, d.lastSeq))
 			if err == nil {
-				d.seen, d.seenSeq = rec, seq
+				d.last, d.lastSeq = rec.Clone(), seq
 			}
 			return err
 		})
@@ -25,17 +26,17 @@ func (s *Settler) record(ctx context.Context, d *Delivery, rec *wire.Record) err
 		case err == nil:
 			return nil
 		case errors.Is(err, errGone):
-			return errors.Join(ErrLeft, s.merger.merge(ctx, d, rec))
+			return cmp.Or(s.merger.merge(ctx, d, rec), errGone)
 		case errors.Is(err, stream.ErrConflict):
 			if err := s.overtaken(ctx, d, rec); err != nil {
 				return err
 			}
 		case errors.Is(err, stream.ErrTooLarge) && rec.Shorten():
-		case errors.Is(err, stream.ErrFull) && rec.Together == wire.StateDelivered && d.own.DeadSeq == 0:
+		case errors.Is(err, stream.ErrFull) && rec.Together == wire.StateDelivered && d.copy.DeadSeq == 0:
 			// A missing entry of the log is better than a message that is sent for ever.
 			s.Full()
 			s.metrics.unrecorded.Inc()
-			s.Log.Error("message delivered and acknowledged without a record: there is no room for it", "id", d.own.Key.ID, "lane", d.own.Key.Lane, "error", err)
+			s.Log.Error("message delivered and acknowledged without a record: there is no room for it", "id", d.copy.Key.ID, "lane", d.copy.Key.Lane, "error", err)
 			return nil
 		case errors.Is(err, stream.ErrFull):
 			if err := s.writes.awaitRoom(ctx, d, err); err != nil {
@@ -47,31 +48,39 @@ func (s *Settler) record(ctx context.Context, d *Delivery, rec *wire.Record) err
 	}
 }
 
-// overtaken reads the record that was written first. If it is of an earlier
-// generation, it only told what else was delivered: nil, try again. Otherwise the
-// other delivery has decided, and we merge.
+// overtaken reads the record that another delivery wrote first. It returns nil if rec
+// is to be written after it, with what it adds:
+//
+//   - one of an earlier generation tells who else was delivered to;
+//   - one of this generation that leaves recipients pending is of a worker whose lease
+//     has expired: nothing of it has been forwarded, and we go on from it.
+//
+// Any other has decided. We merge what the relay accepted from us, and begin again
+// from that record.
 func (s *Settler) overtaken(ctx context.Context, d *Delivery, rec *wire.Record) error {
-	last, seq, err := s.writes.lookup(ctx, d, s.Journal, d.own.Key)
-	if err != nil {
-		return err
+	if d.bad != nil {
+		return errAgain // nothing was sent
 	}
-	if last == nil || last.Generation < d.own.Generation {
-		d.seen, d.seenSeq = last, seq
+	last, seq, err := s.merger.lookup(ctx, d.copy.Key)
+	switch {
+	case err != nil:
+		return err
+	case last == nil || last.Generation < rec.Generation:
 		rec.KeepDelivered(last)
-		if !rec.Has(wire.StatePending) {
-			rec.Together, rec.Event = "", ""
-			rec.Conclude()
+	case last.Generation == rec.Generation && last.Has(wire.StatePending):
+		if d.Handle == nil {
+			return ErrLeft // to the delivery that is being settled
 		}
-		return nil
+		s.metrics.overtaken.Inc()
+		_, twice := compare(rec, d.last, last)
+		s.metrics.twice.Add(float64(twice))
+		rec.GoOnFrom(last)
+	default:
+		s.metrics.overtaken.Inc()
+		return cmp.Or(s.merger.merge(ctx, d, rec), errAgain)
 	}
-	s.metrics.overtaken.Inc()
-	if err := s.merger.merge(ctx, d, rec); err != nil {
-		return err
-	}
-	if last.Has(wire.StatePending) {
-		return ErrLeft // the other delivery sends to those
-	}
-	return errAgain
+	d.last, d.lastSeq = last, seq
+	return nil
 }
 
 // brief reports a record that nothing depends on any more: the first of its key,

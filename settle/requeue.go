@@ -2,6 +2,7 @@ package settle
 
 import (
 	"context"
+	"slices"
 
 	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/wire"
@@ -17,11 +18,11 @@ const lastRequeue = 8
 // the relay hung up at a recipient: it may do so each time, and what is given
 // back counts against the deliveries that a lane may have in flight. It returns
 // nil if rec schedules the message, else an error.
-func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, why mail.Outcome) error {
+func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, why *mail.Outcome) error {
 	s.metrics.requeued.Inc()
-	if (d.RequeuedOften() || d.asideFor != nil) && !d.expired() {
-		due := s.Now().Add(s.pause(d.own.Generation + 1))
-		if end := s.policy.deadline(d.standing(due, 0, 0)); due.After(end) {
+	if (d.RequeuedOften() || d.hangUp != nil) && !d.leaseExpired() {
+		due := s.Now().Add(s.pause(d.copy.Generation + 1))
+		if end := s.cfg.deadline(d.standing(due, 0, 0)); due.After(end) {
 			due = end
 		}
 		rec.SetPending(wire.StateScheduled, "")
@@ -31,34 +32,32 @@ func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, wh
 		}
 		return nil
 	}
-	if progress(rec, d.seen) || d.RequeuedOften() {
+	if progress(rec, d.last) || d.RequeuedOften() {
 		// The record also says that this delivery ended without a crash.
 		rec.Event = wire.EventRequeued
 		if err := s.record(ctx, d, rec); err != nil {
 			return err
 		}
 	}
-	s.Log.Debug("message requeued", "id", d.own.Key.ID, "lane", d.own.Key.Lane, "reply", why.Reply)
+	s.Log.Debug("message requeued", "id", d.copy.Key.ID, "lane", d.copy.Key.Lane, "reply", why.Reply)
 	return s.Requeue(d)
 }
 
 // Requeue gives a delivery back, to come again after a pause that grows with its
 // deliveries. It always returns [ErrLeft].
-func (s *Settler) Requeue(d *Delivery) error { return d.giveBack(s.pause(d.Times)) }
+func (s *Settler) Requeue(d *Delivery) error { return d.nak(s.pause(d.Times)) }
 
 // RequeuedOften reports a message that must not be given back any more: settle
 // it, and it is scheduled if it cannot be sent.
 func (d *Delivery) RequeuedOften() bool { return d.Times >= lastRequeue }
 
 // progress reports whether the draft knows more than the last record.
-func progress(rec, seen *wire.Record) bool {
-	for _, x := range rec.Recipients {
+func progress(rec, last *wire.Record) bool {
+	return slices.ContainsFunc(rec.Recipients, func(x wire.RecipientRecord) bool {
 		if x.State == wire.StatePending {
-			continue
+			return false
 		}
-		if seen == nil || seen.Find(x.Index) == nil || seen.Find(x.Index).State != x.State {
-			return true
-		}
-	}
-	return false
+		before := last.Find(x.Index)
+		return before == nil || before.State != x.State
+	})
 }

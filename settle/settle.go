@@ -74,7 +74,6 @@ type Parts struct {
 type Settler struct {
 	Parts
 	cfg     Config
-	policy  Policy
 	metrics *metrics
 	writes  *writer
 	merger  *merger
@@ -84,7 +83,6 @@ type Settler struct {
 func New(cfg Config, lanes []wire.Lane, p Parts) *Settler {
 	s := &Settler{
 		Parts: p, cfg: cfg,
-		policy:  Policy{MaxAttempts: cfg.MaxAttempts, RetryAfter: cfg.RetryAfter, MaxAge: cfg.MaxAge},
 		metrics: newMetrics(p.Metrics, lanes),
 		writes:  &writer{store: p.Store, full: p.Full, log: p.Log},
 	}
@@ -111,49 +109,60 @@ var (
 // is acknowledged, [ErrLeft] if another delivery will settle it.
 func (s *Settler) Settle(span Span, d *Delivery) error {
 	d.stopping = span.Fetch.Done()
-	if err := d.identify(); err != nil {
-		return s.buryUnread(span.Settle, d, mail.ReasonBadEnvelope, err.Error())
-	}
-	if d.Times >= crashLoop {
-		if settled, err := s.settleCrashLoop(span.Settle, d); settled || err != nil {
+	d.identify()
+	if d.bad == nil && d.Times < crashLoop {
+		if err := d.read(); err != nil {
 			return err
 		}
-	}
-	if err := d.read(); err != nil {
-		return err
 	}
 	for {
-		done, err := s.lookup(span.Settle, d, d.own.Key)
-		if err != nil {
+		err := s.settle(span, d)
+		switch {
+		case errors.Is(err, errAgain):
+		case errors.Is(err, errGone):
+			return ErrLeft
+		default:
 			return err
 		}
-		if done != nil {
-			return s.finish(span.Settle, d, done, true)
-		}
-		if d.seen != nil && d.seen.Generation > d.own.Generation {
-			return s.ack(span.Settle, d)
-		}
-		rec, err := s.decide(span, d)
-		if errors.Is(err, errAgain) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		return s.finish(span.Settle, d, rec, false)
 	}
 }
 
-// finish forwards what lives of a record and acks. redo is set if the record was
-// found, not just written: some of it may have been forwarded before.
-func (s *Settler) finish(ctx context.Context, d *Delivery, rec *wire.Record, redo bool) error {
-	if err := s.forward(ctx, d, rec, redo); err != nil {
+// settle settles what lookup finds: a record to forward, or a message to decide on.
+func (s *Settler) settle(span Span, d *Delivery) error {
+	done, err := s.lookup(span.Settle, d)
+	switch {
+	case err != nil:
+		return err
+	case done != nil:
+		return s.finish(span.Settle, d, done, true)
+	case d.last != nil && d.last.Generation > d.copy.Generation:
+		return s.ack(span.Settle, d)
+	}
+	if d.bad == nil && !d.decoded {
+		if d.bad = d.inCrashLoop(); d.bad == nil {
+			err = d.read()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	rec, err := s.decide(span, d)
+	if err != nil {
+		return err
+	}
+	return s.finish(span.Settle, d, rec, false)
+}
+
+// finish forwards a record and acks. found is set if the record was found, not just
+// written: some of it may have been forwarded before.
+func (s *Settler) finish(ctx context.Context, d *Delivery, rec *wire.Record, found bool) error {
+	if err := s.forward(ctx, d, rec, found); err != nil {
 		return err
 	}
 	if err := s.ack(ctx, d); err != nil {
 		return err
 	}
-	if !redo {
+	if !found {
 		s.metrics.settled(rec)
 		if s.Settled != nil {
 			s.Settled(rec, d)
@@ -167,19 +176,19 @@ func (s *Settler) finish(ctx context.Context, d *Delivery, rec *wire.Record, red
 func (s *Settler) decide(span Span, d *Delivery) (*wire.Record, error) {
 	now := s.Now()
 	rec := d.draft(now)
-	stand := d.standing(now, d.own.Attempts+1, 0)
+	stand := d.standing(now, d.copy.Attempts+1, 0)
 	switch {
 	case d.bad != nil:
-		rec.Together, rec.Reason, rec.Error = wire.StateDead, d.bad.Reason, mail.Sentence(d.bad.Error(), mail.MaxError)
+		d.bury(rec)
 	case !rec.Has(wire.StatePending):
 		// Everything was accepted while this copy waited.
-	case d.early(now) && !s.policy.Expired(stand):
+	case d.early(now) && !s.cfg.tooOld(stand):
 		rec.SetPending(wire.StateScheduled, "")
 		rec.Due, rec.Event = d.envelope.SendAt, wire.EventScheduled
 	case d.Times == 0:
 		rec.SetPending(wire.StateDead, mail.ReasonStranded)
 		rec.Error = "no consumer would have delivered the message again"
-	case s.policy.Expired(stand):
+	case s.cfg.tooOld(stand):
 		rec.SetPending(wire.StateDead, mail.ReasonExpired)
 	default:
 		if err := s.attempt(span, d, rec); err != nil {
@@ -193,7 +202,7 @@ func (s *Settler) decide(span Span, d *Delivery) (*wire.Record, error) {
 // early reports mail whose send_at is still to come: fresh mail, or a replay of
 // mail that died unread. A scheduled copy may come a moment early by our clock.
 func (d *Delivery) early(now time.Time) bool {
-	if d.own.Generation > 0 {
+	if d.copy.Generation > 0 {
 		now = now.Add(clocksApart)
 	}
 	return d.envelope.SendAt.After(now)

@@ -21,8 +21,8 @@ type writer struct {
 	log   *slog.Logger
 }
 
-// nobody is the delivery of writes that need no lease.
-var nobody = &Delivery{}
+// noLease is the delivery of reads and writes that need no lease.
+var noLease = &Delivery{}
 
 // try repeats what the broker does not answer. If the lease has expired, it asks
 // before every try whether the message is still in its stream.
@@ -56,7 +56,7 @@ func (w *writer) lookup(ctx context.Context, d *Delivery, j Journal, k wire.Key)
 // stillThere returns errGone if the lease has expired and another worker has
 // settled the message.
 func (w *writer) stillThere(ctx context.Context, d *Delivery) error {
-	if !d.expired() {
+	if !d.leaseExpired() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, tryFor)
@@ -89,7 +89,7 @@ const roomPause = time.Second
 // worker that is told to stop requeues it.
 func (w *writer) awaitRoom(ctx context.Context, d *Delivery, cause error) error {
 	if w.full() {
-		w.log.Error("no room in the store for the record or copy of a message: it stays in flight and nothing more is fetched until there is room", "id", d.own.Key.ID, "lane", d.own.Key.Lane, "error", cause)
+		w.log.Error("no room in the store for the record or copy of a message: it stays in flight and nothing more is fetched until there is room", "id", d.copy.Key.ID, "lane", d.copy.Key.Lane, "error", cause)
 	}
 	t := time.NewTimer(roomPause)
 	defer t.Stop()
@@ -99,12 +99,12 @@ func (w *writer) awaitRoom(ctx context.Context, d *Delivery, cause error) error 
 	case <-ctx.Done():
 	case <-d.stopping:
 	}
-	return errors.Join(d.giveBack(0), cause)
+	return errors.Join(d.nak(0), cause)
 }
 
-// giveBack requeues the message after that pause, unless another worker may have
-// it. It always returns ErrLeft.
-func (d *Delivery) giveBack(pause time.Duration) error {
+// nak gives the delivery back to the broker, to come again after that pause, unless
+// another worker may have the message. It always returns ErrLeft.
+func (d *Delivery) nak(pause time.Duration) error {
 	if d.Handle != nil && !d.Handle.Expired() {
 		_ = d.Handle.Requeue(pause) // not sent, the message comes again after AckWait
 	}

@@ -31,6 +31,11 @@ type Attempt struct {
 	Outcomes []GroupedOutcome `json:"outcomes"`
 }
 
+// Is reports that b is the same transaction.
+func (a Attempt) Is(b Attempt) bool {
+	return a.Session == b.Session && a.Use == b.Use && a.At.Equal(b.At)
+}
+
 // GroupedOutcome is one reply and the recipients that got it.
 type GroupedOutcome struct {
 	Recipients Indexes    `json:"recipients"`

@@ -1,0 +1,48 @@
+package settle
+
+import (
+	"fmt"
+
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
+)
+
+// crashLoop is the number of deliveries without a record after which a message is
+// assumed to crash workers, and is buried without decoding it.
+const crashLoop = 16
+
+// inCrashLoop is what is wrong with a message that was delivered too often since its
+// last record; nil if nothing is. Its record may say that a worker only had to
+// requeue it.
+func (d *Delivery) inCrashLoop() *schema.EnvelopeError {
+	n := d.Times
+	if d.last != nil && d.last.Generation == d.copy.Generation {
+		n -= d.last.Delivery
+	}
+	if n < crashLoop {
+		return nil
+	}
+	return &schema.EnvelopeError{
+		Problem: fmt.Sprintf("delivered %d times without a record: it may crash workers, so it was not decoded", n),
+		Reason:  mail.ReasonCrashLoop,
+	}
+}
+
+// bury makes rec the record of a message that must not or cannot be read. Recipients
+// are known from an earlier record only: some of them may have been delivered, and
+// those must not be dead-lettered.
+func (d *Delivery) bury(rec *wire.Record) {
+	if d.last != nil {
+		rec.Recipients = d.last.Clone().Recipients
+	}
+	for i := range rec.Recipients {
+		if x := &rec.Recipients[i]; x.State != wire.StateDelivered {
+			x.State, x.Reason = wire.StateDead, d.bad.Reason
+		}
+	}
+	rec.Together, rec.Reason, rec.Error = "", d.bad.Reason, mail.Sentence(d.bad.Error(), mail.MaxError)
+	if len(rec.Recipients) == 0 {
+		rec.Together = wire.StateDead
+	}
+}
