@@ -1,9 +1,9 @@
 package consumer
 
 import (
-	"fmt"
 	"time"
 
+	"github.com/postrider/postrider/internal/env"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -36,14 +36,9 @@ func DefaultConfig() Config {
 
 // Validate reports everything that is wrong. Each error names its variable.
 func (c Config) Validate() []error {
-	var errs []error
-	check := func(bad bool, format string, args ...any) {
-		if bad {
-			errs = append(errs, fmt.Errorf(format, args...))
-		}
-	}
-	check(len(c.Lanes) == 0, "POSTRIDER_LANES: names no lane")
-	check(c.Drain < time.Second, "POSTRIDER_DRAIN: is %s, must be at least 1s", c.Drain)
-	check(c.SweepInterval < time.Second, "POSTRIDER_SWEEP_INTERVAL: is %s, must be at least 1s", c.SweepInterval)
-	return errs
+	var p env.Problems
+	p.Check(len(c.Lanes) == 0, "POSTRIDER_LANES: names no lane")
+	p.Check(c.Drain < time.Second, "POSTRIDER_DRAIN: is %s, must be at least 1s", c.Drain)
+	p.Check(c.SweepInterval < time.Second, "POSTRIDER_SWEEP_INTERVAL: is %s, must be at least 1s", c.SweepInterval)
+	return p
 }

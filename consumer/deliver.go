@@ -1,7 +1,6 @@
 package consumer
 
 import (
-	"context"
 	"errors"
 	"runtime/debug"
 
@@ -32,8 +31,9 @@ func headersOf(m *nats.Msg) nats.Header {
 }
 
 // settle settles a delivery in the slot that is held for it. It is requeued if it
-// cannot begin before until ends.
-func (f *fetcher) settle(until context.Context, live settle.Span, l *lease, d *settle.Delivery) {
+// cannot begin in time.
+func (f *fetcher) settle(live settle.Span, l *lease) {
+	d, until := l.delivery, l.mayWait(live)
 	defer f.slots.release(f.Lane, 1)
 	defer l.release()
 	f.metrics.inFlight.Inc()

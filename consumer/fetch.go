@@ -33,12 +33,6 @@ type fetcher struct {
 	ackWait atomic.Int64
 }
 
-// taken is a message that was fetched, with its lease.
-type taken struct {
-	lease    *lease
-	delivery *settle.Delivery
-}
-
 // How long a pull waits for a message at the broker.
 const (
 	// pullBatch: slots are held for its messages, and another worker may have
@@ -56,13 +50,9 @@ const (
 func (f *fetcher) run(live settle.Span) {
 	defer f.flight.Wait()
 	for live.Fetch.Err() == nil {
-		err := f.fetchAll(live)
-		if err == nil || live.Fetch.Err() != nil {
-			return
-		}
-		f.Interrupted(live.Fetch, f.Source, err)
-		if !stream.Pause(live.Fetch, time.Second) {
-			return
+		if err := f.fetchAll(live); err != nil {
+			f.Interrupted(live.Fetch, f.Source, err)
+			stream.Pause(live.Fetch, time.Second)
 		}
 	}
 }
@@ -75,7 +65,7 @@ func (f *fetcher) fetchAll(live settle.Span) error {
 		return err
 	}
 	defer func() {
-		var left []taken
+		var left []*lease
 		for _, m := range p.stop() {
 			left = append(left, f.hold(m))
 		}
@@ -127,7 +117,7 @@ func (f *fetcher) fetch(live settle.Span, p *puller) error {
 // each message in its slot. It returns those that arrived after the store was nearly
 // full: they hold no slot, and all of them are leased before the first one is
 // waited for.
-func (f *fetcher) fetchBatch(live settle.Span, p *puller) (waiting []taken, err error) {
+func (f *fetcher) fetchBatch(live settle.Span, p *puller) (waiting []*lease, err error) {
 	held := 1 + f.slots.more(f.Lane, f.pending-1)
 	defer func() { f.slots.release(f.Lane, held) }()
 	for held > 0 {
@@ -148,72 +138,62 @@ func (f *fetcher) fetchBatch(live settle.Span, p *puller) (waiting []taken, err 
 			return waiting, err
 		}
 		held--
-		x := f.hold(m)
+		l := f.hold(m)
 		if narrow, _ := f.Room.Narrow(f.Fresh); narrow {
 			f.slots.release(f.Lane, 1)
-			waiting = append(waiting, x)
+			waiting = append(waiting, l)
 		} else {
-			f.start(live, x)
+			f.start(live, l)
 		}
 	}
 	return waiting, nil
 }
 
 // hold leases a message that arrived.
-func (f *fetcher) hold(m *nats.Msg) taken {
+func (f *fetcher) hold(m *nats.Msg) *lease {
 	f.metrics.taken.WithLabelValues(string(f.Lane)).Inc()
 	l := f.leases.hold(m)
-	return taken{l, f.delivery(l)}
+	l.delivery = f.delivery(l)
+	return l
 }
 
 // take starts messages that hold no slot yet. While the store is nearly full, they
-// are settled one at a time.
-func (f *fetcher) take(live settle.Span, all ...taken) {
-	for _, x := range all {
-		until := x.until(live)
+// are settled one at a time, with a pause after one that made no room.
+func (f *fetcher) take(live settle.Span, all ...*lease) {
+	for _, l := range all {
+		until := l.mayWait(live)
 		alone := f.alone(until)
 		if f.slots.acquire(until, f.Lane) != nil {
-			_ = x.lease.Requeue(0)
-			x.lease.release()
+			_ = l.Requeue(0)
+			l.release()
 			continue
 		}
-		f.start(live, x)
-		if alone && f.alone(live.Fetch) && x.delivery.GoesOn {
+		f.start(live, l)
+		if alone && f.alone(live.Fetch) && l.delivery.GoesOn {
 			rest(live.Fetch, f.Room, f.Fresh)
 		}
 	}
 }
 
 // alone returns true once nothing of the source is in flight, false as soon as more
-// than one message may be or ctx ends.
+// than one message may be.
 func (f *fetcher) alone(ctx context.Context) bool {
-	for {
-		narrow, turned := f.Room.Narrow(f.Fresh)
-		if !narrow || f.inFlight.Load() == 0 {
-			return narrow
-		}
-		select {
-		case <-f.ended:
-		case <-turned:
-		case <-ctx.Done():
-			return false
-		}
-	}
+	return whileNarrow(ctx, f.Room, f.Fresh, f.ended, func() bool { return f.inFlight.Load() == 0 })
 }
 
-// until is for how long a message may wait to begin.
-func (x taken) until(live settle.Span) context.Context {
-	if x.delivery.RequeuedOften() {
+// mayWait is for how long a message may wait to begin.
+func (l *lease) mayWait(live settle.Span) context.Context {
+	if l.delivery.RequeuedOften() {
 		return live.Work // settling schedules it if it cannot be sent
 	}
 	return live.Fetch
 }
 
 // start settles a message in the slot that is held for it.
-func (f *fetcher) start(live settle.Span, x taken) {
+func (f *fetcher) start(live settle.Span, l *lease) {
 	f.inFlight.Add(1)
 	f.flight.Go(func() {
-		f.settle(x.until(live), live, x.lease, x.delivery)
+		f.settle(live, l)
 		f.inFlight.Add(-1)
 		select {
 		case f.ended <- struct{}{}:

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/consumer"
 	"github.com/postrider/postrider/internal/bench"

@@ -11,9 +11,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 func TestLease(t *testing.T) {

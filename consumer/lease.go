@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/stream"
 )
 
@@ -32,6 +34,8 @@ type lease struct {
 	set   *leases
 	msg   *nats.Msg
 	epoch int64
+	// delivery is what is settled. Its fetcher sets it.
+	delivery *settle.Delivery
 	// renewed is guarded by set.mu.
 	renewed time.Time
 }

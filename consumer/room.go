@@ -33,18 +33,27 @@ func pause(left uint64) time.Duration {
 
 // rest pauses after a message that made no room, unless there is room before.
 func rest(ctx context.Context, r Room, fresh bool) {
-	over := time.After(pause(r.Left()))
+	ctx, cancel := context.WithTimeout(ctx, pause(r.Left()))
+	defer cancel()
+	whileNarrow(ctx, r, fresh, nil, func() bool { return false })
+}
+
+// whileNarrow waits while there is little room, until done, which is asked at first
+// and after each signal, returns true. Then it does too. It returns false if there
+// is room or ctx ends.
+func whileNarrow(ctx context.Context, r Room, fresh bool, signal <-chan struct{}, done func() bool) bool {
 	for {
 		narrow, turned := r.Narrow(fresh)
-		if !narrow {
-			return
+		if !narrow || ctx.Err() != nil {
+			return false
+		}
+		if done() {
+			return true
 		}
 		select {
-		case <-over:
-			return
+		case <-signal:
 		case <-turned:
 		case <-ctx.Done():
-			return
 		}
 	}
 }

@@ -48,9 +48,7 @@ func (w *belt) send(header nats.Header, body []byte) (*settle.Delivery, mail.Tra
 	w.t.Helper()
 	w.seq++
 	h := &settle.Delivery{Lane: lane, Subject: lane.SendSubject(), Sequence: w.seq, Stored: time.Unix(1_700_000_000, 0), Header: header, Body: body}
-	if err := h.Read(); err != nil {
-		w.t.Fatal(err)
-	}
+	h.Read()
 	if h.Bad() != nil {
 		return h, mail.Transaction{}
 	}

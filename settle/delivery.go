@@ -107,74 +107,62 @@ func (d *Delivery) identify() {
 	}
 }
 
+// badEnvelope is what is wrong with a message, as an error of package schema.
 func badEnvelope(err error) *schema.EnvelopeError {
+	if bad, ok := errors.AsType[*schema.EnvelopeError](err); ok {
+		return bad
+	}
 	return &schema.EnvelopeError{Problem: err.Error(), Reason: mail.ReasonBadEnvelope}
 }
 
 // read decodes the body and composes the message. What is wrong with it is in
-// d.bad; the error is ours.
-func (d *Delivery) read() error {
-	d.decoded = true
+// d.bad.
+func (d *Delivery) read() {
 	header := d.Header
 	if !d.fresh() {
 		header = schema.ProducerHeaders(header)
 	}
+	d.decoded = true
 	e, err := schema.Decode(header, d.Body)
 	if err == nil {
-		err = d.adopt(e)
+		d.envelope = e // known even if it is refused
+		err = d.adoptID()
 	}
 	if err == nil {
-		d.envelope = e
-		d.compose()
-		return nil
+		err = d.compose()
 	}
-	bad, ok := errors.AsType[*schema.EnvelopeError](err)
-	if !ok {
-		return err
-	}
-	d.bad = bad
-	return nil
-}
-
-// adopt takes the id of a fresh message from its envelope, and checks what only
-// its subject and headers tell.
-func (d *Delivery) adopt(e *schema.Envelope) error {
-	tenant, fresh := d.Lane.TenantOf(d.Subject)
-	if !fresh {
-		return nil
-	}
-	if e.ID != "" {
-		d.copy.Key.ID = e.ID
-	} else if err := schema.ValidateID(schema.MsgID(d.Header)); err != nil {
-		return &schema.EnvelopeError{Field: "header " + schema.HeaderMsgID, Problem: err.Error(), Reason: mail.ReasonBadEnvelope}
-	}
-	d.envelope = e // known even if it is refused
-	return e.CheckTenant(tenant)
-}
-
-// compose makes the message and its addresses. What is wrong with it is in d.bad.
-func (d *Delivery) compose() {
-	err := d.envelope.CheckRelay() // the worker's one relay has no name
-	if err == nil && len(d.copy.Key.RecipientsIn(d.envelope)) == 0 {
-		err = fmt.Errorf("it is for recipient %s, which it does not have", d.copy.Key.Recipient)
-	}
-	if err == nil {
-		d.message, err = compose.Compose(d.envelope, d.copy.Key.Origin, d.copy.Enqueued)
-	}
-	if err == nil {
-		d.from, d.to, err = compose.Paths(d.envelope)
-	}
-	if err != nil && !errors.As(err, &d.bad) {
+	if err != nil {
 		d.bad = badEnvelope(err)
 	}
 }
 
-// recipients are those that the key is for.
-func (d *Delivery) recipients() []mail.Recipient {
-	if d.bad != nil || d.envelope == nil {
+// adoptID takes the id of a fresh message from its envelope, and checks what only
+// its subject and headers tell.
+func (d *Delivery) adoptID() error {
+	tenant, fresh := d.Lane.TenantOf(d.Subject)
+	if !fresh {
 		return nil
 	}
-	return d.copy.Key.RecipientsIn(d.envelope)
+	if d.envelope.ID != "" {
+		d.copy.Key.ID = d.envelope.ID
+	} else if err := schema.ValidateID(schema.MsgID(d.Header)); err != nil {
+		return &schema.EnvelopeError{Field: "header " + schema.HeaderMsgID, Problem: err.Error(), Reason: mail.ReasonBadEnvelope}
+	}
+	return d.envelope.CheckTenant(tenant)
+}
+
+// compose makes the message and its addresses.
+func (d *Delivery) compose() (err error) {
+	if err := d.envelope.CheckRelay(); err != nil { // the worker's one relay has no name
+		return err
+	}
+	if len(d.copy.Key.RecipientsIn(d.envelope)) == 0 {
+		return fmt.Errorf("it is for recipient %s, which it does not have", d.copy.Key.Recipient)
+	}
+	if d.message, err = compose.Compose(d.envelope, d.copy.Key.Origin, d.copy.Enqueued); err == nil {
+		d.from, d.to, err = compose.Paths(d.envelope)
+	}
+	return err
 }
 
 // standing is what the policy needs to know of the message with n attempts used.
@@ -207,8 +195,10 @@ func (d *Delivery) draft(now time.Time) *wire.Record {
 	if d.envelope != nil {
 		r.From, r.Subject, r.Tags = d.envelope.ReversePath(), mail.Cut(d.envelope.Subject, 256), d.envelope.Tags
 	}
-	for _, to := range d.recipients() {
-		r.Recipients = append(r.Recipients, wire.RecipientRecord{Address: to.Address, Index: to.Index, State: wire.StatePending})
+	if d.bad == nil {
+		for _, to := range d.copy.Key.RecipientsIn(d.envelope) {
+			r.Recipients = append(r.Recipients, wire.RecipientRecord{Address: to.Address, Index: to.Index, State: wire.StatePending})
+		}
 	}
 	r.KeepDelivered(d.last)
 	return r

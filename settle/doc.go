@@ -4,7 +4,7 @@
 //  1. lookup: what is recorded of the key
 //  2. attempt: SMTP transactions for those not delivered yet
 //  3. record: all outcomes, by compare-and-set
-//  4. forward: a copy of what lives, a dead letter of what failed
+//  4. forward: a copy for those to try later, a dead letter for those who failed
 //  5. ack, confirmed
 //
 // The process may end between any two of them: the next delivery of the message
@@ -12,8 +12,9 @@
 // at each crash.
 //
 // Two workers may hold one message after a crash, a lost connection or a stop of
-// the process. Then the first writer of the record wins, and the second merges
-// (merge.go). A delivery whose lease has expired sends no final dot and asks
+// the process. Then the first writer of the record wins. The second one goes on from
+// that record if it leaves recipients pending, otherwise it merges (record.go,
+// merge.go). A delivery whose lease has expired sends no final dot and asks
 // before every write whether its message is still in its stream (write.go).
 //
 // What becomes of a recipient is decided by pure functions (policy.go). The

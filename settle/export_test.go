@@ -18,14 +18,16 @@ var (
 )
 
 // Read identifies a delivery, decodes and composes it.
-func (d *Delivery) Read() error {
+func (d *Delivery) Read() {
 	d.identify()
-	return d.read()
+	if d.bad == nil {
+		d.read()
+	}
 }
 
 func (d *Delivery) Bad() *schema.EnvelopeError               { return d.bad }
 func (d *Delivery) From() string                             { return d.from.Address }
-func (d *Delivery) Recipients() []mail.Recipient             { return d.recipients() }
+func (d *Delivery) Recipients() []mail.Recipient             { return d.copy.Key.RecipientsIn(d.envelope) }
 func (d *Delivery) Aside() []int                             { return d.aside }
 func (d *Delivery) Draft(now time.Time) *wire.Record         { return d.draft(now) }
 func (d *Delivery) Envelope() *schema.Envelope               { return d.envelope }

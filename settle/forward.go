@@ -1,6 +1,7 @@
 package settle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -36,7 +37,7 @@ func (s *Settler) forward(ctx context.Context, d *Delivery, rec *wire.Record, fo
 		k := d.copy.Key.For(x.Index)
 		if found {
 			// The copy may have been made, and settled since.
-			own, _, err := s.writes.lookup(ctx, d, s.Journal, k)
+			own, _, err := s.writes.lookup(ctx, d, k)
 			if err != nil {
 				return err
 			}
@@ -53,8 +54,7 @@ func (s *Settler) forward(ctx context.Context, d *Delivery, rec *wire.Record, fo
 
 func (s *Settler) forwardKey(ctx context.Context, d *Delivery, rec *wire.Record, k wire.Key, x wire.RecipientRecord) error {
 	d.GoesOn = d.GoesOn || x.State != wire.StateDelivered
-	switch x.State {
-	case wire.StateScheduled:
+	if x.State == wire.StateScheduled {
 		err := s.schedule(ctx, d, rec, k)
 		if !errors.Is(err, stream.ErrTooLarge) {
 			return err
@@ -67,11 +67,11 @@ func (s *Settler) forwardKey(ctx context.Context, d *Delivery, rec *wire.Record,
 		}
 		rec = rec.Clone()
 		rec.Attempts = rec.Attempts[max(0, len(rec.Attempts)-1):]
-	case wire.StateDead:
-	default:
+	}
+	if x.State != wire.StateDead {
 		return nil
 	}
-	return s.writes.bury(ctx, d, s.DeadLetters, d.deadLetter(rec, k, x))
+	return s.writes.bury(ctx, d, d.deadLetter(rec, k, x))
 }
 
 // giveUp changes the record of a key that was to go on: it is dead.
@@ -108,20 +108,16 @@ func (s *Settler) schedule(ctx context.Context, d *Delivery, rec *wire.Record, k
 }
 
 func (d *Delivery) deadLetter(rec *wire.Record, k wire.Key, x wire.RecipientRecord) *wire.DeadLetter {
-	sentence := rec.Error
-	if sentence == "" {
-		sentence = x.Words()
-	}
 	return &wire.DeadLetter{
-		Copy: rec.Next(k), Reason: x.Reason, Error: sentence,
+		Copy: rec.Next(k), Reason: x.Reason, Error: cmp.Or(rec.Error, x.Words()),
 		Producer: schema.ProducerHeaders(d.Header), Body: d.Body,
 		HeadersLost: d.Header[schema.HeaderUnreadable] != nil,
 	}
 }
 
-func (w *writer) bury(ctx context.Context, d *Delivery, to DeadLetters, l *wire.DeadLetter) error {
+func (w *writer) bury(ctx context.Context, d *Delivery, l *wire.DeadLetter) error {
 	return w.tryWithRoom(ctx, d, func(ctx context.Context) error {
-		_, err := to.Bury(ctx, l)
+		_, err := w.DeadLetters.Bury(ctx, l)
 		return err
 	})
 }

@@ -17,7 +17,7 @@ func (s *Settler) lookup(ctx context.Context, d *Delivery) (done *wire.Record, e
 	if !d.decoded && d.fresh() {
 		k.ID = "" // any: it may be in the body
 	}
-	if d.last, d.lastSeq, err = s.writes.lookup(ctx, d, s.Journal, k); err != nil {
+	if d.last, d.lastSeq, err = s.writes.lookup(ctx, d, k); err != nil {
 		return nil, err
 	}
 	if d.Times != 1 && (d.last == nil || d.last.Generation < d.copy.Generation) {

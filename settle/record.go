@@ -26,7 +26,7 @@ func (s *Settler) record(ctx context.Context, d *Delivery, rec *wire.Record) err
 		case err == nil:
 			return nil
 		case errors.Is(err, errGone):
-			return cmp.Or(s.merger.merge(ctx, d, rec), errGone)
+			return cmp.Or(s.merge(ctx, d, rec), errGone)
 		case errors.Is(err, stream.ErrConflict):
 			if err := s.overtaken(ctx, d, rec); err != nil {
 				return err
@@ -61,7 +61,7 @@ func (s *Settler) overtaken(ctx context.Context, d *Delivery, rec *wire.Record) 
 	if d.bad != nil {
 		return errAgain // nothing was sent
 	}
-	last, seq, err := s.merger.lookup(ctx, d.copy.Key)
+	last, seq, err := s.writes.lookup(ctx, noLease, d.copy.Key)
 	switch {
 	case err != nil:
 		return err
@@ -72,12 +72,12 @@ func (s *Settler) overtaken(ctx context.Context, d *Delivery, rec *wire.Record) 
 			return ErrLeft // to the delivery that is being settled
 		}
 		s.metrics.overtaken.Inc()
-		_, twice := compare(rec, d.last, last)
+		_, twice := rec.Compare(d.last, last)
 		s.metrics.twice.Add(float64(twice))
 		rec.GoOnFrom(last)
 	default:
 		s.metrics.overtaken.Inc()
-		return cmp.Or(s.merger.merge(ctx, d, rec), errAgain)
+		return cmp.Or(s.merge(ctx, d, rec), errAgain)
 	}
 	d.last, d.lastSeq = last, seq
 	return nil

@@ -2,7 +2,6 @@ package settle
 
 import (
 	"context"
-	"slices"
 
 	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/wire"
@@ -32,7 +31,7 @@ func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, wh
 		}
 		return nil
 	}
-	if progress(rec, d.last) || d.RequeuedOften() {
+	if rec.DecidesMore(d.last) || d.RequeuedOften() {
 		// The record also says that this delivery ended without a crash.
 		rec.Event = wire.EventRequeued
 		if err := s.record(ctx, d, rec); err != nil {
@@ -50,14 +49,3 @@ func (s *Settler) Requeue(d *Delivery) error { return d.nak(s.pause(d.Times)) }
 // RequeuedOften reports a message that must not be given back any more: settle
 // it, and it is scheduled if it cannot be sent.
 func (d *Delivery) RequeuedOften() bool { return d.Times >= lastRequeue }
-
-// progress reports whether the draft knows more than the last record.
-func progress(rec, last *wire.Record) bool {
-	return slices.ContainsFunc(rec.Recipients, func(x wire.RecipientRecord) bool {
-		if x.State == wire.StatePending {
-			return false
-		}
-		before := last.Find(x.Index)
-		return before == nil || before.State != x.State
-	})
-}

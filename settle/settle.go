@@ -76,7 +76,6 @@ type Settler struct {
 	cfg     Config
 	metrics *metrics
 	writes  *writer
-	merger  *merger
 }
 
 // New makes a Settler for those lanes.
@@ -84,9 +83,8 @@ func New(cfg Config, lanes []wire.Lane, p Parts) *Settler {
 	s := &Settler{
 		Parts: p, cfg: cfg,
 		metrics: newMetrics(p.Metrics, lanes),
-		writes:  &writer{store: p.Store, full: p.Full, log: p.Log},
 	}
-	s.merger = &merger{Parts: &s.Parts, writes: s.writes, metrics: s.metrics}
+	s.writes = &writer{&s.Parts}
 	return s
 }
 
@@ -111,9 +109,7 @@ func (s *Settler) Settle(span Span, d *Delivery) error {
 	d.stopping = span.Fetch.Done()
 	d.identify()
 	if d.bad == nil && d.Times < crashLoop {
-		if err := d.read(); err != nil {
-			return err
-		}
+		d.read()
 	}
 	for {
 		err := s.settle(span, d)
@@ -140,11 +136,8 @@ func (s *Settler) settle(span Span, d *Delivery) error {
 	}
 	if d.bad == nil && !d.decoded {
 		if d.bad = d.inCrashLoop(); d.bad == nil {
-			err = d.read()
+			d.read()
 		}
-	}
-	if err != nil {
-		return err
 	}
 	rec, err := s.decide(span, d)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
 	wb "github.com/postrider/postrider/internal/bench"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/settle"

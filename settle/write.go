@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/postrider/postrider/stream"
@@ -15,11 +14,7 @@ import (
 const tryFor = 5 * time.Second
 
 // writer reads and writes at the broker until it is answered.
-type writer struct {
-	store Store
-	full  func() bool
-	log   *slog.Logger
-}
+type writer struct{ *Parts }
 
 // noLease is the delivery of reads and writes that need no lease.
 var noLease = &Delivery{}
@@ -45,9 +40,9 @@ func (w *writer) try(ctx context.Context, d *Delivery, do func(context.Context) 
 }
 
 // lookup reads the last record of a key.
-func (w *writer) lookup(ctx context.Context, d *Delivery, j Journal, k wire.Key) (rec *wire.Record, seq uint64, err error) {
+func (w *writer) lookup(ctx context.Context, d *Delivery, k wire.Key) (rec *wire.Record, seq uint64, err error) {
 	err = w.try(ctx, d, func(ctx context.Context) (err error) {
-		rec, seq, err = j.Lookup(ctx, k)
+		rec, seq, err = w.Journal.Lookup(ctx, k)
 		return err
 	})
 	return rec, seq, err
@@ -61,7 +56,7 @@ func (w *writer) stillThere(ctx context.Context, d *Delivery) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, tryFor)
 	defer cancel()
-	m, err := w.store.Next(ctx, d.Stream, d.Subject, d.Sequence, time.Time{})
+	m, err := w.Store.Next(ctx, d.Stream, d.Subject, d.Sequence, time.Time{})
 	if errors.Is(err, stream.ErrNotFound) || err == nil && m.Sequence != d.Sequence {
 		return errGone
 	}
@@ -88,8 +83,8 @@ const roomPause = time.Second
 // were requeued, it would be sent again to those who have it already: only a
 // worker that is told to stop requeues it.
 func (w *writer) awaitRoom(ctx context.Context, d *Delivery, cause error) error {
-	if w.full() {
-		w.log.Error("no room in the store for the record or copy of a message: it stays in flight and nothing more is fetched until there is room", "id", d.copy.Key.ID, "lane", d.copy.Key.Lane, "error", cause)
+	if w.Full() {
+		w.Log.Error("no room in the store for the record or copy of a message: it stays in flight and nothing more is fetched until there is room", "id", d.copy.Key.ID, "lane", d.copy.Key.Lane, "error", cause)
 	}
 	t := time.NewTimer(roomPause)
 	defer t.Stop()

@@ -291,39 +291,6 @@ func (r *Record) DeliveredTo(index int) bool {
 	return x != nil && x.State == StateDelivered
 }
 
-// KeepDelivered takes over what another record of the key calls delivered; nil has
-// nothing.
-func (r *Record) KeepDelivered(from *Record) {
-	for i := range r.Recipients {
-		if index := r.Recipients[i].Index; from.DeliveredTo(index) {
-			r.Recipients[i] = *from.Find(index)
-		}
-	}
-	r.concludeAgain()
-}
-
-// GoOnFrom makes r a record that can be written after another one of the same
-// generation. What either calls delivered is; else the earlier decision counts.
-func (r *Record) GoOnFrom(earlier *Record) {
-	for i := range r.Recipients {
-		x := &r.Recipients[i]
-		if y := earlier.Find(x.Index); x.State != StateDelivered && y != nil && y.State != StatePending {
-			*x = *y
-		}
-	}
-	for _, a := range earlier.Attempts {
-		if !slices.ContainsFunc(r.Attempts, a.Is) {
-			r.Attempts = append(r.Attempts, a)
-		}
-	}
-	slices.SortStableFunc(r.Attempts, func(a, b Attempt) int { return a.At.Compare(b.At) })
-	r.Counted = max(r.Counted, earlier.Counted)
-	if r.Due.IsZero() {
-		r.Due = earlier.Due
-	}
-	r.concludeAgain()
-}
-
 // SetPending gives all pending recipients that state.
 func (r *Record) SetPending(s State, why mail.Reason) {
 	for i := range r.Recipients {
@@ -342,19 +309,6 @@ func (r *Record) Conclude() {
 	if r.Event == "" {
 		r.Event = r.concludedEvent()
 	}
-}
-
-// concludeAgain concludes a record whose recipients have changed since, if it was
-// concluded. An event that tells why the rest waits stays.
-func (r *Record) concludeAgain() {
-	if r.Event == "" || r.Has(StatePending) || len(r.Recipients) == 0 {
-		return
-	}
-	if waits := r.Event == EventScheduled || r.Event == EventRequeued; !waits || !r.Has(StateScheduled) {
-		r.Event = ""
-	}
-	r.Together = ""
-	r.Conclude()
 }
 
 func (r *Record) concludedEvent() Event {

@@ -1,0 +1,84 @@
+package wire
+
+import "slices"
+
+// Records of one key that two deliveries made, or one delivery one after the other.
+
+// KeepDelivered takes over what another record of the key calls delivered; nil has
+// nothing.
+func (r *Record) KeepDelivered(from *Record) {
+	for i := range r.Recipients {
+		if index := r.Recipients[i].Index; from.DeliveredTo(index) {
+			r.Recipients[i] = *from.Find(index)
+		}
+	}
+	r.concludeAgain()
+}
+
+// GoOnFrom makes r a record that can be written after another one of the same
+// generation. What either calls delivered is; else the earlier decision counts.
+func (r *Record) GoOnFrom(earlier *Record) {
+	for i := range r.Recipients {
+		x := &r.Recipients[i]
+		if y := earlier.Find(x.Index); x.State != StateDelivered && y != nil && y.State != StatePending {
+			*x = *y
+		}
+	}
+	own := slices.DeleteFunc(r.Attempts, func(a Attempt) bool { return slices.ContainsFunc(earlier.Attempts, a.Is) })
+	r.Attempts = slices.Concat(earlier.Attempts, own) // still ends with r's own: see IsIn
+	r.Counted = max(r.Counted, earlier.Counted)
+	if r.Due.IsZero() {
+		r.Due = earlier.Due
+	}
+	r.concludeAgain()
+}
+
+// concludeAgain concludes a record whose recipients have changed since, if it was
+// concluded. An event that tells why the rest waits stays.
+func (r *Record) concludeAgain() {
+	if r.Event == "" || r.Has(StatePending) || len(r.Recipients) == 0 {
+		return
+	}
+	if waits := r.Event == EventScheduled || r.Event == EventRequeued; !waits || !r.Has(StateScheduled) {
+		r.Event = ""
+	}
+	r.Together = ""
+	r.Conclude()
+}
+
+// IsIn reports that other is r itself, written by a try whose answer was lost, or was
+// made from it: it holds the transaction that r ends with. A record that had to be
+// shortened holds none, and is known by its time. A transaction without a session
+// need not be recognised: it delivered to nobody.
+func (r *Record) IsIn(other *Record) bool {
+	n := len(r.Attempts)
+	if n == 0 && len(other.Attempts) == 0 {
+		return other.Generation == r.Generation && other.At.Equal(r.At)
+	}
+	return n > 0 && r.Attempts[n-1].Session != "" && slices.ContainsFunc(other.Attempts, r.Attempts[n-1].Is)
+}
+
+// Compare returns the recipients that r calls delivered and other does not, and how
+// many the relay accepted from the deliveries of both: both call them delivered, and
+// the record before did not. before may be nil.
+func (r *Record) Compare(before, other *Record) (news []RecipientRecord, twice int) {
+	for _, x := range r.Recipients {
+		switch {
+		case x.State != StateDelivered || other.Find(x.Index) == nil:
+		case !other.DeliveredTo(x.Index):
+			news = append(news, x)
+		case !before.DeliveredTo(x.Index):
+			twice++
+		}
+	}
+	return news, twice
+}
+
+// DecidesMore reports that r decides about a recipient otherwise than before, which
+// may be nil.
+func (r *Record) DecidesMore(before *Record) bool {
+	return slices.ContainsFunc(r.Recipients, func(x RecipientRecord) bool {
+		y := before.Find(x.Index)
+		return x.State != StatePending && (y == nil || y.State != x.State)
+	})
+}

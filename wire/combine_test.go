@@ -1,0 +1,113 @@
+package wire_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
+)
+
+var combined = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// states is a record of recipients in those states. It ends with a transaction of
+// that session.
+func states(session string, all ...wire.State) *wire.Record {
+	r := &wire.Record{Generation: 1, Counted: 1, Attempts: []wire.Attempt{{N: 1, Session: "before", At: combined}}}
+	for i, s := range all {
+		x := wire.RecipientRecord{Index: i, State: s}
+		if s == wire.StateDead {
+			x.Reason = mail.ReasonFailed
+		}
+		r.Recipients = append(r.Recipients, x)
+	}
+	if session != "" {
+		r.Attempts = append(r.Attempts, wire.Attempt{N: 1, Session: session, Use: 1, At: combined.Add(time.Minute)})
+	}
+	return r
+}
+
+func statesOf(r *wire.Record) (all []wire.State) {
+	for _, x := range r.Recipients {
+		all = append(all, x.State)
+	}
+	return all
+}
+
+const (
+	pending   = wire.StatePending
+	delivered = wire.StateDelivered
+	scheduled = wire.StateScheduled
+	dead      = wire.StateDead
+)
+
+func TestGoOnFrom(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		event         wire.Event
+		mine, earlier []wire.State
+		want          []wire.State
+		wantEvent     wire.Event
+		together      wire.State
+	}{
+		"nothing in common":    {"", []wire.State{delivered, pending}, []wire.State{pending, delivered}, []wire.State{delivered, delivered}, "", ""},
+		"still pending":        {wire.EventDeferred, []wire.State{delivered, pending}, []wire.State{pending, pending}, []wire.State{delivered, pending}, wire.EventDeferred, ""},
+		"delivered beats all":  {wire.EventFailed, []wire.State{dead, delivered}, []wire.State{delivered, pending}, []wire.State{delivered, delivered}, wire.EventDelivered, delivered},
+		"the first decides":    {wire.EventDeferred, []wire.State{scheduled, delivered}, []wire.State{dead, pending}, []wire.State{dead, delivered}, wire.EventFailed, ""},
+		"why the rest waits":   {wire.EventRequeued, []wire.State{scheduled, scheduled}, []wire.State{delivered, pending}, []wire.State{delivered, scheduled}, wire.EventRequeued, ""},
+		"nobody waits anymore": {wire.EventScheduled, []wire.State{scheduled}, []wire.State{delivered}, []wire.State{delivered}, wire.EventDelivered, delivered},
+	} {
+		mine, earlier := states("mine", c.mine...), states("theirs", c.earlier...)
+		if mine.Event = c.event; !mine.Has(pending) {
+			mine.Conclude()
+		}
+		mine.GoOnFrom(earlier)
+		if got := statesOf(mine); len(got) != len(c.want) || mine.Event != c.wantEvent || mine.Together != c.together {
+			t.Errorf("%s: %v, %q, %q", name, got, mine.Event, mine.Together)
+		} else {
+			for i := range got {
+				if got[i] != c.want[i] {
+					t.Errorf("%s: %v, want %v", name, got, c.want)
+				}
+			}
+		}
+		if n := len(mine.Attempts); n != 3 || mine.Attempts[1].Session != "theirs" || mine.Attempts[2].Session != "mine" {
+			t.Errorf("%s: attempts %+v", name, mine.Attempts)
+		}
+		if !states("mine", c.mine...).IsIn(mine) || mine.IsIn(earlier) {
+			t.Errorf("%s: mine is in it %v, it is in theirs %v", name, states("mine", c.mine...).IsIn(mine), mine.IsIn(earlier))
+		}
+	}
+}
+
+func TestCompare(t *testing.T) {
+	t.Parallel()
+	mine, theirs := states("mine", delivered, delivered, delivered, dead), states("theirs", delivered, delivered, scheduled, delivered)
+	if news, twice := mine.Compare(states("", pending, delivered, pending, pending), theirs); len(news) != 1 || news[0].Index != 2 || twice != 1 {
+		t.Errorf("new %+v, %d twice", news, twice)
+	}
+	if _, twice := mine.Compare(nil, theirs); twice != 2 {
+		t.Errorf("%d twice of a key without an earlier record", twice)
+	}
+}
+
+func TestDecidesMore(t *testing.T) {
+	t.Parallel()
+	r := states("", pending, scheduled)
+	for name, c := range map[string]struct {
+		before *wire.Record
+		want   bool
+	}{
+		"no record":  {nil, true},
+		"the same":   {r, false},
+		"less":       {states("", pending, pending), true},
+		"other ones": {states("", pending, dead), true},
+	} {
+		if r.DecidesMore(c.before) != c.want {
+			t.Errorf("%s: want %v", name, c.want)
+		}
+	}
+	if states("", pending).DecidesMore(nil) {
+		t.Error("pending decides something")
+	}
+}
