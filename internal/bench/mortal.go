@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +31,10 @@ type Death struct {
 	seen int
 }
 
+// errDead is what a dead worker gets. It is no answer that stays away: nothing is
+// tried again.
+var errDead = errors.New("the worker has died")
+
 func (d *Death) pass(point string) error {
 	if d == nil {
 		return nil
@@ -37,7 +42,7 @@ func (d *Death) pass(point string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.IsDead() {
-		return stream.ErrAway
+		return errDead
 	}
 	if point != d.At {
 		return nil
@@ -47,7 +52,7 @@ func (d *Death) pass(point string) error {
 	}
 	close(d.dead)
 	d.conn.NC().Close()
-	return stream.ErrAway
+	return errDead
 }
 
 // IsDead reports that the worker has died.
@@ -157,7 +162,17 @@ func (m mortalStore) Put(ctx context.Context, msg *nats.Msg, filter string, expe
 }
 
 func (m mortalStore) Next(ctx context.Context, stream, subject string, seq uint64, since time.Time) (*jetstream.RawStreamMsg, error) {
+	if err := m.pass("next"); err != nil {
+		return nil, err
+	}
 	return m.Store.Next(ctx, stream, subject, seq, since)
+}
+
+func (m mortalStore) Delete(ctx context.Context, stream string, seq uint64) error {
+	if err := m.pass("delete"); err != nil {
+		return err
+	}
+	return m.Store.Delete(ctx, stream, seq)
 }
 
 func (m mortalDead) Bury(ctx context.Context, l *wire.DeadLetter) (uint64, error) {
