@@ -292,7 +292,7 @@ func schedule(b *bench) {
 }
 
 // TestPlainServer is a single server that does not say whether it syncs, and
-// where everybody shares an account.
+// if everybody shares an account.
 func TestPlainServer(t *testing.T) {
 	t.Parallel()
 	b := plain(t, "")

@@ -22,7 +22,7 @@ const (
 func fill(s string) string          { return fillTo(much, s) }
 func fillTo(n int, s string) string { return strings.Repeat(s, n/len(s)) }
 
-// extreme is a message of a form that costs much where somebody is careless;
+// extreme is a message of a form that costs much if code is careless;
 // with says set it is refused with a sentence that has it.
 type extreme struct {
 	what   string

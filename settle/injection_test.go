@@ -203,7 +203,7 @@ func countParts(t *testing.T, what, contentType string, body io.Reader) (n int) 
 
 // TestInjectionIntoMail puts every piece into the fields of a mail that came
 // whole and into the headers beside it. What is sent is the mail as it was but
-// for Bcc and line ends, to those whom the envelope says; what stands behind a
+// for Bcc and line ends, to those whom the envelope says; what follows a
 // line end is a field of its own, for the mail is the producer's to write.
 func TestInjectionIntoMail(t *testing.T) {
 	t.Parallel()

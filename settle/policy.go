@@ -7,7 +7,7 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// Standing is where a message stands when an outcome is decided on.
+// Standing is what the decision on an outcome depends on.
 type Standing struct {
 	// Attempts used up, the one that has this outcome included.
 	Attempts int

@@ -125,7 +125,7 @@ func moodyRelay(b *bench, m *moody) *smtp.Relay {
 }
 
 // TestMisbehavesThenBehaves: whatever a relay did at whatever step, once it
-// behaves each mail is accepted once, or dead where it was refused for good.
+// behaves each mail is accepted once, or dead if it was refused for good.
 // Only what got no reply to its final dot comes to the relay twice, the same
 // both times, and is called uncertain by the record.
 func TestMisbehavesThenBehaves(t *testing.T) {
@@ -244,7 +244,7 @@ func countedAs(t *testing.T, reg *prometheus.Registry, class mail.Class) (n int)
 }
 
 // TestUncertainBesideDeferred: a record is named by what may have doubled,
-// wherever that recipient stands, and tells each recipient's own fate.
+// whichever recipient that is, and tells each recipient's own fate.
 func TestUncertainBesideDeferred(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -26,7 +26,7 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// What stands in the way of a start. Neither passes by itself. Test with
+// What prevents a start. Neither passes by itself. Test with
 // errors.Is.
 var (
 	// ErrPortTaken: NATS_LISTEN names an address that is in use.

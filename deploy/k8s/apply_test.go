@@ -118,7 +118,7 @@ func serve(t *testing.T, name, file string, args ...string) *storm.Process {
 	return p
 }
 
-// asset is where a program of Kubernetes is; the test is skipped where it is not.
+// asset is where a program of Kubernetes is; the test is skipped if there is none.
 func asset(t *testing.T, name string) string {
 	t.Helper()
 	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {

@@ -1,5 +1,5 @@
 // Package bench is for tests: a broker, a relay that keeps books, and workers that
-// die where the test says.
+// die at the point that the test names.
 package bench
 
 import (

@@ -50,7 +50,7 @@ func usage(cmd *cobra.Command) string {
 	return cmd.CommandPath() + " [" + strings.Join(names, " | ") + "] [flags]"
 }
 
-// help is cobra's, and an error where there is no such command.
+// help is cobra's, and an error if there is no such command.
 func help() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",

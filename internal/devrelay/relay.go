@@ -37,12 +37,12 @@ const (
 
 // Config is where the relay listens and what it keeps the mail in.
 type Config struct {
-	// Dir is the directory of the .eml files; made where it is missing. Two
+	// Dir is the directory of the .eml files; made if it is missing. Two
 	// relays must not share it.
 	Dir string
 	// Listen is host:port; port 0 takes a free one.
 	Listen string
-	// Stall is how long the reply waits where a recipient is slow@….
+	// Stall is how long the reply waits if a recipient is slow@….
 	Stall time.Duration
 }
 
@@ -117,7 +117,7 @@ func (r *Relay) Addr() string { return r.listener.Addr().String() }
 func (r *Relay) URL() string { return "smtp://" + r.Addr() + "?tls=none" }
 
 // Path is the file that holds the mail accepted with "queued as <queueID>";
-// false where there is none. It knows the mail of earlier runs too.
+// false if there is none. It knows the mail of earlier runs too.
 func (r *Relay) Path(queueID string) (string, bool) { return r.store.path(queueID) }
 
 // begin counts a message in; false once the relay is closing.

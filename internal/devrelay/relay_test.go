@@ -289,7 +289,7 @@ func TestFiftyConnections(t *testing.T) {
 	wantNames(t, dir, conns*each)
 }
 
-// wantNames counts the mails in dir, where nothing else may lie.
+// wantNames counts the mails in dir. Nothing else may be there.
 func wantNames(t *testing.T, dir string, want int) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)

@@ -65,7 +65,7 @@ func (s *session) Data(r io.Reader) error {
 	return &gosmtp.SMTPError{Code: 250, EnhancedCode: gosmtp.EnhancedCode{2, 0, 0}, Message: "queued as " + id}
 }
 
-// wait stalls where a recipient asked for it. The mail is stored already: who
+// wait stalls if a recipient asked for it. The mail is stored already: who
 // gives up waiting cannot know that.
 func (s *session) wait() {
 	s.mu.Lock()

@@ -115,7 +115,7 @@ func (s *store) name(token string) string {
 }
 
 // taken reports whether a mail has that name. Any error says no: it will come
-// up again, with its cause, where the mail gets its name.
+// up again, with its cause, when the mail gets its name.
 func (s *store) taken(t time.Time, token string) bool {
 	_, err := os.Lstat(s.file(queueIDOf(t, token)))
 	return err == nil
@@ -123,7 +123,7 @@ func (s *store) taken(t time.Time, token string) bool {
 
 func queueIDOf(t time.Time, token string) string { return t.Format(stampLayout) + "-" + token }
 
-// path is the file of that queue id; false where there is none. Queue ids come
+// path is the file of that queue id; false if there is none. Queue ids come
 // from outside, so only what this store could have given is looked for.
 func (s *store) path(id string) (string, bool) {
 	if !queueID.MatchString(id) {
@@ -142,7 +142,7 @@ func messageID(head []byte) string {
 	return h.Get("Message-Id")
 }
 
-// safeToken is what stands left of the @ in a Message-ID, as 1 to 64 of A-Z,
+// safeToken is what is left of the @ in a Message-ID, as 1 to 64 of A-Z,
 // a-z, 0-9, "_" and "-"; random where nothing of it can stay.
 func safeToken(messageID string) string {
 	left, _, _ := strings.Cut(strings.Trim(messageID, "<> \t"), "@")

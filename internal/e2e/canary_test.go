@@ -26,7 +26,7 @@ const smtpCanary = `sm7p-c4n"ary/%41é+ \pass`
 
 // parrot is a relay that repeats the password: at AUTH in one form after the
 // other until it lets the worker in, and then at the step that the sender names,
-// in the form whose number stands behind it.
+// in the form whose number follows it.
 type parrot struct {
 	forms []string
 	auths atomic.Int64
@@ -114,7 +114,7 @@ func (w *world) canaries(parrot *parrot) {
 			t.Fatal(err)
 		}
 	}
-	// All ends: delivered, refused, out of attempts, or out of time where the
+	// All ends: delivered, refused, out of attempts, or out of time if the
 	// relay never made sense.
 	for _, id := range ids {
 		w.shown(id, `(?s)Now\n.*(delivered: |dead, )`)

@@ -178,7 +178,7 @@ func secretForms(secret string) map[string]string {
 		"in hexadecimal": hex.EncodeToString([]byte(secret)), "in HEXADECIMAL": strings.ToUpper(hex.EncodeToString([]byte(secret))),
 	}
 	for before := range 3 {
-		// The ends depend on what stands around it.
+		// The ends depend on what is around it.
 		for kind, enc := range map[string]*base64.Encoding{"base64": base64.StdEncoding, "base64 for URLs": base64.URLEncoding} {
 			s := enc.EncodeToString([]byte(strings.Repeat("x", before) + secret + "xx"))
 			f[fmt.Sprintf("in %s, at %d", kind, before)] = s[4 : 4*((before+len(secret))/3)]

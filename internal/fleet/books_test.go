@@ -98,7 +98,7 @@ func (f *fleet) verdict(fault string) *storm.Report {
 	return r
 }
 
-// copyBook takes one of the relay's files out of its container, also where that
+// copyBook takes one of the relay's files out of its container, also if that
 // is cut off.
 func (f *fleet) copyBook(name, to string) {
 	f.t.Helper()

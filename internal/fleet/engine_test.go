@@ -171,7 +171,7 @@ func (e *engine) remove() error {
 	return errors.Join(errs...)
 }
 
-// needEngine skips where there is none.
+// needEngine skips the test if there is none.
 func needEngine(t *testing.T) {
 	t.Helper()
 	if docker == nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/testcontainers/testcontainers-go/log"
 )
 
-// docker is nil where there is none, for the reason in errNoEngine.
+// docker is nil if there is none, for the reason in errNoEngine.
 var (
 	docker      *engine
 	errNoEngine error

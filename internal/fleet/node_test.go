@@ -88,7 +88,7 @@ func (f *fleet) wipe(n *node) {
 // lane is the stream that the load is published to.
 const lane = "MAIL_SEND_NORMAL"
 
-// stream asks the cluster for the state of a stream; nil where it gives none.
+// stream asks the cluster for the state of a stream; nil if it gives none.
 func (f *fleet) stream(name string) *jetstream.StreamInfo {
 	ctx, cancel := context.WithTimeout(f.t.Context(), 5*time.Second)
 	defer cancel()

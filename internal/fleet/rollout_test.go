@@ -54,7 +54,7 @@ func (f *fleet) deadFor(days int) {
 	})
 }
 
-// TestOperator runs postrider in a worker's container, where it shows the cluster.
+// TestOperator runs postrider in a worker's container: it shows the cluster.
 func TestOperator(t *testing.T) {
 	f := begin(t, 2)
 	f.publishUpTo(80)

@@ -35,7 +35,7 @@ func (s *storm) filler(t *testing.T) *filler {
 	return &filler{t, nc}
 }
 
-// publish returns nil where the mail was acknowledged.
+// publish returns nil if the mail was acknowledged.
 func (f *filler) publish(m Mail, size int) error {
 	f.t.Helper()
 	body, err := json.Marshal(map[string]any{

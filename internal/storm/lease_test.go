@@ -27,7 +27,7 @@ func TestSlowRelay(t *testing.T) {
 }
 
 // TestStops tells workers to stop under load, again and again. Nothing is late
-// by AckWait, as it would be where a worker kept what it did not send, and
+// by AckWait, as it would be if a worker kept what it did not send, and
 // nothing is sent twice, for the relay's replies all come within the drain.
 func TestStops(t *testing.T) {
 	const ackWait = 30 * time.Second

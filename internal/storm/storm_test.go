@@ -68,7 +68,7 @@ func TestKillStorm(t *testing.T) {
 	}
 }
 
-// TestBrokenOrderLoses proves the checker: where the order of settling is wrong
+// TestBrokenOrderLoses proves the checker: if the order of settling is wrong
 // the same storm loses mail.
 func TestBrokenOrderLoses(t *testing.T) {
 	for _, name := range []string{"ack-first", "copy-last"} {
