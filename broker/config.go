@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postrider/postrider/internal/env"
+	"github.com/postrider/postrider/internal/check"
 	"github.com/postrider/postrider/mail"
 )
 
@@ -75,24 +75,24 @@ func DefaultConfig() Config {
 // Validate reports everything that is wrong. Each error begins with its
 // variable. No error holds a secret.
 func (c Config) Validate() []error {
-	var p env.Problems
+	var wrong check.Errors
 	_, err := c.servers()
-	p.Check(err != nil, "NATS_URL: %w", err)
+	wrong.If(err != nil, "NATS_URL: %w", err)
 	kinds := c.credentialKinds()
-	p.Check(len(kinds) > 1, "%s: set one of them, they exclude each other", strings.Join(kinds, ", "))
-	p.Check(c.Password != "" && c.User == "", "NATS_PASSWORD: is set without NATS_USER")
-	p.Check((c.Cert == "") != (c.Key == ""), "NATS_CERT, NATS_KEY: set both or neither")
+	wrong.If(len(kinds) > 1, "%s: set one of them, they exclude each other", strings.Join(kinds, ", "))
+	wrong.If(c.Password != "" && c.User == "", "NATS_PASSWORD: is set without NATS_USER")
+	wrong.If((c.Cert == "") != (c.Key == ""), "NATS_CERT, NATS_KEY: set both or neither")
 	if c.URL == "" {
 		_, _, err := net.SplitHostPort(c.Listen)
-		p.Check(err != nil, "NATS_LISTEN: %q is not host:port", c.Listen)
-		p.Check(c.DataDir == "", "POSTRIDER_DATA_DIR: is empty")
-		p.Check(c.Replicas > 1, "POSTRIDER_REPLICAS: is %d, but the embedded broker is one server; set NATS_URL to a cluster or unset POSTRIDER_REPLICAS", c.Replicas)
+		wrong.If(err != nil, "NATS_LISTEN: %q is not host:port", c.Listen)
+		wrong.If(c.DataDir == "", "POSTRIDER_DATA_DIR: is empty")
+		wrong.If(c.Replicas > 1, "POSTRIDER_REPLICAS: is %d, but the embedded broker is one server; set NATS_URL to a cluster or unset POSTRIDER_REPLICAS", c.Replicas)
 	}
 	// The server refuses more than five.
-	p.Check(c.Replicas < 0 || c.Replicas > 5, "POSTRIDER_REPLICAS: is %d, must be 0 to 5", c.Replicas)
-	p.Check(c.Provision != Apply && c.Provision != Verify, "POSTRIDER_PROVISION: is %q, must be %s or %s", c.Provision, Apply, Verify)
-	p.Check(c.AckWait < time.Second, "POSTRIDER_ACK_WAIT: is %s, must be at least 1s", c.AckWait)
-	return p
+	wrong.If(c.Replicas < 0 || c.Replicas > 5, "POSTRIDER_REPLICAS: is %d, must be 0 to 5", c.Replicas)
+	wrong.If(c.Provision != Apply && c.Provision != Verify, "POSTRIDER_PROVISION: is %q, must be %s or %s", c.Provision, Apply, Verify)
+	wrong.If(c.AckWait < time.Second, "POSTRIDER_ACK_WAIT: is %s, must be at least 1s", c.AckWait)
+	return wrong
 }
 
 // credentialKinds are the variables that are set and give a credential.

@@ -3,7 +3,7 @@ package consumer
 import (
 	"time"
 
-	"github.com/postrider/postrider/internal/env"
+	"github.com/postrider/postrider/internal/check"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -36,9 +36,9 @@ func DefaultConfig() Config {
 
 // Validate reports everything that is wrong. Each error names its variable.
 func (c Config) Validate() []error {
-	var p env.Problems
-	p.Check(len(c.Lanes) == 0, "POSTRIDER_LANES: names no lane")
-	p.Check(c.Drain < time.Second, "POSTRIDER_DRAIN: is %s, must be at least 1s", c.Drain)
-	p.Check(c.SweepInterval < time.Second, "POSTRIDER_SWEEP_INTERVAL: is %s, must be at least 1s", c.SweepInterval)
-	return p
+	var wrong check.Errors
+	wrong.If(len(c.Lanes) == 0, "POSTRIDER_LANES: names no lane")
+	wrong.If(c.Drain < time.Second, "POSTRIDER_DRAIN: is %s, must be at least 1s", c.Drain)
+	wrong.If(c.SweepInterval < time.Second, "POSTRIDER_SWEEP_INTERVAL: is %s, must be at least 1s", c.SweepInterval)
+	return wrong
 }

@@ -41,7 +41,7 @@ func (f *fetcher) settle(live settle.Span, l *lease) {
 	switch wait := f.Gate.settling(); {
 	case until.Err() != nil || wait > 0 && !stream.Pause(until, wait):
 		_ = l.Requeue(0)
-	case !f.Gate.Relay.Up() && !d.RequeuedOften():
+	case !f.Gate.Relay.Up() && !d.DeliveredOften():
 		_ = f.Settler.Requeue(d)
 	default:
 		f.settleSafely(live, d)

@@ -14,9 +14,9 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// TestRequeuedOften: a relay that comes and goes and workers that are
+// TestDeliveredOften: a relay that comes and goes and workers that are
 // replaced make many deliveries of one message. That is no crash loop.
-func TestRequeuedOften(t *testing.T) {
+func TestDeliveredOften(t *testing.T) {
 	t.Parallel()
 	for name, stopping := range map[string]bool{"relay down": false, "worker stopping": true} {
 		t.Run(name, func(t *testing.T) {

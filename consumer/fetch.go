@@ -183,7 +183,7 @@ func (f *fetcher) alone(ctx context.Context) bool {
 
 // mayWait is for how long a message may wait to begin.
 func (l *lease) mayWait(live settle.Span) context.Context {
-	if l.delivery.RequeuedOften() {
+	if l.delivery.DeliveredOften() {
 		return live.Work // settling schedules it if it cannot be sent
 	}
 	return live.Fetch

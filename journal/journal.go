@@ -90,8 +90,11 @@ func (j *Journal) Set(ctx context.Context, r *wire.Record, expected uint64, brie
 	seq, err := j.store.Set(ctx, m, m.Subject, expected)
 	if errors.Is(err, stream.ErrConflict) {
 		last, lerr := j.store.Last(ctx, wire.StreamRecord, m.Subject)
-		if lerr == nil && bytes.Equal(last.Data, b) {
+		switch {
+		case lerr == nil && bytes.Equal(last.Data, b):
 			return last.Sequence, nil
+		case errors.Is(lerr, stream.ErrAway): // it may be r itself
+			return 0, fmt.Errorf("record %s of %s: %w", r.Event, k, lerr)
 		}
 	}
 	if err != nil {

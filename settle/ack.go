@@ -33,7 +33,7 @@ func (s *Settler) ack(ctx context.Context, d *Delivery) error {
 	if d.Handle != nil {
 		s.metrics.deleted.Inc()
 	}
-	err := s.writes.try(ctx, noLease, func(ctx context.Context) error { return s.Store.Delete(ctx, d.Stream, d.Sequence) })
+	err := s.writes.try(ctx, d.withoutLease(), func(ctx context.Context) error { return s.Store.Delete(ctx, d.Stream, d.Sequence) })
 	if err != nil && !errors.Is(err, ErrLeft) {
 		return fmt.Errorf("delete settled message %d from %s: %w", d.Sequence, d.Stream, err)
 	}

@@ -16,52 +16,54 @@ import (
 func (s *Settler) attempt(span Span, d *Delivery, rec *wire.Record) error {
 	for {
 		batch := d.nextBatch(rec, s.cfg.RecipientsPerTransaction)
-		switch {
-		case len(batch) > 0:
-		case rec.Has(wire.StatePending): // only those who were set aside
-			return s.requeue(span.Settle, d, rec, d.hangUp)
-		default:
+		if len(batch) == 0 {
+			if rec.Has(wire.StatePending) { // only those who were set aside
+				return s.requeue(span.Settle, d, rec, d.hangUp)
+			}
 			return nil
 		}
 		tx := s.Relay.Deliver(span.Work, d.transaction(batch))
-		stopped := s.apply(d, rec, batch, tx)
-		switch {
-		case stopped != nil && !d.setAside(batch, tx):
-			return s.requeue(span.Settle, d, rec, stopped)
-		case stopped == nil && len(d.nextBatch(rec, 1)) > 0:
-			rec.Event = wire.EventDeferred
-			if err := s.record(span.Settle, d, rec); err != nil {
-				return err
+		if stopped := s.apply(d, rec, batch, tx); stopped != nil {
+			if !d.setAside(batch, tx) {
+				return s.requeue(span.Settle, d, rec, stopped)
 			}
-			rec.Event = ""
+			continue
 		}
+		if len(d.nextBatch(rec, 1)) == 0 {
+			continue // the last record is made by decide
+		}
+		rec.Event = wire.EventDeferred
+		if err := s.record(span.Settle, d, rec); err != nil {
+			return err
+		}
+		rec.Event = ""
 	}
 }
 
-// maxAside is how many recipients may be set aside in one delivery: each costs a
-// session, and a relay may hang up at all of them.
-const maxAside = 3
+// maxHangUps is the number of hang-ups at recipients that ends an attempt: each costs
+// a session, and a relay may hang up at all of them.
+const maxHangUps = 4
 
 // setAside leaves out of this delivery a recipient at whom the relay closed the
 // session, so that the others do not wait for it. It returns false if the attempt
-// has to end: too many are set aside, or the relay is down whoever it is asked for.
+// has to end: that happened too often, or the relay is down for all.
 func (d *Delivery) setAside(batch []mail.Recipient, tx mail.Transaction) bool {
-	i := slices.IndexFunc(tx.Outcomes, hungUp)
+	i := slices.IndexFunc(tx.Outcomes, isHangUp)
 	if i < 0 || tx.Down {
 		return false
 	}
 	d.aside, d.hangUp = append(d.aside, batch[i].Index), &tx.Outcomes[i]
-	return len(d.aside) <= maxAside
+	return len(d.aside) < maxHangUps
 }
 
-// hungUp reports that the relay closed the session at a recipient.
-func hungUp(o mail.Outcome) bool { return o.Class == mail.Requeued && o.Stage == mail.StageRcpt }
+// isHangUp reports that the relay closed the session at a recipient.
+func isHangUp(o mail.Outcome) bool { return o.Class == mail.Requeued && o.Stage == mail.StageRcpt }
 
-// oneByOne is the generation from which on a message at whose recipients the relay
+// oneByOneFrom is the generation from which on a message at whose recipients the relay
 // keeps hanging up is sent to one recipient at a time, beginning with another one
 // each time. The log is bounded and forgets at whom the relay hung up, so that
 // otherwise the same recipients could come first for ever.
-const oneByOne = 6
+const oneByOneFrom = 6
 
 // nextBatch is the recipients of the next transaction, at most limit. Those at whom
 // the relay hung up come after the others and apart from them: the others must not
@@ -74,20 +76,20 @@ func (d *Delivery) nextBatch(rec *wire.Record, limit int) []mail.Recipient {
 			pending = append(pending, x.Index)
 		}
 	}
-	hangUps, n, from := rec.HangUps(), len(rec.Recipients), 0
-	if rec.Generation >= oneByOne && len(hangUps) > maxAside {
-		limit, from = 1, rec.Generation*(maxAside+1)%n
+	hangUps, n, first := rec.HangUps(), len(rec.Recipients), 0
+	if rec.Generation >= oneByOneFrom && len(hangUps) >= maxHangUps {
+		limit, first = 1, rec.Generation*maxHangUps%n
 	}
 	slices.SortStableFunc(pending, func(a, b int) int {
-		return cmp.Or(cmp.Compare(hangUps[a], hangUps[b]), cmp.Compare((a-from+n)%n, (b-from+n)%n))
+		return cmp.Or(cmp.Compare(hangUps[a], hangUps[b]), cmp.Compare((a-first+n)%n, (b-first+n)%n))
 	})
 	var batch []mail.Recipient
 	for _, i := range pending {
-		first := i
+		head := i
 		if len(batch) > 0 {
-			first = batch[0].Index
+			head = batch[0].Index
 		}
-		if len(batch) < limit && d.to[i].UTF8 == d.to[first].UTF8 && hangUps[i] == hangUps[first] {
+		if len(batch) < limit && d.to[i].UTF8 == d.to[head].UTF8 && hangUps[i] == hangUps[head] {
 			batch = append(batch, mail.Recipient{Index: i, Address: d.to[i].Address})
 		}
 	}
@@ -114,9 +116,9 @@ func (d *Delivery) permit() error {
 	return nil
 }
 
-// apply enters the outcomes of a transaction into rec. It returns the outcome that
-// ends the attempt, because the relay or the worker was at fault or nothing was
-// decided; nil if it may go on.
+// apply enters the outcomes of a transaction into rec. It returns the last outcome for
+// which the relay or the worker was at fault, or one of its own if nothing was decided;
+// nil if the attempt may go on.
 func (s *Settler) apply(d *Delivery, rec *wire.Record, to []mail.Recipient, tx mail.Transaction) (stopped *mail.Outcome) {
 	n := d.copy.Attempts + 1
 	stand := d.standing(s.Now(), n, d.jitter())
@@ -153,8 +155,8 @@ func (s *Settler) apply(d *Delivery, rec *wire.Record, to []mail.Recipient, tx m
 	return stopped
 }
 
-// pause is how long a message waits after the relay's fault. It grows with the
-// times that this happened.
+// pause is the pause after a fault of the relay: the first is PauseMin, each next one
+// twice as long, up to PauseMax.
 func (s *Settler) pause(times int) time.Duration {
 	return min(s.cfg.PauseMin<<min(max(times-1, 0), 16), s.cfg.PauseMax)
 }

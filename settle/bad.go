@@ -29,16 +29,16 @@ func (d *Delivery) inCrashLoop() *schema.EnvelopeError {
 	}
 }
 
-// bury makes rec the record of a message that must not or cannot be read. Recipients
-// are known from an earlier record only: some of them may have been delivered, and
-// those must not be dead-lettered.
-func (d *Delivery) bury(rec *wire.Record) {
+// recordBad makes rec the record of a message that must not or cannot be read. Its
+// recipients are known from an earlier record only, which may have decided about some
+// of them.
+func (d *Delivery) recordBad(rec *wire.Record) {
 	if d.last != nil {
 		rec.Recipients = d.last.Clone().Recipients
 	}
 	for i := range rec.Recipients {
-		if x := &rec.Recipients[i]; x.State != wire.StateDelivered {
-			x.State, x.Reason = wire.StateDead, d.bad.Reason
+		if x := &rec.Recipients[i]; x.State != wire.StateDelivered && x.State != wire.StateDead {
+			*x = wire.RecipientRecord{Address: x.Address, Index: x.Index, State: wire.StateDead, Reason: d.bad.Reason}
 		}
 	}
 	rec.Together, rec.Reason, rec.Error = "", d.bad.Reason, mail.Sentence(d.bad.Error(), mail.MaxError)

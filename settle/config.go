@@ -3,7 +3,7 @@ package settle
 import (
 	"time"
 
-	"github.com/postrider/postrider/internal/env"
+	"github.com/postrider/postrider/internal/check"
 	"github.com/postrider/postrider/schema"
 )
 
@@ -36,14 +36,14 @@ func DefaultConfig() Config {
 
 // Validate reports everything that is wrong. Each error names its variable.
 func (c Config) Validate() []error {
-	var p env.Problems
-	p.Check(c.MaxAttempts < 1 || c.MaxAttempts > 100, "POSTRIDER_MAX_ATTEMPTS: is %d, must be 1 to 100", c.MaxAttempts)
-	p.Check(len(c.RetryAfter) == 0, "POSTRIDER_RETRY_AFTER: names no pause")
+	var wrong check.Errors
+	wrong.If(c.MaxAttempts < 1 || c.MaxAttempts > 100, "POSTRIDER_MAX_ATTEMPTS: is %d, must be 1 to 100", c.MaxAttempts)
+	wrong.If(len(c.RetryAfter) == 0, "POSTRIDER_RETRY_AFTER: names no pause")
 	for _, d := range c.RetryAfter {
-		p.Check(d < 100*time.Millisecond, "POSTRIDER_RETRY_AFTER: %s is below 100ms", d)
+		wrong.If(d < 100*time.Millisecond, "POSTRIDER_RETRY_AFTER: %s is below 100ms", d)
 	}
-	p.Check(c.MaxAge < time.Second, "POSTRIDER_MAX_AGE: is %s, must be at least 1s", c.MaxAge)
-	p.Check(c.RecipientsPerTransaction < 1 || c.RecipientsPerTransaction > schema.MaxRecipients,
+	wrong.If(c.MaxAge < time.Second, "POSTRIDER_MAX_AGE: is %s, must be at least 1s", c.MaxAge)
+	wrong.If(c.RecipientsPerTransaction < 1 || c.RecipientsPerTransaction > schema.MaxRecipients,
 		"SMTP_RECIPIENTS_PER_TRANSACTION: is %d, must be 1 to %d", c.RecipientsPerTransaction, schema.MaxRecipients)
-	return p
+	return wrong
 }

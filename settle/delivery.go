@@ -43,18 +43,19 @@ type Delivery struct {
 	// so that settling it made no room in the store.
 	GoesOn bool
 
-	// stopping ends when no more is fetched.
+	// stopping is closed when no more is fetched.
 	stopping <-chan struct{}
-	// copy is whose message it is, and its history: what its headers say or, for a
-	// fresh message, a first generation without history.
+	// copy holds the key and the history. They are in the headers of a copy; a fresh
+	// message is of generation 0 and has no history.
 	copy wire.Copy
-	// unknownGeneration: the headers of a copy could not be read.
+	// unknownGeneration: the headers of a copy cannot be read or contradict its
+	// subject. The generation follows from the last record.
 	unknownGeneration bool
 
 	// bad is what is wrong with the message; nil if it may be sent.
 	bad *schema.EnvelopeError
-	// decoded is set if the body was decoded, well or badly. Then envelope may be
-	// set; message, from and to are if bad is nil.
+	// decoded is set once decoding was tried. envelope is set if that went well, even
+	// if the envelope is refused; message, from and to only if bad is nil.
 	decoded  bool
 	envelope *schema.Envelope
 	message  *compose.Message
@@ -82,9 +83,10 @@ func (d *Delivery) fresh() bool { _, ok := d.Lane.TenantOf(d.Subject); return ok
 func (d *Delivery) leaseExpired() bool { return d.Handle != nil && d.Handle.Expired() }
 
 // identify finds whose message it is without decoding its body. The headers of a
-// copy and its subject must agree: what is settled by one would be looked up by
-// the other. If they do not, d.bad says so and the subject counts. If that is not
-// of a key of ours, the message gets a key of its own.
+// copy and its subject must name the same key, or the message would be recorded under
+// one and looked up under the other. If they differ, d.bad says so and the key is that
+// of the subject. If that has none, the key is made from time and sequence, as for a
+// fresh message.
 func (d *Delivery) identify() {
 	d.copy = wire.Copy{Key: wire.FreshKey(d.Lane, d.Stored, d.Sequence), Enqueued: d.Stored}
 	if d.fresh() {
@@ -101,14 +103,17 @@ func (d *Delivery) identify() {
 		d.copy = c
 		return
 	}
-	d.bad, d.unknownGeneration = badEnvelope(err), true
+	d.bad, d.unknownGeneration = asEnvelopeError(err), true
 	if k, err := wire.ParseKey(d.Subject); err == nil {
 		d.copy.Key = k
+		if at, ok := wire.OriginTime(k.Origin); ok {
+			d.copy.Enqueued = at
+		}
 	}
 }
 
-// badEnvelope is what is wrong with a message, as an error of package schema.
-func badEnvelope(err error) *schema.EnvelopeError {
+// asEnvelopeError is what is wrong with a message, as an error of package schema.
+func asEnvelopeError(err error) *schema.EnvelopeError {
 	if bad, ok := errors.AsType[*schema.EnvelopeError](err); ok {
 		return bad
 	}
@@ -132,7 +137,7 @@ func (d *Delivery) read() {
 		err = d.compose()
 	}
 	if err != nil {
-		d.bad = badEnvelope(err)
+		d.bad = asEnvelopeError(err)
 	}
 }
 
@@ -153,7 +158,7 @@ func (d *Delivery) adoptID() error {
 
 // compose makes the message and its addresses.
 func (d *Delivery) compose() (err error) {
-	if err := d.envelope.CheckRelay(); err != nil { // the worker's one relay has no name
+	if err := d.envelope.CheckRelay(); err != nil { // the one relay of a worker has no name yet
 		return err
 	}
 	if len(d.copy.Key.RecipientsIn(d.envelope)) == 0 {

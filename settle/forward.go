@@ -109,7 +109,7 @@ func (s *Settler) schedule(ctx context.Context, d *Delivery, rec *wire.Record, k
 
 func (d *Delivery) deadLetter(rec *wire.Record, k wire.Key, x wire.RecipientRecord) *wire.DeadLetter {
 	return &wire.DeadLetter{
-		Copy: rec.Next(k), Reason: x.Reason, Error: cmp.Or(rec.Error, x.Words()),
+		Copy: rec.Next(k), Reason: x.Reason, Error: cmp.Or(x.Words(), rec.Error),
 		Producer: schema.ProducerHeaders(d.Header), Body: d.Body,
 		HeadersLost: d.Header[schema.HeaderUnreadable] != nil,
 	}

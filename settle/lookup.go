@@ -7,11 +7,12 @@ import (
 )
 
 // lookup is step 1: it reads the last record of the key from the stream's leader
-// into d.last. It returns the record if that settles this generation: nobody is
-// pending in it, and it is left to forward.
+// into d.last. It returns the record if that decides this generation, with nobody
+// pending: then only forwarding and the ack remain.
 //
 // It is never skipped: a delivery count of one does not mean first, because a
-// broker that was killed forgets deliveries.
+// broker that was killed forgets deliveries. Only the log is not searched then,
+// which would cost too much.
 func (s *Settler) lookup(ctx context.Context, d *Delivery) (done *wire.Record, err error) {
 	k := d.copy.Key
 	if !d.decoded && d.fresh() {
@@ -20,7 +21,8 @@ func (s *Settler) lookup(ctx context.Context, d *Delivery) (done *wire.Record, e
 	if d.last, d.lastSeq, err = s.writes.lookup(ctx, d, k); err != nil {
 		return nil, err
 	}
-	if d.Times != 1 && (d.last == nil || d.last.Generation < d.copy.Generation) {
+	search := d.Times != 1 || d.unknownGeneration
+	if search && (d.last == nil || d.last.Generation < d.copy.Generation) {
 		// A worker may have died between record and ack so long ago that the record
 		// has expired. The log still has it.
 		found, err := s.Journal.Find(ctx, k, d.copy.Generation, d.copy.Enqueued)
@@ -28,7 +30,7 @@ func (s *Settler) lookup(ctx context.Context, d *Delivery) (done *wire.Record, e
 			return nil, err
 		}
 		if found != nil {
-			d.last, d.lastSeq = found, 0
+			d.last = found
 		}
 	}
 	if d.last == nil {
@@ -37,7 +39,7 @@ func (s *Settler) lookup(ctx context.Context, d *Delivery) (done *wire.Record, e
 	d.copy.Key.ID = d.last.ID
 	if d.unknownGeneration {
 		d.copy.Generation = d.last.Generation
-		if d.last.Has(wire.StateScheduled) {
+		if d.last.Has(wire.StateScheduled) && !d.last.Has(wire.StatePending) {
 			d.copy.Generation++ // this is the copy that was scheduled
 		}
 	}

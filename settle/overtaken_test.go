@@ -164,6 +164,9 @@ func TestMergeWithoutLease(t *testing.T) {
 	if dead := b.Dead(); len(dead) > 0 {
 		t.Errorf("dead-lettered, though it was accepted: %+v", dead)
 	}
+	if rec := b.record(b.keyOf("m")); rec.Event != wire.EventDelivered || rec.Together != wire.StateDelivered || rec.Reason != "" {
+		t.Errorf("record %+v", rec)
+	}
 }
 
 // TestGoesOnThoughOvertaken: a delivery learns that another one, whose worker has
@@ -204,6 +207,38 @@ func TestGoesOnThoughOvertaken(t *testing.T) {
 				t.Errorf("attempts %+v", rec.Attempts)
 			}
 		})
+	}
+}
+
+// TestUnreadThoughRolledBack: the record of a copy was rolled back, while the log still
+// has a later one that left a recipient pending. The copy, which cannot be read, is
+// buried at once: the record to be replaced is the one that is there.
+func TestUnreadThoughRolledBack(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.idle()
+	d := b.due(w, 1, "450x1@example.net")
+	k, seq := b.keyOf("m"), b.lastSeq("m")
+	first := b.record(k)
+	b.overwrite(d, 1, wire.StatePending)
+	b.Eventually("the log has it", func() bool {
+		found, err := w.Journal.Find(t.Context(), k, 1, first.Enqueued)
+		return err == nil && found != nil
+	})
+	if _, err := w.Journal.Set(t.Context(), first, b.lastSeq("m"), false); err != nil {
+		t.Fatal(err)
+	}
+	if b.lastSeq("m") <= seq {
+		t.Fatal("nothing was rolled back")
+	}
+	d.Body, d.Times = []byte("{"), 2
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := w.settle(ctx, d); err != nil {
+		t.Fatal(err)
+	}
+	if dead := b.Dead(); len(dead) != 1 || dead[0].Generation != 2 {
+		t.Errorf("dead letters %+v", dead)
 	}
 }
 

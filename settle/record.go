@@ -10,9 +10,9 @@ import (
 )
 
 // record is step 3: the outcomes of all recipients and all attempts so far, by
-// compare-and-set against the last record that this delivery knows. From here on
-// nobody in it is sent to twice. If another delivery of the message recorded first,
-// see overtaken.
+// compare-and-set against the last record that this delivery knows. No delivery that
+// reads it sends again to those whom it calls delivered. If another delivery of the
+// message recorded first, see overtaken.
 func (s *Settler) record(ctx context.Context, d *Delivery, rec *wire.Record) error {
 	for {
 		err := s.writes.try(ctx, d, func(ctx context.Context) error {
@@ -52,8 +52,9 @@ func (s *Settler) record(ctx context.Context, d *Delivery, rec *wire.Record) err
 // is to be written after it, with what it adds:
 //
 //   - one of an earlier generation tells who else was delivered to;
-//   - one of this generation that leaves recipients pending is of a worker whose lease
-//     has expired: nothing of it has been forwarded, and we go on from it.
+//   - one of this generation that leaves recipients pending decides nothing yet, so
+//     nothing of it was forwarded. We go on from it; the worker whose lease has expired
+//     can send no more.
 //
 // Any other has decided. We merge what the relay accepted from us, and begin again
 // from that record.
@@ -61,7 +62,7 @@ func (s *Settler) overtaken(ctx context.Context, d *Delivery, rec *wire.Record) 
 	if d.bad != nil {
 		return errAgain // nothing was sent
 	}
-	last, seq, err := s.writes.lookup(ctx, noLease, d.copy.Key)
+	last, seq, err := s.writes.lookup(ctx, d.withoutLease(), d.copy.Key)
 	switch {
 	case err != nil:
 		return err

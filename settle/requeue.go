@@ -7,32 +7,34 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// lastRequeue is the number of deliveries from which on a message is not given
-// back to the broker but scheduled: deliveries are bounded, and rollouts must
-// never look like crashes.
-const lastRequeue = 8
+// maxRequeues is the number of deliveries from which on a message is not given back
+// to the broker but scheduled: deliveries are bounded, and one that was given back at
+// many rollouts would seem to crash workers (crashLoop).
+const maxRequeues = 8
 
 // requeue gives back a message without counting an attempt, because the relay or
 // the worker was at fault. It is scheduled instead if that happened often, or if
-// the relay hung up at a recipient: it may do so each time, and what is given
-// back counts against the deliveries that a lane may have in flight. It returns
-// nil if rec schedules the message, else an error.
+// the relay hung up at a recipient: it may do so each time, and a message that is
+// given back counts against the consumer's max_ack_pending until it comes again.
+// It returns nil if rec schedules the message, else an error.
 func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, why *mail.Outcome) error {
 	s.metrics.requeued.Inc()
-	if (d.RequeuedOften() || d.hangUp != nil) && !d.leaseExpired() {
+	if (d.DeliveredOften() || d.hangUp != nil) && !d.leaseExpired() {
 		due := s.Now().Add(s.pause(d.copy.Generation + 1))
 		if end := s.cfg.deadline(d.standing(due, 0, 0)); due.After(end) {
 			due = end
 		}
 		rec.SetPending(wire.StateScheduled, "")
-		rec.Event = wire.EventRequeued
+		if !rec.Has(wire.StateDead) {
+			rec.Event = wire.EventRequeued
+		}
 		if rec.Due.Before(s.Now()) {
 			rec.Due = due
 		}
 		return nil
 	}
-	if rec.DecidesMore(d.last) || d.RequeuedOften() {
-		// The record also says that this delivery ended without a crash.
+	if rec.DecidesMore(d.last) || d.DeliveredOften() {
+		// The record restarts the count of a crash loop.
 		rec.Event = wire.EventRequeued
 		if err := s.record(ctx, d, rec); err != nil {
 			return err
@@ -46,6 +48,6 @@ func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, wh
 // deliveries. It always returns [ErrLeft].
 func (s *Settler) Requeue(d *Delivery) error { return d.nak(s.pause(d.Times)) }
 
-// RequeuedOften reports a message that must not be given back any more: settle
-// it, and it is scheduled if it cannot be sent.
-func (d *Delivery) RequeuedOften() bool { return d.Times >= lastRequeue }
+// DeliveredOften reports a message that must not be given back any more: settle it,
+// and it is scheduled if it cannot be sent.
+func (d *Delivery) DeliveredOften() bool { return d.Times >= maxRequeues }

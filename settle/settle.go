@@ -14,7 +14,7 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// Relay makes transactions. It chooses for each message where it goes.
+// Relay sends mail. It chooses the server for each message itself.
 type Relay interface {
 	// Deliver makes one transaction and returns an outcome for each recipient.
 	Deliver(ctx context.Context, m mail.Message) mail.Transaction
@@ -34,18 +34,24 @@ type Journal interface {
 	Find(ctx context.Context, k wire.Key, generation int, enqueued time.Time) (*wire.Record, error)
 }
 
-// DeadLetters keeps what failed for good. Doing either again changes nothing.
+// DeadLetters keeps what failed for good.
 type DeadLetters interface {
+	// Bury stores l, unless the key has a dead letter or a tombstone of that
+	// generation or a later one.
 	Bury(ctx context.Context, l *wire.DeadLetter) (uint64, error)
+	// Mark makes the dead letter of c's generation a tombstone, or stores one if there
+	// is no dead letter yet.
 	Mark(ctx context.Context, c wire.Copy, event wire.Event) error
 }
 
 // Store reads and writes the lanes' streams. Errors are those of package stream.
 type Store interface {
-	// Put publishes the one copy of a key. A message on filter of that generation
-	// or a later one is left in place.
+	// Put publishes the one copy of a key, if the last sequence on filter is the
+	// expected one, 0 for none. If a message of that generation or a later one is
+	// there, already is true and nothing is written.
 	Put(ctx context.Context, m *nats.Msg, filter string, expected uint64, generation int) (seq uint64, already bool, err error)
-	// Next is the first message from seq on whose subject matches.
+	// Next is the first message from seq on whose subject matches. since counts only
+	// if seq is 0.
 	Next(ctx context.Context, stream, subject string, seq uint64, since time.Time) (*jetstream.RawStreamMsg, error)
 	// Delete deletes a message. It is no error if there is none.
 	Delete(ctx context.Context, stream string, seq uint64) error
@@ -57,13 +63,13 @@ type Parts struct {
 	Journal     Journal
 	DeadLetters DeadLetters
 	Store       Store
-	// Now is the broker's clock.
+	// Now is an estimate of the broker's clock.
 	Now func() time.Time
-	// Full is told that a write found no room. It returns false if that is known
-	// already. Nothing should be fetched for a while.
+	// Full is called when a write found no room. It returns false if that is known
+	// already. The caller stops fetching for a while.
 	Full func() bool
-	// Settled is told of each record that ends a generation, by the goroutine that
-	// settled it; nil for nobody.
+	// Settled is called with each record that ends a generation, once it was written
+	// and acked here, by the goroutine that settled it. It may be nil.
 	Settled func(*wire.Record, *Delivery)
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
@@ -89,17 +95,17 @@ func New(cfg Config, lanes []wire.Lane, p Parts) *Settler {
 }
 
 // Span is for how long a delivery may be worked on. Its contexts end in this order:
-// no more is fetched, transactions have to stop, what they did is written.
+// from then on no more is fetched, no transaction goes on, nothing more is written.
 type Span struct{ Fetch, Work, Settle context.Context }
 
-// Why a delivery is not acknowledged though nothing failed: the broker delivers
-// the message again, or another delivery of it settles it.
+// ErrLeft: the delivery is not acknowledged and must do no more, though nothing
+// failed. The broker delivers the message again, or another delivery settles it.
+var ErrLeft = errors.New("left to another delivery")
+
 var (
-	// ErrLeft: this delivery must do no more.
-	ErrLeft = errors.New("left to another delivery")
 	// errGone: the message is not in its stream any more, and the lease has expired.
 	errGone = errors.New("no longer in its stream")
-	// errAgain: another delivery recorded first; look up its record.
+	// errAgain: another delivery recorded first; begin again with its record.
 	errAgain = errors.New("another delivery recorded first")
 )
 
@@ -112,7 +118,7 @@ func (s *Settler) Settle(span Span, d *Delivery) error {
 		d.read()
 	}
 	for {
-		err := s.settle(span, d)
+		err := s.settleOnce(span, d)
 		switch {
 		case errors.Is(err, errAgain):
 		case errors.Is(err, errGone):
@@ -123,8 +129,8 @@ func (s *Settler) Settle(span Span, d *Delivery) error {
 	}
 }
 
-// settle settles what lookup finds: a record to forward, or a message to decide on.
-func (s *Settler) settle(span Span, d *Delivery) error {
+// settleOnce settles what lookup finds: a record to forward, or a message to decide on.
+func (s *Settler) settleOnce(span Span, d *Delivery) error {
 	done, err := s.lookup(span.Settle, d)
 	switch {
 	case err != nil:
@@ -172,7 +178,7 @@ func (s *Settler) decide(span Span, d *Delivery) (*wire.Record, error) {
 	stand := d.standing(now, d.copy.Attempts+1, 0)
 	switch {
 	case d.bad != nil:
-		d.bury(rec)
+		d.recordBad(rec)
 	case !rec.Has(wire.StatePending):
 		// Everything was accepted while this copy waited.
 	case d.early(now) && !s.cfg.tooOld(stand):

@@ -16,8 +16,8 @@ const tryFor = 5 * time.Second
 // writer reads and writes at the broker until it is answered.
 type writer struct{ *Parts }
 
-// noLease is the delivery of reads and writes that need no lease.
-var noLease = &Delivery{}
+// withoutLease is the delivery for reads and writes that need no lease.
+func (d *Delivery) withoutLease() *Delivery { return &Delivery{copy: d.copy} }
 
 // try repeats what the broker does not answer. If the lease has expired, it asks
 // before every try whether the message is still in its stream.

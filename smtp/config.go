@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postrider/postrider/internal/env"
+	"github.com/postrider/postrider/internal/check"
 	"github.com/postrider/postrider/mail"
 )
 
@@ -53,27 +53,27 @@ func DefaultConfig() Config {
 // Validate returns an error for each variable that is wrong, and names it. No
 // error holds a secret.
 func (c Config) Validate() []error {
-	var p env.Problems
+	var wrong check.Errors
 	t, err := parseURL(c.URL)
 	// A worker with a relay of its own fills in an empty URL; New refuses it.
-	p.Check(c.URL != "" && err != nil, "SMTP_URL: %w", err)
-	p.Check(c.Password != "" && c.Username == "", "SMTP_PASSWORD: is set without SMTP_USERNAME")
-	p.Check(c.Username != "" && c.Password == "", "SMTP_USERNAME: is set without SMTP_PASSWORD")
+	wrong.If(c.URL != "" && err != nil, "SMTP_URL: %w", err)
+	wrong.If(c.Password != "" && c.Username == "", "SMTP_PASSWORD: is set without SMTP_USERNAME")
+	wrong.If(c.Username != "" && c.Password == "", "SMTP_USERNAME: is set without SMTP_PASSWORD")
 	// NUL separates the fields of AUTH PLAIN (RFC 4616 section 2).
-	p.Check(strings.ContainsRune(c.Username+string(c.Password), 0), "SMTP_USERNAME, SMTP_PASSWORD: hold a NUL")
-	p.Check(err == nil && t.tls == tlsNone && c.Username != "" && !c.AuthWithoutTLS,
+	wrong.If(strings.ContainsRune(c.Username+string(c.Password), 0), "SMTP_USERNAME, SMTP_PASSWORD: hold a NUL")
+	wrong.If(err == nil && t.tls == tlsNone && c.Username != "" && !c.AuthWithoutTLS,
 		"SMTP_URL: ?tls=none would send the password in clear text; remove it, or set SMTP_AUTH_WITHOUT_TLS=true")
 	_, err = c.roots()
-	p.Check(err != nil, "SMTP_CA_FILE: %w", err)
-	p.Check(c.EHLOName != "" && mail.ValidateAddrSpec("a@"+c.EHLOName) != nil,
+	wrong.If(err != nil, "SMTP_CA_FILE: %w", err)
+	wrong.If(c.EHLOName != "" && mail.ValidateAddrSpec("a@"+c.EHLOName) != nil,
 		"SMTP_EHLO_NAME: %q is neither a domain nor an address literal like [192.0.2.1]", c.EHLOName)
-	p.Check(c.MaxSessions < 1, "SMTP_MAX_SESSIONS: is %d, must be at least 1", c.MaxSessions)
-	p.Check(c.MessagesPerSession < 1, "SMTP_MESSAGES_PER_SESSION: is %d, must be at least 1", c.MessagesPerSession)
-	p.Check(c.PauseMax < c.PauseMin, "SMTP_PAUSE_MAX: is %s, less than SMTP_PAUSE_MIN (%s)", c.PauseMax, c.PauseMin)
+	wrong.If(c.MaxSessions < 1, "SMTP_MAX_SESSIONS: is %d, must be at least 1", c.MaxSessions)
+	wrong.If(c.MessagesPerSession < 1, "SMTP_MESSAGES_PER_SESSION: is %d, must be at least 1", c.MessagesPerSession)
+	wrong.If(c.PauseMax < c.PauseMin, "SMTP_PAUSE_MAX: is %s, less than SMTP_PAUSE_MIN (%s)", c.PauseMax, c.PauseMin)
 	for name, d := range c.durations() {
-		p.Check(*d <= 0, "%s: is %s, must be positive", name, *d)
+		wrong.If(*d <= 0, "%s: is %s, must be positive", name, *d)
 	}
-	return p
+	return wrong
 }
 
 // durations maps each duration to its variable.

@@ -25,12 +25,23 @@ func (r *Record) GoOnFrom(earlier *Record) {
 		}
 	}
 	own := slices.DeleteFunc(r.Attempts, func(a Attempt) bool { return slices.ContainsFunc(earlier.Attempts, a.Is) })
-	r.Attempts = slices.Concat(earlier.Attempts, own) // still ends with r's own: see IsIn
-	r.Counted = max(r.Counted, earlier.Counted)
+	r.Attempts = slices.Concat(earlier.Attempts, own) // r's own come last: see IsIn
+	r.Counted, r.Delivery = max(r.Counted, earlier.Counted), max(r.Delivery, earlier.Delivery)
 	if r.Due.IsZero() {
 		r.Due = earlier.Due
 	}
 	r.concludeAgain()
+}
+
+// Merge adds recipients that were delivered to after all. Recipients that were
+// forwarded together stay so.
+func (r *Record) Merge(news []RecipientRecord) {
+	for _, x := range news {
+		*r.Find(x.Index) = x
+	}
+	if r.Together != StateScheduled {
+		r.concludeAgain()
+	}
 }
 
 // concludeAgain concludes a record whose recipients have changed since, if it was
@@ -42,7 +53,10 @@ func (r *Record) concludeAgain() {
 	if waits := r.Event == EventScheduled || r.Event == EventRequeued; !waits || !r.Has(StateScheduled) {
 		r.Event = ""
 	}
-	r.Together = ""
+	if !r.Has(StateDead) {
+		r.Error = ""
+	}
+	r.Together, r.Reason = "", ""
 	r.Conclude()
 }
 
@@ -74,11 +88,14 @@ func (r *Record) Compare(before, other *Record) (news []RecipientRecord, twice i
 	return news, twice
 }
 
-// DecidesMore reports that r decides about a recipient otherwise than before, which
-// may be nil.
+// DecidesMore reports that r decides about a recipient of whom before, which may be
+// nil, says nothing at this generation.
 func (r *Record) DecidesMore(before *Record) bool {
 	return slices.ContainsFunc(r.Recipients, func(x RecipientRecord) bool {
+		if x.State == StatePending || before.DeliveredTo(x.Index) {
+			return false
+		}
 		y := before.Find(x.Index)
-		return x.State != StatePending && (y == nil || y.State != x.State)
+		return y == nil || y.State != x.State || before.Generation != r.Generation
 	})
 }

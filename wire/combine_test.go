@@ -102,6 +102,7 @@ func TestDecidesMore(t *testing.T) {
 		"the same":   {r, false},
 		"less":       {states("", pending, pending), true},
 		"other ones": {states("", pending, dead), true},
+		"an earlier": {earlier(pending, scheduled), true},
 	} {
 		if r.DecidesMore(c.before) != c.want {
 			t.Errorf("%s: want %v", name, c.want)
@@ -109,5 +110,46 @@ func TestDecidesMore(t *testing.T) {
 	}
 	if states("", pending).DecidesMore(nil) {
 		t.Error("pending decides something")
+	}
+	if states("", delivered, pending).DecidesMore(earlier(delivered, scheduled)) {
+		t.Error("who was delivered to before is decided again")
+	}
+}
+
+// earlier is a record of an earlier generation.
+func earlier(all ...wire.State) *wire.Record {
+	r := states("", all...)
+	r.Generation = 0
+	return r
+}
+
+func TestMerge(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		theirs   []wire.State
+		error    string
+		event    wire.Event
+		together wire.State
+		reason   mail.Reason
+	}{
+		"the only one":       {[]wire.State{dead}, "", wire.EventDelivered, delivered, ""},
+		"one of two dead":    {[]wire.State{dead, dead}, "kept", wire.EventFailed, "", ""},
+		"one of two waiting": {[]wire.State{scheduled, scheduled}, "", wire.EventDeferred, scheduled, ""},
+		"the last of a few":  {[]wire.State{dead, delivered}, "", wire.EventDelivered, delivered, ""},
+		"the last pending":   {[]wire.State{pending, delivered}, "", wire.EventDelivered, delivered, ""},
+	} {
+		r := states("theirs", c.theirs...)
+		if r.Error = "kept"; r.Has(pending) {
+			r.Event = wire.EventDeferred
+		} else {
+			r.Conclude()
+		}
+		r.Merge([]wire.RecipientRecord{{Index: 0, State: delivered}})
+		if r.Recipients[0].State != delivered || r.Event != c.event || r.Together != c.together || r.Reason != c.reason {
+			t.Errorf("%s: %q, %q, %q", name, r.Event, r.Together, r.Reason)
+		}
+		if c.together == delivered && r.Error != "" || c.together == "" && r.Error != c.error {
+			t.Errorf("%s: error %q", name, r.Error)
+		}
 	}
 }

@@ -36,16 +36,6 @@ type Validator interface {
 	Validate() []error
 }
 
-// Problems are the errors of settings.
-type Problems []error
-
-// Check adds an error if a setting is wrong.
-func (p *Problems) Check(wrong bool, format string, args ...any) {
-	if wrong {
-		*p = append(*p, fmt.Errorf(format, args...))
-	}
-}
-
 // Read fills those fields of targets, pointers to structs, that have a tag
 // env:"NAME" and whose variable is set and not empty. The values they have
 // before are the defaults. Then it validates the targets that are a [Validator].
