@@ -48,6 +48,7 @@ var rooms = map[string][]string{
 	"internal/storm":          {"broker", "journal", "deadletter", "wire", "mail", "internal/freeport"},
 	"internal/storm/mutant":   {"settle", "journal", "stream", "wire", "internal/app", "internal/cli/worker"},
 	"internal/fleet":          {},
+	"internal/testsize":       {},
 	"internal/smtptest/relay": {"internal/smtptest"},
 	"internal/devrelay":       {"mail"},
 	"internal/version":        {"internal/cli"},

@@ -1,4 +1,5 @@
-package storm
+// Package testsize is the size that tests run at.
+package testsize
 
 import "os"
 
