@@ -77,8 +77,11 @@ func New(cfg Config, p Parts) *Consumer {
 // afterWork is how long settling may go on after transactions had to stop.
 const afterWork = 10 * time.Second
 
-// errDrained is why transactions have to stop.
-var errDrained = errors.New("the time to drain is over")
+// Why transactions have to stop.
+var (
+	errDrained = errors.New("the time to drain is over")
+	errHurried = errors.New("the worker was told to stop at once")
+)
 
 // Run fetches messages until ctx ends. Then it lets what is in flight be settled
 // within Config.Drain, and requeues the rest.
@@ -105,13 +108,15 @@ func (c *Consumer) Run(ctx context.Context) error {
 	overtime := time.NewTimer(c.cfg.Drain)
 	defer overtime.Stop()
 	background.Go(func() {
+		why := errDrained
 		select {
 		case <-overtime.C:
 		case <-c.hurry:
+			why = errHurried
 		case <-settling.Done():
 			return
 		}
-		stopWork(errDrained)
+		stopWork(why)
 		if stream.Pause(settling, afterWork) {
 			stopSettling()
 		}

@@ -49,12 +49,12 @@ func (f *fetcher) settle(live settle.Span, l *lease) {
 }
 
 // settleSafely keeps a message that makes our code panic from ending its
-// neighbours: it is delivered again, and in the end buried undecoded.
+// neighbours: it is delivered again, and in the end dead-lettered undecoded.
 func (c *Consumer) settleSafely(live settle.Span, d *settle.Delivery) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.metrics.panics.Inc()
-			c.Log.Error("settling a message panicked: it is tried again, and in the end buried undecoded", "lane", d.Lane, "stream_seq", d.Sequence, "panic", p, "stack", string(debug.Stack()))
+			c.Log.Error("settling a message panicked: it is tried again, and in the end dead-lettered undecoded", "lane", d.Lane, "stream_seq", d.Sequence, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	if err := c.Settler.Settle(live, d); err != nil && !errors.Is(err, settle.ErrLeft) {

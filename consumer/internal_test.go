@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -34,10 +35,14 @@ func TestLease(t *testing.T) {
 		{"it stood still a second before the message was read", func(l *lease) { l.set.stood = now.Add(-time.Second) }, true},
 		{"it stood still long before", func(l *lease) { l.set.stood = now.Add(-2 * time.Second) }, false},
 	} {
-		l := &lease{set: newLeases(nil, linkStub{}, time.Hour, func(int) int { return 0 }), epoch: 0, renewed: now}
+		l := &lease{set: newLeases(nil, linkStub{}, time.Hour, func(int) int { return 0 }), msg: &nats.Msg{Reply: "ack"}, renewed: now}
 		c.change(l)
 		if got := l.Expired(); got != c.want {
 			t.Errorf("%s: expired %v, want %v", c.name, got, c.want)
+		}
+		// Another worker may have it: nothing is written, which fails without a connection.
+		if err := l.Requeue(0); (err == nil) != c.want {
+			t.Errorf("%s: requeue: %v", c.name, err)
 		}
 	}
 }

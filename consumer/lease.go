@@ -86,8 +86,13 @@ func (l *lease) Ack(ctx context.Context) error {
 	return err
 }
 
-// Requeue asks for the message to be delivered again after that pause.
+// Requeue asks for the message to be delivered again after that pause. Once the lease
+// has expired it does nothing: the broker would take the message from another worker
+// and deliver it to a third one.
 func (l *lease) Requeue(pause time.Duration) error {
+	if l.Expired() {
+		return nil
+	}
 	return l.set.nc.Publish(l.msg.Reply, fmt.Appendf(nil, `-NAK {"delay":%d}`, pause))
 }
 

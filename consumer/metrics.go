@@ -27,7 +27,7 @@ func newMetrics(reg prometheus.Registerer, lanes []wire.Lane) *metrics {
 			Help: "Messages taken and not settled yet."}),
 		stranded: counter("stranded_total", "Messages found that no consumer would have delivered."),
 		left:     counter("left_total", "Messages left to another delivery because the broker did not take what settles them."),
-		panics:   counter("panics_total", "Messages that made the worker's code panic. Each is tried again, and in the end buried undecoded."),
+		panics:   counter("panics_total", "Messages that made the worker's code panic. Each is tried again, and in the end dead-lettered undecoded."),
 	}
 	for _, lane := range lanes {
 		m.taken.WithLabelValues(string(lane))

@@ -2,8 +2,6 @@ package settle
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/postrider/postrider/stream"
@@ -33,9 +31,5 @@ func (s *Settler) ack(ctx context.Context, d *Delivery) error {
 	if d.Handle != nil {
 		s.metrics.deleted.Inc()
 	}
-	err := s.writes.try(ctx, d.withoutLease(), func(ctx context.Context) error { return s.Store.Delete(ctx, d.Stream, d.Sequence) })
-	if err != nil && !errors.Is(err, ErrLeft) {
-		return fmt.Errorf("delete settled message %d from %s: %w", d.Sequence, d.Stream, err)
-	}
-	return err
+	return s.writes.try(ctx, d.withoutLease(), func(ctx context.Context) error { return s.Store.Delete(ctx, d.Stream, d.Sequence) })
 }

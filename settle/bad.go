@@ -37,7 +37,8 @@ func (d *Delivery) recordBad(rec *wire.Record) {
 		rec.Recipients = d.last.Clone().Recipients
 	}
 	for i := range rec.Recipients {
-		if x := &rec.Recipients[i]; x.State != wire.StateDelivered && x.State != wire.StateDead {
+		x := &rec.Recipients[i]
+		if x.State != wire.StateDelivered && (x.State != wire.StateDead || d.last.Generation < rec.Generation) {
 			*x = wire.RecipientRecord{Address: x.Address, Index: x.Index, State: wire.StateDead, Reason: d.bad.Reason}
 		}
 	}

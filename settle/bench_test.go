@@ -60,9 +60,14 @@ type handle struct {
 	expired atomic.Bool
 }
 
-func (h *handle) Ack(ctx context.Context) error     { return h.DoubleAck(ctx) }
-func (h *handle) Requeue(pause time.Duration) error { return h.NakWithDelay(pause) }
-func (h *handle) Expired() bool                     { return h.expired.Load() }
+func (h *handle) Ack(ctx context.Context) error { return h.DoubleAck(ctx) }
+func (h *handle) Requeue(pause time.Duration) error {
+	if h.Expired() {
+		return nil
+	}
+	return h.NakWithDelay(pause)
+}
+func (h *handle) Expired() bool { return h.expired.Load() }
 
 // expire ends the lease of a delivery that was pulled here.
 func expire(d *settle.Delivery) { d.Handle.(*handle).expired.Store(true) }

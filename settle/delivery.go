@@ -16,7 +16,8 @@ import (
 type Handle interface {
 	// Ack acknowledges and waits for the broker's answer.
 	Ack(ctx context.Context) error
-	// Requeue asks for the message to be delivered again after that pause.
+	// Requeue asks for the message to be delivered again after that pause, unless the
+	// lease has expired.
 	Requeue(pause time.Duration) error
 	// Expired reports that the lease has expired: another worker may have the
 	// message.

@@ -25,8 +25,11 @@ func (s *Settler) lookup(ctx context.Context, d *Delivery) (done *wire.Record, e
 	if search && (d.last == nil || d.last.Generation < d.copy.Generation) {
 		// A worker may have died between record and ack so long ago that the record
 		// has expired. The log still has it.
-		found, err := s.Journal.Find(ctx, k, d.copy.Generation, d.copy.Enqueued)
-		if err != nil {
+		var found *wire.Record
+		if err = s.writes.try(ctx, d, func(ctx context.Context) (err error) {
+			found, err = s.Journal.Find(ctx, k, d.copy.Generation, d.copy.Enqueued)
+			return err
+		}); err != nil {
 			return nil, err
 		}
 		if found != nil {

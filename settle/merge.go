@@ -19,6 +19,7 @@ func (s *Settler) merge(ctx context.Context, d *Delivery, mine *wire.Record) err
 		if err != nil || theirs == nil || mine.IsIn(theirs) {
 			return err
 		}
+		theirs.NameDead(mine)
 		news, twice := mine.Compare(d.last, theirs)
 		if first {
 			s.metrics.twice.Add(float64(twice))
@@ -47,39 +48,34 @@ func (s *Settler) merge(ctx context.Context, d *Delivery, mine *wire.Record) err
 }
 
 // mergeOne adds to the record of the recipient's own key, or makes it: a lookup
-// under that key does not see the record of all.
+// under that key does not see the record of all. The recipient's own dead letter,
+// should it have one, is one generation on, even if it is still being made.
 func (s *Settler) mergeOne(ctx context.Context, d *Delivery, theirs *wire.Record, x wire.RecipientRecord) error {
 	k := d.copy.Key.For(x.Index)
 	for {
-		rec, seq, err := s.writes.lookup(ctx, d.withoutLease(), k)
+		own, seq, err := s.writes.lookup(ctx, d.withoutLease(), k)
 		if err != nil {
 			return err
 		}
-		// deadGeneration is that of the recipient's own dead letter, should it have
-		// one, even if that is still being made.
-		deadGeneration, was := theirs.Generation+1, theirs.Find(x.Index).State
-		if rec == nil {
-			rec = theirs.Clone()
-			rec.Recipient, rec.Generation = k.Recipient, theirs.Generation+1
-		} else {
-			rec = rec.Clone()
-			deadGeneration = rec.Generation + 1
-			if y := rec.Find(x.Index); y != nil {
+		rec, was, done := theirs.Clone(), theirs.Find(x.Index).State, own.DeliveredTo(x.Index)
+		dead := wire.Copy{Key: k, Generation: theirs.Generation + 1, Enqueued: d.copy.Enqueued}
+		rec.Recipient, rec.Generation = k.Recipient, dead.Generation
+		if own != nil && !done {
+			rec, was, dead.Generation = own.Clone(), wire.StateDead, own.Generation+1
+			if y := own.Find(x.Index); y != nil { // it has none if its envelope was not read
 				was = y.State
-			} else {
-				was = wire.StateDead // its envelope was not read
 			}
 		}
-		if was == wire.StateDelivered {
+		if was == wire.StateDead {
+			if err := s.markDelivered(ctx, d, dead); err != nil {
+				return err
+			}
+		}
+		if done {
 			return nil
 		}
 		rec.Recipients = []wire.RecipientRecord{x}
 		rec.Together, rec.Event, rec.Reason = wire.StateDelivered, wire.EventDelivered, ""
-		if was == wire.StateDead {
-			if err := s.markDelivered(ctx, d, wire.Copy{Key: k, Generation: deadGeneration, Enqueued: d.copy.Enqueued}); err != nil {
-				return err
-			}
-		}
 		if err := s.setMerged(ctx, d, rec, seq); !errors.Is(err, stream.ErrConflict) {
 			return err
 		}
@@ -106,10 +102,14 @@ func (s *Settler) splitDeadLetter(ctx context.Context, d *Delivery, theirs, merg
 // setMerged writes a record that something was added to.
 func (s *Settler) setMerged(ctx context.Context, d *Delivery, rec *wire.Record, expected uint64) error {
 	rec.At = s.Now().UTC()
-	return s.writes.tryWithRoom(ctx, d.withoutLease(), func(ctx context.Context) error {
+	err := s.writes.tryWithRoom(ctx, d.withoutLease(), func(ctx context.Context) error {
 		_, err := s.Journal.Set(ctx, rec, expected, false)
 		return err
 	})
+	if errors.Is(err, stream.ErrTooLarge) && rec.Shorten() {
+		return s.setMerged(ctx, d, rec, expected)
+	}
+	return err
 }
 
 // markDelivered makes the dead letter of a copy a tombstone. If there is none yet, the

@@ -86,10 +86,7 @@ type Settler struct {
 
 // New makes a Settler for those lanes.
 func New(cfg Config, lanes []wire.Lane, p Parts) *Settler {
-	s := &Settler{
-		Parts: p, cfg: cfg,
-		metrics: newMetrics(p.Metrics, lanes),
-	}
+	s := &Settler{Parts: p, cfg: cfg, metrics: newMetrics(p.Metrics, lanes)}
 	s.writes = &writer{&s.Parts}
 	return s
 }

@@ -97,10 +97,10 @@ func (w *writer) awaitRoom(ctx context.Context, d *Delivery, cause error) error 
 	return errors.Join(d.nak(0), cause)
 }
 
-// nak gives the delivery back to the broker, to come again after that pause, unless
-// another worker may have the message. It always returns ErrLeft.
+// nak gives the delivery back to the broker, to come again after that pause. It always
+// returns ErrLeft.
 func (d *Delivery) nak(pause time.Duration) error {
-	if d.Handle != nil && !d.Handle.Expired() {
+	if d.Handle != nil {
 		_ = d.Handle.Requeue(pause) // not sent, the message comes again after AckWait
 	}
 	return ErrLeft

@@ -34,13 +34,24 @@ func (r *Record) GoOnFrom(earlier *Record) {
 }
 
 // Merge adds recipients that were delivered to after all. Recipients that were
-// forwarded together stay so.
+// forwarded together stay so, and what an operator did stays the event.
 func (r *Record) Merge(news []RecipientRecord) {
 	for _, x := range news {
 		*r.Find(x.Index) = x
 	}
-	if r.Together != StateScheduled {
+	if r.Together != StateScheduled && r.Event != EventDiscarded {
 		r.concludeAgain()
+	}
+}
+
+// NameDead names the recipients of a message that was dead-lettered without reading it:
+// they are those of from.
+func (r *Record) NameDead(from *Record) {
+	if len(r.Recipients) > 0 || r.Together != StateDead {
+		return
+	}
+	for _, x := range from.Recipients {
+		r.Recipients = append(r.Recipients, RecipientRecord{Address: x.Address, Index: x.Index, State: StateDead, Reason: r.Reason})
 	}
 }
 
