@@ -225,7 +225,7 @@ func TestFaults(t *testing.T) {
 			b.publish(lane.SendSubject(), "x")
 		}, OK, "stranded", "no message is stranded"},
 		"never due":       {func(b *bench) { b.publish("mail.copy.normal.later.x.1-1.all", "x") }, Problem, "schedules", "1 schedule without a time"},
-		"a dead letter":   {bury, Warning, "dead", "1 dead letter, the oldest buried"},
+		"a dead letter":   {bury, Warning, "dead", "1 dead letter, the oldest died"},
 		"wrong setting":   {func(b *bench) { b.p.Faults = []error{context.Canceled} }, Problem, "settings", context.Canceled.Error()},
 		"scheduled later": {schedule, OK, "schedules", "no schedule is overdue"},
 	} {

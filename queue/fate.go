@@ -105,9 +105,9 @@ func (e *evidence) death(rec *wire.Record, x *wire.RecipientRecord, now time.Tim
 	}
 	is := fmt.Sprintf("dead, %s%s", why(x.Reason, rec.LastClass(x.Index)), Clause(cmp.Or(x.Words(), rec.Error)))
 	if e.deadLetter(x.Index) == nil {
-		return is + "; its dead letter is missing: it is being buried, was delivered after all, or is older than 90 days"
+		return is + "; its dead letter is missing: it is being written, was delivered after all, or is older than 90 days"
 	}
-	return is + "; send it again: postrider dead replay " + Quote(rec.ID)
+	return is + "; " + Remedy("postrider", x.Reason, rec.ID)
 }
 
 // why is the reason in words; those of the last outcome follow.
@@ -124,6 +124,17 @@ func why(r mail.Reason, last mail.Class) string {
 		return "expired: its time was over before the next attempt"
 	}
 	return string(r)
+}
+
+// Remedy says what to do about a dead letter; program is how postrider is typed. A
+// replay sends the same bytes, so it cannot help if they are what is wrong.
+func Remedy(program string, reason mail.Reason, id string) string {
+	id = Quote(id)
+	switch reason {
+	case mail.ReasonBadEnvelope, mail.ReasonTooLarge, mail.ReasonLoop:
+		return fmt.Sprintf("its envelope as it was published: %[1]s dead show %[2]s --body; correct it and publish it again, then: %[1]s dead discard %[2]s", program, id)
+	}
+	return fmt.Sprintf("send it again: %s dead replay %s", program, id)
 }
 
 // later says what comes next for a recipient whose record says that it was scheduled.
@@ -176,13 +187,12 @@ func (e *evidence) undecoded(now time.Time, lane *Lane) string {
 		case r.Event == wire.EventReplayed:
 			continue
 		case len(e.dead) > 0:
-			id := Quote(r.ID)
-			return fmt.Sprintf("dead, %s: %s; its envelope as it was published: postrider dead show %s --body; correct it and publish it again, then: postrider dead discard %s", r.Reason, r.Error, id, id)
+			return fmt.Sprintf("dead, %s: %s; %s", r.Reason, r.Error, Remedy("postrider", r.Reason, r.ID))
 		}
 		return fmt.Sprintf("dead, %s: %s", r.Reason, r.Error)
 	}
 	for _, m := range e.live {
-		return fmt.Sprintf("its envelope cannot be read (%v): a worker will bury it; %s", m.Bad, m.next(now, lane))
+		return fmt.Sprintf("its envelope cannot be read (%v): a worker will dead-letter it; %s", m.Bad, m.next(now, lane))
 	}
 	return ""
 }

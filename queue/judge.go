@@ -125,7 +125,7 @@ func (d *DeadLetters) Judge(now time.Time) Finding {
 		return f
 	}
 	f.Level, f.Do = Note, "postrider dead list, then postrider dead replay or discard"
-	f.Found = fmt.Sprintf("%s, the oldest buried %s ago", Counted(n, "dead letter"), Span(now.Sub(d.Oldest)))
+	f.Found = fmt.Sprintf("%s, the oldest died %s ago", Counted(n, "dead letter"), Span(now.Sub(d.Oldest)))
 	if d.Recent > 0 {
 		f.Level, f.Do = Warning, "postrider dead list --since 1h"
 		f.Found += fmt.Sprintf("; %s within the last hour", Thousands(d.Recent))

@@ -43,7 +43,7 @@ func TestJudge(t *testing.T) {
 		"no limit known": {Room{Used: gib}.Judge(), Note, "no limit"},
 
 		"no dead letters":    {dead(0, 0), OK, "no dead letters"},
-		"old dead letters":   {dead(7, 0), Note, "7 dead letters, the oldest buried 3h ago"},
+		"old dead letters":   {dead(7, 0), Note, "7 dead letters, the oldest died 3h ago"},
 		"fresh dead letters": {dead(7, 2), Warning, "2 within the last hour"},
 
 		"no lanes": {NoLanes(), Problem, "no lane"},

@@ -95,7 +95,7 @@ func TestUndecoded(t *testing.T) {
 		e    evidence
 		want string
 	}{
-		"waits":     {evidence{live: []*Message{bad}}, "its envelope cannot be read (sbuject: unknown field): a worker will bury it; no worker has taken it yet"},
+		"waits":     {evidence{live: []*Message{bad}}, "its envelope cannot be read (sbuject: unknown field): a worker will dead-letter it; no worker has taken it yet"},
 		"buried":    {evidence{records: []*wire.Record{event(wire.EventFailed)}, dead: []*deadletter.Found{buried(wire.All)}}, "dead, bad-envelope: no; its envelope as it was published: postrider dead show 'an id' --body"},
 		"replayed":  {evidence{records: []*wire.Record{event(wire.EventFailed), event(wire.EventReplayed)}}, "dead, bad-envelope: no"},
 		"discarded": {evidence{records: []*wire.Record{event(wire.EventFailed), event(wire.EventDiscarded)}}, "discarded by an operator: it will not be sent"},
@@ -103,6 +103,22 @@ func TestUndecoded(t *testing.T) {
 		c.e.origin = origin
 		if got := c.e.trace(at, nil); len(got.Recipients) != 0 || !strings.HasPrefix(got.Next, c.want) {
 			t.Errorf("%s: %+v, want %s", name, got, c.want)
+		}
+	}
+}
+
+// TestRemedy: a replay is no help if the bytes of the message are what is wrong.
+func TestRemedy(t *testing.T) {
+	t.Parallel()
+	const replay, correct = "send it again: x postrider dead replay 'an id'", "its envelope as it was published: x postrider dead show 'an id' --body; " +
+		"correct it and publish it again, then: x postrider dead discard 'an id'"
+	for _, r := range mail.Reasons {
+		want := replay
+		if r == mail.ReasonBadEnvelope || r == mail.ReasonTooLarge || r == mail.ReasonLoop {
+			want = correct
+		}
+		if got := Remedy("x postrider", r, "an id"); got != want {
+			t.Errorf("%s: %s, want %s", r, got, want)
 		}
 	}
 }

@@ -94,7 +94,11 @@ func (a *app) act(ctx context.Context, x *act, c *choice) error {
 	}
 	defer p.Close()
 	w := &actor{app: a, act: x, choice: c, queue: p.queue, do: x.of(p)}
-	if w.selection.IDs, err = readIDs(a.stdin, c.ids); err != nil {
+	w.selection.IDs, err = readIDs(ctx, a.stdin, c.ids)
+	switch {
+	case errors.Is(err, cli.ErrInterrupted):
+		return cli.Interrupted(ctx, err, "nothing was %s", x.done)
+	case err != nil:
 		return cli.Fail(cli.Data, err)
 	}
 	if w.selection.Filter = f; len(c.ids) > 0 && len(w.selection.IDs) == 0 {
@@ -142,7 +146,7 @@ func (w *actor) prepare(ctx context.Context) error {
 	}
 	if ask && n > 0 {
 		fmt.Fprintf(w.stderr, "%s will be %s, for good. Type yes to go on: ", queue.Counted(n, "dead letter"), w.done)
-		s := bufio.NewScanner(w.stdin)
+		s := bufio.NewScanner(cli.Interruptible(ctx, w.stdin))
 		if s.Scan(); strings.TrimSpace(s.Text()) != "yes" {
 			return nothing("nothing was %s", w.done)
 		}
@@ -207,7 +211,7 @@ func (w *actor) print(l *deadletter.Found) error {
 	if w.dryRun {
 		done = "would be " + done + ":"
 	}
-	to := cmp.Or(strings.Join(addresses(l), ", "), "nobody: its envelope cannot be read")
+	to := cmp.Or(strings.Join(addresses(l), ", "), "unknown recipients: its envelope cannot be read")
 	_, err := fmt.Fprintf(w.stdout, "%s %s to %s\n", done, l.Key.ID, to)
 	return err
 }

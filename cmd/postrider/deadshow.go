@@ -112,7 +112,7 @@ func writeDeadLetter(out io.Writer, p paint, l *deadletter.Found) error {
 	field("reason", p.red(string(l.Reason)))
 	field("error", l.Error)
 	field("queued", queue.Clock(l.Enqueued))
-	field("buried", queue.Clock(l.At))
+	field("died", queue.Clock(l.At))
 	if l.Replays > 0 {
 		field("replayed", fmt.Sprintf("%d times, last at %s", l.Replays, queue.Clock(l.Replayed)))
 	}
@@ -124,7 +124,7 @@ func writeDeadLetter(out io.Writer, p paint, l *deadletter.Found) error {
 			field("header", name+": "+mail.Sentence(v, 1000))
 		}
 	}
-	field("again", "postrider dead replay "+queue.Quote(l.Key.ID))
+	field("next", queue.Remedy("postrider", l.Reason, l.Key.ID))
 	b.WriteString("\n" + printable(l.Body) + "\n")
 	_, err := io.WriteString(out, b.String())
 	return err

@@ -2,25 +2,28 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"strings"
 
 	"github.com/go-json-experiment/json"
+
+	"github.com/postrider/postrider/internal/cli"
 )
 
 // maxLine is longer than the line of a dead letter to a thousand recipients.
 const maxLine = 1 << 20
 
 // readIDs returns the ids among the arguments; "-" stands for the lines of stdin.
-func readIDs(stdin io.Reader, args []string) ([]string, error) {
+func readIDs(ctx context.Context, stdin io.Reader, args []string) ([]string, error) {
 	var all []string
 	for _, id := range args {
 		if id != "-" {
 			all = append(all, id)
 			continue
 		}
-		s := bufio.NewScanner(stdin)
+		s := bufio.NewScanner(cli.Interruptible(ctx, stdin))
 		s.Buffer(nil, maxLine)
 		for s.Scan() {
 			if id := idIn(s.Text()); id != "" {

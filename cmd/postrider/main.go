@@ -107,6 +107,9 @@ func (a *app) connect(ctx context.Context) (*post, error) {
 
 // failed adds to an error of the broker the status to exit with.
 func failed(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return cli.ErrInterrupted
+	}
 	err = queue.Explain(err)
 	if errors.Is(err, stream.ErrAway) {
 		// A request that is not permitted is not answered either.

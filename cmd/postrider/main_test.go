@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -117,6 +119,37 @@ func TestNoSuchDeadLetter(t *testing.T) {
 	} {
 		if status, stdout, stderr := postrider(t, env, strings.Fields(args)...); status != exitNothing || stdout != "" || stderr != want {
 			t.Errorf("%s: status %d: %s%s", args, status, stdout, stderr)
+		}
+	}
+}
+
+// TestInterrupted: a signal ends a command that waits for ids on standard input.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, "normal")
+	env := []string{"NATS_URL=" + b.Config.URL, "POSTRIDER_DATA_DIR=" + b.Config.DataDir}
+	for args, want := range map[string]string{
+		"dead replay -": "interrupted; nothing was replayed", "dead discard -": "interrupted; nothing was discarded",
+	} {
+		ctx, interrupt := context.WithCancel(t.Context())
+		stdin, writer := io.Pipe()
+		go func() {
+			_, _ = io.WriteString(writer, "m1\n")
+			interrupt()
+		}()
+		var out, errs bytes.Buffer
+		status := run(ctx, strings.Fields(args), env, stdin, &out, &errs)
+		if status != cli.TempFail || out.String()+errs.String() != "postrider: "+want+"\n" {
+			t.Errorf("%s: status %d: %s%s", args, status, out.String(), errs.String())
+		}
+		_ = writer.Close()
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	for _, args := range commands {
+		var errs bytes.Buffer
+		if status := run(ctx, strings.Fields(args), env, nil, io.Discard, &errs); status != cli.TempFail || errs.String() != "postrider: interrupted\n" {
+			t.Errorf("%s: status %d: %s", args, status, errs.String())
 		}
 	}
 }

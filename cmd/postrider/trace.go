@@ -24,7 +24,11 @@ func writeTrace(out io.Writer, p paint, t *queue.Trace, now time.Time) error {
 	}
 	p.field(&b, "message", p.bold(t.ID))
 	p.field(&b, "queued", fmt.Sprintf("%s as %s/%s, origin %s", queue.Distant(now, t.Enqueued), t.Lane, seq, t.Origin))
-	p.field(&b, "from", cmp.Or(t.From, "<>"))
+	from := cmp.Or(t.From, "<>")
+	if len(to) == 0 {
+		from = "-" // its envelope cannot be read: "<>" is a sender too
+	}
+	p.field(&b, "from", from)
 	p.field(&b, "to", names(to))
 	p.field(&b, "subject", t.Subject)
 	p.field(&b, "size", queue.Counted(uint64(t.Size), "byte"))
@@ -104,7 +108,7 @@ func decision(r *wire.Record) string {
 	case wire.EventScheduled:
 		return "scheduled for " + queue.Clock(r.Due) + ", its send_at"
 	case wire.EventReplayed:
-		return fmt.Sprintf("replayed by an operator%s, time %d: a new budget of attempts", whose, r.Replays)
+		return fmt.Sprintf("replay %d by an operator%s: a new budget of attempts", r.Replays, whose)
 	case wire.EventDiscarded:
 		return "discarded by an operator" + whose
 	case wire.EventRequeued:
@@ -114,13 +118,13 @@ func decision(r *wire.Record) string {
 	}
 	switch {
 	case len(r.Recipients) == 0:
-		return fmt.Sprintf("buried undecoded, %s: %s", r.Reason, r.Error)
+		return fmt.Sprintf("dead-lettered undecoded, %s: %s", r.Reason, r.Error)
 	case r.Has(wire.StatePending):
 		return "more transactions of this message follow, for the recipients still pending"
 	case r.Has(wire.StateDead) && r.Has(wire.StateScheduled):
 		return fmt.Sprintf("%s for some, who are dead-lettered; deferred for others, next attempt at %s", r.Event, queue.Clock(r.Due))
 	case r.Has(wire.StateDead):
-		return fmt.Sprintf("%s%s: buried as a dead letter%s", r.Event, whose, queue.Clause(r.Error))
+		return fmt.Sprintf("%s%s: dead-lettered%s", r.Event, whose, queue.Clause(r.Error))
 	}
 	return fmt.Sprintf("%s%s, next attempt at %s", r.Event, whose, queue.Clock(r.Due))
 }

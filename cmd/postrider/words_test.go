@@ -39,7 +39,7 @@ func TestMoment(t *testing.T) {
 func TestIDs(t *testing.T) {
 	t.Parallel()
 	stdin := strings.NewReader("m1\ta@b\tfailed\n\nm2\n{\"id\":\"an id\",\"lane\":\"x\"}\n  m3  \n")
-	ids, err := readIDs(stdin, []string{"x", "-", "y"})
+	ids, err := readIDs(t.Context(), stdin, []string{"x", "-", "y"})
 	if got := strings.Join(ids, ","); err != nil || got != "x,m1,m2,an id,m3,y" {
 		t.Error(got)
 	}
@@ -120,11 +120,11 @@ func TestIDsTooLong(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("a", 70_000)
 	stdin := strings.NewReader("m1\n" + long + "\nm2\n")
-	if ids, err := readIDs(stdin, []string{"-"}); err != nil || len(ids) != 3 || ids[2] != "m2" {
+	if ids, err := readIDs(t.Context(), stdin, []string{"-"}); err != nil || len(ids) != 3 || ids[2] != "m2" {
 		t.Errorf("%d ids, %v", len(ids), err)
 	}
 	stdin = strings.NewReader("m1\n" + strings.Repeat(long, 20) + "\nm2\n")
-	if _, err := readIDs(stdin, []string{"-"}); err == nil || !strings.Contains(err.Error(), "after 1 of them") {
+	if _, err := readIDs(t.Context(), stdin, []string{"-"}); err == nil || !strings.Contains(err.Error(), "after 1 of them") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/wire"
 )
@@ -127,8 +128,8 @@ func (r *reporter) settled(rec *wire.Record, d *settle.Delivery) {
 	}
 	var b strings.Builder
 	if len(rec.Recipients) == 0 {
-		fmt.Fprintf(&b, "%s %s: %s\n", r.word(string(rec.Event), red), rec.ID, rec.Error)
-		r.replayLine(&b, rec)
+		fmt.Fprintf(&b, "%s %s, %s: %s\n", r.word("dead", red), rec.ID, rec.Reason, rec.Error)
+		r.remedy(&b, rec, rec.Reason)
 	}
 	for _, x := range rec.Recipients {
 		r.recipient(&b, rec, x)
@@ -159,7 +160,7 @@ func (r *reporter) recipient(b *strings.Builder, rec *wire.Record, x wire.Recipi
 		fmt.Fprintf(b, "%s %s to %s, next attempt at %s%s\n", r.word(string(rec.Waits(x.Index)), yellow), rec.ID, x.Address, moment(rec.Due, rec.At), said)
 	case wire.StateDead:
 		fmt.Fprintf(b, "%s %s to %s, %s: %s\n", r.word("dead", red), rec.ID, x.Address, x.Reason, x.Words())
-		r.replayLine(b, rec)
+		r.remedy(b, rec, x.Reason)
 	}
 }
 
@@ -174,12 +175,9 @@ func (r *reporter) word(s, color string) string {
 	return s
 }
 
-func (r *reporter) replayLine(b *strings.Builder, rec *wire.Record) {
-	id := rec.ID
-	if mail.Token(id) != id {
-		id = "'" + strings.ReplaceAll(id, "'", `'\''`) + "'" // as a shell takes it
-	}
-	fmt.Fprintf(b, "           send it again: %s%s dead replay %s\n", r.at(), cli.Typed("postrider"), id)
+// remedy says what to do about a dead letter.
+func (r *reporter) remedy(b *strings.Builder, rec *wire.Record, reason mail.Reason) {
+	fmt.Fprintf(b, "           %s\n", queue.Remedy(r.at()+cli.Typed("postrider"), reason, rec.ID))
 }
 
 // kept is where the development relay keeps the mail, or the relay's name for it.

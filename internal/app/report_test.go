@@ -9,7 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postrider/postrider/internal/cli"
+	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/wire"
 )
@@ -59,6 +62,27 @@ func TestLogLine(t *testing.T) {
 	}
 	if got["time"] == nil {
 		t.Error("no time")
+	}
+}
+
+// TestDead: an envelope that cannot be read is as dead as what a relay refuses, and
+// has the advice that fits it.
+func TestDead(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	s := &Settings{Process: Process{LogLevel: "info", LogMail: "all", LogFormat: "text"}}
+	var out bytes.Buffer
+	r := reporterFor(s, &out, true)
+	r.w.conn = b.Conn
+	r.settled(&wire.Record{ID: "m1", Event: wire.EventFailed, Reason: mail.ReasonBadEnvelope, Error: "sbuject: unknown field"}, nil)
+	refused := settledRecord()
+	refused.Recipients = refused.Recipients[1:2]
+	r.settled(refused, nil)
+	post := "NATS_URL=" + b.Conn.URL() + " " + cli.Typed("postrider")
+	want := "dead       m1, bad-envelope: sbuject: unknown field\n           " + queue.Remedy(post, mail.ReasonBadEnvelope, "m1") +
+		"\ndead       m 1 to b@x.test, failed: 550\n           " + queue.Remedy(post, mail.ReasonFailed, "m 1") + "\n"
+	if out.String() != want {
+		t.Errorf("%s\nwant\n%s", out.String(), want)
 	}
 }
 

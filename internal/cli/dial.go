@@ -20,11 +20,14 @@ func Dial(ctx context.Context, lookup env.Lookup, role broker.Role, patience tim
 	if errs := env.Read(lookup, append([]any{&cfg}, settings...)...); len(errs) > 0 {
 		return nil, Fail(Config, errors.Join(errs...))
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	patient, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	c, err := broker.Dial(ctx, cfg, slog.New(slog.DiscardHandler))
-	if err == nil {
+	c, err := broker.Dial(patient, cfg, slog.New(slog.DiscardHandler))
+	switch {
+	case err == nil:
 		return c, nil
+	case errors.Is(ctx.Err(), context.Canceled):
+		return nil, ErrInterrupted
 	}
 	if cfg.URL == "" && errors.Is(err, stream.ErrAway) {
 		err = fmt.Errorf("%w; start a worker with: %s", err, Typed("postrider worker"))

@@ -40,11 +40,11 @@ func TestFates(t *testing.T) {
 	publish("mixed", "ann@example.net", `,"cc":["552@example.net","452@example.org"]`)
 	for _, line := range []string{
 		"delivered  delivered", "deferred   waits(?s:.*)deferred   waits", "scheduled  later", "dead       refused", "dead       exhausted",
-		"dead       again", "dead       thrown away", "dead       mixed", "delivered  mixed to 452", "failed     [0-9-]+: sbuject",
+		"dead       again", "dead       thrown away", "dead       mixed", "delivered  mixed to 452", "dead       [0-9-]+, bad-envelope: sbuject",
 	} {
 		w.await(p.Out, "^"+line, 30*time.Second)
 	}
-	bad := w.await(p.Out, `^failed     ([0-9-]+): sbuject`, time.Second)[1]
+	bad := w.await(p.Out, `^dead       ([0-9-]+), bad-envelope: sbuject`, time.Second)[1]
 	if out, stderr, status := w.run("postrider", "dead", "discard", "thrown away"); status != 0 {
 		t.Fatal(out, stderr)
 	}
@@ -61,11 +61,11 @@ func TestFates(t *testing.T) {
 		"waits":       `attempt 2: .*\n.*deferred at RCPT: 451 4.3.0 .*\n.*\nNow\n  451@example.net\n      deferred: 451 .*; next attempt at .* \(in [\dhms]+\)`,
 		"later":       `scheduled for .*, its send_at\nNow\n.*\n      scheduled; next attempt at .* \(in (1h|59m)`,
 		"refused":     `attempt 1: .*\n.*failed at RCPT: 550 5.1.1 .*\n.*\nNow\n.*\n      dead, refused for good: 550 5.1.1 .*; send it again: postrider dead replay refused`,
-		"exhausted":   `attempt 1: .*\n.*deferred at RCPT: 452 .*\n.*exhausted: buried as a dead letter\nNow\n.*\n      dead, exhausted: .*452 4.2.2`,
-		"expired":     `expired: buried as a dead letter\nNow\n.*\n      dead, expired: .*453`,
-		bad:           `buried undecoded, bad-envelope: sbuject: unknown field\nNow\n  dead, bad-envelope: sbuject: unknown field; .*postrider dead show ` + bad + ` --body`,
-		"again":       `exhausted: buried.*\n.*replayed by an operator, time 1: .*\n.*attempt 1: (.*\n)+.*replayed by an operator, time 2: .*\n.*attempt 1: .*\n.*delivered at DOT(.*\n)+Now\n.*\n      delivered: `,
-		"thrown away": `failed: buried as a dead letter\n.*discarded by an operator\nNow\n.*\n      discarded by an operator at `,
+		"exhausted":   `attempt 1: .*\n.*deferred at RCPT: 452 .*\n.*exhausted: dead-lettered\nNow\n.*\n      dead, exhausted: .*452 4.2.2`,
+		"expired":     `expired: dead-lettered\nNow\n.*\n      dead, expired: .*453`,
+		bad:           `dead-lettered undecoded, bad-envelope: sbuject: unknown field\nNow\n  dead, bad-envelope: sbuject: unknown field; .*postrider dead show ` + bad + ` --body`,
+		"again":       `exhausted: dead-lettered.*\n.*replay 1 by an operator: .*\n.*attempt 1: (.*\n)+.*replay 2 by an operator: .*\n.*attempt 1: .*\n.*delivered at DOT(.*\n)+Now\n.*\n      delivered: `,
+		"thrown away": `failed: dead-lettered\n.*discarded by an operator\nNow\n.*\n      discarded by an operator at `,
 		"mixed":       `Now\n  ann@example.net\n      delivered: .*\n  552@example.net\n      dead, refused for good: 552 5.2.2 .*postrider dead replay mixed\n  452@example.org\n      delivered: `,
 	} {
 		out, stderr, status := w.run("postrider", "show", id)

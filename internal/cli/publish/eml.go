@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -66,6 +67,9 @@ func (c *command) publishFiles(cmd *cobra.Command, m *eml, files []string) error
 		if err := s.file(cmd.Context(), cmd, m, asked, e, file); err != nil {
 			_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s: %v\n", cmd.Root().Name(), file, err)
 			worst = max(worst, cli.Status(err))
+			if errors.Is(err, cli.ErrInterrupted) {
+				break
+			}
 		}
 	}
 	if worst == cli.OK {
@@ -108,8 +112,8 @@ func addrSpec(flag, s string) (string, error) {
 
 // file publishes one file.
 func (s *sender) file(ctx context.Context, cmd *cobra.Command, m *eml, asked *asked, e *schema.Envelope, file string) (err error) {
-	if e.Raw, err = readMessage(cmd.InOrStdin(), file); err != nil {
-		return err
+	if e.Raw, err = readMessage(ctx, cmd.InOrStdin(), file); err != nil {
+		return cli.Interrupted(ctx, err, "nothing was published")
 	}
 	r, err := s.send(ctx, asked.lane, e, asked.flagOf)
 	if err != nil {
@@ -118,16 +122,9 @@ func (s *sender) file(ctx context.Context, cmd *cobra.Command, m *eml, asked *as
 	return result{r, file}.write(cmd.OutOrStdout(), m.json)
 }
 
-func readMessage(stdin io.Reader, file string) ([]byte, error) {
+func readMessage(ctx context.Context, stdin io.Reader, file string) ([]byte, error) {
 	if file != "-" {
 		return readFile(file)
 	}
-	b, err := io.ReadAll(io.LimitReader(stdin, most+1))
-	switch {
-	case err != nil:
-		return nil, cli.Failf(cli.NoInput, "read standard input: %w", err)
-	case len(b) > most:
-		return nil, cli.Failf(cli.Data, "larger than %d bytes, which is more than any broker takes", most)
-	}
-	return b, nil
+	return readStdin(ctx, stdin, "standard input")
 }

@@ -1,6 +1,8 @@
 package publish
 
 import (
+	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -75,7 +77,7 @@ func (c *command) publishMail(cmd *cobra.Command, m *flags) error {
 	}
 	e, err := m.envelope(cmd, asked)
 	if err != nil {
-		return err
+		return cli.Interrupted(cmd.Context(), err, "nothing was published")
 	}
 	s := &sender{command: c}
 	defer s.close()
@@ -134,12 +136,9 @@ func (m *flags) texts(cmd *cobra.Command, e *schema.Envelope) error {
 	}
 	for _, s := range []*string{e.Text, e.HTML} {
 		if s != nil && (*s == "-" || !text && !html) {
-			b, err := io.ReadAll(io.LimitReader(stdin, most+1))
+			b, err := readStdin(cmd.Context(), stdin, "the text on standard input")
 			if err != nil {
-				return cli.Failf(cli.NoInput, "read the text from standard input: %w", err)
-			}
-			if len(b) > most {
-				return cli.Failf(cli.Data, "the text on standard input is larger than %d bytes, which is more than any broker takes", most)
+				return err
 			}
 			if !utf8.Valid(b) {
 				return cli.Failf(cli.Data, "the text on standard input is not UTF-8")
@@ -148,6 +147,20 @@ func (m *flags) texts(cmd *cobra.Command, e *schema.Envelope) error {
 		}
 	}
 	return nil
+}
+
+// readStdin reads all of standard input; what names it in errors.
+func readStdin(ctx context.Context, stdin io.Reader, what string) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(cli.Interruptible(ctx, stdin), most+1))
+	switch {
+	case errors.Is(err, cli.ErrInterrupted):
+		return nil, err
+	case err != nil:
+		return nil, cli.Failf(cli.NoInput, "read %s: %w", what, err)
+	case len(b) > most:
+		return nil, cli.Failf(cli.Data, "%s is larger than %d bytes, which is more than any broker takes", what, most)
+	}
+	return b, nil
 }
 
 // piped reports that standard input is neither a terminal nor the null device.

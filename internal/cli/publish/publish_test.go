@@ -265,6 +265,35 @@ func TestNoWorker(t *testing.T) {
 	}
 }
 
+// TestInterrupted: a signal ends a publish that waits for standard input.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	for _, args := range [][]string{{"--from", "a@b", "--to", "c@d", "--text", "-"}, {"eml", "-", "missing.eml"}} {
+		ctx, interrupt := context.WithCancel(t.Context())
+		stdin, writer := io.Pipe()
+		go func() {
+			_, _ = io.WriteString(writer, "read, and more is to come")
+			interrupt()
+		}()
+		var out, errs bytes.Buffer
+		lookup := func(name string) (string, bool) { return d.broker.Config.URL, name == "NATS_URL" }
+		status := run(ctx, args, lookup, stdin, &out, &errs)
+		if said := errs.String(); status != cli.TempFail || out.Len() > 0 || !strings.HasSuffix(said, "interrupted; nothing was published\n") || strings.Count(said, "\n") != 1 {
+			t.Errorf("%v: status %d: %s%s", args, status, out.String(), said)
+		}
+		_ = writer.Close()
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	var errs bytes.Buffer
+	lookup := func(name string) (string, bool) { return "nats://127.0.0.1:9", name == "NATS_URL" }
+	status := run(ctx, []string{"--from", "a@b", "--to", "c@d", "--text", "x"}, lookup, nil, io.Discard, &errs)
+	if status != cli.TempFail || errs.String() != "publish: interrupted; nothing was published\n" {
+		t.Errorf("while it connects: status %d: %s", status, errs.String())
+	}
+}
+
 func TestEml(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)

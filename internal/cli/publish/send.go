@@ -42,13 +42,16 @@ func (s *sender) send(ctx context.Context, lane wire.Lane, e *schema.Envelope, f
 			return submit.Receipt{}, cli.Failf(cli.Status(s.away), "not published either")
 		}
 		if s.conn, s.away = cli.Dial(ctx, s.lookup, broker.Publisher, publishFor); s.away != nil {
-			return submit.Receipt{}, s.away
+			return submit.Receipt{}, cli.Interrupted(ctx, s.away, "nothing was published")
 		}
 		s.client = submit.New(s.conn.NC())
 	}
-	ctx, cancel := context.WithTimeout(ctx, publishFor)
+	patient, cancel := context.WithTimeout(ctx, publishFor)
 	defer cancel()
-	r, err := s.client.Publish(ctx, lane, e)
+	r, err := s.client.Publish(patient, lane, e)
+	if err := cli.Interrupted(ctx, err, "the broker may have stored the mail"); errors.Is(err, cli.ErrInterrupted) {
+		return r, err
+	}
 	_, bad := errors.AsType[*schema.EnvelopeError](err)
 	switch {
 	case bad:
