@@ -57,6 +57,7 @@ func (c Config) Validate() []error {
 	t, err := parseURL(c.URL)
 	// A worker with a relay of its own fills in an empty URL; New refuses it.
 	wrong.If(c.URL != "" && err != nil, "SMTP_URL: %w", err)
+	wrong.If(c.URL == "" && c.Username != "", "SMTP_URL: is not set, but SMTP_USERNAME is: set it to the relay, like smtp://relay.example.com:587")
 	wrong.If(c.Password != "" && c.Username == "", "SMTP_PASSWORD: is set without SMTP_USERNAME")
 	wrong.If(c.Username != "" && c.Password == "", "SMTP_USERNAME: is set without SMTP_PASSWORD")
 	// NUL separates the fields of AUTH PLAIN (RFC 4616 section 2).

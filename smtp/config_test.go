@@ -35,6 +35,7 @@ func TestValidate(t *testing.T) {
 		"SMTP_URL: has scheme":                 func(c *Config) { c.URL = "http://relay.test" },
 		"SMTP_URL: ?tls=none would":            func(c *Config) { c.URL += "?tls=none"; c.Username, c.Password = "u", "p" },
 		"SMTP_PASSWORD: is set without":        func(c *Config) { c.Password = "p" },
+		"SMTP_URL: is not set, but SMTP_USERN": func(c *Config) { c.URL, c.Username, c.Password = "", "u", "p" },
 		"SMTP_USERNAME: is set without":        func(c *Config) { c.Username = "u" },
 		"SMTP_USERNAME, SMTP_PASSWORD: hold":   func(c *Config) { c.Username, c.Password = "u", "p\x00q" },
 		"SMTP_EHLO_NAME: ":                     func(c *Config) { c.EHLOName = "a b" },

@@ -16,8 +16,8 @@ type bounds struct{ lane, since, until string }
 func (b *bounds) flags(cmd *cobra.Command, of string) {
 	f := cmd.Flags()
 	f.StringVar(&b.lane, "lane", "", "only "+of+" of this lane")
-	f.StringVar(&b.since, "since", "", "only "+of+" since this time: RFC 3339, or how long ago, like 2h or 3d")
-	f.StringVar(&b.until, "until", "", "only "+of+" until this time: RFC 3339, or how long ago, like 2h or 3d")
+	f.StringVar(&b.since, "since", "", "only "+of+" since this `TIME`: local, like 2030-01-02 or \"2030-01-02 15:04:05\", or RFC 3339; or how long ago, like 2h or 3d")
+	f.StringVar(&b.until, "until", "", "only "+of+" until this `TIME`, as for --since")
 }
 
 // read checks what the flags say; what was not set is zero.

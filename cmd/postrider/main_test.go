@@ -43,7 +43,7 @@ func TestWrongUse(t *testing.T) {
 		"show ":                      "ID is empty; usage: postrider show ID [flags]",
 		"show a b":                   `unexpected argument "b"; usage: postrider show ID [flags]`,
 		"events x":                   `unexpected argument "x"; usage: postrider events [flags]`,
-		"events --since soon":        `--since: "soon" is neither a time like 2030-01-02T15:04:05Z nor a duration like 2h or 3d; usage: postrider events [flags]`,
+		"events --since soon":        `--since: "soon" is neither a time like "2030-01-02 15:04:05" or 2030-01-02T15:04:05Z nor a duration like 2h or 3d; usage: postrider events [flags]`,
 		"events --until soon":        `--until: "soon" is neither`,
 		"events --since":             "--since: its value is missing; usage: postrider events [flags]",
 		"events --outcome odd":       `--outcome: "odd" is none of scheduled, deferred, `,

@@ -31,19 +31,24 @@ func names(addresses []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(addresses[:most], ", "), len(addresses)-most)
 }
 
-// moment reads a time, or how long ago it was.
+// moment reads a time, in the local time zone if it names none as in [queue.Clock],
+// or how long ago it was.
 func moment(s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
 	if d, err := env.ParseDuration(s); err == nil {
+		if d < 0 {
+			return time.Time{}, fmt.Errorf("%q is in the future: say how long ago, like 2h or 3d", s)
+		}
 		return now.Add(-d), nil
 	}
-	t, err := time.Parse(time.RFC3339, s)
-	if err != nil {
-		return t, fmt.Errorf("%q is neither a time like 2030-01-02T15:04:05Z nor a duration like 2h or 3d", s)
+	for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
+		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
+			return t, nil
+		}
 	}
-	return t, nil
+	return time.Time{}, fmt.Errorf("%q is neither a time like \"2030-01-02 15:04:05\" or 2030-01-02T15:04:05Z nor a duration like 2h or 3d", s)
 }
 
 // words are an outcome's reply, or what was wrong if there was none.

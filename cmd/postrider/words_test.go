@@ -29,9 +29,20 @@ func TestMoment(t *testing.T) {
 	for s, want := range map[string]time.Time{
 		"": {}, "2h": now.Add(-2 * time.Hour), "5d": now.AddDate(0, 0, -5), "1d12h": now.Add(-36 * time.Hour),
 		"2029-12-31T00:00:00Z": time.Date(2029, 12, 31, 0, 0, 0, 0, time.UTC),
+		"2029-12-31":           time.Date(2029, 12, 31, 0, 0, 0, 0, time.Local),
+		queue.Clock(now):       now,
 	} {
 		if got, err := moment(s, now); err != nil || !got.Equal(want) {
 			t.Errorf("%s: %s, %v; want %s", s, got, err, want)
+		}
+	}
+}
+
+func TestNoMoment(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{"soon", "-2h", "2029-02-30", "15:04"} {
+		if got, err := moment(s, time.Now()); err == nil {
+			t.Errorf("%s: %s", s, got)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package env
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -31,13 +32,14 @@ var known = []string{
 var others = map[string]string{
 	"SMTP_HOST": "SMTP_URL", "SMTP_HOSTNAME": "SMTP_URL", "SMTP_SERVER": "SMTP_URL", "SMTP_ADDRESS": "SMTP_URL", "SMTP_PORT": "SMTP_URL", "SMTP_TLS": "SMTP_URL",
 	"SMTP_USER": "SMTP_USERNAME", "SMTP_PASS": "SMTP_PASSWORD", "SMTP_HELO": "SMTP_EHLO_NAME", "NATS_PASS": "NATS_PASSWORD", "NATS_SERVER": "NATS_URL",
+	"NATS_HOST": "NATS_URL", "NATS_PORT": "NATS_LISTEN or NATS_URL", "SMTP_CA": "SMTP_CA_FILE",
 }
 
 // Known are the names of all settings.
 func Known() []string { return slices.Clone(known) }
 
 // Unknown has an error for each variable that has a prefix of our settings and
-// is none of them. It names the nearest one. environ is as of [os.Environ].
+// is none of them. It names the nearest one, if one is near. environ is as of [os.Environ].
 func Unknown(environ []string) []error {
 	var errs []error
 	for _, v := range environ {
@@ -45,7 +47,11 @@ func Unknown(environ []string) []error {
 		if value == "" || !ours(name) || slices.Contains(known, name) || injected(name, value) || strings.HasPrefix(name, "POSTRIDER_TEST_") {
 			continue
 		}
-		errs = append(errs, fmt.Errorf("%s: unknown setting; use %s, or unset it", name, nearest(name)))
+		if near := nearest(name); near != "" {
+			errs = append(errs, fmt.Errorf("%s: unknown setting; use %s, or unset it", name, near))
+		} else {
+			errs = append(errs, fmt.Errorf("%s: unknown setting; postrider config lists them", name))
+		}
 	}
 	return errs
 }
@@ -70,18 +76,51 @@ func injected(name, value string) bool {
 		strings.Contains(name, "_PORT_") || strings.HasSuffix(name, "_PORT") && strings.Contains(value, "://")
 }
 
-// nearest is the setting that was probably meant.
+// nearest is the setting that was probably meant; empty if none is near. What it
+// has in common with a setting counts in this order: its end, its beginning, all
+// behind another prefix, and all but a few letters.
 func nearest(name string) string {
 	if s, ok := others[name]; ok {
 		return s
 	}
-	best, least := "", len(name)*2
+	prefix, rest, _ := strings.Cut(name, "_")
+	if rest == "" {
+		return ""
+	}
+	begins, most := "", 2 // letters; fewer are chance
+	typo, least := "", max(1, len(rest)/3)+1
 	for _, k := range known {
-		if d := distance(name, k); d < least {
-			best, least = k, d
+		own, ok := strings.CutPrefix(k, prefix+"_")
+		if !ok {
+			continue
+		}
+		if n := common(rest, own); n > most && 4*n >= 3*min(len(rest), len(own)) {
+			begins, most = k, n
+		}
+		if d := distance(rest, own); d < least {
+			typo, least = k, d
 		}
 	}
-	return best
+	ends := knownBy(func(k string) bool { return strings.HasPrefix(k, prefix) && strings.HasSuffix(k, "_"+rest) })
+	elsewhere := knownBy(func(k string) bool { _, r, _ := strings.Cut(k, "_"); return r == rest })
+	return cmp.Or(ends, begins, elsewhere, typo)
+}
+
+// knownBy is the first setting of which is is true; empty for none.
+func knownBy(is func(name string) bool) string {
+	if i := slices.IndexFunc(known, is); i >= 0 {
+		return known[i]
+	}
+	return ""
+}
+
+// common is how many letters a and b begin with in common.
+func common(a, b string) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
 }
 
 // distance is Levenshtein's: how many letters to insert, delete or replace.

@@ -13,11 +13,23 @@ func TestUnknown(t *testing.T) {
 		"SMTP_HOST=mail.example": "SMTP_URL", "SMTP_PORT=587": "SMTP_URL", "SMTP_USER=app": "SMTP_USERNAME", "SMTP_PASSWORT=x": "SMTP_PASSWORD",
 		"SMTP_SESSIONS=5": "SMTP_MAX_SESSIONS", "POSTRIDER_DATADIR=/x": "POSTRIDER_DATA_DIR", "POSTRIDER_LOGLEVEL=debug": "POSTRIDER_LOG_LEVEL",
 		"POSTRIDER_ADMIN_ADDR=:1": "POSTRIDER_ADMIN", "NATS_URLS=x": "NATS_URL", "NATS_URL_FILE=x": "NATS_URL", "POSTRIDER_LANE=x": "POSTRIDER_LANES",
+		"POSTRIDER_RETRY=1m": "POSTRIDER_RETRY_AFTER", "POSTRIDER_MAX_SESSIONS=5": "SMTP_MAX_SESSIONS", "NATS_PORT=4222": "NATS_LISTEN or NATS_URL",
+		"NATS_USERNAME=x": "NATS_USER", "SMTP_CA=x": "SMTP_CA_FILE", "NATS_TOKN=x": "NATS_TOKEN", "SMTP_URI=x": "SMTP_URL", "POSTRIDER_REPLICA=1": "POSTRIDER_REPLICAS",
 	} {
 		name, _, _ := strings.Cut(v, "=")
 		errs := Unknown([]string{v})
 		if len(errs) != 1 || errs[0].Error() != name+": unknown setting; use "+want+", or unset it" {
 			t.Errorf("%s: %v, want %s", v, errs, want)
+		}
+	}
+}
+
+// TestNothingNear: a far-fetched hint is worse than none.
+func TestNothingNear(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"POSTRIDER_DB", "POSTRIDER_DATABASE", "SMTP_", "POSTRIDER_COLOR", "NATS_BACKEND"} {
+		if errs := Unknown([]string{name + "=x"}); len(errs) != 1 || errs[0].Error() != name+": unknown setting; postrider config lists them" {
+			t.Errorf("%v", errs)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +26,20 @@ func parse(v reflect.Value, s string) error {
 		return nil
 	case *[]time.Duration:
 		return parseDurations(x, s)
+	case *int:
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			return fmt.Errorf("%q is not a whole number", s)
+		}
+		*x = n
+		return nil
+	case *bool:
+		yes, err := strconv.ParseBool(s)
+		if err != nil {
+			return fmt.Errorf("%q is not true or false", s)
+		}
+		*x = yes
+		return nil
 	}
 	return parseBasic(v, s)
 }

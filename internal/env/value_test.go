@@ -41,8 +41,8 @@ func TestParse(t *testing.T) {
 		}
 	}
 	for i, c := range []struct{ value, want string }{
-		{"soon", `"soon" is not a duration like 90s, 2h or 1d12h`}, {"1m,,2m", "in a list like 1m,5m,1h"}, {"7.5", `parsing "7.5": invalid syntax`},
-		{"perhaps", `parsing "perhaps": invalid syntax`}, {"long", "too long"},
+		{"soon", `"soon" is not a duration like 90s, 2h or 1d12h`}, {"1m,,2m", "in a list like 1m,5m,1h"}, {"7.5", `"7.5" is not a whole number`},
+		{"perhaps", `"perhaps" is not true or false`}, {"long", "too long"},
 	} {
 		if err := parse(v.Field(i), c.value); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %s", c.value, err, c.want)
