@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+	"github.com/spf13/pflag"
 
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/version"
@@ -39,7 +40,8 @@ SOURCE_DATE_EPOCH is set, their date is that.`,
 }
 
 // forMan makes of the indented lines in the help of a command and its subcommands
-// what Markdown, of which the pages are made, takes for text to be kept as it is.
+// what Markdown, of which the pages are made, takes for text to be kept as it is. In
+// "Name <a@b>" of a flag it would see a link.
 func forMan(cmd *cobra.Command) {
 	var b strings.Builder
 	kept := false
@@ -54,6 +56,7 @@ func forMan(cmd *cobra.Command) {
 		b.WriteString("\n```")
 	}
 	cmd.Long = b.String()
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) { f.Usage = strings.ReplaceAll(f.Usage, "<", `\<`) })
 	for _, sub := range cmd.Commands() {
 		forMan(sub)
 	}

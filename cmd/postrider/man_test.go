@@ -44,6 +44,9 @@ func TestMan(t *testing.T) {
 		}
 	}
 	check(root)
+	if got := page("postrider-publish"); !strings.Contains(got, `"a@b" or "Name <a@b>"`) {
+		t.Errorf("an address became a link:\n%s", got)
+	}
 	got := page("postrider-status")
 	for _, want := range []string{`"Nov 2023"`, "\n  in flight  taken by a worker"} {
 		if !strings.Contains(got, want) {
