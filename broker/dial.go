@@ -118,6 +118,12 @@ func (c Config) credentials(ctx context.Context) ([]nats.Option, error) {
 	return opts, nil
 }
 
+// absent is [stream.ErrAway] in words that say more.
+type absent string
+
+func (a absent) Error() string { return string(a) }
+func (absent) Unwrap() error   { return stream.ErrAway }
+
 // explain says what a failed connection means and what to do. The errors of
 // nats.go name hosts and no credentials.
 func (c Config) explain(err error) error {
@@ -137,8 +143,10 @@ func (c Config) explain(err error) error {
 		return fmt.Errorf("connect to NATS at %s: its certificate is not trusted; set NATS_CA to the certificate that signed it: %w", at, err)
 	case errors.As(err, &notTLS), errors.As(err, &alert), errors.Is(err, nats.ErrSecureConnRequired), errors.Is(err, nats.ErrSecureConnWanted):
 		return fmt.Errorf("connect to NATS at %s: TLS fails; check NATS_URL, NATS_CA, NATS_CERT and NATS_KEY: %w", at, err)
+	case c.URL == "" && errors.Is(err, nats.ErrNoServers):
+		return absent(fmt.Sprintf("nothing listens at %s%s: set NATS_URL, or start a worker, which brings its own broker", at, c.neverHere()))
 	case c.URL == "":
-		return fmt.Errorf("connect to NATS at %s: %w: start a worker, which is its own broker%s, or set NATS_URL to one elsewhere", at, stream.ErrAway, c.neverHere())
+		return fmt.Errorf("connect to NATS at %s: %w; restart the worker, or set NATS_URL: %w", at, stream.ErrAway, err)
 	}
 	return fmt.Errorf("connect to NATS at %s: %w; check that it runs and that NATS_URL names it: %w", at, stream.ErrAway, err)
 }

@@ -57,7 +57,7 @@ func (c Config) neverHere() string {
 	if _, err := os.Stat(OperatorFile(c.DataDir)); !errors.Is(err, fs.ErrNotExist) {
 		return ""
 	}
-	return fmt.Sprintf(" (none has kept mail in %s, which POSTRIDER_DATA_DIR names)", c.dir())
+	return fmt.Sprintf(", and no worker has kept mail in %s (POSTRIDER_DATA_DIR)", c.dir())
 }
 
 // dir is POSTRIDER_DATA_DIR as an absolute path.

@@ -106,7 +106,7 @@ func (c *Client) publish(ctx context.Context, m *nats.Msg) (stream.Ack, error) {
 		case !errors.Is(err, stream.ErrAway) || c.nc.IsClosed():
 			return stream.Ack{}, err
 		case c.forbidden(m.Subject):
-			return stream.Ack{}, fmt.Errorf("the broker's permissions do not let this connection publish to %s", m.Subject)
+			return stream.Ack{}, fmt.Errorf("the broker's permissions do not let this connection publish to %s%s", m.Subject, tenantAdvice(m.Subject))
 		}
 		// A try that ctx cut short says nothing new: keep what the last one said.
 		nobody = errors.Is(err, nats.ErrNoResponders) || nobody && ctx.Err() != nil
@@ -117,6 +117,14 @@ func (c *Client) publish(ctx context.Context, m *nats.Msg) (stream.Ack, error) {
 			return stream.Ack{}, err
 		}
 	}
+}
+
+// tenantAdvice is what helps if a tenant's subject is forbidden; empty for another.
+func tenantAdvice(subject string) string {
+	if strings.Count(subject, ".") < 3 {
+		return ""
+	}
+	return ": the producers of a worker's embedded broker have no tenants; on a broker of your own, let the tenant's account import that subject (docs/wire.md, Accounts)"
 }
 
 // forbidden reports that the broker refused a publish to that subject. It says so

@@ -80,7 +80,7 @@ func TestNoWorker(t *testing.T) {
 		if status != cli.TempFail || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("postrider %s: status %d: %s", args, status, stderr)
 		}
-		for _, want := range []string{"127.0.0.1:9", "start a worker", dir, "POSTRIDER_DATA_DIR", "NATS_URL", "start a worker with: "} {
+		for _, want := range []string{"127.0.0.1:9", "start a worker", dir, "POSTRIDER_DATA_DIR", "NATS_URL", "nothing listens at", "brings its own broker ("} {
 			if !strings.Contains(stderr, want) {
 				t.Errorf("postrider %s: %q, want %q", args, stderr, want)
 			}

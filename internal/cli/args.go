@@ -52,7 +52,7 @@ func OneOf(cmd *cobra.Command, a, b string) error {
 }
 
 // kinds are what values a flag takes, by its type.
-var kinds = map[string]string{"bool": "true or false", "int": "a whole number", "duration": "a span like 10s or 2h"}
+var kinds = map[string]string{"bool": "true or false", "int": "a whole number", "duration": "a duration like 2h or 3d"}
 
 // flagError says what is wrong with a flag in our words.
 func flagError(_ *cobra.Command, err error) error {

@@ -30,7 +30,7 @@ func Dial(ctx context.Context, lookup env.Lookup, role broker.Role, patience tim
 		return nil, ErrInterrupted
 	}
 	if cfg.URL == "" && errors.Is(err, stream.ErrAway) {
-		err = fmt.Errorf("%w; start a worker with: %s", err, Typed("postrider worker"))
+		err = fmt.Errorf("%w (%s)", err, Typed("postrider worker"))
 	}
 	return nil, Fail(TempFail, err)
 }

@@ -82,32 +82,23 @@ func (c *command) publishFiles(cmd *cobra.Command, m *eml, files []string) error
 func (m *eml) path(cmd *cobra.Command) (*schema.Path, error) {
 	p := new(schema.Path)
 	if cmd.Flags().Changed("from") {
-		from, err := addrSpec("--from", m.from)
+		from, err := mail.ParseAddress(m.from)
 		if err != nil {
-			return nil, err
+			return nil, cli.Failf(cli.Data, "--from: %w", err)
 		}
-		p.MailFrom = &from
+		p.MailFrom = &from.Email
 	}
 	for _, s := range m.to {
-		to, err := addrSpec("--to", s)
+		to, err := recipient("--to", s)
 		if err != nil {
 			return nil, err
 		}
-		p.RcptTo = append(p.RcptTo, to)
+		p.RcptTo = append(p.RcptTo, to.Email)
 	}
 	if p.MailFrom == nil && p.RcptTo == nil {
 		return nil, nil
 	}
 	return p, nil
-}
-
-// addrSpec reads "a@b" or "Name <a@b>".
-func addrSpec(flag, s string) (string, error) {
-	a, err := mail.ParseAddress(s)
-	if err != nil {
-		return "", cli.Failf(cli.Data, "%s: %w", flag, err)
-	}
-	return a.Email, nil
 }
 
 // file publishes one file.

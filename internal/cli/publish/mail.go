@@ -102,9 +102,9 @@ func (m *flags) envelope(cmd *cobra.Command, r *asked) (*schema.Envelope, error)
 		out  *[]mail.Address
 	}{{"--to", m.to, &e.To}, {"--cc", m.cc, &e.Cc}, {"--bcc", m.bcc, &e.Bcc}, {"--reply-to", m.replyTo, &e.ReplyTo}} {
 		for _, s := range l.in {
-			address, err := mail.ParseAddress(s)
+			address, err := recipient(l.flag, s)
 			if err != nil {
-				return nil, cli.Failf(cli.Data, "%s: %w", l.flag, err)
+				return nil, err
 			}
 			*l.out = append(*l.out, address)
 		}
@@ -116,6 +116,18 @@ func (m *flags) envelope(cmd *cobra.Command, r *asked) (*schema.Envelope, error)
 		return nil, err
 	}
 	return e, m.attachments(e)
+}
+
+// recipient reads one address of a flag that may be repeated.
+func recipient(flag, s string) (mail.Address, error) {
+	a, err := mail.ParseAddress(s)
+	if err != nil && strings.Contains(s, ",") {
+		return a, cli.Failf(cli.Data, "%s: %w; one address each; repeat %[1]s", flag, err)
+	}
+	if err != nil {
+		return a, cli.Failf(cli.Data, "%s: %w", flag, err)
+	}
+	return a, nil
 }
 
 // texts are those of the flags; one of them may come from standard input.

@@ -24,7 +24,7 @@ type options struct {
 func (o *options) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.lane, "lane", "normal", "`LANE` to publish to")
-	f.StringVar(&o.tenant, "tenant", "", "`TENANT` that the mail belongs to")
+	f.StringVar(&o.tenant, "tenant", "", "`TENANT` that the mail belongs to; only on a broker of your own that lets this user publish to its subject")
 	f.StringVar(&o.at, "at", "", "`TIME` to send at, RFC 3339, like 2030-01-02T15:04:05Z")
 	f.Var(&o.in, "in", "`DURATION` to wait before sending, like 10s, 2h or 3d")
 	f.StringVar(&o.expires, "expires", "", "`TIME` to give up at, RFC 3339, or a duration from now, like 2h or 3d")
