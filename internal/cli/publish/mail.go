@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -121,11 +122,13 @@ func (m *flags) envelope(cmd *cobra.Command, r *asked) (*schema.Envelope, error)
 // recipient reads one address of a flag that may be repeated.
 func recipient(flag, s string) (mail.Address, error) {
 	a, err := mail.ParseAddress(s)
-	if err != nil && strings.Contains(s, ",") {
-		return a, cli.Failf(cli.Data, "%s: %w; one address each; repeat %[1]s", flag, err)
+	several := ""
+	if strings.Contains(s, ",") {
+		several = "; one address each; repeat " + flag
+		err = cmp.Or(err, mail.ValidateAddrSpec(a.Email))
 	}
 	if err != nil {
-		return a, cli.Failf(cli.Data, "%s: %w", flag, err)
+		return a, cli.Failf(cli.Data, "%s: %w%s", flag, err, several)
 	}
 	return a, nil
 }
