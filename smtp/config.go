@@ -14,7 +14,7 @@ import (
 
 // Config says which relay to use and how. A Config is validated before use.
 type Config struct {
-	URL            string      `env:"SMTP_URL" help:"The relay: smtp://host:587 (STARTTLS required) or smtps://host:465; ?tls=none, opportunistic or required changes what smtp:// asks for."`
+	URL            string      `env:"SMTP_URL" help:"The relay: smtp://host:587 (STARTTLS required) or smtps://host:465; ?tls=none, opportunistic or required changes what smtp:// asks for. If it is empty, a worker with an embedded broker uses its development relay, and any other worker does not start."`
 	Username       string      `env:"SMTP_USERNAME" help:"User name at the relay; empty: no AUTH."`
 	Password       mail.Secret `env:"SMTP_PASSWORD" help:"Password of SMTP_USERNAME. Use at least 4 characters: a shorter one is not withheld from logs and records if the relay repeats it."`
 	CAFile         string      `env:"SMTP_CA_FILE" help:"File of PEM certificates that are trusted to sign the relay's certificate, besides the system's."`

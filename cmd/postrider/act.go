@@ -46,8 +46,8 @@ func (a *app) deadDiscard() *cobra.Command {
 		of: func(p *post) queue.Act { return p.queue.Discard() },
 	}, &cobra.Command{
 		Use:   "discard {ID… | - | --reason … --recipient … --lane … --since … --until …}",
-		Short: "Give dead letters up for good",
-		Long: `Give dead letters up for good: they will not be sent, and their text is gone.
+		Short: "Discard dead letters for good",
+		Long: `Discard dead letters for good: they will not be sent, and their text is gone.
 The log keeps what happened. On a terminal it asks first.` + "\n\n" + whichOnes,
 		Example: `  postrider dead discard m1
   postrider dead discard --reason bad-envelope --until 30d --dry-run`,

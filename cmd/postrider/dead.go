@@ -60,7 +60,7 @@ func (a *app) deadList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List dead letters, a line each",
 		Long: `List dead letters, oldest first, a line each: id, recipients, reason, reply and
-time of burial, separated by tabs. Filters can be combined.`,
+time of death, separated by tabs. Filters can be combined.`,
 		Example: `  postrider dead list --reason failed --recipient @example.net --since 24h
   postrider dead list | grep 5.7.1 | postrider dead replay -`,
 		Args: cli.NoArgs,

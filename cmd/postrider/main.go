@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,6 +34,9 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
+// strict are the commands to which an unknown variable is an error.
+var strict = []string{"worker", "config", "provision", "devrelay"}
+
 // app is what the commands share.
 type app struct {
 	lookup env.Lookup
@@ -42,7 +46,7 @@ type app struct {
 }
 
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	if len(args) == 0 || args[0] != "worker" { // to which an unknown variable is an error
+	if len(args) == 0 || !slices.Contains(strict, args[0]) {
 		env.Warn(stderr, "postrider", environ)
 	}
 	a := &app{env.Of(environ), stdin, stdout, stderr}
@@ -74,7 +78,7 @@ Publish a message, in another terminal, and look at the queue:
 	}
 }
 
-// commands are all that the program can do, in the order of the way of a message.
+// commands are all that the program can do, in the order of the path of a message.
 func (a *app) commands(environ []string) []*cobra.Command {
 	return []*cobra.Command{
 		worker.Run(environ, a.stdout, a.stderr), publish.Command("postrider publish", a.lookup),

@@ -105,6 +105,19 @@ func TestElsewhere(t *testing.T) {
 	}
 }
 
+// TestUnknownVariable: it is said once, as an error or as a warning.
+func TestUnknownVariable(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]string{
+		"config": "postrider: SMTP_HOST: unknown", "provision": "postrider: SMTP_HOST: unknown", "schema": "postrider: warning: SMTP_HOST: unknown",
+	} {
+		_, _, stderr := postrider(t, []string{"SMTP_HOST=x"}, args)
+		if !strings.Contains(stderr, want) || strings.Count(stderr, "SMTP_HOST") != 1 {
+			t.Errorf("%s: %s", args, stderr)
+		}
+	}
+}
+
 // TestNoSuchDeadLetter: one line for each that is not there, and no other.
 func TestNoSuchDeadLetter(t *testing.T) {
 	t.Parallel()

@@ -23,7 +23,7 @@ func Config(environ []string, stdout io.Writer) *cobra.Command {
 		Long: `Print the settings that a worker would use if it started here and now, and where
 each value comes from: default, environment, or the file that NAME_FILE names. Of
 a secret only whether it is set is printed. The format markdown lists all
-variables with their defaults; docs/configuration.md is made with it. Problems
+variables with their defaults; docs/configuration.md is generated with it. Problems
 are reported as at a start, and the exit status is then 78.`,
 		Example: "  {path}\n  SMTP_MAX_SESSIONS=20 {path} --format json",
 		Args:    cli.NoArgs,
@@ -83,14 +83,14 @@ func markdown(s *app.Settings) string {
 	var b strings.Builder
 	b.WriteString(`# Configuration
 
-The worker's settings come from the environment. An empty variable is one that
-is not set. Every problem is reported at once, by the variable's name, and the
+The worker's settings come from the environment. An empty variable counts as
+not set. Every problem is reported at once, by the variable's name, and the
 worker then ends with status 78. A secret can be given as a file: ` + "`NAME_FILE`" + `
-instead of ` + "`NAME`" + `. ` + "`worker config`" + ` prints what is in force.
+instead of ` + "`NAME`" + `. ` + "`postrider config`" + ` prints what is in force, and where it comes from.
 
 Names begin with ` + "`NATS_`" + `, ` + "`SMTP_`" + ` (the relay) or ` + "`POSTRIDER_`" + `. An unknown variable with one
-of these prefixes is an error that names the nearest known one; ` + "`publish`" + ` and
-` + "`postrider`" + ` only warn. What Kubernetes sets for services is ignored
+of these prefixes is an error for ` + "`worker`" + `, ` + "`config`" + `, ` + "`provision`" + ` and ` + "`devrelay`" + `; the other
+commands only warn. It names the nearest known one, if one is near. What Kubernetes sets for services is ignored
 (` + "`*_SERVICE_HOST`" + `, ` + "`*_SERVICE_PORT*`" + `, ` + "`*_PORT`" + `, ` + "`*_PORT_*`" + `).
 
 A duration is a number with a unit: ` + "`ms`" + `, ` + "`s`" + `, ` + "`m`" + `, ` + "`h`" + ` or ` + "`d`" + ` (24 hours), also
@@ -101,7 +101,7 @@ together, like ` + "`1d12h`" + `.
 and ` + "`NO_COLOR`" + `. ` + "`postrider doctor`" + ` reads the relay's variables, ` + "`POSTRIDER_LANES`" + ` and
 ` + "`POSTRIDER_ACK_WAIT`" + ` as a worker does.
 
-This page is made from the code: ` + "`go run ./cmd/worker config --format markdown > docs/configuration.md`" + `.
+This page is generated from the code: ` + "`go run ./cmd/worker config --format markdown > docs/configuration.md`" + `.
 `)
 	for _, g := range s.Groups() {
 		fmt.Fprintf(&b, "\n## %s\n\n| variable | default | |\n| --- | --- | --- |\n", g.Title)

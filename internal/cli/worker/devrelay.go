@@ -25,7 +25,7 @@ func Devrelay(environ []string, stdout, stderr io.Writer) *cobra.Command {
 		Use:   "devrelay",
 		Short: "Run the development relay alone: it keeps each mail as a file and sends nothing",
 		Long: `Run the development relay alone, until told to stop. It keeps each mail as a
-file TIME-ID.eml, sends nothing anywhere, and answers by recipient:
+file TIME-ID.eml, and sends nothing anywhere. Its answer depends on the recipient:
 
   550@…   any three digits 5xx: refused for good
   451@…   any three digits 4xx: refused twice for each sender, then accepted
