@@ -149,7 +149,7 @@ func TestMergeRacesTheCopy(t *testing.T) {
 // oneOf is a relay that accepts the first recipient and defers the others.
 type oneOf struct{ settle.Relay }
 
-func (r oneOf) Deliver(ctx context.Context, m mail.Message) mail.Transaction {
+func (r oneOf) Deliver(_ context.Context, m mail.Message) mail.Transaction {
 	tx := mail.Transaction{At: time.Now(), Relay: "books", Session: "slow", Use: 1}
 	for i := range m.Recipients {
 		o := mail.Outcome{Class: mail.Failed, Stage: mail.StageRcpt, Code: 550, Reply: "no"}
