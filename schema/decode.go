@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"mime"
@@ -26,6 +27,14 @@ func (e *EnvelopeError) Error() string {
 		return e.Problem
 	}
 	return e.Field + ": " + e.Problem
+}
+
+// AsEnvelopeError is err as an error of the envelope.
+func AsEnvelopeError(err error) *EnvelopeError {
+	if bad, ok := errors.AsType[*EnvelopeError](err); ok {
+		return bad
+	}
+	return &EnvelopeError{Problem: err.Error(), Reason: mail.ReasonBadEnvelope}
 }
 
 func badField(field, format string, args ...any) *EnvelopeError {

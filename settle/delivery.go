@@ -2,7 +2,6 @@ package settle
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -104,21 +103,13 @@ func (d *Delivery) identify() {
 		d.copy = c
 		return
 	}
-	d.bad, d.unknownGeneration = asEnvelopeError(err), true
+	d.bad, d.unknownGeneration = schema.AsEnvelopeError(err), true
 	if k, err := wire.ParseKey(d.Subject); err == nil {
 		d.copy.Key = k
 		if at, ok := wire.OriginTime(k.Origin); ok {
 			d.copy.Enqueued = at
 		}
 	}
-}
-
-// asEnvelopeError is what is wrong with a message, as an error of package schema.
-func asEnvelopeError(err error) *schema.EnvelopeError {
-	if bad, ok := errors.AsType[*schema.EnvelopeError](err); ok {
-		return bad
-	}
-	return &schema.EnvelopeError{Problem: err.Error(), Reason: mail.ReasonBadEnvelope}
 }
 
 // read decodes the body and composes the message. What is wrong with it is in
@@ -138,7 +129,7 @@ func (d *Delivery) read() {
 		err = d.compose()
 	}
 	if err != nil {
-		d.bad = asEnvelopeError(err)
+		d.bad = schema.AsEnvelopeError(err)
 	}
 }
 

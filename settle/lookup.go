@@ -21,8 +21,7 @@ func (s *Settler) lookup(ctx context.Context, d *Delivery) (done *wire.Record, e
 	if d.last, d.lastSeq, err = s.writes.lookup(ctx, d, k); err != nil {
 		return nil, err
 	}
-	search := d.Times != 1 || d.unknownGeneration
-	if search && (d.last == nil || d.last.Generation < d.copy.Generation) {
+	if (d.Times != 1 || d.unknownGeneration) && (d.last == nil || d.last.Generation < d.copy.Generation) {
 		// A worker may have died between record and ack so long ago that the record
 		// has expired. The log still has it.
 		var found *wire.Record

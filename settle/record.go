@@ -16,7 +16,7 @@ import (
 func (s *Settler) record(ctx context.Context, d *Delivery, rec *wire.Record) error {
 	for {
 		err := s.writes.try(ctx, d, func(ctx context.Context) error {
-			seq, err := s.Journal.Set(ctx, rec, d.lastSeq, brief(rec, d.lastSeq))
+			seq, err := s.Journal.Set(ctx, rec, d.lastSeq, d.lastSeq == 0 && rec.Final())
 			if err == nil {
 				d.last, d.lastSeq = rec.Clone(), seq
 			}
@@ -82,11 +82,4 @@ func (s *Settler) overtaken(ctx context.Context, d *Delivery, rec *wire.Record) 
 	}
 	d.last, d.lastSeq = last, seq
 	return nil
-}
-
-// brief reports a record that nothing depends on any more: the first of its key,
-// of all recipients, everything delivered, nothing to forward, no dead letter to
-// mark.
-func brief(rec *wire.Record, expected uint64) bool {
-	return expected == 0 && rec.Recipient == wire.All && rec.Together == wire.StateDelivered && rec.DeadSeq == 0
 }

@@ -180,6 +180,13 @@ func (r *Record) Delivered() bool {
 	return len(r.Recipients) > 0
 }
 
+// Final reports that nothing depends on the record, if it is the first of its key: it
+// is of all recipients, all are delivered, there is nothing to forward and no dead
+// letter to mark.
+func (r *Record) Final() bool {
+	return r.Recipient == All && r.Together == StateDelivered && r.DeadSeq == 0
+}
+
 // Find is the record of that recipient; nil if the key is not for it, or r is nil.
 func (r *Record) Find(index int) *RecipientRecord {
 	if r == nil {
@@ -307,11 +314,12 @@ func (r *Record) Conclude() {
 		r.Together, r.Reason = state, why
 	}
 	if r.Event == "" {
-		r.Event = r.concludedEvent()
+		r.Event = eventOf(r)
 	}
 }
 
-func (r *Record) concludedEvent() Event {
+// eventOf is the event of the recipient that matters most to a person.
+func eventOf(r *Record) Event {
 	event := EventDelivered
 	for _, x := range r.Recipients {
 		switch {
