@@ -10,9 +10,9 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// attempt is step 2: transactions for those who are pending, and a record between
-// two of them. If the relay or the worker was at fault, the message is requeued:
-// attempt returns nil if rec schedules it, else an error.
+// attempt is step 2: transactions for those who are pending. Between two of them it
+// records, but not after a hang-up: no dot was sent. If the relay or the worker was at
+// fault, the message is requeued: attempt returns nil if rec schedules it.
 func (s *Settler) attempt(span Span, d *Delivery, rec *wire.Record) error {
 	for {
 		batch := d.nextBatch(rec, s.cfg.RecipientsPerTransaction)
@@ -23,20 +23,18 @@ func (s *Settler) attempt(span Span, d *Delivery, rec *wire.Record) error {
 			return nil
 		}
 		tx := s.Relay.Deliver(span.Work, d.transaction(batch))
-		if stopped := s.apply(d, rec, batch, tx); stopped != nil {
+		switch stopped := s.apply(d, rec, batch, tx); {
+		case stopped != nil:
 			if !d.setAside(batch, tx) {
 				return s.requeue(span.Settle, d, rec, stopped)
 			}
-			continue
+		case len(d.nextBatch(rec, 1)) > 0: // decide makes the last record
+			rec.Event = wire.EventDeferred
+			if err := s.record(span.Settle, d, rec); err != nil {
+				return err
+			}
+			rec.Event = ""
 		}
-		if len(d.nextBatch(rec, 1)) == 0 {
-			continue // the last record is made by decide
-		}
-		rec.Event = wire.EventDeferred
-		if err := s.record(span.Settle, d, rec); err != nil {
-			return err
-		}
-		rec.Event = ""
 	}
 }
 
@@ -140,7 +138,7 @@ func (s *Settler) apply(d *Delivery, rec *wire.Record, to []mail.Recipient, tx m
 			Address: x.Address, Index: x.Index, State: decision.State, Reason: decision.Reason,
 			Code: o.Code, Enhanced: o.Enhanced, Reply: mail.Sentence(o.Reply, mail.MaxReply), Relay: tx.Relay, QueueID: o.QueueID,
 		}
-		if decision.State == wire.StateScheduled && rec.Due.Before(stand.Now) {
+		if decision.State == wire.StateScheduled && rec.Due.Before(stand.Now) { // one time for all
 			rec.Due = decision.Due
 		}
 	}

@@ -38,6 +38,7 @@ func (d *Delivery) recordBad(rec *wire.Record) {
 	}
 	for i := range rec.Recipients {
 		x := &rec.Recipients[i]
+		// Who was dead at an earlier generation was replayed since, and dies anew.
 		if x.State != wire.StateDelivered && (x.State != wire.StateDead || d.last.Generation < rec.Generation) {
 			*x = wire.RecipientRecord{Address: x.Address, Index: x.Index, State: wire.StateDead, Reason: d.bad.Reason}
 		}

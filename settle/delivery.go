@@ -34,7 +34,8 @@ type Delivery struct {
 	Stored   time.Time
 	Header   map[string][]string
 	Body     []byte
-	// Times counts deliveries of the message, from 1; 0 for what the sweep found.
+	// Times counts deliveries of the message, from 1; 0 if package consumer's sweep
+	// found it: no consumer delivers it any more.
 	Times int
 	// Handle is nil for what the sweep found: it has no lease, and can only be
 	// deleted by its sequence.

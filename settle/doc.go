@@ -1,5 +1,5 @@
-// Package settle takes one delivery through the five steps, always in this
-// order, each in a file of its own:
+// Package settle takes one delivery through the five steps, each in a file of its
+// own. Steps 2 and 3 alternate, and a lost race begins again at 1:
 //
 //  1. lookup: what is recorded of the key
 //  2. attempt: SMTP transactions for those not delivered yet

@@ -19,7 +19,7 @@ import (
 // not just written. Doing it again changes nothing.
 func (s *Settler) forward(ctx context.Context, d *Delivery, rec *wire.Record, found bool) error {
 	if d.copy.DeadSeq > 0 {
-		// The replayer may have died before it marked the dead letter.
+		// The replayer may have died before it marked its dead letter, a generation ago.
 		m := d.copy
 		m.Generation--
 		err := s.writes.tryWithRoom(ctx, d, func(ctx context.Context) error { return s.DeadLetters.Mark(ctx, m, wire.EventReplayed) })

@@ -36,7 +36,7 @@ func (s *Settler) merge(ctx context.Context, d *Delivery, mine *wire.Record) err
 		}
 		merged := theirs.Clone()
 		merged.Merge(news)
-		if theirs.Together == wire.StateDead {
+		if theirs.Together == wire.StateDead && theirs.Event != wire.EventDiscarded {
 			if err := s.splitDeadLetter(ctx, d, theirs, merged); err != nil {
 				return err
 			}
@@ -48,8 +48,8 @@ func (s *Settler) merge(ctx context.Context, d *Delivery, mine *wire.Record) err
 }
 
 // mergeOne adds to the record of the recipient's own key, or makes it: a lookup
-// under that key does not see the record of all. The recipient's own dead letter,
-// should it have one, is one generation on, even if it is still being made.
+// under that key does not see the record of all. Its dead letter, which may still be
+// being made, is one generation after that record, or after theirs if it has none.
 func (s *Settler) mergeOne(ctx context.Context, d *Delivery, theirs *wire.Record, x wire.RecipientRecord) error {
 	k := d.copy.Key.For(x.Index)
 	for {

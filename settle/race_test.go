@@ -192,6 +192,9 @@ func TestMergeIntoDiscarded(t *testing.T) {
 			}
 			rec := b.record(b.keyOf("m"))
 			t.Logf("record: generation %d, %s, %+v", rec.Generation, rec.Event, rec.Recipients)
+			if dead := b.Dead(); len(dead) != 1 || !dead[0].Key.IsAll() {
+				t.Errorf("dead letters %+v, want the one that is being discarded", dead)
+			}
 			if rec.Event != wire.EventDiscarded {
 				t.Errorf("the record of the discard says %q now: show will not say that it was discarded", rec.Event)
 			}

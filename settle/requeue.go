@@ -7,13 +7,13 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// maxRequeues is the number of deliveries from which on a message is not given back
-// to the broker but scheduled: deliveries are bounded, and one that was given back at
-// many rollouts would seem to crash workers (crashLoop).
-const maxRequeues = 8
+// oftenFrom is the number of deliveries from which on a message is scheduled instead of
+// given back to the broker: deliveries are bounded, and one that was given back at many
+// rollouts would seem to crash workers (crashLoop).
+const oftenFrom = 8
 
 // requeue gives back a message without counting an attempt, because the relay or
-// the worker was at fault. It is scheduled instead if that happened often, or if
+// the worker was at fault. It is scheduled instead if it was delivered often, or if
 // the relay hung up at a recipient: it may do so each time, and a message that is
 // given back counts against the consumer's max_ack_pending until it comes again.
 // It returns nil if rec schedules the message, else an error.
@@ -50,4 +50,4 @@ func (s *Settler) Requeue(d *Delivery) error { return d.nak(s.pause(d.Times)) }
 
 // DeliveredOften reports a message that must not be given back any more: settle it,
 // and it is scheduled if it cannot be sent.
-func (d *Delivery) DeliveredOften() bool { return d.Times >= maxRequeues }
+func (d *Delivery) DeliveredOften() bool { return d.Times >= oftenFrom }

@@ -106,8 +106,8 @@ var (
 	errAgain = errors.New("another delivery recorded first")
 )
 
-// Settle takes a delivery through the five steps. It returns nil if the message
-// is acknowledged, [ErrLeft] if another delivery will settle it.
+// Settle takes a delivery through the five steps. It returns nil if the message is
+// acknowledged, [ErrLeft] if another delivery will settle it, else what failed.
 func (s *Settler) Settle(span Span, d *Delivery) error {
 	d.stopping = span.Fetch.Done()
 	d.identify()

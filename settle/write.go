@@ -48,8 +48,8 @@ func (w *writer) lookup(ctx context.Context, d *Delivery, k wire.Key) (rec *wire
 	return rec, seq, err
 }
 
-// stillThere returns errGone if the lease has expired and another worker has
-// settled the message.
+// stillThere returns errGone if the lease has expired and the message is not in its
+// stream any more.
 func (w *writer) stillThere(ctx context.Context, d *Delivery) error {
 	if !d.leaseExpired() {
 		return nil

@@ -16,7 +16,8 @@ func (r *Record) KeepDelivered(from *Record) {
 }
 
 // GoOnFrom makes r a record that can be written after another one of the same
-// generation. What either calls delivered is; else the earlier decision counts.
+// generation. A recipient whom either calls delivered is; else the earlier record
+// counts, unless it leaves the recipient pending.
 func (r *Record) GoOnFrom(earlier *Record) {
 	for i := range r.Recipients {
 		x := &r.Recipients[i]
@@ -33,8 +34,9 @@ func (r *Record) GoOnFrom(earlier *Record) {
 	r.concludeAgain()
 }
 
-// Merge adds recipients that were delivered to after all. Recipients that were
-// forwarded together stay so, and what an operator did stays the event.
+// Merge adds recipients that were delivered to after all. Recipients that were scheduled
+// together stay together; those that were dead together are split. The record of a
+// discard stays one.
 func (r *Record) Merge(news []RecipientRecord) {
 	for _, x := range news {
 		*r.Find(x.Index) = x

@@ -87,9 +87,8 @@ type Record struct {
 	// Counted is the number of attempts used up.
 	Counted int `json:"counted,omitempty"`
 	// Together is the state in which all recipients go on, as one message; empty
-	// if they are split or some are still pending. A later merge into a
-	// recipient's state does not change it: what was forwarded together stays
-	// together.
+	// if they are split or some are still pending. A later merge leaves
+	// [StateScheduled] as it is, because that copy stays one.
 	Together State `json:"together,omitempty"`
 	// Due is when the copy is to be tried.
 	Due time.Time `json:"due,omitzero"`
