@@ -198,8 +198,7 @@ func TestLargestBodyToThree(t *testing.T) {
 	b.Accepted(id, map[string]int{"ann@example.net": 1, "550x1@example.net": 1})
 }
 
-// TestSendAt: a mail for later goes out then, and not before. How soon after, on a machine
-// that does nothing else, is measured in internal/e2e (TestSchedule).
+// TestSendAt: a mail for later goes out then, and not before.
 func TestSendAt(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -210,7 +209,7 @@ func TestSendAt(t *testing.T) {
 	b.PublishWith("m", fmt.Sprintf(`,"send_at":%q`, due.Format(time.RFC3339Nano)), "ann@example.net")
 	b.PublishWith("expired", fmt.Sprintf(`,"expires_at":%q`, due.Add(-time.Hour).Format(time.RFC3339Nano)), "ann@example.net")
 	b.Settled()
-	if late := sent.Sub(due); late < 0 || late > 10*time.Second {
+	if late := sent.Sub(due); late < 0 || late > time.Second {
 		t.Errorf("sent %s after it was due", late)
 	}
 	if dead := b.Dead(); len(dead) != 1 || dead[0].Reason != mail.ReasonExpired {
