@@ -2,9 +2,6 @@ package consumer_test
 
 import (
 	"testing"
-	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/internal/bench"
 	"github.com/postrider/postrider/journal"
@@ -36,18 +33,7 @@ func TestSweep(t *testing.T) {
 // address, was delivered, and gives the message back.
 func recordDelivered(b *bench.Bench, id, to string) {
 	b.T.Helper()
-	q, err := b.Conn.Consumer(b.T.Context(), bench.Lane.SendStream(), wire.ConsumerFresh)
-	if err != nil {
-		b.T.Fatal(err)
-	}
-	m, err := q.Next(jetstream.FetchMaxWait(10 * time.Second))
-	if err != nil {
-		b.T.Fatal(err)
-	}
-	meta, err := m.Metadata()
-	if err != nil {
-		b.T.Fatal(err)
-	}
+	m, meta := b.Take(b.Conn.Consumer, bench.Lane.Sources()[0])
 	k := wire.FreshKey(bench.Lane, meta.Timestamp, meta.Sequence.Stream)
 	k.ID = id
 	rec := wire.NewRecord(wire.Copy{Key: k, Enqueued: meta.Timestamp}, meta.Timestamp)

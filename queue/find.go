@@ -13,25 +13,7 @@ import (
 
 // Copies are the scheduled and due copies of a message, found by its id or origin.
 func (q *Queue) Copies(ctx context.Context, id string) ([]*Message, error) {
-	lanes, err := q.lanes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var all []*Message
-	for _, lane := range lanes {
-		due, err := q.sources(ctx, lane, false)
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range due {
-			some, err := q.copies(ctx, s, id)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, some...)
-		}
-	}
-	return all, nil
+	return q.gather(ctx, false, func(s source) ([]*Message, error) { return q.copies(ctx, s, id) })
 }
 
 func (q *Queue) copies(ctx context.Context, s source, id string) (all []*Message, err error) {

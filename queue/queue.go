@@ -80,6 +80,30 @@ func (q *Queue) sources(ctx context.Context, lane wire.Lane, fresh bool) ([]sour
 	return all, nil
 }
 
+// gather is what find finds in the sources of all lanes that are fresh, or in those
+// that are not.
+func (q *Queue) gather(ctx context.Context, fresh bool, find func(source) ([]*Message, error)) ([]*Message, error) {
+	lanes, err := q.lanes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []*Message
+	for _, lane := range lanes {
+		sources, err := q.sources(ctx, lane, fresh)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range sources {
+			found, err := find(s)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, found...)
+		}
+	}
+	return all, nil
+}
+
 func (q *Queue) consumer(ctx context.Context, s wire.Source) (*jetstream.ConsumerInfo, error) {
 	c, err := q.js.Consumer(ctx, s.Stream, s.Consumer)
 	if err != nil {

@@ -29,25 +29,7 @@ func (q *Queue) Unsettled(ctx context.Context) (uint64, error) {
 // that id: nothing else knows the id of such mail. It calls read for each message
 // that it reads, one at a time.
 func (q *Queue) Search(ctx context.Context, id string, read func()) ([]*Message, error) {
-	lanes, err := q.lanes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var all []*Message
-	for _, lane := range lanes {
-		fresh, err := q.sources(ctx, lane, true)
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range fresh {
-			found, err := q.searchIn(ctx, s, id, read)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, found...)
-		}
-	}
-	return all, nil
+	return q.gather(ctx, true, func(s source) ([]*Message, error) { return q.searchIn(ctx, s, id, read) })
 }
 
 const (

@@ -80,18 +80,7 @@ func (deaf) Ack(context.Context) error { return nats.ErrNoResponders }
 // pull takes the next message of a source.
 func (b *bench) pull(w *worker, s wire.Source) *settle.Delivery {
 	b.T.Helper()
-	q, err := w.Consumer.Durable(b.T.Context(), s.Stream, s.Consumer)
-	if err != nil {
-		b.T.Fatal(err)
-	}
-	m, err := q.Next(jetstream.FetchMaxWait(10 * time.Second))
-	if err != nil {
-		b.T.Fatal(err)
-	}
-	meta, err := m.Metadata()
-	if err != nil {
-		b.T.Fatal(err)
-	}
+	m, meta := b.Take(w.Consumer.Durable, s)
 	return &settle.Delivery{
 		Lane: lane, Stream: meta.Stream, Subject: m.Subject(), Sequence: meta.Sequence.Stream, Stored: meta.Timestamp,
 		Header: m.Headers(), Body: m.Data(), Times: int(meta.NumDelivered), Handle: &handle{Msg: m},

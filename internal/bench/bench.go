@@ -249,6 +249,24 @@ func (b *Bench) Settled() {
 	b.Eventually("the queue is empty", func() bool { return b.Queued() == 0 })
 }
 
+// Take takes the next message of a source, at the connection that finds its consumer.
+func (b *Bench) Take(durable func(ctx context.Context, stream, name string) (jetstream.Consumer, error), s wire.Source) (jetstream.Msg, *jetstream.MsgMetadata) {
+	b.T.Helper()
+	q, err := durable(b.T.Context(), s.Stream, s.Consumer)
+	if err != nil {
+		b.T.Fatal(err)
+	}
+	m, err := q.Next(jetstream.FetchMaxWait(10 * time.Second))
+	if err != nil {
+		b.T.Fatal(err)
+	}
+	meta, err := m.Metadata()
+	if err != nil {
+		b.T.Fatal(err)
+	}
+	return m, meta
+}
+
 // Exhaust uses up the deliveries of all fresh messages that can be delivered.
 func (b *Bench) Exhaust() {
 	b.T.Helper()
