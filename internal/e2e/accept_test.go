@@ -20,6 +20,7 @@ import (
 
 	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/internal/storm"
+	"github.com/postrider/postrider/internal/testsize"
 )
 
 // The promise, held to by counting at the relay: each test publishes mail,
@@ -171,6 +172,7 @@ func (w *world) metric(admin, name string) float64 {
 // TestLoad sends mail with default settings: none lost, none twice. Its log is
 // what docs/performance.md quotes.
 func TestLoad(t *testing.T) {
+	testsize.Beside(t)
 	w := newWorld(t)
 	url, _ := w.relay("relay", "-book", w.path("book"))
 	w.set("SMTP_URL", url)
@@ -222,6 +224,7 @@ func usage(t *testing.T, p *storm.Process) (cpu time.Duration, peak float64) {
 // TestWorkersKilled kills workers while the relay holds a transaction of
 // theirs open. None is lost; each one that is sent twice was open at a kill.
 func TestWorkersKilled(t *testing.T) {
+	testsize.Beside(t)
 	w := newWorld(t, "POSTRIDER_ACK_WAIT=2s")
 	url, _ := w.relay("relay", "-book", w.path("book"), "-open", w.path("open"), "-delay", "200ms")
 	w.set("SMTP_URL", url)
@@ -273,6 +276,7 @@ func (w *world) open(file string, faults []storm.Fault) map[storm.Key]bool {
 // have run out, and lets it go on. What was in transmission is doubled, at most
 // one a session, and each double is counted by the worker that finds it.
 func TestWorkerStopped(t *testing.T) {
+	testsize.Beside(t)
 	w := newWorld(t, "POSTRIDER_ACK_WAIT=2s")
 	url, _ := w.relay("relay", "-book", w.path("book"), "-open", w.path("open"), "-delay", "300ms")
 	w.set("SMTP_URL", url)
@@ -347,6 +351,7 @@ func TestFirstMail(t *testing.T) {
 // TestBrokerKilled kills the worker that runs the broker, and so both, while
 // other workers go on. None is lost.
 func TestBrokerKilled(t *testing.T) {
+	testsize.Beside(t)
 	w := newWorld(t, "POSTRIDER_ACK_WAIT=2s", "POSTRIDER_RETRY_AFTER=500ms")
 	url, _ := w.relay("relay", "-book", w.path("book"))
 	w.set("SMTP_URL", url)
@@ -417,6 +422,7 @@ func (w *world) publishSlowly(n int, to ...string) {
 // TestRelayAway: no attempt is counted, no mail dies, and all is delivered
 // once the relay is back.
 func TestRelayAway(t *testing.T) {
+	testsize.Beside(t)
 	w := newWorld(t)
 	addr := freeport.Addr()
 	url, relay := w.relay("relay", "-book", w.path("book"), "-listen", addr)
@@ -519,6 +525,7 @@ func TestLater(t *testing.T) {
 // TestStopUnderLoad: workers that are told to stop settle what is in flight, and
 // nothing is sent twice.
 func TestStopUnderLoad(t *testing.T) {
+	testsize.Beside(t)
 	w := newWorld(t, "POSTRIDER_ACK_WAIT=5s")
 	url, _ := w.relay("relay", "-book", w.path("book"), "-delay", "20ms")
 	w.set("SMTP_URL", url)

@@ -8,11 +8,14 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/postrider/postrider/internal/testsize"
 )
 
 // TestLoadOperator: beside a full queue each command of postrider answers within a
 // second. Its log has the figures.
 func TestLoadOperator(t *testing.T) {
+	testsize.Beside(t)
 	w := newWorld(t, "POSTRIDER_RETRY_AFTER=1h", "POSTRIDER_LOG_MAIL=failures")
 	p := w.worker("worker")
 	nc, err := nats.Connect("nats://"+w.get("NATS_LISTEN"), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/internal/storm"
+	"github.com/postrider/postrider/internal/testsize"
 )
 
 // These tests run the programs as they are built, as processes of their own,
@@ -25,6 +26,7 @@ var programs = []string{"./cmd/worker", "./cmd/publish", "./cmd/postrider", "./i
 var bin string
 
 func TestMain(m *testing.M) {
+	testsize.AtOnce(6)
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "postrider-bin")
 		if err != nil {

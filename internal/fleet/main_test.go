@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/testcontainers/testcontainers-go/log"
+
+	"github.com/postrider/postrider/internal/testsize"
 )
 
 // docker is nil if there is none, for the reason in errNoEngine.
@@ -19,11 +21,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	// They wait more than they work, and each needs four of the engine's thirty
-	// networks.
-	if err := flag.Set("test.parallel", "4"); err != nil {
-		panic(err)
-	}
+	testsize.AtOnce(6) // each needs four of the engine's thirty networks
 	flag.Parse()
 	os.Exit(run(m))
 }

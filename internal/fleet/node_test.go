@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/testcontainers/testcontainers-go"
@@ -51,6 +52,9 @@ func (f *fleet) startNode(n *node) (err error) {
 		testcontainers.WithFiles(testcontainers.ContainerFile{
 			Reader: strings.NewReader(fmt.Sprintf(nodeConfig, n.name)), ContainerFilePath: "/nats.conf", FileMode: 0o644,
 		}),
+		// A volume, as in production: its file system is the engine's own, and synced
+		// writes to it do not pass through an overlay.
+		testcontainers.WithConfigModifier(func(c *container.Config) { c.Volumes = map[string]struct{}{"/data": {}} }),
 		publish(map[string]int{"4222/tcp": n.port, "8222/tcp": n.monitor}),
 		network.WithNetwork(nil, f.admin),
 		network.WithNetwork([]string{n.name}, f.front),

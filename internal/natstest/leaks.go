@@ -4,13 +4,17 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/postrider/postrider/internal/testsize"
 )
 
-// VerifyTestMain is goleak's for packages whose tests start brokers. A stream
+// VerifyTestMain is goleak's for packages whose tests start brokers, several at
+// once: they wait for timers and disks. A stream
 // that was about to source another when its server was shut down waits up to
 // 30 s more for an answer (nats-server, trySetupSourceConsumer); every other
 // goroutine counts.
 func VerifyTestMain(m *testing.M) {
+	testsize.AtOnce(6)
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3"))
 }

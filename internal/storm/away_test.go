@@ -6,11 +6,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/postrider/postrider/internal/testsize"
 )
 
 // TestBrokerAway: the broker is killed and stays away. The workers go on
 // living, weigh no more than before, and settle everything at its return.
 func TestBrokerAway(t *testing.T) {
+	testsize.Beside(t)
 	s := begin(t, Config{Workers: 2})
 	p := s.producer(4)
 	p.Every = 20 * time.Millisecond
@@ -54,6 +57,7 @@ func TestBrokerAway(t *testing.T) {
 // a day is of five. None dies, and at its return no more sessions are opened
 // than a worker may have.
 func TestRelayGone(t *testing.T) {
+	testsize.Beside(t)
 	s := begin(t, Config{Workers: 1, Env: []string{"POSTRIDER_RETRY_AFTER=1s", "POSTRIDER_MAX_AGE=" + (5 * relayGoneFor).String()}})
 	if err := s.relay.End(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -97,6 +101,7 @@ func TestRelayGone(t *testing.T) {
 // TestRelayHalfDead: every third session falls silent at MAIL. Nothing is lost
 // or dead, and what went through a session that speaks went once.
 func TestRelayHalfDead(t *testing.T) {
+	testsize.Beside(t)
 	s := begin(t, Config{
 		Workers: 1, RelayArgs: []string{"-silent", "3"},
 		Env: []string{"SMTP_TIMEOUT_COMMAND=1s", "SMTP_MESSAGES_PER_SESSION=5"},

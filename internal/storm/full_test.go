@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/internal/testsize"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -96,6 +97,7 @@ func isDue(n int) Mail {
 // goes out at full speed, the fresh beside it one at a time, and in the end
 // everything by itself.
 func TestStoreFull(t *testing.T) {
+	testsize.Beside(t)
 	const size, due = 100 << 10, 120
 	room := mount(t, "-t", "tmpfs", "-o", "size=64m", "tmpfs")
 	s := begin(t, Config{Env: []string{"POSTRIDER_LANES=normal=1", "POSTRIDER_RETRY_AFTER=12s", "POSTRIDER_DATA_DIR=" + filepath.Join(room, "data")}})
@@ -173,6 +175,7 @@ func dueNow(t *testing.T, c *broker.Conn) int {
 // of fresh mail, and mail that waits for a day, up to that of due mail. What
 // lies in the lane is what would make room, and has to go all the same.
 func TestFullOfWhatStays(t *testing.T) {
+	testsize.Beside(t)
 	const size = 100 << 10
 	for name, c := range map[string]struct {
 		staying int
@@ -224,6 +227,7 @@ func TestFullOfWhatStays(t *testing.T) {
 // error, nobody falsely that the mail was taken, and service comes back by
 // itself when there is room.
 func TestDiskFull(t *testing.T) {
+	testsize.Beside(t)
 	room := mount(t, "-t", "tmpfs", "-o", "size=64m", "tmpfs")
 	s := begin(t, Config{Workers: 1, Env: []string{"POSTRIDER_LANES=normal=1", "POSTRIDER_DATA_DIR=" + filepath.Join(room, "data")}})
 	p := s.producer(4)

@@ -6,11 +6,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/postrider/postrider/internal/testsize"
 )
 
 // TestSlowRelay: a relay slower than three times AckWait, and every mail is
 // delivered exactly once.
 func TestSlowRelay(t *testing.T) {
+	testsize.Beside(t)
 	s := begin(t, Config{
 		Workers: 2, Env: []string{"POSTRIDER_ACK_WAIT=2s", "SMTP_MAX_SESSIONS=20"}, RelayArgs: []string{"-delay", "7s"},
 	})
@@ -30,6 +33,7 @@ func TestSlowRelay(t *testing.T) {
 // by AckWait, as it would be if a worker kept what it did not send, and
 // nothing is sent twice, for the relay's replies all come within the drain.
 func TestStops(t *testing.T) {
+	testsize.Beside(t)
 	const ackWait = 30 * time.Second
 	s := begin(t, Config{
 		Env: []string{"POSTRIDER_ACK_WAIT=30s", "POSTRIDER_DRAIN=10s", "SMTP_MAX_SESSIONS=40"}, RelayArgs: []string{"-delay", "100ms"},

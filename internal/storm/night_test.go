@@ -12,6 +12,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/broker/embedded"
+	"github.com/postrider/postrider/internal/testsize"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -20,6 +21,7 @@ import (
 //
 // The worker that is killed never acks, and its final records live for two seconds.
 func TestNightOff(t *testing.T) {
+	testsize.Beside(t)
 	s := begin(t, Config{
 		Bin: build(t, mutant), Workers: 1, Drained: time.Minute, Env: []string{"POSTRIDER_TEST_MUTANT=never-ack", "POSTRIDER_LANES=normal=1", "SMTP_MAX_SESSIONS=10", "POSTRIDER_ACK_WAIT=10s"},
 	})

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/postrider/postrider/internal/testsize"
 )
 
 // TestPowerCut: the store lies on an image that is copied while everything is at
@@ -18,6 +20,7 @@ import (
 // before a commit and some from behind it. The broker's process stands still
 // from just before, so that it acknowledges nothing that is not in the copy.
 func TestPowerCut(t *testing.T) {
+	testsize.Beside(t)
 	r := cutPower(t, build(t, worker), powerCuts)
 	none(t, "lost", r.Lost)
 	none(t, "dead though delivered", r.Both)
@@ -29,6 +32,7 @@ func TestPowerCut(t *testing.T) {
 
 // TestPowerCutUnsynced proves it: without synced writes the same loses mail.
 func TestPowerCutUnsynced(t *testing.T) {
+	testsize.Beside(t)
 	if r := cutPower(t, build(t, mutant), 1, "POSTRIDER_TEST_MUTANT=unsynced"); len(r.Lost) == 0 {
 		t.Error("nothing is lost without synced writes: the test sees nothing")
 	}

@@ -5,6 +5,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/postrider/postrider/internal/testsize"
 )
 
 // soaked is the mail of a soak: what is deferred once stays in the record, so
@@ -20,6 +22,7 @@ func soaked(n int) Mail {
 // TestSoak sends mail at a steady rate and weighs the processes: what they
 // weigh at most in the last third is what they weighed in the second.
 func TestSoak(t *testing.T) {
+	testsize.Beside(t)
 	length := soakFor
 	if d, err := time.ParseDuration(os.Getenv("SOAK")); err == nil {
 		length = d // SOAK=10m make soak

@@ -1,10 +1,16 @@
 package storm
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/postrider/postrider/internal/testsize"
 )
 
 // root is the module's, from here.
@@ -17,16 +23,44 @@ const (
 	mutant = "./internal/storm/mutant"
 )
 
-// build builds a worker and the relay into a directory; flags are go build's.
+// programs is where this run's programs are built, and built where each kind is.
+var (
+	programs string
+	building sync.Mutex
+	built    = map[string]string{}
+)
+
+func TestMain(m *testing.M) {
+	testsize.AtOnce(4)
+	os.Exit(func() (status int) {
+		var err error
+		if programs, err = os.MkdirTemp("", "storm"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(programs)
+		return m.Run()
+	}())
+}
+
+// build builds a worker and the relay, once, and gives their directory; flags
+// are go build's.
 func build(t *testing.T, program string, flags ...string) string {
 	t.Helper()
-	dir := t.TempDir()
+	building.Lock()
+	defer building.Unlock()
+	kind := strings.Join(append(flags, program), " ")
+	if dir, ok := built[kind]; ok {
+		return dir
+	}
+	dir := filepath.Join(programs, strconv.Itoa(len(built)))
 	if err := Build(root, filepath.Join(dir, "worker"), flags, program); err != nil {
 		t.Fatal(err)
 	}
 	if err := Build(root, dir, flags, "./internal/smtptest/relay"); err != nil {
 		t.Fatal(err)
 	}
+	built[kind] = dir
 	return dir
 }
 
@@ -57,6 +91,7 @@ func rage(t *testing.T, cfg Config) *Report {
 
 // TestKillStorm kills workers, the broker and the relay under load.
 func TestKillStorm(t *testing.T) {
+	testsize.Beside(t)
 	r := rage(t, Config{
 		Bin: build(t, worker), Mails: stormMails, Workers: 4, For: stormFor, KillEvery: time.Second,
 		BrokerKills: stormBrokerKills, RelayKills: stormRelayKills, Drained: 5 * time.Minute,
@@ -71,6 +106,7 @@ func TestKillStorm(t *testing.T) {
 // TestBrokenOrderLoses proves the checker: if the order of settling is wrong
 // the same storm loses mail.
 func TestBrokenOrderLoses(t *testing.T) {
+	testsize.Beside(t)
 	for _, name := range []string{"ack-first", "copy-last"} {
 		t.Run(name, func(t *testing.T) {
 			r := rage(t, Config{

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/internal/testsize"
 )
 
 // TestUpgrade: a newer worker (a raised settings version, and dead letters kept for a
@@ -14,6 +15,7 @@ import (
 // the older is settled by the newer, and nothing that the newer has set is
 // undone by the older, which goes on.
 func TestUpgrade(t *testing.T) {
+	testsize.Beside(t)
 	older, newer := build(t, worker), buildNewer(t)
 	s := begin(t, Config{Bin: older, Workers: 1})
 	p := s.producer(4)

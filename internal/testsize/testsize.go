@@ -1,7 +1,12 @@
 // Package testsize is the size that tests run at.
 package testsize
 
-import "os"
+import (
+	"flag"
+	"os"
+	"strconv"
+	"testing"
+)
 
 // Full reports that tests are to run at their full size, as .ci/full does.
 func Full() bool { return os.Getenv("POSTRIDER_TEST_FULL") != "" }
@@ -12,4 +17,21 @@ func Pick[T any](short, long T) T {
 		return long
 	}
 	return short
+}
+
+// Beside lets a test of programs run beside others. At its full size it has the
+// machine for itself, for it measures.
+func Beside(t *testing.T) {
+	t.Helper()
+	if !Full() {
+		t.Parallel()
+	}
+}
+
+// AtOnce is for TestMain of a package whose tests wait more than they work: that
+// many of them run at once, where -parallel does not say otherwise.
+func AtOnce(n int) {
+	if err := flag.Set("test.parallel", strconv.Itoa(n)); err != nil {
+		panic(err)
+	}
 }
