@@ -43,7 +43,7 @@ var rooms = map[string][]string{
 	"internal/env":            {"mail"},
 	"internal/bench":          {"broker", "consumer", "deadletter", "journal", "settle", "stream", "wire", "mail", "internal/natstest"},
 	"internal/freeport":       {},
-	"internal/natstest":       {"broker", "broker/embedded", "wire", "internal/freeport"},
+	"internal/natstest":       {"broker", "broker/embedded", "wire", "internal/freeport", "internal/testsize"},
 	"internal/smtptest":       {},
 	"internal/storm":          {"broker", "journal", "deadletter", "wire", "mail", "internal/freeport"},
 	"internal/storm/mutant":   {"settle", "journal", "stream", "wire", "internal/app", "internal/cli/worker"},

@@ -156,9 +156,17 @@ func TestStartFailures(t *testing.T) {
 
 func TestHealthy(t *testing.T) {
 	t.Parallel()
-	e, _ := natstest.StartEmbedded(t, natstest.EmbeddedConfig(t), normal)
+	cfg := natstest.EmbeddedConfig(t)
+	e, _ := natstest.StartEmbedded(t, cfg, normal)
 	if err := e.Healthy(); err != nil {
 		t.Errorf("a running broker: %v", err)
+	}
+	// What is there of a stream first.
+	if err := os.MkdirAll(filepath.Join(cfg.DataDir, "jetstream", "MAIL", "streams", "MAIL_NEW"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Healthy(); err != nil {
+		t.Errorf("while a stream is made: %v", err)
 	}
 	natstest.Shutdown(t, e)
 	if err := e.Healthy(); err == nil {

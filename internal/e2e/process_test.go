@@ -26,7 +26,7 @@ var programs = []string{"./cmd/worker", "./cmd/publish", "./cmd/postrider", "./i
 var bin string
 
 func TestMain(m *testing.M) {
-	testsize.AtOnce(6)
+	testsize.Share(4)
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "postrider-bin")
 		if err != nil {

@@ -21,7 +21,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	testsize.AtOnce(6) // each needs four of the engine's thirty networks
+	testsize.Share(5) // each needs four of the engine's thirty networks
 	flag.Parse()
 	os.Exit(run(m))
 }

@@ -14,7 +14,7 @@ import (
 // 30 s more for an answer (nats-server, trySetupSourceConsumer); every other
 // goroutine counts.
 func VerifyTestMain(m *testing.M) {
-	testsize.AtOnce(6)
+	testsize.Share(4)
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3"))
 }

@@ -31,7 +31,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	testsize.AtOnce(4)
+	testsize.Share(3)
 	os.Exit(func() (status int) {
 		var err error
 		if programs, err = os.MkdirTemp("", "storm"); err != nil {
