@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -122,4 +123,11 @@ func Await(file, pattern string, d time.Duration) ([]string, error) {
 	}
 }
 
-func tail(b []byte) []byte { return b[max(0, len(b)-4000):] }
+// tail is the end of what a program said, and before it the beginning: what went
+// wrong first often explains what is repeated at the end.
+func tail(b []byte) []byte {
+	if len(b) < 6000 {
+		return b
+	}
+	return slices.Concat(b[:2000], []byte("\n[...]\n"), b[len(b)-4000:])
+}
