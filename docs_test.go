@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -115,4 +116,97 @@ func anchor(title string) string {
 		}
 		return -1
 	}, title)
+}
+
+var (
+	testName  = regexp.MustCompile("`((?:Test|Fuzz|Example)[A-Z]\\w*)`")
+	inPackage = regexp.MustCompile("in `\\./([\\w/]+)`")
+	runTests  = regexp.MustCompile(`go test .*-run '([^']+)' (.+)$`)
+	testFunc  = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Example)\w*)\(`)
+)
+
+// TestNamesOfTests: a page that names a test names one that there is, in the
+// package where it is, and what it says to type runs the tests it means.
+func TestNamesOfTests(t *testing.T) {
+	t.Parallel()
+	packages := testPackages(t)
+	named := 0
+	for _, page := range pages(t) {
+		for _, line := range prose(t, page) {
+			said := inPackage.FindAllStringSubmatch(line, -1)
+			for _, m := range testName.FindAllStringSubmatch(line, -1) {
+				named++
+				if !anyOf(packages, said, m[1]) {
+					t.Errorf("%s: there is no %s where the page says it is", page, m[1])
+				}
+			}
+			if m := runTests.FindStringSubmatch(line); m != nil {
+				checkRun(t, page, packages, m[1], strings.Fields(m[2]))
+			}
+		}
+	}
+	if named < 50 {
+		t.Errorf("found %d names of tests: the test reads none of the pages", named)
+	}
+}
+
+// testPackages are the names of the tests by the directory that holds them.
+func testPackages(t *testing.T) map[string][]string {
+	t.Helper()
+	packages := map[string][]string{}
+	err := filepath.WalkDir(".", func(file string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(file, "_test.go") {
+			return err
+		}
+		b, err := os.ReadFile(file)
+		for _, m := range testFunc.FindAllStringSubmatch(string(b), -1) {
+			dir := filepath.ToSlash(filepath.Dir(file))
+			packages[dir] = append(packages[dir], m[1])
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packages
+}
+
+// anyOf reports that one of the packages said, or any if none is, has the test.
+func anyOf(packages map[string][]string, said [][]string, test string) bool {
+	for dir, tests := range packages {
+		here := len(said) == 0 || slices.ContainsFunc(said, func(m []string) bool { return m[1] == dir })
+		if here && slices.Contains(tests, test) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkRun holds that each alternative of -run matches a test of one of those
+// packages, and each package has one that matches.
+func checkRun(t *testing.T, page string, packages map[string][]string, pattern string, patterns []string) {
+	t.Helper()
+	used := map[string]bool{}
+	for alternative := range strings.SplitSeq(pattern, "|") {
+		found := false
+		for dir, tests := range packages {
+			for _, p := range patterns {
+				below, all := strings.CutSuffix(strings.TrimPrefix(p, "./"), "/...")
+				if dir != below && (!all || !strings.HasPrefix(dir, below+"/")) {
+					continue
+				}
+				if slices.ContainsFunc(tests, func(name string) bool { return strings.Contains(name, alternative) }) {
+					found, used[p] = true, true
+				}
+			}
+		}
+		if !found {
+			t.Errorf("%s: -run %s matches no test of %v", page, alternative, patterns)
+		}
+	}
+	for _, p := range patterns {
+		if !used[p] {
+			t.Errorf("%s: none of the tests of -run '%s' is in %s", page, pattern, p)
+		}
+	}
 }

@@ -53,6 +53,9 @@ type Server struct {
 	log    *slog.Logger
 	server *server.Server // nil if the start failed before it was made
 	lock   *os.File
+	// look is the question to the store that has no answer yet. Whoever calls
+	// Healthy owns it: one goroutine at a time.
+	look chan *server.HealthStatus
 }
 
 // Start starts the server on cfg.Listen and waits until JetStream answers. It
@@ -165,9 +168,30 @@ func (e *Server) Connect(ctx context.Context) (*broker.Conn, error) {
 
 // Healthy reports what keeps the server from storing mail. After the disk was
 // full its writes fail, also when there is room again, until [Server.Watch] has
-// opened the store anew.
+// opened the store anew. It fails with [ErrHangs] if there is no answer within half
+// a minute: where a purge meets a full disk, the server (2.15) locks a stream for
+// good.
 func (e *Server) Healthy() error {
-	for _, h := range e.server.Healthz(&server.HealthzOptions{Details: true}).Errors {
+	patience := time.Second // for an answer that was waited for already
+	if e.look == nil {
+		patience = hangFor
+		e.look = make(chan *server.HealthStatus, 1)
+		go func(look chan<- *server.HealthStatus) {
+			look <- e.server.Healthz(&server.HealthzOptions{Details: true})
+		}(e.look)
+	}
+	select {
+	case h := <-e.look:
+		e.look = nil
+		return e.health(h)
+	case <-time.After(patience):
+		return fmt.Errorf("%w: no answer within %s, as after a full disk; all mail is still in %s: start the worker again when there is room", ErrHangs, hangFor, e.cfg.DataDir)
+	}
+}
+
+// health is what the server says of itself, as far as it concerns the store.
+func (e *Server) health(status *server.HealthStatus) error {
+	for _, h := range status.Errors {
 		// The server takes a stream that is just being made for one that it could
 		// not open. To open the store again would break off the making, and help
 		// nothing where a stream is damaged.

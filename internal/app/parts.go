@@ -43,7 +43,7 @@ func (w *Worker) startBroker(ctx context.Context) (err error) {
 		return &ConfigError{err}
 	}
 	w.onClose("embedded broker", w.embedded.Shutdown)
-	w.watch(ctx, "watch over the store", w.embedded.Watch) // repairs it after its disk was full
+	w.watch(ctx, "watch over the store", w.watchStore)
 	if w.conn, err = w.embedded.Connect(ctx); err != nil {
 		return err
 	}
@@ -68,6 +68,14 @@ func (w *Worker) watch(ctx context.Context, name string, watch func(context.Cont
 			return context.Cause(ctx)
 		}
 	})
+}
+
+// watchStore repairs the store after its disk was full, and ends the worker where
+// only a new one can.
+func (w *Worker) watchStore(ctx context.Context) {
+	if err := w.embedded.Watch(ctx); err != nil {
+		w.stops.fail(err)
+	}
 }
 
 // watchQueue adds the state of the queue to /metrics.

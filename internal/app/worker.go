@@ -30,7 +30,7 @@ type Worker struct {
 	log      *slog.Logger
 	report   *reporter
 	decorate func(settle.Parts) settle.Parts
-	stops    stops
+	stops    *stops
 
 	// The parts, in the order of their start. Run owns them.
 	reg      *prometheus.Registry
@@ -69,13 +69,14 @@ func New(set *Settings, stdout, stderr io.Writer, options ...Option) *Worker {
 
 // Run starts all parts, takes mail until ctx ends or [Worker.Stop] is called,
 // waits for the messages in flight, and stops the parts in reverse order. An
-// error that somebody has to repair is a [ConfigError].
+// error that somebody has to repair is a [ConfigError]; after any other a new
+// worker may do better, as after [embedded.ErrHangs].
 func (w *Worker) Run(ctx context.Context) (err error) {
 	defer context.AfterFunc(ctx, w.Stop)()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(w.stops.first, cancel)()
-	defer func() { err = errors.Join(err, w.close()) }()
+	defer func() { err = errors.Join(w.stops.failure(), err, w.close()) }()
 	for _, start := range []func(context.Context) error{w.startAdmin, w.startBroker, w.provision, w.startRelay} {
 		if err := start(ctx); err != nil {
 			if ctx.Err() != nil {
@@ -91,7 +92,7 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	w.report.started()
 	err = c.Run(ctx)
 	end()
-	if err == nil {
+	if err == nil && w.stops.failure() == nil {
 		w.report.stopped()
 	}
 	return err
@@ -106,17 +107,34 @@ func (w *Worker) Stop() { w.stops.next() }
 type stops struct {
 	first, second             context.Context
 	cancelFirst, cancelSecond context.CancelFunc
-	mu                        *sync.Mutex
+	mu                        sync.Mutex
+	failed                    error
 }
 
-func newStops() stops {
-	s := stops{mu: &sync.Mutex{}}
+func newStops() *stops {
+	s := &stops{}
 	s.first, s.cancelFirst = context.WithCancel(context.Background())
 	s.second, s.cancelSecond = context.WithCancel(context.Background())
 	return s
 }
 
-func (s stops) next() {
+// fail stops at once: a part the worker cannot do without is broken.
+func (s *stops) fail(err error) {
+	s.mu.Lock()
+	s.failed = err
+	s.mu.Unlock()
+	s.cancelFirst()
+	s.cancelSecond()
+}
+
+// failure is why the worker stopped by itself, if it did.
+func (s *stops) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
+}
+
+func (s *stops) next() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.first.Err() == nil {

@@ -224,8 +224,8 @@ func TestFullOfWhatStays(t *testing.T) {
 }
 
 // TestDiskFull fills the disk itself under load. Producers hear nothing or an
-// error, nobody falsely that the mail was taken, and service comes back by
-// itself when there is room.
+// error, nobody falsely that the mail was taken, and service comes back when
+// there is room: by itself or, where a purge met the full disk, with a new worker.
 func TestDiskFull(t *testing.T) {
 	testsize.Beside(t)
 	room := mount(t, "-t", "tmpfs", "-o", "size=64m", "tmpfs")
@@ -245,7 +245,12 @@ func TestDiskFull(t *testing.T) {
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "producers are served again", time.Minute, func() bool { return len(p.Acknowledged()) > atFull+50 })
+	eventually(t, "producers are served again", 2*time.Minute, func() bool {
+		if s.broker.ended() {
+			s.startAfterHang(t)
+		}
+		return len(p.Acknowledged()) > atFull+50
+	})
 	full.To = time.Now().Add(settle)
 	s.faults = append(s.faults, full)
 	enough()
@@ -257,6 +262,78 @@ func TestDiskFull(t *testing.T) {
 	none(t, "lost", r.Lost)
 	none(t, "dead though delivered", r.Both)
 	none(t, "sent twice and not open at a fault", r.Unexplained)
+}
+
+// startAfterHang starts the worker that runs the broker again, as its supervisor
+// does, if it has ended for the reason that it may.
+func (s *storm) startAfterHang(t *testing.T) {
+	t.Helper()
+	said, err := os.ReadFile(s.broker.Err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code := s.broker.Cmd.ProcessState.ExitCode(); code != 69 || !strings.Contains(string(said), "the store of the embedded broker hangs") {
+		t.Fatalf("the worker that runs the broker has ended with %d", code)
+	}
+	t.Log("the store hung, and the worker ended for a new one")
+	s.kills++
+	if err := s.startBroker(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestStoreHangs: a purge meets the full disk, and the server locks the stream for
+// good. The worker says so, and when there is room it ends for a new one, which
+// has all the mail.
+func TestStoreHangs(t *testing.T) {
+	testsize.Beside(t)
+	room := mount(t, "-t", "tmpfs", "-o", "size=64m", "tmpfs")
+	s := begin(t, Config{Env: []string{"POSTRIDER_LANES=normal=1", "POSTRIDER_RETRY_AFTER=1s", "POSTRIDER_DATA_DIR=" + filepath.Join(room, "data")}})
+	p, f := &Producer{}, s.filler(t)
+	for n := range 20 {
+		if err := f.publish(isDue(n), 1<<10); err != nil {
+			t.Fatal(err)
+		}
+		p.acked = append(p.acked, isDue(n))
+	}
+	c, err := s.dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	// Enough of one subject for what is written at their purge to need room.
+	waits := wire.Key{Lane: "normal", ID: "waits", Origin: "1-1", Recipient: wire.All}.CopySubject(wire.CopyLater)
+	for range 1000 {
+		if _, err := c.JS().Publish(t.Context(), waits, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ballast := filepath.Join(room, "ballast")
+	fill(t, ballast)
+	if err := c.NC().PublishMsg(&nats.Msg{Subject: waits, Header: nats.Header{jetstream.MsgRollup: {jetstream.MsgRollupSubject}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Await(s.broker.Err, `the worker ends, to be started again`, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if s.broker.ended() {
+		t.Error("the worker has ended before there is room")
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the worker ends", 2*time.Minute, s.broker.ended)
+	s.startAfterHang(t)
+	later, err := c.JS().Stream(t.Context(), wire.Lane("normal").LaterStream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := later.Purge(t.Context(), jetstream.WithPurgeSubject(waits)); err != nil {
+		t.Fatal(err)
+	}
+	r := s.settled(t, p)
+	none(t, "lost", r.Lost)
+	none(t, "sent twice", r.Twice)
 }
 
 // fill writes until the disk is full.
