@@ -121,12 +121,12 @@ func anchor(title string) string {
 var (
 	testName  = regexp.MustCompile("`((?:Test|Fuzz|Example)[A-Z]\\w*)`")
 	inPackage = regexp.MustCompile("in `\\./([\\w/]+)`")
-	runTests  = regexp.MustCompile(`go test .*-run '([^']+)' (.+)$`)
+	runTests  = regexp.MustCompile(`go test .*-run '?([\w|]+)'? (.+)$`)
 	testFunc  = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Example)\w*)\(`)
 )
 
-// TestNamesOfTests: a page that names a test names one that there is, in the
-// package where it is, and what it says to type runs the tests it means.
+// TestNamesOfTests: the tests that a page names exist, in the package that it
+// names, and the commands that it prints run them.
 func TestNamesOfTests(t *testing.T) {
 	t.Parallel()
 	packages := testPackages(t)

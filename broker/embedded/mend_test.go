@@ -3,6 +3,8 @@ package embedded
 import (
 	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/postrider/postrider/broker"
@@ -56,5 +58,11 @@ func TestReopen(t *testing.T) {
 	}
 	if _, err := c.JS().Stream(t.Context(), "MAIL_DEAD"); err != nil {
 		t.Errorf("a stream is gone: %v", err)
+	}
+	if err := os.Mkdir(filepath.Join(cfg.DataDir, "jetstream", "MAIL", "streams", "MAIL_DAMAGED"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if e.reopen(t.Context()) == nil {
+		t.Error("the store is taken for open without one of its streams")
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -53,9 +54,8 @@ type Server struct {
 	log    *slog.Logger
 	server *server.Server // nil if the start failed before it was made
 	lock   *os.File
-	// look is the question to the store that has no answer yet. Whoever calls
-	// Healthy owns it: one goroutine at a time.
-	look chan *server.HealthStatus
+	// broken is set once the store can be opened by a new process only.
+	broken atomic.Bool
 }
 
 // Start starts the server on cfg.Listen and waits until JetStream answers. It
@@ -168,34 +168,20 @@ func (e *Server) Connect(ctx context.Context) (*broker.Conn, error) {
 
 // Healthy reports what keeps the server from storing mail. After the disk was
 // full its writes fail, also when there is room again, until [Server.Watch] has
-// opened the store anew. It fails with [ErrHangs] if there is no answer within half
-// a minute: where a purge meets a full disk, the server (2.15) locks a stream for
-// good.
-func (e *Server) Healthy() error {
-	patience := time.Second // for an answer that was waited for already
-	if e.look == nil {
-		patience = hangFor
-		e.look = make(chan *server.HealthStatus, 1)
-		go func(look chan<- *server.HealthStatus) {
-			look <- e.server.Healthz(&server.HealthzOptions{Details: true})
-		}(e.look)
-	}
-	select {
-	case h := <-e.look:
-		e.look = nil
-		return e.health(h)
-	case <-time.After(patience):
-		return fmt.Errorf("%w: no answer within %s, as after a full disk; all mail is still in %s: start the worker again when there is room", ErrHangs, hangFor, e.cfg.DataDir)
-	}
+// opened the store anew. It waits for as long as the server does not answer.
+func (e *Server) Healthy() error { return e.health(e.look(), false) }
+
+// look asks the server how it is.
+func (e *Server) look() *server.HealthStatus {
+	return e.server.Healthz(&server.HealthzOptions{Details: true})
 }
 
-// health is what the server says of itself, as far as it concerns the store.
-func (e *Server) health(status *server.HealthStatus) error {
+// health is what the answer says of the store. The server takes a stream that is
+// just being made for one that it could not open: to open the store again would
+// interrupt that. Only right after the store was opened are all streams there.
+func (e *Server) health(status *server.HealthStatus, opened bool) error {
 	for _, h := range status.Errors {
-		// The server takes a stream that is just being made for one that it could
-		// not open. To open the store again would break off the making, and help
-		// nothing where a stream is damaged.
-		if h.Type == server.HealthzErrorStream && !strings.Contains(h.Error, "write error") {
+		if h.Type == server.HealthzErrorStream && !opened && !strings.Contains(h.Error, "write error") {
 			continue
 		}
 		return fmt.Errorf("the embedded broker cannot store mail: %s; make room in %s", h.Error, e.cfg.DataDir)
@@ -204,9 +190,12 @@ func (e *Server) health(status *server.HealthStatus) error {
 }
 
 // Shutdown closes the clients' connections and the store, and unlocks POSTRIDER_DATA_DIR.
-// If ctx ends first, the lock stays until the process ends. A second call does
-// nothing.
+// If ctx ends first, the lock stays until the process ends; likewise after
+// [ErrBroken], when the server would not end. A second call does nothing.
 func (e *Server) Shutdown(ctx context.Context) error {
+	if e.broken.Load() {
+		return nil
+	}
 	if e.server != nil {
 		done := make(chan struct{})
 		go func() {

@@ -161,7 +161,7 @@ func TestHealthy(t *testing.T) {
 	if err := e.Healthy(); err != nil {
 		t.Errorf("a running broker: %v", err)
 	}
-	// What is there of a stream first.
+	// The server makes a stream's directory first.
 	if err := os.MkdirAll(filepath.Join(cfg.DataDir, "jetstream", "MAIL", "streams", "MAIL_NEW"), 0o700); err != nil {
 		t.Fatal(err)
 	}

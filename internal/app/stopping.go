@@ -29,7 +29,10 @@ func (w *Worker) tally() (n tally) {
 func (r *reporter) stop() {
 	r.atStop = r.w.tally()
 	n, drain := r.atStop.inFlight, r.w.set.Consumer.Drain
+	failure := r.w.stops.failure()
 	switch {
+	case failure != nil:
+		r.w.log.Error("stopping at once", "in_flight", n, "error", failure)
 	case !r.text:
 		r.w.log.Info("stopping", "in_flight", n, "within", drain)
 	case n == 0:

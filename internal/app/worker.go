@@ -69,14 +69,17 @@ func New(set *Settings, stdout, stderr io.Writer, options ...Option) *Worker {
 
 // Run starts all parts, takes mail until ctx ends or [Worker.Stop] is called,
 // waits for the messages in flight, and stops the parts in reverse order. An
-// error that somebody has to repair is a [ConfigError]; after any other a new
-// worker may do better, as after [embedded.ErrHangs].
+// error that somebody has to repair is a [ConfigError]. Any other may not occur
+// in a new worker, as [embedded.ErrBroken].
 func (w *Worker) Run(ctx context.Context) (err error) {
 	defer context.AfterFunc(ctx, w.Stop)()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(w.stops.first, cancel)()
-	defer func() { err = errors.Join(w.stops.failure(), err, w.close()) }()
+	defer func() {
+		err = errors.Join(err, w.close())
+		err = errors.Join(w.stops.failure(), err)
+	}()
 	for _, start := range []func(context.Context) error{w.startAdmin, w.startBroker, w.provision, w.startRelay} {
 		if err := start(ctx); err != nil {
 			if ctx.Err() != nil {
@@ -103,7 +106,7 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 // requeues them at once. It does not wait for the end of Run.
 func (w *Worker) Stop() { w.stops.next() }
 
-// stops counts how often a worker was told to stop.
+// stops counts how often a worker was told to stop, or has why it stops by itself.
 type stops struct {
 	first, second             context.Context
 	cancelFirst, cancelSecond context.CancelFunc

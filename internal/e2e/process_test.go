@@ -26,7 +26,6 @@ var programs = []string{"./cmd/worker", "./cmd/publish", "./cmd/postrider", "./i
 var bin string
 
 func TestMain(m *testing.M) {
-	testsize.Share(4)
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "postrider-bin")
 		if err != nil {
@@ -39,6 +38,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		bin = dir
+		testsize.Share(4)
 		return m.Run()
 	}())
 }

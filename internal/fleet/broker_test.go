@@ -44,8 +44,8 @@ func TestLeaderCutOff(t *testing.T) {
 	f.load.more(f, 50)
 	served := time.Now()
 	// It delivers mail until it steps down, and after AckWait the others have what
-	// the workers it serves had in flight. The fault is not over either before the
-	// cluster serves, as where a leader is killed.
+	// the workers it serves had in flight. Nor is the fault over before the cluster
+	// serves again: until then nobody can record what a relay has accepted.
 	over := cut.Add(min(alone, stepsDown) + ackWait)
 	if served.Add(settle).After(over) {
 		over = served.Add(settle)

@@ -8,11 +8,10 @@ import (
 	"github.com/postrider/postrider/internal/testsize"
 )
 
-// VerifyTestMain is goleak's for packages whose tests start brokers, several at
-// once: they wait for timers and disks. A stream
-// that was about to source another when its server was shut down waits up to
-// 30 s more for an answer (nats-server, trySetupSourceConsumer); every other
-// goroutine counts.
+// VerifyTestMain is goleak's for packages whose tests start brokers. Several run at
+// once, because they wait for timers. A stream that was about to source another
+// when its server was shut down waits up to 30 s more for an answer (nats-server,
+// trySetupSourceConsumer); every other goroutine counts.
 func VerifyTestMain(m *testing.M) {
 	testsize.Share(4)
 	goleak.VerifyTestMain(m,

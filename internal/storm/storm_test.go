@@ -23,7 +23,8 @@ const (
 	mutant = "./internal/storm/mutant"
 )
 
-// programs is where this run's programs are built, and built where each kind is.
+// The programs of this run: the directory in which they are built, and in built
+// the directory of each kind.
 var (
 	programs string
 	building sync.Mutex
@@ -31,7 +32,6 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	testsize.Share(3)
 	os.Exit(func() (status int) {
 		var err error
 		if programs, err = os.MkdirTemp("", "storm"); err != nil {
@@ -39,6 +39,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(programs)
+		testsize.Share(3)
 		return m.Run()
 	}())
 }

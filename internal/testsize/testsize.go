@@ -38,8 +38,8 @@ const (
 
 // Share is for TestMain of a package whose tests wait more than they work: that
 // many of them run at once, where -parallel does not say otherwise. At the short
-// size their files are in memory, if there is room, for the disk would be what
-// they wait for. A power cut has to be tested on a file system of its own.
+// size their files are in memory, if there is room, for they would wait for the
+// disk most of all. Programs may not run there: build them before.
 func Share(atOnce int) {
 	err := flag.Set("test.parallel", strconv.Itoa(atOnce))
 	if err == nil && !Full() && os.Getenv("TMPDIR") == "" && free(memory) >= enough {
