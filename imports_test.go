@@ -45,7 +45,7 @@ var rooms = map[string][]string{
 	"internal/freeport":       {},
 	"internal/natstest":       {"broker", "broker/embedded", "wire", "internal/freeport", "internal/testsize"},
 	"internal/smtptest":       {},
-	"internal/storm":          {"broker", "journal", "deadletter", "wire", "mail", "internal/freeport"},
+	"internal/storm":          {"broker", "journal", "deadletter", "wire", "mail", "internal/freeport", "internal/testsize"},
 	"internal/storm/mutant":   {"settle", "journal", "stream", "wire", "internal/app", "internal/cli/worker"},
 	"internal/fleet":          {},
 	"internal/testsize":       {},

@@ -38,8 +38,8 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		bin = dir
-		testsize.Share(4)
-		return m.Run()
+		testsize.OnTimeout(func() { os.RemoveAll(dir) })
+		return testsize.Tests{M: m, AtOnce: 4}.Run()
 	}())
 }
 

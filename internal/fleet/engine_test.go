@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -149,13 +150,7 @@ func (e *engine) remove() error {
 	defer cancel()
 	c := e.provider.Client()
 	mine := make(client.Filters).Add("label", label+"="+e.run)
-	var errs []error
-	containers, err := c.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: mine})
-	errs = append(errs, err)
-	for _, x := range containers.Items {
-		_, err := c.ContainerRemove(ctx, x.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
-		errs = append(errs, err)
-	}
+	errs := []error{e.removeContainers(ctx, mine)}
 	networks, err := c.NetworkList(ctx, client.NetworkListOptions{Filters: mine})
 	errs = append(errs, err)
 	for _, x := range networks.Items {
@@ -169,6 +164,25 @@ func (e *engine) remove() error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// removeContainers removes those that match, and those that tests start meanwhile.
+func (e *engine) removeContainers(ctx context.Context, mine client.Filters) error {
+	c := e.provider.Client()
+	for {
+		containers, err := c.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: mine})
+		if err != nil || len(containers.Items) == 0 {
+			return err
+		}
+		var removing sync.WaitGroup // each takes a second or more
+		for _, x := range containers.Items {
+			removing.Go(func() {
+				// What is left is in the next list.
+				_, _ = c.ContainerRemove(ctx, x.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+			})
+		}
+		removing.Wait()
+	}
 }
 
 // needEngine skips the test if there is none.

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -21,12 +20,11 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	testsize.Share(5) // each needs four of the engine's thirty networks
-	flag.Parse()
-	os.Exit(run(m))
+	// Each needs four of the engine's thirty networks.
+	os.Exit(run(testsize.Tests{M: m, AtOnce: 5}))
 }
 
-func run(m *testing.M) int {
+func run(tests testsize.Tests) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	log.SetDefault(log.NewNoopLogger())
@@ -36,7 +34,7 @@ func run(m *testing.M) int {
 			fmt.Fprintln(os.Stderr, "POSTRIDER_TEST_CONTAINERS is set:", errNoEngine)
 			return 1
 		}
-		return m.Run()
+		return tests.Run()
 	}
 	// Also after a signal, which Go's tests do not outlive by themselves.
 	interrupted := context.AfterFunc(ctx, func() {
@@ -48,7 +46,8 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	status := m.Run()
+	testsize.OnTimeout(func() { _ = docker.remove() })
+	status := tests.Run()
 	interrupted()
 	if err := docker.remove(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -13,7 +13,6 @@ import (
 // when its server was shut down waits up to 30 s more for an answer (nats-server,
 // trySetupSourceConsumer); every other goroutine counts.
 func VerifyTestMain(m *testing.M) {
-	testsize.Share(4)
-	goleak.VerifyTestMain(m,
+	goleak.VerifyTestMain(testsize.Tests{M: m, AtOnce: 4},
 		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3"))
 }

@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/postrider/postrider/internal/testsize"
 )
 
 // mount mounts a file system at a new directory until the test ends. Where that
@@ -15,12 +17,15 @@ func mount(t *testing.T, args ...string) string {
 	if out, err := exec.CommandContext(t.Context(), "mount", append(args, dir)...).CombinedOutput(); err != nil {
 		t.Skipf("needs root and file systems to mount: mount %v: %v: %s", args, err, out)
 	}
+	// By its own: the test's context has ended. Lazily: a killed program may still be
+	// letting go.
+	umount := func() ([]byte, error) { return exec.Command("umount", "-l", dir).CombinedOutput() }
+	done := testsize.OnTimeout(func() { _, _ = umount() })
 	t.Cleanup(func() {
-		// By its own: the test's context has ended. Lazily: a killed program may
-		// still be letting go.
-		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
+		if out, err := umount(); err != nil {
 			t.Errorf("umount: %v: %s", err, out)
 		}
+		done()
 	})
 	return dir
 }

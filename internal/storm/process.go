@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/postrider/postrider/internal/testsize"
 )
 
 // Build builds programs of the module, named from its root, into dir, static as
@@ -80,8 +82,10 @@ func Start(name, dir string, env []string, program string, args ...string) (*Pro
 	if err := p.Cmd.Start(); err != nil {
 		return nil, err
 	}
+	ended := testsize.OnTimeout(func() { _ = p.Cmd.Process.Kill() })
 	go func() {
 		_ = p.Cmd.Wait()
+		ended()
 		close(p.done)
 	}()
 	return p, nil

@@ -39,8 +39,8 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(programs)
-		testsize.Share(3)
-		return m.Run()
+		testsize.OnTimeout(func() { os.RemoveAll(programs) })
+		return testsize.Tests{M: m, AtOnce: 3}.Run()
 	}())
 }
 

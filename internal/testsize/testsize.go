@@ -1,11 +1,9 @@
-// Package testsize is the size that tests run at.
+// Package testsize is the size that tests run at, and what a run of a package's
+// tests shares.
 package testsize
 
 import (
-	"flag"
 	"os"
-	"strconv"
-	"syscall"
 	"testing"
 )
 
@@ -27,34 +25,4 @@ func Beside(t *testing.T) {
 	if !Full() {
 		t.Parallel()
 	}
-}
-
-// memory is a file system in memory that most Linux machines have, and enough is
-// the room that the tests of all packages need there at once.
-const (
-	memory = "/dev/shm"
-	enough = 4 << 30
-)
-
-// Share is for TestMain of a package whose tests wait more than they work: that
-// many of them run at once, where -parallel does not say otherwise. At the short
-// size their files are in memory, if there is room, for they would wait for the
-// disk most of all. Programs may not run there: build them before.
-func Share(atOnce int) {
-	err := flag.Set("test.parallel", strconv.Itoa(atOnce))
-	if err == nil && !Full() && os.Getenv("TMPDIR") == "" && free(memory) >= enough {
-		err = os.Setenv("TMPDIR", memory)
-	}
-	if err != nil {
-		panic(err)
-	}
-}
-
-// free is the room in a directory; none if it is not there.
-func free(dir string) uint64 {
-	var s syscall.Statfs_t
-	if err := syscall.Statfs(dir, &s); err != nil {
-		return 0
-	}
-	return uint64(s.Bavail) * uint64(s.Bsize) //nolint:unconvert // signed on other systems
 }
