@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		bin = dir
-		testsize.OnTimeout(func() { os.RemoveAll(dir) })
+		testsize.OnTimeout(func() { _ = os.RemoveAll(dir) })
 		return testsize.Tests{M: m, AtOnce: 4}.Run()
 	}())
 }

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(programs)
-		testsize.OnTimeout(func() { os.RemoveAll(programs) })
+		testsize.OnTimeout(func() { _ = os.RemoveAll(programs) })
 		return testsize.Tests{M: m, AtOnce: 3}.Run()
 	}())
 }

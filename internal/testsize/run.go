@@ -33,9 +33,9 @@ func (x Tests) Run() int {
 	}
 	dir, err := os.MkdirTemp(parent, "postrider-test")
 	must(err)
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	must(os.Setenv("TMPDIR", dir))
-	OnTimeout(func() { os.RemoveAll(dir) })
+	OnTimeout(func() { _ = os.RemoveAll(dir) })
 	if timeout := timeout(); timeout > 0 {
 		defer time.AfterFunc(timeout-min(timeout/4, timeoutMargin), func() {
 			endAll()
