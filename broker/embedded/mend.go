@@ -29,32 +29,29 @@ func (e *Server) reopen(ctx context.Context) error {
 	return e.health(e.look(), true)
 }
 
+// closedEvery is how often the store is asked whether it is closed.
+const closedEvery = 100 * time.Millisecond
+
 // closeStore returns when the store is closed. The server may be closing it
 // already, by itself, for want of room: opened beside that, its files would have
 // two writers.
 func (e *Server) closeStore(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("%w: it does not close", ErrBroken))
+	defer cancel()
 	closed := make(chan error, 1)
-	go func() { closed <- e.server.DisableJetStream() }()
-	late := time.After(startTimeout)
+	go func() {
+		err := e.server.DisableJetStream()
+		for err == nil && e.server.JetStreamConfig() != nil && stream.Pause(ctx, closedEvery) {
+		}
+		closed <- err
+	}()
 	select {
 	case err := <-closed:
-		if err != nil {
-			return err
+		if err == nil {
+			err = context.Cause(ctx) // it may have ended before the store was closed
 		}
-	case <-late:
-		return fmt.Errorf("%w: it does not close", ErrBroken)
+		return err
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	for e.server.JetStreamConfig() != nil {
-		select {
-		case <-late:
-			return fmt.Errorf("%w: it does not close", ErrBroken)
-		default:
-		}
-		if !stream.Pause(ctx, answerFor/10) {
-			return context.Cause(ctx)
-		}
-	}
-	return nil
 }

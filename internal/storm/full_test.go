@@ -245,7 +245,7 @@ func TestDiskFull(t *testing.T) {
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "producers are served again", 2*time.Minute, func() bool {
+	eventually(t, "producers are served again", time.Minute, func() bool {
 		if s.broker.ended() {
 			s.startAfterHang(t)
 		}

@@ -32,7 +32,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(func() (status int) {
+	os.Exit(func() int {
 		var err error
 		if programs, err = os.MkdirTemp("", "storm"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
