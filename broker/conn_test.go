@@ -17,6 +17,7 @@ import (
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/internal/testrun"
 	"github.com/postrider/postrider/stream"
 )
 
@@ -46,10 +47,7 @@ func TestConnTellsThatItWasLost(t *testing.T) {
 		t.Errorf("Epoch after a reconnect = %d, before %d", up, before)
 	}
 	// The handler runs a moment after the first answers.
-	ctx := natstest.Within(t)
-	for b.Conn.LastReconnect().IsZero() {
-		natstest.Tick(ctx, t)
-	}
+	testrun.Eventually(t, "the reconnect is noted", natstest.Timeout, func() bool { return !b.Conn.LastReconnect().IsZero() })
 	if at := b.Conn.LastReconnect(); at.Before(start) || at.After(time.Now()) {
 		t.Errorf("LastReconnect = %v, want between %v and now", at, start)
 	}
@@ -200,9 +198,9 @@ func TestWorkerWaitsForItsBroker(t *testing.T) {
 		}
 		dialed <- err
 	}()
-	for !strings.Contains(words.String(), "waiting for the broker") {
-		natstest.Tick(ctx, t)
-	}
+	testrun.Eventually(t, "it says that it waits", natstest.Timeout, func() bool {
+		return strings.Contains(words.String(), "waiting for the broker")
+	})
 	natstest.StartEmbedded(t, cfg, normal)
 	if err := <-dialed; err != nil {
 		t.Error(err)

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/internal/testrun"
 	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
@@ -45,17 +46,13 @@ func TestEveryRecordIsInTheLog(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ctx := natstest.Within(t)
-	for {
-		s, err := b.Conn.JS().Stream(ctx, wire.StreamEvent)
+	testrun.Eventually(t, "all records are in the log", natstest.Timeout, func() bool {
+		s, err := b.Conn.JS().Stream(natstest.Within(t), wire.StreamEvent)
 		if err != nil {
-			t.Fatalf("%d records are not all in the log: %v", n, err)
+			t.Fatal(err)
 		}
-		if s.CachedInfo().State.Msgs == n {
-			return
-		}
-		natstest.Tick(ctx, t)
-	}
+		return s.CachedInfo().State.Msgs == n
+	})
 }
 
 func TestRecordExpiresAndItsEntryStays(t *testing.T) {
@@ -66,18 +63,14 @@ func TestRecordExpiresAndItsEntryStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	natstest.AwaitLast(t, b.Conn, wire.StreamEvent, key.EventSubject())
-	ctx := natstest.Within(t)
-	for {
-		_, err := b.Conn.Store().Last(ctx, wire.StreamRecord, key.RecordSubject())
-		if errors.Is(err, stream.ErrNotFound) {
-			break
-		}
-		if err != nil {
+	testrun.Eventually(t, "the record expires", natstest.Timeout, func() bool {
+		_, err := b.Conn.Store().Last(natstest.Within(t), wire.StreamRecord, key.RecordSubject())
+		if err != nil && !errors.Is(err, stream.ErrNotFound) {
 			t.Fatal(err)
 		}
-		natstest.Tick(ctx, t)
-	}
-	if _, err := b.Conn.Store().Last(ctx, wire.StreamEvent, key.EventSubject()); err != nil {
+		return err != nil
+	})
+	if _, err := b.Conn.Store().Last(natstest.Within(t), wire.StreamEvent, key.EventSubject()); err != nil {
 		t.Errorf("the entry of an expired record: %v", err)
 	}
 }

@@ -8,9 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/internal/bench"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/mail"
@@ -20,33 +19,11 @@ import (
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
-var errDead = errors.New("the operator's machine is gone")
-
-// mortal is a store whose user dies: writes after the first few are never made.
-type mortal struct {
-	*stream.Store
-	left *int
-}
-
-func (m mortal) spend() error {
-	if *m.left == 0 {
-		return errDead
-	}
-	*m.left--
-	return nil
-}
-
-func (m mortal) Set(ctx context.Context, msg *nats.Msg, filter string, expected uint64) (uint64, error) {
-	if err := m.spend(); err != nil {
-		return 0, err
-	}
-	return m.Store.Set(ctx, msg, filter, expected)
-}
-
 // yard is a broker with dead letters, and operators to act on them.
 type yard struct {
 	*deadletter.Queue
 	t     *testing.T
+	bench *bench.Bench
 	store *stream.Store
 	now   func() time.Time
 }
@@ -54,15 +31,14 @@ type yard struct {
 func newYard(t *testing.T) *yard {
 	t.Helper()
 	b := natstest.Start(t)
-	y := &yard{t: t, store: b.Conn.Store(), now: b.Conn.Now}
+	y := &yard{t: t, bench: bench.On(t, b.Connect), store: b.Conn.Store(), now: b.Conn.Now}
 	y.Queue = deadletter.New(y.store, journal.New(y.store), y.now)
 	return y
 }
 
 // dying is an operator that dies after so many writes.
 func (y *yard) dying(writes int) *deadletter.Queue {
-	m := mortal{y.store, &writes}
-	return deadletter.New(m, journal.New(m), y.now)
+	return y.bench.Replayer(&bench.Death{At: "write", Nth: writes})
 }
 
 // bury buries a dead letter whose record says that it failed.
@@ -184,19 +160,19 @@ func TestDiscardCutShort(t *testing.T) {
 	t.Parallel()
 	y := newYard(t)
 	f := y.bury("before")
-	y.check(y.dying(0).Discard(t.Context(), f), errDead)
+	y.check(y.dying(0).Discard(t.Context(), f), bench.ErrDead)
 	y.want(f, "failed, dead letter")
 	y.check(y.Discard(t.Context(), f), nil)
 	y.want(f, "discarded, tombstone discarded")
 
 	f = y.bury("recorded")
-	y.check(y.dying(1).Discard(t.Context(), f), errDead)
+	y.check(y.dying(1).Discard(t.Context(), f), bench.ErrDead)
 	y.want(f, "discarded, dead letter")
 	y.check(y.Discard(t.Context(), y.only("recorded")), nil)
 	y.want(f, "discarded, tombstone discarded")
 
 	f = y.bury("then replayed")
-	y.check(y.dying(1).Discard(t.Context(), f), errDead)
+	y.check(y.dying(1).Discard(t.Context(), f), bench.ErrDead)
 	y.check(y.Replay(t.Context(), f, 5), deadletter.ErrSettled)
 	y.want(f, "discarded, tombstone discarded")
 }
@@ -210,7 +186,7 @@ func TestDiscardBesideReplay(t *testing.T) {
 			t.Parallel()
 			y := newYard(t)
 			f := y.bury("m")
-			y.check(y.dying(writes).Replay(t.Context(), f, 5), errDead)
+			y.check(y.dying(writes).Replay(t.Context(), f, 5), bench.ErrDead)
 			y.want(f, want)
 			y.check(y.Discard(t.Context(), y.only("m")), deadletter.ErrReplaying)
 			y.want(f, want)

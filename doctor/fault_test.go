@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/internal/testrun"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/queue"
@@ -24,28 +26,28 @@ func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 const lane wire.Lane = "normal"
 
-// bench is a broker with one lane, and the patient that it is.
-type bench struct {
+// testBroker is a broker with one lane, and the patient that it is.
+type testBroker struct {
 	t    *testing.T
 	conn *broker.Conn
 	js   jetstream.JetStream
 	p    *Patient
 }
 
-func newBench(t *testing.T, conn *broker.Conn, cfg broker.Config) *bench {
+func newTestBroker(t *testing.T, conn *broker.Conn, cfg broker.Config) *testBroker {
 	cfg.AckWait = 0
 	store := conn.Store()
-	return &bench{t, conn, conn.JS(), &Patient{Conn: conn, Broker: cfg, Queue: queue.New(conn.JS(), store, conn.Now, conn.Room)}}
+	return &testBroker{t, conn, conn.JS(), &Patient{Conn: conn, Broker: cfg, Queue: queue.New(conn.JS(), store, conn.Now, conn.Room)}}
 }
 
-func embedded(t *testing.T) *bench {
+func embedded(t *testing.T) *testBroker {
 	b := natstest.Start(t, lane)
-	return newBench(t, b.Conn, b.Config)
+	return newTestBroker(t, b.Conn, b.Config)
 }
 
 // plain is a server as somebody else runs it, with that much room for its one
 // account; who comes has the canary as its token.
-func plain(t *testing.T, maxFile string) *bench {
+func plain(t *testing.T, maxFile string) *testBroker {
 	cfg := broker.DefaultConfig()
 	cfg.DataDir = t.TempDir()
 	cfg.URL = natstest.StartServer(t, func(o *server.Options) {
@@ -67,10 +69,10 @@ func plain(t *testing.T, maxFile string) *bench {
 	if _, err := broker.Provision(t.Context(), conn, []wire.Lane{lane}, cfg); err != nil {
 		t.Fatal(err)
 	}
-	return newBench(t, conn, cfg)
+	return newTestBroker(t, conn, cfg)
 }
 
-func (b *bench) must(err error) {
+func (b *testBroker) must(err error) {
 	b.t.Helper()
 	if err != nil {
 		b.t.Fatal(err)
@@ -78,7 +80,7 @@ func (b *bench) must(err error) {
 }
 
 // pull asks for mail of both consumers, as a worker does.
-func (b *bench) pull() {
+func (b *testBroker) pull() {
 	b.t.Helper()
 	nc := b.conn.NC()
 	inbox := nc.NewInbox() // the broker forgets pulls of those who do not listen
@@ -90,7 +92,7 @@ func (b *bench) pull() {
 	b.must(nc.Flush())
 }
 
-func (b *bench) examine() []Finding {
+func (b *testBroker) examine() []Finding {
 	b.t.Helper()
 	all, err := Examine(b.t.Context(), b.p)
 	b.must(err)
@@ -98,7 +100,7 @@ func (b *bench) examine() []Finding {
 }
 
 // want checks that exactly one finding of the check says so.
-func (b *bench) want(level Level, check, says string) {
+func (b *testBroker) want(level Level, check, says string) {
 	b.t.Helper()
 	wantIn(b.t, b.examine(), level, check, says)
 }
@@ -130,7 +132,7 @@ func written(all []Finding) string {
 	return b.String()
 }
 
-func (b *bench) stream(name string, change func(*jetstream.StreamConfig)) {
+func (b *testBroker) stream(name string, change func(*jetstream.StreamConfig)) {
 	b.t.Helper()
 	s, err := b.js.Stream(b.t.Context(), name)
 	b.must(err)
@@ -140,7 +142,7 @@ func (b *bench) stream(name string, change func(*jetstream.StreamConfig)) {
 	b.must(err)
 }
 
-func (b *bench) consumer(change func(*jetstream.ConsumerConfig)) {
+func (b *testBroker) consumer(change func(*jetstream.ConsumerConfig)) {
 	b.t.Helper()
 	q, err := b.js.Consumer(b.t.Context(), lane.SendStream(), wire.ConsumerFresh)
 	b.must(err)
@@ -150,7 +152,7 @@ func (b *bench) consumer(change func(*jetstream.ConsumerConfig)) {
 	b.must(err)
 }
 
-func (b *bench) publish(subject string, body string) {
+func (b *testBroker) publish(subject string, body string) {
 	b.t.Helper()
 	_, err := b.js.Publish(b.t.Context(), subject, []byte(body))
 	b.must(err)
@@ -174,59 +176,59 @@ func TestNothingIsWrong(t *testing.T) {
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		fault func(*bench)
+		fault func(*testBroker)
 		level Level
 		check string
 		says  string
 	}{
-		"nobody takes": {func(*bench) {}, Problem, "consumers", "MAIL_SEND_NORMAL/fresh, MAIL_LATER_NORMAL/due: no worker asks"},
-		"consumer gone": {func(b *bench) {
+		"nobody takes": {func(*testBroker) {}, Problem, "consumers", "MAIL_SEND_NORMAL/fresh, MAIL_LATER_NORMAL/due: no worker asks"},
+		"consumer gone": {func(b *testBroker) {
 			b.must(b.js.DeleteConsumer(b.t.Context(), lane.LaterStream(), wire.ConsumerDue))
 		}, Problem, "consumers", "MAIL_LATER_NORMAL/due: is missing"},
-		"consumer changed": {func(b *bench) { b.consumer(func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 7 }) },
+		"consumer changed": {func(b *testBroker) { b.consumer(func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 7 }) },
 			Problem, "consumers", "MAIL_SEND_NORMAL/fresh: max_ack_pending is 7, must be 4096"},
-		"consumer paused": {func(b *bench) {
+		"consumer paused": {func(b *testBroker) {
 			_, err := b.js.PauseConsumer(b.t.Context(), lane.SendStream(), wire.ConsumerFresh, time.Now().Add(time.Hour))
 			b.must(err)
 		}, Problem, "consumers", "MAIL_SEND_NORMAL/fresh: is paused for"},
-		"another POSTRIDER_ACK_WAIT": {func(b *bench) { b.p.Broker.AckWait = 30 * time.Second }, Warning, "consumers", "POSTRIDER_ACK_WAIT is 30s, but the broker has 2m,"},
-		"stream changed": {func(b *bench) {
+		"another POSTRIDER_ACK_WAIT": {func(b *testBroker) { b.p.Broker.AckWait = 30 * time.Second }, Warning, "consumers", "POSTRIDER_ACK_WAIT is 30s, but the broker has 2m,"},
+		"stream changed": {func(b *testBroker) {
 			b.stream(wire.StreamRecord, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour })
 		}, Problem, "streams", "MAIL_RECORD: max_age is 1h0m0s, must be 336h0m0s"},
-		"stream of a development build": {func(b *bench) {
+		"stream of a development build": {func(b *testBroker) {
 			b.stream(wire.StreamRecord, func(c *jetstream.StreamConfig) { c.Metadata["postrider-version"] = "0" })
 		}, Problem, "streams", "development build"},
-		"stream of a newer version": {func(b *bench) {
+		"stream of a newer version": {func(b *testBroker) {
 			b.stream(wire.StreamRecord, func(c *jetstream.StreamConfig) { c.Metadata["postrider-version"] = "99" })
 		}, Warning, "streams", "MAIL_RECORD: was set up by a newer Postrider"},
-		"stream gone": {func(b *bench) { b.must(b.js.DeleteStream(b.t.Context(), lane.LaterStream())) },
+		"stream gone": {func(b *testBroker) { b.must(b.js.DeleteStream(b.t.Context(), lane.LaterStream())) },
 			Problem, "streams", "MAIL_LATER_NORMAL: is missing"},
-		"subjects taken": {func(b *bench) {
+		"subjects taken": {func(b *testBroker) {
 			b.must(b.js.DeleteStream(b.t.Context(), wire.StreamDead))
 			_, err := b.js.CreateStream(b.t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"mail.dead.>"}})
 			b.must(err)
 		}, Problem, "streams", "the stream OTHER takes its subject"},
-		"lane gone":      {func(b *bench) { b.p.Lanes = []wire.Lane{lane, "slow"} }, Problem, "streams", "MAIL_SEND_SLOW, MAIL_LATER_SLOW: is missing"},
-		"lane forgotten": {func(b *bench) { b.p.Lanes = []wire.Lane{"slow"}; b.publish(lane.SendSubject(), "x") }, Warning, "lanes", "normal: has 1 message and is not among POSTRIDER_LANES"},
-		"lane nobody asks for": {func(b *bench) {
+		"lane gone":      {func(b *testBroker) { b.p.Lanes = []wire.Lane{lane, "slow"} }, Problem, "streams", "MAIL_SEND_SLOW, MAIL_LATER_SLOW: is missing"},
+		"lane forgotten": {func(b *testBroker) { b.p.Lanes = []wire.Lane{"slow"}; b.publish(lane.SendSubject(), "x") }, Warning, "lanes", "normal: has 1 message and is not among POSTRIDER_LANES"},
+		"lane nobody asks for": {func(b *testBroker) {
 			_, err := broker.Provision(b.t.Context(), b.conn, []wire.Lane{lane, "spare"}, broker.DefaultConfig())
 			b.must(err)
 			b.p.Lanes = []wire.Lane{lane}
 		}, OK, "consumers", "4 consumers: as they must be"},
-		"lane without a worker": {func(b *bench) {
+		"lane without a worker": {func(b *testBroker) {
 			_, err := broker.Provision(b.t.Context(), b.conn, []wire.Lane{lane, "spare"}, broker.DefaultConfig())
 			b.must(err)
 		}, Problem, "consumers", "MAIL_SEND_SPARE/fresh, MAIL_LATER_SPARE/due: no worker asks"},
-		"log cut off": {func(b *bench) { b.stream(wire.StreamEvent, func(c *jetstream.StreamConfig) { c.Sources = nil }) }, Warning, "log", "does not source MAIL_RECORD"},
+		"log cut off": {func(b *testBroker) { b.stream(wire.StreamEvent, func(c *jetstream.StreamConfig) { c.Sources = nil }) }, Warning, "log", "does not source MAIL_RECORD"},
 		"lane full":   {fillLane, Problem, "room", "MAIL_SEND_NORMAL: 95 % of its MaxBytes"},
 		"stranded":    {strand, Warning, "stranded", "MAIL_SEND_NORMAL: at least 2 messages"},
-		"mail that waits": {func(b *bench) {
+		"mail that waits": {func(b *testBroker) {
 			b.publish(lane.SendSubject(), "x")
 			b.publish(lane.SendSubject(), "x")
 		}, OK, "stranded", "no message is stranded"},
-		"never due":       {func(b *bench) { b.publish("mail.copy.normal.later.x.1-1.all", "x") }, Problem, "schedules", "1 schedule without a time"},
+		"never due":       {func(b *testBroker) { b.publish("mail.copy.normal.later.x.1-1.all", "x") }, Problem, "schedules", "1 schedule without a time"},
 		"a dead letter":   {bury, Warning, "dead", "1 dead letter, the oldest died"},
-		"wrong setting":   {func(b *bench) { b.p.Faults = []error{context.Canceled} }, Problem, "settings", context.Canceled.Error()},
+		"wrong setting":   {func(b *testBroker) { b.p.Faults = []error{context.Canceled} }, Problem, "settings", context.Canceled.Error()},
 		"scheduled later": {schedule, OK, "schedules", "no schedule is overdue"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -241,14 +243,14 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-func fillLane(b *bench) {
+func fillLane(b *testBroker) {
 	b.stream(lane.SendStream(), func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 20 })
 	b.publish(lane.SendSubject(), strings.Repeat("x", 95<<20/100))
 }
 
 // strand has two messages run out of deliveries, which end with the ack-wait.
 // Behind them one is settled and one waits.
-func strand(b *bench) {
+func strand(b *testBroker) {
 	b.consumer(func(c *jetstream.ConsumerConfig) { c.MaxDeliver, c.AckWait = 1, 100*time.Millisecond })
 	q, err := b.js.Consumer(b.t.Context(), lane.SendStream(), wire.ConsumerFresh)
 	b.must(err)
@@ -257,13 +259,11 @@ func strand(b *bench) {
 		_, err := q.Next(jetstream.FetchMaxWait(10 * time.Second))
 		b.must(err)
 	}
-	for ctx := natstest.Within(b.t); ; natstest.Tick(ctx, b.t) {
-		info, err := q.Info(ctx)
+	testrun.Eventually(b.t, "their leases expire", natstest.Timeout, func() bool {
+		info, err := q.Info(natstest.Within(b.t))
 		b.must(err)
-		if info.NumAckPending == 0 {
-			break
-		}
-	}
+		return info.NumAckPending == 0
+	})
 	b.publish(lane.SendSubject(), "settled")
 	b.publish(lane.SendSubject(), "waits")
 	m, err := q.Next(jetstream.FetchMaxWait(10 * time.Second))
@@ -275,14 +275,14 @@ func copyOf(id string) wire.Copy {
 	return wire.Copy{Key: wire.Key{Lane: lane, ID: id, Origin: "1700000000000000000-7", Recipient: wire.All}, Generation: 1, Enqueued: time.Now()}
 }
 
-func bury(b *bench) {
+func bury(b *testBroker) {
 	store := b.conn.Store()
 	dead := deadletter.New(store, journal.New(store), b.conn.Now)
 	_, err := dead.Bury(b.t.Context(), &wire.DeadLetter{Copy: copyOf("dead"), Reason: mail.ReasonFailed, Error: "no such user", Body: []byte("{}")})
 	b.must(err)
 }
 
-func schedule(b *bench) {
+func schedule(b *testBroker) {
 	c := copyOf("later")
 	m := nats.NewMsg(c.Key.CopySubject(wire.CopyLater))
 	m.Header = c.Headers(nil)
@@ -309,7 +309,7 @@ func TestPlainServer(t *testing.T) {
 func TestUnsynced(t *testing.T) {
 	t.Parallel()
 	b := natstest.StartWith(t, natstest.Options{Unsynced: true}, lane)
-	newBench(t, b.Conn, b.Config).want(Warning, "writes", "answers before mail is on the disk")
+	newTestBroker(t, b.Conn, b.Config).want(Warning, "writes", "answers before mail is on the disk")
 }
 
 // TestRoom fills the store.
@@ -336,22 +336,18 @@ func TestRoom(t *testing.T) {
 func TestReplicas(t *testing.T) {
 	t.Parallel()
 	n := natstest.StartCluster(t, time.Minute, lane)
-	b := newBench(t, n.Connect(t, broker.Worker), n.Config)
+	b := newTestBroker(t, n.Connect(t, broker.Worker), n.Config)
 	b.pull()
 	until := func(level Level, check, says string) {
 		t.Helper()
-		for deadline := time.Now().Add(40 * time.Second); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
-			all, err := Examine(t.Context(), b.p)
-			if err != nil {
-				continue // while it elects
-			}
-			for _, f := range all {
-				if f.Level == level && f.Check == check && strings.Contains(f.Found, says) {
-					return
-				}
-			}
-		}
-		b.want(level, check, says)
+		var all []Finding
+		testrun.Eventually(t, check+": "+says, 40*time.Second, func() bool {
+			var err error
+			all, err = Examine(t.Context(), b.p)
+			return err == nil && slices.ContainsFunc(all, func(f Finding) bool { // no error, once it has elected
+				return f.Level == level && f.Check == check && strings.Contains(f.Found, says)
+			})
+		}, func() string { return written(all) })
 	}
 	b.want(OK, "writes", "every stream has replicas")
 	until(OK, "replicas", "up to date")

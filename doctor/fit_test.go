@@ -22,16 +22,16 @@ func TestFit(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]struct {
-		bench *bench
-		want  map[string]string
+		b    *testBroker
+		want map[string]string
 	}{
 		"embedded": {embedded(t), map[string]string{"consumers": fitting[startWorker], "streams": fitting[provision]}},
 		"plain":    {plain(t, ""), map[string]string{"consumers": startWorker, "streams": provision}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.bench.must(c.bench.js.DeleteStream(t.Context(), "MAIL_DEAD"))
-			c.bench.p.Broker.AckWait = time.Hour
-			all := c.bench.examine()
+			c.b.must(c.b.js.DeleteStream(t.Context(), "MAIL_DEAD"))
+			c.b.p.Broker.AckWait = time.Hour
+			all := c.b.examine()
 			for _, f := range all {
 				if want := c.want[f.Check]; f.Level == Problem && want != "" && f.Do != want {
 					t.Errorf("%s: %q, want %q", f.Check, f.Do, want)

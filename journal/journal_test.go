@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/internal/testrun"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
@@ -46,11 +47,11 @@ func recordAt(l wire.Key, generation int, at time.Time) *wire.Record {
 func awaitEntries(t *testing.T, b *natstest.Broker, generations string) {
 	t.Helper()
 	log := journal.NewLog(b.Conn.JS())
-	for deadline := time.Now().Add(20 * time.Second); names(t, journal.Filter{}, log) != generations; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("the log holds %s, want %s", names(t, journal.Filter{}, log), generations)
-		}
-	}
+	var held string
+	testrun.Eventually(t, "the log holds "+generations, natstest.Timeout, func() bool {
+		held = names(t, journal.Filter{}, log)
+		return held == generations
+	}, func() string { return "it holds " + held })
 }
 
 // TestFirstWriterWins: of two deliveries that record one key only the first one

@@ -60,11 +60,7 @@ func TestSearch(t *testing.T) {
 	now := b.Conn.Now()
 	written(t, b, now)
 	// The log follows the records.
-	for deadline := time.Now().Add(20 * time.Second); names(t, journal.Filter{}, l) != "0123"; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("the log holds %s", names(t, journal.Filter{}, l))
-		}
-	}
+	awaitEntries(t, b, "0123")
 	for want, f := range map[string]journal.Filter{
 		"013": {Lane: "normal"},
 		"023": {ID: "one"},

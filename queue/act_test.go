@@ -15,7 +15,7 @@ import (
 )
 
 // bury makes a dead letter of the id.
-func (b *bench) bury(id string, reason mail.Reason) {
+func (b *testQueue) bury(id string, reason mail.Reason) {
 	b.t.Helper()
 	key := keyOf(id)
 	key.Origin = fmt.Sprintf("1700000000000000000-%d", 100+len(id))
@@ -28,7 +28,7 @@ func (b *bench) bury(id string, reason mail.Reason) {
 
 // selected are the ids that the selection yields; those without a dead letter have
 // a question mark.
-func (b *bench) selected(s queue.Selection) (ids string) {
+func (b *testQueue) selected(s queue.Selection) (ids string) {
 	b.t.Helper()
 	for l, err := range b.Select(b.t.Context(), s) {
 		if none, ok := errors.AsType[*queue.NoneError](err); ok {
@@ -43,7 +43,7 @@ func (b *bench) selected(s queue.Selection) (ids string) {
 
 func TestSelect(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, lane)
+	b := newTestQueue(t, lane)
 	b.bury("a", mail.ReasonFailed)
 	b.bury("bb", mail.ReasonExhausted)
 	b.bury("ccc", mail.ReasonFailed)
@@ -71,7 +71,7 @@ func TestSelect(t *testing.T) {
 // TestAct: what cannot be done any more is refused, which is no failure.
 func TestAct(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, lane)
+	b := newTestQueue(t, lane)
 	b.bury("a", mail.ReasonFailed)
 	b.bury("bb", mail.ReasonFailed)
 	found := map[string]*deadletter.Found{}

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/internal/testrun"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/wire"
 )
@@ -38,7 +39,7 @@ func shown(t *testing.T, reg prometheus.Gatherer) map[string]float64 {
 // TestGauges: Prometheus sees what postrider status shows.
 func TestGauges(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, lane, "bulk")
+	b := newTestQueue(t, lane, "bulk")
 	for i := range 12 {
 		b.publish(lane, "", envelope(fmt.Sprintf("m%d", i)))
 	}
@@ -61,9 +62,10 @@ func TestGauges(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); g.Watch(ctx) }()
 	var got map[string]float64
-	for within := natstest.Within(t); len(got) == 0; natstest.Tick(within, t) {
+	testrun.Eventually(t, "the gauges are shown", natstest.Timeout, func() bool {
 		got = shown(t, reg)
-	}
+		return len(got) > 0
+	})
 	stop()
 	<-done
 	for name, want := range map[string]float64{

@@ -13,7 +13,7 @@ import (
 // client can read, does not hide the others'.
 func TestSearchPastUnreadableHeaders(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, lane)
+	b := newTestQueue(t, lane)
 	b.publish(lane, "", envelope("before"))
 	conn, err := net.Dial("tcp", strings.TrimPrefix(b.broker.Config.URL, "nats://"))
 	b.must(err)

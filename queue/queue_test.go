@@ -12,6 +12,7 @@ import (
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/internal/testrun"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/queue"
@@ -23,24 +24,24 @@ func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 const lane wire.Lane = "normal"
 
-// bench is a broker and what is in it.
-type bench struct {
+// testQueue is a broker and what is in it.
+type testQueue struct {
 	*queue.Queue
 	t      *testing.T
 	broker *natstest.Broker
 	store  *stream.Store
 }
 
-func newBench(t *testing.T, lanes ...wire.Lane) *bench {
+func newTestQueue(t *testing.T, lanes ...wire.Lane) *testQueue {
 	t.Helper()
-	b := &bench{t: t, broker: natstest.Start(t, lanes...)}
+	b := &testQueue{t: t, broker: natstest.Start(t, lanes...)}
 	conn := b.broker.Conn
 	b.store = conn.Store()
 	b.Queue = queue.New(conn.JS(), b.store, conn.Now, conn.Room)
 	return b
 }
 
-func (b *bench) must(err error) {
+func (b *testQueue) must(err error) {
 	b.t.Helper()
 	if err != nil {
 		b.t.Fatal(err)
@@ -48,7 +49,7 @@ func (b *bench) must(err error) {
 }
 
 // publish publishes a mail as a producer does; msgID may be empty.
-func (b *bench) publish(lane wire.Lane, msgID, body string) uint64 {
+func (b *testQueue) publish(lane wire.Lane, msgID, body string) uint64 {
 	b.t.Helper()
 	var opts []jetstream.PublishOpt
 	if msgID != "" {
@@ -68,7 +69,7 @@ func keyOf(id string) wire.Key {
 }
 
 // later puts a copy that is due at that time.
-func (b *bench) later(id string, at time.Time) {
+func (b *testQueue) later(id string, at time.Time) {
 	b.t.Helper()
 	c := wire.Copy{Key: keyOf(id), Generation: 1, Attempts: 1, Enqueued: b.broker.Conn.Now()}
 	m := nats.NewMsg(c.Key.CopySubject(wire.CopyLater))
@@ -80,7 +81,7 @@ func (b *bench) later(id string, at time.Time) {
 }
 
 // take is a worker that has taken so many messages.
-func (b *bench) take(n int) []jetstream.Msg {
+func (b *testQueue) take(n int) []jetstream.Msg {
 	b.t.Helper()
 	q, err := b.broker.Connect(b.t, broker.Worker).JS().Consumer(b.t.Context(), lane.SendStream(), wire.ConsumerFresh)
 	b.must(err)
@@ -97,7 +98,7 @@ func (b *bench) take(n int) []jetstream.Msg {
 	return all
 }
 
-func (b *bench) record(id string, event wire.Event) {
+func (b *testQueue) record(id string, event wire.Event) {
 	b.t.Helper()
 	l := keyOf(id)
 	r := &wire.Record{
@@ -108,7 +109,7 @@ func (b *bench) record(id string, event wire.Event) {
 	b.must(err)
 }
 
-func (b *bench) status() *queue.Status {
+func (b *testQueue) status() *queue.Status {
 	b.t.Helper()
 	g, err := b.Status(b.t.Context())
 	b.must(err)
@@ -116,17 +117,13 @@ func (b *bench) status() *queue.Status {
 }
 
 // eventually looks until what it sees is right.
-func (b *bench) eventually(want string, see func(queue.Lane) string) {
+func (b *testQueue) eventually(want string, see func(queue.Lane) string) {
 	b.t.Helper()
-	for ctx := natstest.Within(b.t); ; {
-		got := see(b.status().Lanes[0])
-		if got == want {
-			return
-		}
-		if !stream.Pause(ctx, 20*time.Millisecond) {
-			b.t.Fatalf("%s, want %s", got, want)
-		}
-	}
+	var got string
+	testrun.Eventually(b.t, want, natstest.Timeout, func() bool {
+		got = see(b.status().Lanes[0])
+		return got == want
+	}, func() string { return "it is " + got })
 }
 
 func counts(l queue.Lane) string {
@@ -137,7 +134,7 @@ func counts(l queue.Lane) string {
 // it is killed moves from one column to another and is still counted.
 func TestStatus(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newTestQueue(t)
 	b.eventually("waiting 0, due 0, in flight 0, scheduled 0, dead 0", counts)
 	if l := b.status().Lanes[0]; !l.Oldest.IsZero() || l.Rate != 0 || !l.Empty.IsZero() {
 		t.Errorf("an empty lane: %+v", l)
@@ -188,7 +185,7 @@ func TestStatus(t *testing.T) {
 // gone and still has dead letters.
 func TestLanes(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "urgent", "news-letter")
+	b := newTestQueue(t, "urgent", "news-letter")
 	b.publish("news-letter", "", envelope("n"))
 	dead := deadletter.New(b.store, journal.New(b.store), b.broker.Conn.Now)
 	gone := keyOf("old")
@@ -206,7 +203,7 @@ func TestLanes(t *testing.T) {
 
 func TestFind(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "normal", "bulk")
+	b := newTestQueue(t, "normal", "bulk")
 	for i := range 150 {
 		b.publish(lane, fmt.Sprintf("x%d", i), envelope(fmt.Sprintf("m%d", i)))
 	}
@@ -260,7 +257,7 @@ func TestFind(t *testing.T) {
 
 func TestCopies(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newTestQueue(t)
 	at := time.Now().Add(time.Hour).UTC()
 	b.later("one", at)
 	b.later("two", at)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/internal/testrun"
 	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/wire"
@@ -28,7 +29,7 @@ func (x *bars) Step() { x.steps++ }
 func (x *bars) End()  { x.ends++ }
 
 // traced is "id state; " for each recipient of what is found.
-func (b *bench) traced(name string) (got string) {
+func (b *testQueue) traced(name string) (got string) {
 	b.t.Helper()
 	found, err := b.Traces(b.t.Context(), name, nil)
 	b.must(err)
@@ -44,7 +45,7 @@ func (b *bench) traced(name string) (got string) {
 // TestTraces finds a message by each of its names, wherever it is.
 func TestTraces(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, lane)
+	b := newTestQueue(t, lane)
 	first := b.publish(lane, "", envelope("twice"))
 	b.publish(lane, "", envelope("twice"))
 	b.publish(lane, "", envelope("waits"))
@@ -80,16 +81,14 @@ func TestTraces(t *testing.T) {
 // TestTraceOfSettled: lane/sequence finds a message that is settled by the log.
 func TestTraceOfSettled(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, lane)
+	b := newTestQueue(t, lane)
 	b.record("sent", wire.EventDelivered) // its origin ends with -7
 	x := &bars{}
-	for ctx := natstest.Within(t); ; natstest.Tick(ctx, t) { // the log follows the records
-		found, err := b.Traces(ctx, "normal/7", x.watch)
+	testrun.Eventually(t, "the log has the record", natstest.Timeout, func() bool {
+		found, err := b.Traces(natstest.Within(t), "normal/7", x.watch)
 		b.must(err)
-		if len(found.Messages) == 1 && found.Messages[0].ID == "sent" && len(found.Messages[0].Events) == 1 {
-			break
-		}
-	}
+		return len(found.Messages) == 1 && found.Messages[0].ID == "sent" && len(found.Messages[0].Events) == 1
+	})
 	if x.what[0] != "reading the log of lane normal" || x.ends != len(x.what) {
 		t.Errorf("%+v", x)
 	}
@@ -99,7 +98,7 @@ func TestTraceOfSettled(t *testing.T) {
 // message of the id; if it was not found, everything is.
 func TestUnsearched(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, lane)
+	b := newTestQueue(t, lane)
 	const many = 2001
 	for i := range many {
 		_, err := b.broker.Conn.JS().PublishAsync(lane.SendSubject(), []byte(envelope(fmt.Sprintf("m%d", i))))

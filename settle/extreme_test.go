@@ -7,7 +7,7 @@ import (
 	"time"
 
 	wb "github.com/postrider/postrider/internal/bench"
-	"github.com/postrider/postrider/internal/testsize"
+	"github.com/postrider/postrider/internal/testrun"
 
 	"github.com/nats-io/nats.go"
 )
@@ -18,8 +18,8 @@ import (
 const much = 1 << 20
 
 var (
-	most = testsize.Pick(2<<20, 8<<20-71<<10)
-	many = testsize.Pick(50_000, 300_000)
+	most = testrun.Pick(2<<20, 8<<20-71<<10)
+	many = testrun.Pick(50_000, 300_000)
 )
 
 // fill repeats s up to a size.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/internal/smtptest"
+	"github.com/postrider/postrider/internal/testrun"
 	"github.com/postrider/postrider/mail"
 )
 
@@ -42,7 +43,7 @@ func TestPostfix(t *testing.T) {
 	if tx := r.Deliver(t.Context(), message()); classes(tx) != "delivered" || tx.Use != n+2 {
 		t.Errorf("after a refusal: %+v", tx)
 	}
-	waitFor(t, "all messages at the scripted relay", func() bool { return sink.Accepted() >= n+1 })
+	testrun.Eventually(t, "all messages at the scripted relay", 30*time.Second, func() bool { return sink.Accepted() >= n+1 })
 	for _, m := range sink.Messages() {
 		if !strings.Contains(string(m.Data), "\r\n.dot\r\n") && !strings.Contains(string(m.Data), "\r\n..two\r\n") {
 			t.Errorf("a message came out different: %q", m.Data)
@@ -69,7 +70,7 @@ func TestPostfixEndOfData(t *testing.T) {
 			t.Fatalf("%q: %+v", end, tx)
 		}
 	}
-	waitFor(t, "all messages at the scripted relay", func() bool { return sink.Accepted() >= len(want) })
+	testrun.Eventually(t, "all messages at the scripted relay", 30*time.Second, func() bool { return sink.Accepted() >= len(want) })
 	messageID := regexp.MustCompile(`Message-ID: (<\d+@client\.test>)\r\n`)
 	for _, m := range sink.Messages() {
 		id := messageID.FindStringSubmatch(string(m.Data))
@@ -142,7 +143,7 @@ func startPostfix(t *testing.T, next string) string {
 		t.Fatalf("start Postfix: %v\n%s", err, out)
 	}
 	t.Cleanup(func() { _ = exec.Command(postfix, "-c", conf, "stop").Run() })
-	waitFor(t, "Postfix to greet", func() bool { return greets(addr) })
+	testrun.Eventually(t, "Postfix to greet", 30*time.Second, func() bool { return greets(addr) })
 	return addr
 }
 
@@ -200,18 +201,6 @@ func greets(addr string) bool {
 	}
 	line, err := bufio.NewReader(conn).ReadString('\n')
 	return err == nil && strings.HasPrefix(line, "220")
-}
-
-// waitFor polls, because another process does not say when it is done.
-func waitFor(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for limit := time.Now().Add(30 * time.Second); !done(); <-tick.C {
-		if time.Now().After(limit) {
-			t.Fatalf("timed out waiting for %s", what)
-		}
-	}
 }
 
 func must(t *testing.T, err error) {

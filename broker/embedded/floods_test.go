@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // What a client can do with much of what it may do. Its neighbours go on.
@@ -165,12 +166,10 @@ func TestFloodOfBatches(t *testing.T) {
 		t.Errorf("a batch beside 200 open ones is answered %s", said)
 	}
 	g.served()
-	for patience := natstest.Within(t); ; natstest.Tick(patience, t) {
-		if said := send("later", 1, true); strings.Contains(said, `"batch"`) {
-			g.stored[normal]++
-			break
-		}
-	}
+	testrun.Eventually(t, "a batch is taken again", natstest.Timeout, func() bool {
+		return strings.Contains(send("later", 1, true), `"batch"`)
+	})
+	g.stored[normal]++
 	g.unharmed()
 }
 

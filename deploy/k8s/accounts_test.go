@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/postrider/postrider/internal/testrun"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -120,7 +121,7 @@ func (l *live) producerCannot(t *testing.T) {
 	l.sniff(t, nc)
 
 	// The six are bad envelopes and are buried; nothing else is stored.
-	await(t, "the six messages with a reply subject are not buried", func() bool { return len(l.dead(t)) >= 6 })
+	testrun.Eventually(t, "the six messages with a reply subject are buried", time.Minute, func() bool { return len(l.dead(t)) >= 6 })
 	for _, id := range l.dead(t) {
 		if id == "x" {
 			t.Error("a dead letter was planted")

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	core "k8s.io/api/core/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,6 +27,7 @@ import (
 
 	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/internal/storm"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // TestApply: a real API server takes every manifest, knows each field, has nothing
@@ -88,7 +90,7 @@ func startAPI(t *testing.T) *api {
 	}
 	t.Cleanup(a.http.CloseIdleConnections)
 	awaitLine(t, p.Err, `Serving securely`)
-	await(t, "the API server is not ready", func() bool {
+	testrun.Eventually(t, "the API server is ready", time.Minute, func() bool {
 		status, _, _, err := a.ask(http.MethodGet, "/readyz", nil)
 		return err == nil && status == http.StatusOK
 	})

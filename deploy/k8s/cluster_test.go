@@ -17,6 +17,7 @@ import (
 	core "k8s.io/api/core/v1"
 
 	"github.com/postrider/postrider/internal/freeport"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // cluster is dev's NATS, started from its very files: three servers in one
@@ -131,7 +132,7 @@ func (c *cluster) stop() {
 // ready waits for what dev's readiness probe asks.
 func (c *cluster) ready(t *testing.T) {
 	t.Helper()
-	await(t, "the cluster has no leader", func() bool {
+	testrun.Eventually(t, "the cluster has a leader", time.Minute, func() bool {
 		for _, s := range c.servers {
 			if s.JetStreamIsLeader() {
 				return true
@@ -198,14 +199,4 @@ func rewrite(t *testing.T, file string, edit func(string) string) {
 		t.Fatal("the edit changes nothing")
 	}
 	write(t, file, text)
-}
-
-// await waits until it is so.
-func await(t *testing.T, otherwise string, so func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !so(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal(otherwise)
-		}
-	}
 }

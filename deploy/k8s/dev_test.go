@@ -9,8 +9,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/postrider/postrider/internal/storm"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // live is dev as it runs, but for Kubernetes: its NATS from its own files, a
@@ -161,7 +163,7 @@ func (l *live) postrider(t *testing.T, env map[string]string) {
 		}
 	}
 	// It dies again, for whoever looks next.
-	await(t, "the replayed mail does not die again", func() bool {
+	testrun.Eventually(t, "the replayed mail dies again", time.Minute, func() bool {
 		out, _, _ := run(t, env, "postrider", "dead", "list")
 		return strings.Contains(out, "550 5.1.1")
 	})

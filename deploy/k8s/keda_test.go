@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"testing"
 
+	"sigs.k8s.io/yaml"
+
 	"github.com/postrider/postrider/consumer"
 	"github.com/postrider/postrider/wire"
-	"sigs.k8s.io/yaml"
 
 	batch "k8s.io/api/batch/v1"
 )

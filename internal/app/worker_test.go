@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/postrider/postrider/internal/freeport"
+	"github.com/postrider/postrider/internal/testrun"
 	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/wire"
 )
@@ -55,11 +56,7 @@ func TestRun(t *testing.T) {
 	}))
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(t.Context()) }()
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(out.String(), "Publish a mail"); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not started: %s", out.String())
-		}
-	}
+	testrun.Eventually(t, "it starts", 20*time.Second, func() bool { return strings.Contains(out.String(), "Publish a mail") }, out.String)
 	nc, err := nats.Connect("nats://" + s.Broker.Listen)
 	if err != nil {
 		t.Fatal(err)

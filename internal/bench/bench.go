@@ -19,6 +19,7 @@ import (
 	"github.com/postrider/postrider/consumer"
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/internal/testrun"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/stream"
@@ -202,13 +203,8 @@ func (b *Bench) PublishUntilStored(id string, to ...string) {
 // Eventually waits until the condition holds.
 func (b *Bench) Eventually(what string, cond func() bool) {
 	b.T.Helper()
-	deadline := time.Now().Add(3 * time.Minute) // on a machine that has other things to do
-	for !cond() {
-		if time.Now().After(deadline) {
-			b.T.Fatalf("in vain: %s\n%s", what, b.state())
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	// Three minutes are for a machine that has other things to do.
+	testrun.Eventually(b.T, what, 3*time.Minute, cond, b.state)
 }
 
 // Queued is how many messages the lane has: fresh, scheduled and due.

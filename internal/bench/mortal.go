@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,7 +21,8 @@ import (
 
 // Death ends a worker at a point of its way: its connection is cut, and from then
 // on nothing that it does comes through. The points are lookup, attempted, record,
-// recorded and forwarded.
+// recorded and forwarded; for an operator's program also set, before each write that
+// is not a record, and write, before every write.
 type Death struct {
 	At string
 	// Nth is how often the point is passed before.
@@ -31,20 +33,21 @@ type Death struct {
 	seen int
 }
 
-// errDead is what a dead worker gets. It is no answer that stays away: nothing is
+// ErrDead is what a dead worker gets. It is no answer that stays away: nothing is
 // tried again.
-var errDead = errors.New("the worker has died")
+var ErrDead = errors.New("the worker has died")
 
-func (d *Death) pass(point string) error {
+// pass passes a point, which may have a second name.
+func (d *Death) pass(names ...string) error {
 	if d == nil {
 		return nil
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.IsDead() {
-		return errDead
+		return ErrDead
 	}
-	if point != d.At {
+	if !slices.Contains(names, d.At) {
 		return nil
 	}
 	if d.seen++; d.seen <= d.Nth {
@@ -52,7 +55,7 @@ func (d *Death) pass(point string) error {
 	}
 	close(d.dead)
 	d.conn.NC().Close()
-	return errDead
+	return ErrDead
 }
 
 // IsDead reports that the worker has died.
@@ -137,7 +140,7 @@ func (m mortalJournal) Lookup(ctx context.Context, k wire.Key) (*wire.Record, ui
 }
 
 func (m mortalJournal) Set(ctx context.Context, r *wire.Record, expected uint64, brief bool) (uint64, error) {
-	if err := m.pass("record"); err != nil {
+	if err := m.pass("record", "write"); err != nil {
 		return 0, err
 	}
 	if err := m.ask("record"); err != nil {
@@ -190,7 +193,7 @@ type mortalStreams struct {
 }
 
 func (m mortalStreams) Set(ctx context.Context, msg *nats.Msg, filter string, expected uint64) (uint64, error) {
-	if err := m.pass("set"); err != nil {
+	if err := m.pass("set", "write"); err != nil {
 		return 0, err
 	}
 	seq, err := m.Store.Set(ctx, msg, filter, expected)

@@ -20,7 +20,7 @@ import (
 
 	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/internal/storm"
-	"github.com/postrider/postrider/internal/testsize"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // The promise, held to by counting at the relay: each test publishes mail,
@@ -93,16 +93,6 @@ func (w *world) get(name string) string {
 	return ""
 }
 
-// eventually waits until the condition holds.
-func (w *world) eventually(what string, d time.Duration, cond func() bool) {
-	w.t.Helper()
-	for deadline := time.Now().Add(d); !cond(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			w.t.Fatalf("in vain for %s: %s", d, what)
-		}
-	}
-}
-
 // report holds the promise against the book: every mail for every recipient at
 // least once. It gives those that were accepted more often.
 func (w *world) report(n int, book string, to ...string) (twice []storm.Key) {
@@ -172,7 +162,7 @@ func (w *world) metric(admin, name string) float64 {
 // TestLoad sends mail with default settings: none lost, none twice. Its log is
 // what docs/performance.md quotes.
 func TestLoad(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	w := newWorld(t)
 	url, _ := w.relay("relay", "-book", w.path("book"))
 	w.set("SMTP_URL", url)
@@ -180,10 +170,10 @@ func TestLoad(t *testing.T) {
 	began := time.Now()
 	w.publishMany(scale.loadMails, 10<<10, "ann@example.net")
 	published := time.Since(began)
-	w.eventually("all are accepted", 5*time.Minute, func() bool { return countLines(w.path("book")) >= scale.loadMails })
+	testrun.Eventually(w.t, "all are accepted", 5*time.Minute, func() bool { return countLines(w.path("book")) >= scale.loadMails })
 	took := time.Since(began)
 	admin := w.adminOf(p)
-	w.eventually("all are settled", time.Minute, func() bool { return w.metric(admin, "postrider_settled_total") >= float64(scale.loadMails) })
+	testrun.Eventually(w.t, "all are settled", time.Minute, func() bool { return w.metric(admin, "postrider_settled_total") >= float64(scale.loadMails) })
 	cpu, peak := usage(t, p)
 	sessions := w.metric(admin, `postrider_smtp_phase_seconds_count{phase="connect"`)
 	t.Logf("mails=%d size=10240 msgs_per_s=%.0f publish_s=%.1f total_s=%.1f cpu_s_per_1000=%.3f peak_mb=%.0f sessions=%.0f messages_a_session=%.0f",
@@ -224,7 +214,7 @@ func usage(t *testing.T, p *storm.Process) (cpu time.Duration, peak float64) {
 // TestWorkersKilled kills workers while the relay holds a transaction of
 // theirs open. None is lost; each one that is sent twice was open at a kill.
 func TestWorkersKilled(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	w := newWorld(t, "POSTRIDER_ACK_WAIT=2s")
 	url, _ := w.relay("relay", "-book", w.path("book"), "-open", w.path("open"), "-delay", "200ms")
 	w.set("SMTP_URL", url)
@@ -239,7 +229,7 @@ func TestWorkersKilled(t *testing.T) {
 		if _, err := storm.Await(p.Out, "Publish a mail", 20*time.Second); err != nil {
 			t.Fatal(err)
 		}
-		w.eventually("the worker sends", 20*time.Second, func() bool { return w.metric(w.adminOf(p), "postrider_settled_total") > 5 })
+		testrun.Eventually(w.t, "the worker sends", 20*time.Second, func() bool { return w.metric(w.adminOf(p), "postrider_settled_total") > 5 })
 		f := storm.Fault{From: time.Now()}
 		if err := p.End(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
@@ -247,7 +237,7 @@ func TestWorkersKilled(t *testing.T) {
 		f.To = time.Now()
 		kills = append(kills, f)
 	}
-	w.eventually("all are accepted", 10*time.Minute, w.allIn(scale.killMails, "book", "ann@example.net"))
+	testrun.Eventually(w.t, "all are accepted", 10*time.Minute, w.allIn(scale.killMails, "book", "ann@example.net"))
 	atKill := w.open("open", kills)
 	t.Logf("kills=%d open_at_a_kill=%d", scale.killTimes, len(atKill))
 	if len(atKill) < scale.killTimes {
@@ -276,7 +266,7 @@ func (w *world) open(file string, faults []storm.Fault) map[storm.Key]bool {
 // have run out, and lets it go on. What was in transmission is doubled, at most
 // one a session, and each double is counted by the worker that finds it.
 func TestWorkerStopped(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	w := newWorld(t, "POSTRIDER_ACK_WAIT=2s")
 	url, _ := w.relay("relay", "-book", w.path("book"), "-open", w.path("open"), "-delay", "300ms")
 	w.set("SMTP_URL", url)
@@ -288,18 +278,18 @@ func TestWorkerStopped(t *testing.T) {
 	}
 	admin := w.adminOf(second)
 	w.publishMany(scale.stopMails, 1<<10, "ann@example.net")
-	w.eventually("the worker sends", 20*time.Second, func() bool { return w.metric(admin, "postrider_settled_total") > 5 })
+	testrun.Eventually(w.t, "the worker sends", 20*time.Second, func() bool { return w.metric(admin, "postrider_settled_total") > 5 })
 	stop := storm.Fault{From: time.Now()}
 	if err := second.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	stop.To = time.Now()
-	w.eventually("all are accepted", 2*time.Minute, w.allIn(scale.stopMails, "book", "ann@example.net"))
+	testrun.Eventually(w.t, "all are accepted", 2*time.Minute, w.allIn(scale.stopMails, "book", "ann@example.net"))
 	time.Sleep(5 * time.Second) // its leases run out, and another has what it held
 	if err := second.Cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	w.eventually("nothing is in flight", time.Minute, func() bool {
+	testrun.Eventually(w.t, "nothing is in flight", time.Minute, func() bool {
 		return w.metric(admin, "postrider_in_flight")+w.metric(w.adminOf(first), "postrider_in_flight") == 0
 	})
 	twice := w.report(scale.stopMails, "book", "ann@example.net")
@@ -336,7 +326,7 @@ func TestFirstMail(t *testing.T) {
 			t.Fatal(err)
 		}
 		acked := time.Now()
-		w.eventually("the file is there", 10*time.Second, func() bool {
+		testrun.Eventually(w.t, "the file is there", 10*time.Second, func() bool {
 			files, _ := filepath.Glob(w.path(fmt.Sprintf("data/sent/*-m%d.eml", i)))
 			return len(files) == 1
 		})
@@ -351,7 +341,7 @@ func TestFirstMail(t *testing.T) {
 // TestBrokerKilled kills the worker that runs the broker, and so both, while
 // other workers go on. None is lost.
 func TestBrokerKilled(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	w := newWorld(t, "POSTRIDER_ACK_WAIT=2s", "POSTRIDER_RETRY_AFTER=500ms")
 	url, _ := w.relay("relay", "-book", w.path("book"))
 	w.set("SMTP_URL", url)
@@ -371,7 +361,7 @@ func TestBrokerKilled(t *testing.T) {
 	}()
 	for k := range scale.brokerKills {
 		want := (k + 1) * scale.brokerMails / (scale.brokerKills + 1)
-		w.eventually("some are sent", 3*time.Minute, func() bool { return countLines(w.path("book")) > want })
+		testrun.Eventually(w.t, "some are sent", 3*time.Minute, func() bool { return countLines(w.path("book")) > want })
 		if err := first.End(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
@@ -380,7 +370,7 @@ func TestBrokerKilled(t *testing.T) {
 		w.env, env = env, w.env
 	}
 	<-published
-	w.eventually("all are accepted", 5*time.Minute, w.allIn(scale.brokerMails, "book", "ann@example.net", "450x1@example.org"))
+	testrun.Eventually(w.t, "all are accepted", 5*time.Minute, w.allIn(scale.brokerMails, "book", "ann@example.net", "450x1@example.org"))
 	twice := w.report(scale.brokerMails, "book", "ann@example.net", "450x1@example.org")
 	t.Logf("kills=%d twice=%d", scale.brokerKills, len(twice))
 	// Three workers with ten sessions each were in the window at each kill.
@@ -422,7 +412,7 @@ func (w *world) publishSlowly(n int, to ...string) {
 // TestRelayAway: no attempt is counted, no mail dies, and all is delivered
 // once the relay is back.
 func TestRelayAway(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	w := newWorld(t)
 	addr := freeport.Addr()
 	url, relay := w.relay("relay", "-book", w.path("book"), "-listen", addr)
@@ -435,7 +425,7 @@ func TestRelayAway(t *testing.T) {
 	time.Sleep(scale.outageTime) // the outage itself
 	back := time.Now()
 	w.relay("relay2", "-book", w.path("book"), "-listen", addr)
-	w.eventually("all are accepted", 2*time.Minute, w.allIn(scale.outageMails, "book", "ann@example.net"))
+	testrun.Eventually(w.t, "all are accepted", 2*time.Minute, w.allIn(scale.outageMails, "book", "ann@example.net"))
 	t.Logf("mails=%d outage=%s all delivered %.1f s after the relay was back", scale.outageMails, scale.outageTime, time.Since(back).Seconds())
 	if twice := w.report(scale.outageMails, "book", "ann@example.net"); len(twice) > 0 {
 		t.Errorf("sent twice: %v", twice)
@@ -489,7 +479,7 @@ func TestLater(t *testing.T) {
 	if _, stderr, status := w.run("publish", "--from", "a@example.com", "--to", "ann@example.net", "--text", "hi", "--in", scale.laterTime.String(), "--id", "m1"); status != 0 {
 		t.Fatal(stderr)
 	}
-	w.eventually("it arrives", scale.laterTime+10*time.Second, w.allIn(1, "book", "ann@example.net"))
+	testrun.Eventually(w.t, "it arrives", scale.laterTime+10*time.Second, w.allIn(1, "book", "ann@example.net"))
 	at := lines[storm.Entry](t, w.path("book"))[0].At.Sub(began)
 	t.Logf("--in %s arrived after %.2f s", scale.laterTime, at.Seconds())
 	if at < scale.laterTime || at > scale.laterTime+time.Second {
@@ -506,7 +496,7 @@ func TestLater(t *testing.T) {
 	time.Sleep(time.Until(due) + time.Second) // the time it is due, with nobody there
 	p = w.worker("worker2")
 	admin := w.adminOf(p)
-	w.eventually("it is ready", 20*time.Second, func() bool {
+	testrun.Eventually(w.t, "it is ready", 20*time.Second, func() bool {
 		r, err := http.Get(admin + "/readyz")
 		if err != nil {
 			return false
@@ -515,7 +505,7 @@ func TestLater(t *testing.T) {
 		return r.StatusCode == http.StatusOK
 	})
 	ready := time.Now()
-	w.eventually("it arrives", 20*time.Second, w.allIn(2, "book", "ann@example.net"))
+	testrun.Eventually(w.t, "it arrives", 20*time.Second, w.allIn(2, "book", "ann@example.net"))
 	t.Logf("killed over its time: arrived %.2f s after readiness", time.Since(ready).Seconds())
 	if late := time.Since(ready); late > 3*time.Second {
 		t.Errorf("arrived %s after readiness", late)
@@ -525,7 +515,7 @@ func TestLater(t *testing.T) {
 // TestStopUnderLoad: workers that are told to stop settle what is in flight, and
 // nothing is sent twice.
 func TestStopUnderLoad(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	w := newWorld(t, "POSTRIDER_ACK_WAIT=5s")
 	url, _ := w.relay("relay", "-book", w.path("book"), "-delay", "20ms")
 	w.set("SMTP_URL", url)
@@ -533,7 +523,7 @@ func TestStopUnderLoad(t *testing.T) {
 	w.publishMany(scale.killMails, 1<<10, "ann@example.net")
 	for k := range scale.killTimes {
 		n := countLines(w.path("book"))
-		w.eventually("some are sent", time.Minute, func() bool { return countLines(w.path("book")) > n+10 })
+		testrun.Eventually(w.t, "some are sent", time.Minute, func() bool { return countLines(w.path("book")) > n+10 })
 		if err := p.End(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
@@ -542,7 +532,7 @@ func TestStopUnderLoad(t *testing.T) {
 		}
 		p = w.worker(fmt.Sprintf("worker%d", k+1))
 	}
-	w.eventually("all are accepted", 5*time.Minute, w.allIn(scale.killMails, "book", "ann@example.net"))
+	testrun.Eventually(w.t, "all are accepted", 5*time.Minute, w.allIn(scale.killMails, "book", "ann@example.net"))
 	if twice := w.report(scale.killMails, "book", "ann@example.net"); len(twice) > 0 {
 		t.Errorf("sent twice: %v", twice)
 	}

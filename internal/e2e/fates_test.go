@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // TestFates: ten mails with ten fates, each of whose way an operator can tell
@@ -132,11 +134,11 @@ func TestRelayDownIsTold(t *testing.T) {
 		t.Fatal(stderr)
 	}
 	want := regexp.MustCompile(`Now\n  b@example.net\n      waits: .*nothing of the lane was settled within the last minute: no worker runs, or its relay is down`)
-	w.eventually("show says why it waits", 30*time.Second, func() bool {
+	testrun.Eventually(w.t, "show says why it waits", 30*time.Second, func() bool {
 		out, _, status := w.run("postrider", "show", "m")
 		return status == 0 && want.MatchString(out)
 	})
-	w.eventually("the status says so too", 60*time.Second, func() bool {
+	testrun.Eventually(w.t, "the status says so too", 60*time.Second, func() bool {
 		out, _, _ := w.run("postrider", "status")
 		return strings.Contains(out, "normal: 1 message ready, the oldest for ")
 	})

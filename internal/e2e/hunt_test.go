@@ -24,6 +24,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // hunt collects everything that leaves the programs, to look for secrets in it.
@@ -49,7 +50,7 @@ func (h *hunt) run(program string, args ...string) {
 func (h *hunt) serve(args ...string) {
 	h.w.t.Helper()
 	p := h.w.start("worker-"+strconv.Itoa(len(h.found)), "worker", args...)
-	h.w.eventually("the worker says what is wrong", 30*time.Second, func() bool {
+	testrun.Eventually(h.w.t, "the worker says what is wrong", 30*time.Second, func() bool {
 		return len(read(h.w.t, p.Out))+len(read(h.w.t, p.Err)) > 0
 	})
 	if err := p.End(syscall.SIGTERM); err != nil {

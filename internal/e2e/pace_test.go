@@ -9,13 +9,13 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/postrider/postrider/internal/testsize"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // TestLoadOperator: beside a full queue each command of postrider answers within a
 // second. Its log has the figures.
 func TestLoadOperator(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	w := newWorld(t, "POSTRIDER_RETRY_AFTER=1h", "POSTRIDER_LOG_MAIL=failures")
 	p := w.worker("worker")
 	nc, err := nats.Connect("nats://"+w.get("NATS_LISTEN"), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
@@ -33,7 +33,7 @@ func TestLoadOperator(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.eventually("200 are deferred and 50 dead", time.Minute, func() bool {
+	testrun.Eventually(w.t, "200 are deferred and 50 dead", time.Minute, func() bool {
 		out := read(t, p.Out)
 		return strings.Count(out, "deferred   x") == 200 && strings.Count(out, "dead       x") == 50
 	})

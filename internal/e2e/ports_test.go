@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // TestPorts: a worker alone listens on the two addresses that its settings
@@ -26,7 +28,7 @@ func TestPorts(t *testing.T) {
 	want := []string{broker, probes}
 	slices.Sort(want)
 	w.publishMany(1, 100, "ann@example.net")
-	w.eventually("the mail is sent", 20*time.Second, func() bool { return w.metric(admin, "postrider_settled_total") == 1 })
+	testrun.Eventually(w.t, "the mail is sent", 20*time.Second, func() bool { return w.metric(admin, "postrider_settled_total") == 1 })
 	if got := listening(t, p.Cmd.Process.Pid); !slices.Equal(got, want) {
 		t.Errorf("it listens on ports %v, want %v", got, want)
 	}

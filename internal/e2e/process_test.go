@@ -14,7 +14,7 @@ import (
 
 	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/internal/storm"
-	"github.com/postrider/postrider/internal/testsize"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // These tests run the programs as they are built, as processes of their own,
@@ -38,8 +38,8 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		bin = dir
-		testsize.OnTimeout(func() { _ = os.RemoveAll(dir) })
-		return testsize.Tests{M: m, AtOnce: 4}.Run()
+		testrun.OnTimeout(func() { _ = os.RemoveAll(dir) })
+		return testrun.Tests{M: m, AtOnce: 4}.Run()
 	}())
 }
 

@@ -3,7 +3,7 @@ package e2e
 import (
 	"time"
 
-	"github.com/postrider/postrider/internal/testsize"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // size is how much the tests that load and kill do.
@@ -19,7 +19,7 @@ type size struct {
 
 // scale is small unless POSTRIDER_TEST_FULL is set, as make accept does.
 var scale = func() size {
-	if testsize.Full() {
+	if testrun.Full() {
 		return size{
 			loadMails: 10000, killMails: 5000, killTimes: 8,
 			outageMails: 1000, outageTime: 5 * time.Minute, laterTime: 10 * time.Second,

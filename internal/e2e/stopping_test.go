@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // TestStopping: a worker that is told to stop says what it waits for, and at the
@@ -72,13 +74,9 @@ func TestStopping(t *testing.T) {
 // taken waits until a worker has the message in flight.
 func (w *world) taken(id string) {
 	w.t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; {
-		out, stderr, _ := w.run("postrider", "show", id)
-		if strings.Contains(out, "taken by a worker") {
-			return
-		}
-		if time.Now().After(end) {
-			w.t.Fatal(out, stderr)
-		}
-	}
+	var out, stderr string
+	testrun.Eventually(w.t, "a worker takes "+id, 20*time.Second, func() bool {
+		out, stderr, _ = w.run("postrider", "show", id)
+		return strings.Contains(out, "taken by a worker")
+	}, func() string { return out + stderr })
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/postrider/postrider/internal/smtptest"
 	"github.com/postrider/postrider/internal/storm"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // mute is a relay that gives no reply to a final dot: to the first of each
@@ -112,7 +113,7 @@ func (w *world) shown(id, pattern string) {
 			w.t.Logf("postrider show %s:\n%s", id, out)
 		}
 	}()
-	w.eventually("postrider show "+id+" says how it ended", 30*time.Second, func() bool {
+	testrun.Eventually(w.t, "postrider show "+id+" says how it ended", 30*time.Second, func() bool {
 		out, _, _ = w.run("postrider", "show", id)
 		return re.MatchString(out)
 	})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/internal/storm"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // load is mail that is published until it is enough.
@@ -42,7 +43,7 @@ func (f *fleet) publishUpTo(n int) {
 func (l *load) more(f *fleet, n int) {
 	f.t.Helper()
 	before := len(l.producer.Acknowledged())
-	eventually(f.t, "producers are served", func() bool { return len(l.producer.Acknowledged()) >= before+n })
+	testrun.Eventually(f.t, "producers are served", ready, func() bool { return len(l.producer.Acknowledged()) >= before+n })
 }
 
 func (l *load) stop() {

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postrider/postrider/internal/storm"
+	"github.com/postrider/postrider/stream"
 )
 
 // TestLeaderKilled kills the broker that leads the lane (-9), again and again,
@@ -15,11 +15,11 @@ func TestLeaderKilled(t *testing.T) {
 	for range leaderKills {
 		n, killed := f.leader(), time.Now()
 		f.kill(n)
-		storm.Pause(t.Context(), downFor)
+		stream.Pause(t.Context(), downFor)
 		f.start(n)
 		f.load.more(f, 50)
 		f.broke(killed, time.Now().Add(settle))
-		storm.Pause(t.Context(), time.Until(killed.Add(killEvery)))
+		stream.Pause(t.Context(), time.Until(killed.Add(killEvery)))
 		f.whole()
 	}
 	f.verdict("leader-killed")
@@ -38,7 +38,7 @@ func TestLeaderCutOff(t *testing.T) {
 	n, cut := f.leader(), time.Now()
 	f.cut(n.container, f.routes)
 	f.load.more(f, 50)
-	storm.Pause(t.Context(), time.Until(cut.Add(leaderCut)))
+	stream.Pause(t.Context(), time.Until(cut.Add(leaderCut)))
 	alone := time.Since(cut)
 	f.mend(n.container, f.routes, n.route())
 	f.load.more(f, 50)

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postrider/postrider/internal/storm"
+	"github.com/postrider/postrider/stream"
 )
 
 // TestWorkerCutOff cuts a worker off from the brokers in mid-delivery; the relay
@@ -44,7 +44,7 @@ func TestRelayCutOff(t *testing.T) {
 		for _, w := range f.workers {
 			w.hold(t, "/readyz", true)
 		}
-		storm.Pause(t.Context(), 500*time.Millisecond)
+		stream.Pause(t.Context(), 500*time.Millisecond)
 	}
 	f.mend(f.relay, f.out, "relay")
 	f.broke(cut, time.Now().Add(settle))

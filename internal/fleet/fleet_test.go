@@ -174,13 +174,3 @@ func (f *fleet) dial(ctx context.Context) (*broker.Conn, error) {
 	cfg.URL, cfg.Role, cfg.DataDir = f.url(), broker.Operator, f.t.TempDir()
 	return broker.Dial(ctx, cfg, slog.New(slog.DiscardHandler))
 }
-
-// eventually waits until the condition holds.
-func eventually(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(ready); !cond(); storm.Pause(t.Context(), 100*time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("in vain for %s: %s", ready, what)
-		}
-	}
-}

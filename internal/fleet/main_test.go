@@ -10,7 +10,7 @@ import (
 
 	"github.com/testcontainers/testcontainers-go/log"
 
-	"github.com/postrider/postrider/internal/testsize"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // docker is nil if there is none, for the reason in errNoEngine.
@@ -21,10 +21,10 @@ var (
 
 func TestMain(m *testing.M) {
 	// Each needs four of the engine's thirty networks.
-	os.Exit(run(testsize.Tests{M: m, AtOnce: 5}))
+	os.Exit(run(testrun.Tests{M: m, AtOnce: 5}))
 }
 
-func run(tests testsize.Tests) int {
+func run(tests testrun.Tests) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	log.SetDefault(log.NewNoopLogger())
@@ -46,7 +46,7 @@ func run(tests testsize.Tests) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	testsize.OnTimeout(func() { _ = docker.remove() })
+	testrun.OnTimeout(func() { _ = docker.remove() })
 	status := tests.Run()
 	interrupted()
 	if err := docker.remove(); err != nil {

@@ -13,6 +13,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/testcontainers/testcontainers-go"
 	"github.com/testcontainers/testcontainers-go/network"
+
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // node is one broker of the cluster. Its ports, for clients and monitoring, stay
@@ -111,7 +113,7 @@ func (f *fleet) stream(name string) *jetstream.StreamInfo {
 // leader is the broker that leads the lane.
 func (f *fleet) leader() (leader *node) {
 	f.t.Helper()
-	eventually(f.t, "the lane has a leader", func() bool {
+	testrun.Eventually(f.t, "the lane has a leader", ready, func() bool {
 		i := f.stream(lane)
 		if i == nil || i.Cluster == nil {
 			return false
@@ -131,7 +133,7 @@ func (f *fleet) leader() (leader *node) {
 func (f *fleet) whole() {
 	f.t.Helper()
 	for _, n := range f.nodes {
-		eventually(f.t, n.name+" has caught up", func() bool {
+		testrun.Eventually(f.t, n.name+" has caught up", ready, func() bool {
 			ok, err := probe(f.t.Context(), "http://"+net.JoinHostPort(f.host, strconv.Itoa(n.monitor))+"/healthz")
 			return err == nil && ok
 		})

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/testcontainers/testcontainers-go/exec"
+
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // TestRollout replaces all workers under load as a rollout does: a new one
@@ -45,7 +47,7 @@ func TestUpgrade(t *testing.T) {
 // deadFor holds how many days dead letters are kept.
 func (f *fleet) deadFor(days int) {
 	f.t.Helper()
-	eventually(f.t, "MAIL_DEAD can be read", func() bool {
+	testrun.Eventually(f.t, "MAIL_DEAD can be read", ready, func() bool {
 		i := f.stream("MAIL_DEAD")
 		if i != nil && i.Config.MaxAge != time.Duration(days)*24*time.Hour {
 			f.t.Errorf("dead letters are kept for %s, want %d days", i.Config.MaxAge, days)

@@ -3,16 +3,16 @@ package fleet
 import (
 	"time"
 
-	"github.com/postrider/postrider/internal/testsize"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 var (
-	rate        = testsize.Pick(40, 100)
-	leaderKills = testsize.Pick(1, 3)
-	killEvery   = testsize.Pick(5*time.Second, 30*time.Second)
-	downFor     = testsize.Pick(2*time.Second, 10*time.Second)
-	leaderCut   = testsize.Pick(8*time.Second, 20*time.Second)
-	relayCut    = testsize.Pick(8*time.Second, 20*time.Second)
-	rolled      = testsize.Pick(2, 4)
-	wipes       = testsize.Pick(1, 3)
+	rate        = testrun.Pick(40, 100)
+	leaderKills = testrun.Pick(1, 3)
+	killEvery   = testrun.Pick(5*time.Second, 30*time.Second)
+	downFor     = testrun.Pick(2*time.Second, 10*time.Second)
+	leaderCut   = testrun.Pick(8*time.Second, 20*time.Second)
+	relayCut    = testrun.Pick(8*time.Second, 20*time.Second)
+	rolled      = testrun.Pick(2, 4)
+	wipes       = testrun.Pick(1, 3)
 )

@@ -11,6 +11,7 @@ import (
 	"github.com/testcontainers/testcontainers-go/network"
 
 	"github.com/postrider/postrider/internal/freeport"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // worker is one of those that deliver.
@@ -68,7 +69,7 @@ func (f *fleet) stop(w *worker) {
 // await waits for an answer.
 func (w *worker) await(t *testing.T, path string, want bool) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%s answers %t", path, want), func() bool {
+	testrun.Eventually(t, fmt.Sprintf("%s answers %t", path, want), ready, func() bool {
 		got, err := probe(t.Context(), w.probes+path)
 		return err == nil && got == want
 	})

@@ -36,7 +36,7 @@ func StartCluster(t testing.TB, ackWait time.Duration, lanes ...wire.Lane) *Clus
 		c.Start(t, i)
 	}
 	conn := c.Connect(t, broker.Worker)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*timeout)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*Timeout)
 	defer cancel()
 	if err := conn.WhenFormed(ctx, func() error {
 		_, err := broker.Provision(ctx, conn, lanes, c.Config)
@@ -94,7 +94,7 @@ func (c *Cluster) Start(t testing.TB, i int) {
 		t.Fatalf("start server %d: %v", i, err)
 	}
 	s.Start()
-	if !s.ReadyForConnections(timeout) {
+	if !s.ReadyForConnections(Timeout) {
 		t.Fatalf("server %d does not become ready", i)
 	}
 	c.servers[i] = s

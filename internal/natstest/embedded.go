@@ -25,7 +25,7 @@ func EmbeddedConfig(t testing.TB) broker.Config {
 // caller may shut it down itself.
 func StartEmbedded(t testing.TB, cfg broker.Config, lanes ...wire.Lane) (*embedded.Server, *broker.Conn) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	ctx, cancel := context.WithTimeout(t.Context(), Timeout)
 	defer cancel()
 	e, err := embedded.Start(ctx, cfg, lanes, discard)
 	if err != nil {
@@ -43,7 +43,7 @@ func StartEmbedded(t testing.TB, cfg broker.Config, lanes ...wire.Lane) (*embedd
 // Shutdown ends an embedded broker.
 func Shutdown(t testing.TB, e *embedded.Server) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	defer cancel()
 	if err := e.Shutdown(ctx); err != nil {
 		t.Errorf("shut down: %v", err)
@@ -53,7 +53,7 @@ func Shutdown(t testing.TB, e *embedded.Server) {
 // AwaitLast waits for a message that the broker itself puts into a stream.
 func AwaitLast(t testing.TB, c *broker.Conn, stream, subject string) *jetstream.RawStreamMsg {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	ctx, cancel := context.WithTimeout(t.Context(), Timeout)
 	defer cancel()
 	q, err := c.JS().OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{FilterSubjects: []string{subject}, DeliverPolicy: jetstream.DeliverLastPolicy})
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/postrider/postrider/internal/testsize"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // VerifyTestMain is goleak's for packages whose tests start brokers. Several run at
@@ -13,6 +13,6 @@ import (
 // when its server was shut down waits up to 30 s more for an answer (nats-server,
 // trySetupSourceConsumer); every other goroutine counts.
 func VerifyTestMain(m *testing.M) {
-	goleak.VerifyTestMain(testsize.Tests{M: m, AtOnce: 4},
+	goleak.VerifyTestMain(testrun.Tests{M: m, AtOnce: 4},
 		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3"))
 }

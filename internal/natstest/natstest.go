@@ -15,11 +15,12 @@ import (
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/broker/embedded"
 	"github.com/postrider/postrider/internal/freeport"
+	"github.com/postrider/postrider/internal/testrun"
 	"github.com/postrider/postrider/wire"
 )
 
-// timeout bounds each step of the helpers.
-const timeout = 30 * time.Second
+// Timeout bounds each step of the helpers.
+const Timeout = 30 * time.Second
 
 var discard = slog.New(slog.DiscardHandler)
 
@@ -74,7 +75,7 @@ func StartWith(t testing.TB, o Options, lanes ...wire.Lane) *Broker {
 	b.start(t)
 	t.Cleanup(func() { b.stop(t) })
 	b.Conn = b.Connect(t, broker.Worker)
-	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	ctx, cancel := context.WithTimeout(t.Context(), Timeout)
 	defer cancel()
 	if _, err := broker.Provision(ctx, b.Conn, b.Lanes, b.Config); err != nil {
 		t.Fatalf("provision the broker: %v", err)
@@ -92,7 +93,7 @@ func (b *Broker) Connect(t testing.TB, role broker.Role) *broker.Conn {
 func connect(t testing.TB, cfg broker.Config, role broker.Role, log *slog.Logger) *broker.Conn {
 	t.Helper()
 	cfg.Role = role
-	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	ctx, cancel := context.WithTimeout(t.Context(), Timeout)
 	defer cancel()
 	c, err := broker.Dial(ctx, cfg, log)
 	if err != nil {
@@ -141,7 +142,7 @@ func (b *Broker) Kill(t testing.TB) {
 // start starts it, at the same port each time.
 func (b *Broker) start(t testing.TB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	ctx, cancel := context.WithTimeout(t.Context(), Timeout)
 	defer cancel()
 	e, err := embedded.Start(ctx, b.Config, b.Lanes, b.log)
 	if err != nil {
@@ -157,7 +158,7 @@ func (b *Broker) start(t testing.TB) {
 func (b *Broker) stop(t testing.TB) {
 	t.Helper()
 	// The test's own context has ended by the time of its cleanups.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), timeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), Timeout)
 	defer cancel()
 	if err := b.Embedded.Shutdown(ctx); err != nil {
 		t.Errorf("stop the broker: %v", err)
@@ -167,17 +168,9 @@ func (b *Broker) stop(t testing.TB) {
 // awaitConn returns once Conn has reconnected and JetStream answers it.
 func (b *Broker) awaitConn(t testing.TB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), timeout)
-	defer cancel()
-	for {
-		_, _, err := b.Conn.Room(ctx)
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("reconnect to the broker: %v", err)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+	var err error
+	testrun.Eventually(t, "the broker answers again", Timeout, func() bool {
+		_, _, err = b.Conn.Room(Within(t))
+		return err == nil
+	}, func() string { return err.Error() })
 }

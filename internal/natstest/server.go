@@ -24,7 +24,7 @@ func StartServer(t testing.TB, change func(o *server.Options)) string {
 		s.Shutdown()
 		s.WaitForShutdown()
 	})
-	if !s.ReadyForConnections(timeout) {
+	if !s.ReadyForConnections(Timeout) {
 		t.Fatal("the NATS server does not become ready")
 	}
 	return "nats://" + s.Addr().String()

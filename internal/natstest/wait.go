@@ -11,7 +11,7 @@ import (
 // Within is the test's context with the bound of each step.
 func Within(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	ctx, cancel := context.WithTimeout(t.Context(), Timeout)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -20,17 +20,6 @@ func Within(t testing.TB) context.Context {
 func Briefly(t testing.TB) (context.Context, context.CancelFunc) {
 	t.Helper()
 	return context.WithTimeout(t.Context(), 300*time.Millisecond)
-}
-
-// Tick waits a moment between two looks at the broker's state. The test fails if
-// ctx ends.
-func Tick(ctx context.Context, t testing.TB) {
-	t.Helper()
-	select {
-	case <-ctx.Done():
-		t.Fatal(context.Cause(ctx))
-	case <-time.After(20 * time.Millisecond):
-	}
 }
 
 // ConfigOf is a stream's configuration at the broker.

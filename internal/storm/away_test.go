@@ -7,13 +7,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postrider/postrider/internal/testsize"
+	"github.com/postrider/postrider/internal/testrun"
+	"github.com/postrider/postrider/stream"
 )
 
 // TestBrokerAway: the broker is killed and stays away. The workers go on
 // living, weigh no more than before, and settle everything at its return.
 func TestBrokerAway(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	s := begin(t, Config{Workers: 2})
 	p := s.producer(4)
 	p.Every = 20 * time.Millisecond
@@ -21,14 +22,14 @@ func TestBrokerAway(t *testing.T) {
 	defer enough()
 	published := make(chan error, 1)
 	go func() { published <- p.Publish(publishing, 1<<30, MixedMail) }()
-	eventually(t, "mail flows", ready, func() bool { return metric(t, s.workers[0], "postrider_settled_total") > 50 })
+	testrun.Eventually(t, "mail flows", ready, func() bool { return metric(t, s.workers[0], "postrider_settled_total") > 50 })
 	before := weigh(t, s.workers[0])
 	f := Fault{From: time.Now()}
 	if err := s.broker.End(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	s.kills++
-	Pause(t.Context(), awayFor) // the broker is away
+	stream.Pause(t.Context(), awayFor) // the broker is away
 	for _, w := range s.workers {
 		if w.ended() {
 			t.Fatal("a worker ended because its broker was away")
@@ -44,7 +45,7 @@ func TestBrokerAway(t *testing.T) {
 	}
 	f.To = time.Now().Add(settle)
 	s.faults = append(s.faults, f)
-	Pause(t.Context(), 2*time.Second)
+	stream.Pause(t.Context(), 2*time.Second)
 	enough()
 	<-published
 	r := s.settled(t, p)
@@ -57,7 +58,7 @@ func TestBrokerAway(t *testing.T) {
 // a day is of five. None dies, and at its return no more sessions are opened
 // than a worker may have.
 func TestRelayGone(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	s := begin(t, Config{Workers: 1, Env: []string{"POSTRIDER_RETRY_AFTER=1s", "POSTRIDER_MAX_AGE=" + (5 * relayGoneFor).String()}})
 	if err := s.relay.End(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -66,7 +67,7 @@ func TestRelayGone(t *testing.T) {
 	if err := p.Publish(t.Context(), goneMails, OneMail); err != nil {
 		t.Fatal(err)
 	}
-	Pause(t.Context(), relayGoneFor) // the relay is away
+	stream.Pause(t.Context(), relayGoneFor) // the relay is away
 	weight := most([]burden{weigh(t, s.broker), weigh(t, s.workers[0])})
 	if s.broker.ended() || s.workers[0].ended() || weight.mib > 200 {
 		t.Errorf("a worker ended or grew because its relay was away: %v", weight)
@@ -101,7 +102,7 @@ func TestRelayGone(t *testing.T) {
 // TestRelayHalfDead: every third session falls silent at MAIL. Nothing is lost
 // or dead, and what went through a session that speaks went once.
 func TestRelayHalfDead(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	s := begin(t, Config{
 		Workers: 1, RelayArgs: []string{"-silent", "3"},
 		Env: []string{"SMTP_TIMEOUT_COMMAND=1s", "SMTP_MESSAGES_PER_SESSION=5"},

@@ -16,7 +16,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/broker"
-	"github.com/postrider/postrider/internal/testsize"
+	"github.com/postrider/postrider/internal/testrun"
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -97,7 +98,7 @@ func isDue(n int) Mail {
 // goes out at full speed, the fresh beside it one at a time, and in the end
 // everything by itself.
 func TestStoreFull(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	const size, due = 100 << 10, 120
 	room := mount(t, "-t", "tmpfs", "-o", "size=64m", "tmpfs")
 	s := begin(t, Config{Env: []string{"POSTRIDER_LANES=normal=1", "POSTRIDER_RETRY_AFTER=12s", "POSTRIDER_DATA_DIR=" + filepath.Join(room, "data")}})
@@ -108,7 +109,7 @@ func TestStoreFull(t *testing.T) {
 		}
 		p.acked = append(p.acked, isDue(n))
 	}
-	eventually(t, "all are deferred", time.Minute, func() bool { return metric(t, s.broker, "postrider_settled_total") >= due })
+	testrun.Eventually(t, "all are deferred", time.Minute, func() bool { return metric(t, s.broker, "postrider_settled_total") >= due })
 	if err := s.relay.End(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +125,7 @@ func TestStoreFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	eventually(t, "all deferred mail is due", time.Minute, func() bool { return dueNow(t, c) == due })
+	testrun.Eventually(t, "all deferred mail is due", time.Minute, func() bool { return dueNow(t, c) == due })
 	s.RelayArgs = []string{"-accept"} // a new process does not know whom it has refused
 	if err := s.startRelay(); err != nil {
 		t.Fatal(err)
@@ -175,7 +176,7 @@ func dueNow(t *testing.T, c *broker.Conn) int {
 // of fresh mail, and mail that waits for a day, up to that of due mail. What
 // lies in the lane is what would make room, and has to go all the same.
 func TestFullOfWhatStays(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	const size = 100 << 10
 	for name, c := range map[string]struct {
 		staying int
@@ -194,7 +195,7 @@ func TestFullOfWhatStays(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			eventually(t, "all of them stay", time.Minute, func() bool { return metric(t, s.broker, "postrider_settled_total") >= float64(c.staying) })
+			testrun.Eventually(t, "all of them stay", time.Minute, func() bool { return metric(t, s.broker, "postrider_settled_total") >= float64(c.staying) })
 			if err := s.relay.End(syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
@@ -218,7 +219,7 @@ func TestFullOfWhatStays(t *testing.T) {
 				}
 				return n
 			}
-			eventually(t, fmt.Sprintf("all %d of the lane are sent", len(p.acked)), 2*time.Minute, func() bool { return accepted() >= len(p.acked) })
+			testrun.Eventually(t, fmt.Sprintf("all %d of the lane are sent", len(p.acked)), 2*time.Minute, func() bool { return accepted() >= len(p.acked) })
 		})
 	}
 }
@@ -227,7 +228,7 @@ func TestFullOfWhatStays(t *testing.T) {
 // error, nobody falsely that the mail was taken, and service comes back when
 // there is room: by itself or, where a purge met the full disk, with a new worker.
 func TestDiskFull(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	room := mount(t, "-t", "tmpfs", "-o", "size=64m", "tmpfs")
 	s := begin(t, Config{Workers: 1, Env: []string{"POSTRIDER_LANES=normal=1", "POSTRIDER_DATA_DIR=" + filepath.Join(room, "data")}})
 	p := s.producer(4)
@@ -236,16 +237,16 @@ func TestDiskFull(t *testing.T) {
 	defer enough()
 	published := make(chan error, 1)
 	go func() { published <- p.Publish(publishing, 1<<30, MixedMail) }()
-	Pause(t.Context(), 2*time.Second)
+	stream.Pause(t.Context(), 2*time.Second)
 	ballast := filepath.Join(room, "ballast")
 	full := Fault{From: time.Now()}
 	fill(t, ballast)
-	Pause(t.Context(), diskFullFor) // the disk is full
+	stream.Pause(t.Context(), diskFullFor) // the disk is full
 	atFull := len(p.Acknowledged())
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "producers are served again", time.Minute, func() bool {
+	testrun.Eventually(t, "producers are served again", time.Minute, func() bool {
 		if s.broker.ended() {
 			s.startAfterHang(t)
 		}
@@ -286,7 +287,7 @@ func (s *storm) startAfterHang(t *testing.T) {
 // good. The worker says so, and when there is room it ends for a new one, which
 // has all the mail.
 func TestStoreHangs(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	room := mount(t, "-t", "tmpfs", "-o", "size=64m", "tmpfs")
 	s := begin(t, Config{Env: []string{"POSTRIDER_LANES=normal=1", "POSTRIDER_DATA_DIR=" + filepath.Join(room, "data")}})
 	// Nothing may be written but what this test writes.
@@ -330,7 +331,7 @@ func TestStoreHangs(t *testing.T) {
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the worker ends", 2*time.Minute, s.broker.ended)
+	testrun.Eventually(t, "the worker ends", 2*time.Minute, s.broker.ended)
 	s.startAfterHang(t)
 	later, err := c.JS().Stream(t.Context(), wire.Lane("normal").LaterStream())
 	if err != nil {

@@ -7,13 +7,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postrider/postrider/internal/testsize"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // TestSlowRelay: a relay slower than three times AckWait, and every mail is
 // delivered exactly once.
 func TestSlowRelay(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	s := begin(t, Config{
 		Workers: 2, Env: []string{"POSTRIDER_ACK_WAIT=2s", "SMTP_MAX_SESSIONS=20"}, RelayArgs: []string{"-delay", "7s"},
 	})
@@ -33,7 +33,7 @@ func TestSlowRelay(t *testing.T) {
 // by AckWait, as it would be if a worker kept what it did not send, and
 // nothing is sent twice, for the relay's replies all come within the drain.
 func TestStops(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	const ackWait = 30 * time.Second
 	s := begin(t, Config{
 		Env: []string{"POSTRIDER_ACK_WAIT=30s", "POSTRIDER_DRAIN=10s", "SMTP_MAX_SESSIONS=40"}, RelayArgs: []string{"-delay", "100ms"},
@@ -51,7 +51,7 @@ func TestStops(t *testing.T) {
 		}
 		w := s.workers[0]
 		s.workers = nil
-		eventually(t, "the worker sends", ready, func() bool { return metric(t, w, "postrider_settled_total") > 5 })
+		testrun.Eventually(t, "the worker sends", ready, func() bool { return metric(t, w, "postrider_settled_total") > 5 })
 		told := time.Now()
 		if err := w.End(syscall.SIGTERM); err != nil {
 			t.Fatal(err)

@@ -12,7 +12,8 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/broker/embedded"
-	"github.com/postrider/postrider/internal/testsize"
+	"github.com/postrider/postrider/internal/testrun"
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -21,7 +22,7 @@ import (
 //
 // The worker that is killed never acks, and its final records live for two seconds.
 func TestNightOff(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	s := begin(t, Config{
 		Bin: build(t, mutant), Workers: 1, Drained: time.Minute, Env: []string{"POSTRIDER_TEST_MUTANT=never-ack", "POSTRIDER_LANES=normal=1", "SMTP_MAX_SESSIONS=10", "POSTRIDER_ACK_WAIT=10s"},
 	})
@@ -36,9 +37,9 @@ func TestNightOff(t *testing.T) {
 	}
 	defer c.Close()
 	logged := func() bool { return messages(t, c, wire.StreamEvent) >= held }
-	eventually(t, "all are recorded, and the log has it", time.Minute, logged)
+	testrun.Eventually(t, "all are recorded, and the log has it", time.Minute, logged)
 	// The broker writes down what it has handed out a moment after it did so.
-	Pause(t.Context(), 2*time.Second)
+	stream.Pause(t.Context(), 2*time.Second)
 	for _, w := range append(s.workers, s.broker) {
 		if err := w.End(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
@@ -81,7 +82,7 @@ func (s *storm) passNight(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	eventually(t, "the records have expired", time.Minute, func() bool { return messages(t, c, wire.StreamRecord) == 0 })
+	testrun.Eventually(t, "the records have expired", time.Minute, func() bool { return messages(t, c, wire.StreamRecord) == 0 })
 	if left, err := queued(t.Context(), c); left == 0 || err != nil {
 		t.Fatalf("%d mails were killed before their ack: %v", left, err)
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/deadletter"
-	"github.com/postrider/postrider/internal/testsize"
+	"github.com/postrider/postrider/internal/testrun"
 	"github.com/postrider/postrider/journal"
 )
 
@@ -128,7 +128,7 @@ func (o *operators) act(ctx context.Context, l *deadletter.Found) error {
 // once, while they are buried, sent, deferred and fired by their schedules and
 // workers are killed. What an operator was told holds.
 func TestOperators(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	s := begin(t, Config{
 		Workers: 3, For: operatorsFor, KillEvery: 2 * time.Second,
 		Env: []string{"POSTRIDER_MAX_ATTEMPTS=3", "POSTRIDER_RETRY_AFTER=200ms"},

@@ -9,7 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postrider/postrider/internal/testsize"
+	"github.com/postrider/postrider/internal/testrun"
+	"github.com/postrider/postrider/stream"
 )
 
 // TestPowerCut: the store lies on an image that is copied while everything is at
@@ -20,7 +21,7 @@ import (
 // before a commit and some from behind it. The broker's process stands still
 // from just before, so that it acknowledges nothing that is not in the copy.
 func TestPowerCut(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	r := cutPower(t, build(t, worker), powerCuts)
 	none(t, "lost", r.Lost)
 	none(t, "dead though delivered", r.Both)
@@ -32,7 +33,7 @@ func TestPowerCut(t *testing.T) {
 
 // TestPowerCutUnsynced proves it: without synced writes the same loses mail.
 func TestPowerCutUnsynced(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	if r := cutPower(t, build(t, mutant), 1, "POSTRIDER_TEST_MUTANT=unsynced"); len(r.Lost) == 0 {
 		t.Error("nothing is lost without synced writes: the test sees nothing")
 	}
@@ -51,7 +52,7 @@ func cutPower(t *testing.T, bin string, cuts int, env ...string) *Report {
 	published := make(chan error, 1)
 	go func() { published <- p.Publish(publishing, 1<<30, MixedMail) }()
 	for i := range cuts {
-		Pause(t.Context(), 4*time.Second) // mail of every kind is under way
+		stream.Pause(t.Context(), 4*time.Second) // mail of every kind is under way
 		if err := s.broker.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +74,7 @@ func cutPower(t *testing.T, bin string, cuts int, env ...string) *Report {
 		f.To = time.Now().Add(settle)
 		s.faults = append(s.faults, f)
 	}
-	Pause(t.Context(), 2*time.Second)
+	stream.Pause(t.Context(), 2*time.Second)
 	enough()
 	<-published
 	return s.settled(t, p)

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/postrider/postrider/internal/testsize"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // Build builds programs of the module, named from its root, into dir, static as
@@ -82,7 +82,7 @@ func Start(name, dir string, env []string, program string, args ...string) (*Pro
 	if err := p.Cmd.Start(); err != nil {
 		return nil, err
 	}
-	ended := testsize.OnTimeout(func() { _ = p.Cmd.Process.Kill() })
+	ended := testrun.OnTimeout(func() { _ = p.Cmd.Process.Kill() })
 	go func() {
 		_ = p.Cmd.Wait()
 		ended()

@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/stream"
 )
 
 // Mail is what is published under an id.
@@ -106,17 +108,7 @@ func (p *Producer) one(ctx context.Context, js jetstream.JetStream, m Mail) {
 			p.mu.Unlock()
 			break
 		}
-		Pause(ctx, 50*time.Millisecond)
+		stream.Pause(ctx, 50*time.Millisecond)
 	}
-	Pause(ctx, p.Every)
-}
-
-// Pause waits for d or until ctx ends.
-func Pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
+	stream.Pause(ctx, p.Every)
 }

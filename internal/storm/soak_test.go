@@ -6,7 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postrider/postrider/internal/testsize"
+	"github.com/postrider/postrider/internal/testrun"
+	"github.com/postrider/postrider/stream"
 )
 
 // soaked is the mail of a soak: what is deferred once stays in the record, so
@@ -22,7 +23,7 @@ func soaked(n int) Mail {
 // TestSoak sends mail at a steady rate and weighs the processes: what they
 // weigh at most in the last third is what they weighed in the second.
 func TestSoak(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	length := soakFor
 	if d, err := time.ParseDuration(os.Getenv("SOAK")); err == nil {
 		length = d // SOAK=10m make soak
@@ -37,7 +38,7 @@ func TestSoak(t *testing.T) {
 	both := map[string]*Process{"broker": s.broker, "worker": s.workers[0]}
 	weighed := map[string][]burden{}
 	for range soakTimes {
-		Pause(t.Context(), length/time.Duration(soakTimes)) // the soak itself
+		stream.Pause(t.Context(), length/time.Duration(soakTimes)) // the soak itself
 		for name, x := range both {
 			weighed[name] = append(weighed[name], weigh(t, x))
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/freeport"
+	"github.com/postrider/postrider/stream"
 )
 
 // Config is the size of a storm.
@@ -167,7 +168,7 @@ func (s *storm) rage(ctx context.Context) error {
 	nextRelay = nextRelay.Add(-relayEvery / 2)
 	brokerKills, relayKills := 0, 0
 	for ctx.Err() == nil && time.Now().Before(end) {
-		Pause(ctx, s.KillEvery)
+		stream.Pause(ctx, s.KillEvery)
 		if err := s.killWorker(); err != nil {
 			return err
 		}

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postrider/postrider/internal/testsize"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // root is the module's, from here.
@@ -39,8 +39,8 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(programs)
-		testsize.OnTimeout(func() { _ = os.RemoveAll(programs) })
-		return testsize.Tests{M: m, AtOnce: 3}.Run()
+		testrun.OnTimeout(func() { _ = os.RemoveAll(programs) })
+		return testrun.Tests{M: m, AtOnce: 3}.Run()
 	}())
 }
 
@@ -92,7 +92,7 @@ func rage(t *testing.T, cfg Config) *Report {
 
 // TestKillStorm kills workers, the broker and the relay under load.
 func TestKillStorm(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	r := rage(t, Config{
 		Bin: build(t, worker), Mails: stormMails, Workers: 4, For: stormFor, KillEvery: time.Second,
 		BrokerKills: stormBrokerKills, RelayKills: stormRelayKills, Drained: 5 * time.Minute,
@@ -107,7 +107,7 @@ func TestKillStorm(t *testing.T) {
 // TestBrokenOrderLoses proves the checker: if the order of settling is wrong
 // the same storm loses mail.
 func TestBrokenOrderLoses(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	for _, name := range []string{"ack-first", "copy-last"} {
 		t.Run(name, func(t *testing.T) {
 			r := rage(t, Config{

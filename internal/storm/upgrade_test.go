@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/broker"
-	"github.com/postrider/postrider/internal/testsize"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // TestUpgrade: a newer worker (a raised settings version, and dead letters kept for a
@@ -15,7 +15,7 @@ import (
 // the older is settled by the newer, and nothing that the newer has set is
 // undone by the older, which goes on.
 func TestUpgrade(t *testing.T) {
-	testsize.Beside(t)
+	testrun.Beside(t)
 	older, newer := build(t, worker), buildNewer(t)
 	s := begin(t, Config{Bin: older, Workers: 1})
 	p := s.producer(4)
@@ -32,11 +32,11 @@ func TestUpgrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	young := s.workers[1]
-	eventually(t, "the newer sets what is new", ready, func() bool { return metric(t, young, "postrider_in_flight") >= 0 })
+	testrun.Eventually(t, "the newer sets what is new", ready, func() bool { return metric(t, young, "postrider_in_flight") >= 0 })
 	s.deadFor(t, 91*24*time.Hour)
 	p.next.Store(int64(upgradeMails))
 	publish(2 * upgradeMails)
-	eventually(t, "the newer settles", ready, func() bool { return metric(t, young, "postrider_settled_total") > 0 })
+	testrun.Eventually(t, "the newer settles", ready, func() bool { return metric(t, young, "postrider_settled_total") > 0 })
 	// An older one that starts now undoes nothing.
 	s.Bin = older
 	if err := s.startWorker(); err != nil {

@@ -83,16 +83,6 @@ func none(t *testing.T, what string, keys []Key) {
 	}
 }
 
-// eventually waits until the condition holds.
-func eventually(t *testing.T, what string, d time.Duration, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(d); !cond(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("in vain for %s: %s", d, what)
-		}
-	}
-}
-
 // metric is a value of a worker's /metrics, summed over its labels.
 func metric(t *testing.T, p *Process, name string) float64 {
 	t.Helper()

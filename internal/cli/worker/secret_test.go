@@ -12,6 +12,7 @@ import (
 
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // spoken is an output that can be read while it is written.
@@ -42,11 +43,7 @@ func TestTokenIsWithheld(t *testing.T) {
 	defer stop()
 	ended := make(chan int, 1)
 	go func() { ended <- run(ctx, env, nil, &out, &out) }()
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(out.String(), "Publish a mail"); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not started: %s", out.String())
-		}
-	}
+	testrun.Eventually(t, "it starts", 30*time.Second, func() bool { return strings.Contains(out.String(), "Publish a mail") }, out.String)
 	stop()
 	if status := <-ended; status != cli.OK {
 		t.Errorf("status %d", status)

@@ -1,4 +1,4 @@
-package testsize_test
+package testrun_test
 
 import (
 	"errors"
@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postrider/postrider/internal/testsize"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
-func TestMain(m *testing.M) { os.Exit(testsize.Tests{M: m, AtOnce: 2}.Run()) }
+func TestMain(m *testing.M) { os.Exit(testrun.Tests{M: m, AtOnce: 2}.Run()) }
 
 // TestTimeout: of tests that run out of time nothing is left.
 func TestTimeout(t *testing.T) {
@@ -39,8 +39,8 @@ func TestTakesTooLong(t *testing.T) {
 		t.Skip("only where it is to run out of time")
 	}
 	dir := t.TempDir()
-	testsize.OnTimeout(func() { _ = os.WriteFile(mark, []byte(dir), 0o600) })
-	done := testsize.OnTimeout(func() { os.Remove(mark) })
+	testrun.OnTimeout(func() { _ = os.WriteFile(mark, []byte(dir), 0o600) })
+	done := testrun.OnTimeout(func() { os.Remove(mark) })
 	done()
 	<-time.After(time.Minute)
 }

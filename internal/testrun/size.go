@@ -1,6 +1,6 @@
-// Package testsize is the size that tests run at, and what a run of a package's
-// tests shares.
-package testsize
+// Package testrun is what the tests of all packages share: the size they run at,
+// how they wait, and how they end.
+package testrun
 
 import (
 	"os"
