@@ -49,7 +49,7 @@ type Journal struct {
 func New(s Store) *Journal { return &Journal{store: s} }
 
 // Lookup returns the last record of the key and its sequence; nil and 0 if there
-// is none. A key without an ID stands for any id: it is used for messages that
+// is none. It fails with [wire.ErrNewer] if the record cannot be acted on. A key without an ID stands for any id: it is used for messages that
 // must not be decoded, and is slow if there are many records.
 func (j *Journal) Lookup(ctx context.Context, k wire.Key) (*wire.Record, uint64, error) {
 	filter := k.RecordSubject()
@@ -64,6 +64,9 @@ func (j *Journal) Lookup(ctx context.Context, k wire.Key) (*wire.Record, uint64,
 		return nil, 0, fmt.Errorf("look up the record of %s: %w", k, err)
 	}
 	r, err := wire.DecodeRecord(m.Data)
+	if err == nil {
+		err = r.Understood()
+	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("look up the record of %s (sequence %d): %w", k, m.Sequence, err)
 	}
@@ -130,9 +133,14 @@ func (j *Journal) search(ctx context.Context, subject string, since time.Time, m
 		if err != nil {
 			return nil, fmt.Errorf("search the log in %s: %w", subject, err)
 		}
-		if r, err := wire.DecodeRecord(m.Data); err == nil && match(r) {
-			found = r
+		r, err := wire.DecodeRecord(m.Data)
+		if err != nil || !match(r) {
+			continue
 		}
+		if err := r.Understood(); err != nil {
+			return nil, fmt.Errorf("search the log in %s (sequence %d): %w", subject, m.Sequence, err)
+		}
+		found = r
 	}
 	return found, nil
 }

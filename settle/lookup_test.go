@@ -1,6 +1,7 @@
 package settle_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -150,5 +151,45 @@ func (b *bench) forgetRecords(l wire.Key) {
 	}
 	if err := s.Purge(b.T.Context()); err != nil {
 		b.T.Fatal(err)
+	}
+}
+
+// TestNewerRecord: a worker leaves a message whose record it does not understand, be
+// it in MAIL_RECORD or only in the log. It neither sends the message nor acks it.
+func TestNewerRecord(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.idle()
+	for name, newer := range map[string]func(*wire.Record){
+		"version":  func(r *wire.Record) { r.V = wire.RecordVersion + 1 },
+		"state":    func(r *wire.Record) { r.Recipients[0].State = "parked" },
+		"together": func(r *wire.Record) { r.Together = "parked" },
+	} {
+		for _, logged := range []bool{false, true} {
+			id := fmt.Sprintf("%s-%t", name, logged)
+			b.Publish(id, "ann@example.net")
+			d := b.pullFresh(w)
+			d.Times = 2 // so that the log is searched
+			read := twin(d)
+			read.Read()
+			rec := read.Draft(time.Now())
+			rec.SetPending(wire.StateDelivered, "")
+			rec.Conclude()
+			newer(rec)
+			if _, err := w.Journal.Set(t.Context(), rec, 0, false); err != nil {
+				t.Fatal(err)
+			}
+			if logged {
+				b.forgetRecords(rec.Key())
+			}
+			before := b.Queued()
+			if err := w.settle(t.Context(), d); !errors.Is(err, wire.ErrNewer) {
+				t.Errorf("%s: %v, want ErrNewer", id, err)
+			}
+			if n := b.Queued(); n != before {
+				t.Errorf("%s: %d messages in the queue, before %d", id, n, before)
+			}
+			b.Accepted(id, map[string]int{"ann@example.net": 0})
+		}
 	}
 }

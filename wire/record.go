@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -60,6 +61,14 @@ const (
 	StateDead State = "dead"
 )
 
+func (s State) known() bool {
+	switch s {
+	case StatePending, StateDelivered, StateScheduled, StateDead:
+		return true
+	}
+	return false
+}
+
 // RecordVersion is the version of [Record]'s shape.
 const RecordVersion = 1
 
@@ -118,7 +127,29 @@ type RecipientRecord struct {
 	QueueID  string      `json:"queue_id,omitempty"`
 }
 
-// DecodeRecord reads a record. Fields of later versions are ignored.
+// ErrNewer: a newer version of Postrider wrote it.
+var ErrNewer = errors.New("written by a newer version of Postrider")
+
+// Understood fails with [ErrNewer] if the record's version or a state in it is
+// unknown here. Such a record must not be acted on: what it says of a recipient
+// would be overlooked.
+func (r *Record) Understood() error {
+	if r.V != RecordVersion {
+		return fmt.Errorf("record version %d, known is %d: %w", r.V, RecordVersion, ErrNewer)
+	}
+	for _, x := range r.Recipients {
+		if !x.State.known() {
+			return fmt.Errorf("state %q of a recipient: %w", x.State, ErrNewer)
+		}
+	}
+	if r.Together != "" && !r.Together.known() {
+		return fmt.Errorf("state %q of all recipients: %w", r.Together, ErrNewer)
+	}
+	return nil
+}
+
+// DecodeRecord reads a record. Fields of later versions are ignored: whoever acts
+// on the record asks [Record.Understood] first.
 func DecodeRecord(b []byte) (*Record, error) {
 	var r Record
 	if err := json.Unmarshal(b, &r); err != nil {
