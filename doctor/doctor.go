@@ -72,7 +72,7 @@ func Examine(ctx context.Context, p *Patient) ([]Finding, error) {
 
 func judgeSettings(faults []error) (all []Finding) {
 	for _, err := range faults {
-		all = append(all, Finding{Level: Problem, Check: "settings", At: "environment", Found: err.Error(), Do: "correct the variable; worker config shows what is in force"})
+		all = append(all, Finding{Level: Problem, Check: "settings", At: "environment", Found: err.Error(), Do: "correct the variable; postrider config shows what is in force"})
 	}
 	return all
 }

@@ -212,7 +212,7 @@ func TestSendAt(t *testing.T) {
 	if late := sent.Sub(due); late < 0 || late > time.Second {
 		t.Errorf("sent %s after it was due", late)
 	}
-	if dead := b.Dead(); len(dead) != 1 || dead[0].Reason != mail.ReasonExpired {
+	if dead := b.Dead(); len(dead) != 1 || dead[0].Reason != mail.ReasonExpired || !strings.HasPrefix(dead[0].Error, "it was to be sent until ") {
 		t.Errorf("dead letters: %+v", dead)
 	}
 }

@@ -186,6 +186,7 @@ func (s *Settler) decide(span Span, d *Delivery) (*wire.Record, error) {
 		rec.Error = "no consumer would have delivered the message again"
 	case s.cfg.tooOld(stand):
 		rec.SetPending(wire.StateDead, mail.ReasonExpired)
+		rec.Error = "it was to be sent until " + s.cfg.deadline(stand).UTC().Format(time.RFC3339)
 	default:
 		if err := s.attempt(span, d, rec); err != nil {
 			return nil, err

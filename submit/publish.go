@@ -112,7 +112,8 @@ func (c *Client) publish(ctx context.Context, m *nats.Msg) (stream.Ack, error) {
 		nobody = errors.Is(err, nats.ErrNoResponders) || nobody && ctx.Err() != nil
 		if nobody && time.Now().After(giveUp) || !stream.Pause(ctx, retryPause) {
 			if nobody {
-				err = fmt.Errorf("%w: no stream takes %s; check the name against POSTRIDER_LANES of the workers, and that a worker has been started: %w", ErrNoLane, m.Subject, err)
+				// Not ErrAway: the mail is not stored, and publishing it again does not help.
+				err = fmt.Errorf("%w: no stream takes %s; check the name against POSTRIDER_LANES of the workers, and that a worker has been started: %v", ErrNoLane, m.Subject, err) //nolint:errorlint // see above
 			}
 			return stream.Ack{}, err
 		}

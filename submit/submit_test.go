@@ -201,7 +201,7 @@ func TestNoLane(t *testing.T) {
 	b := natstest.Start(t)
 	for _, nc := range []*nats.Conn{b.Conn.NC(), b.Connect(t, broker.Publisher).NC(), b.Producer(t)} {
 		_, err := submit.New(nc).Publish(within(t, briefly), "nrmal", hello("x"))
-		if !errors.Is(err, submit.ErrNoLane) || !strings.Contains(err.Error(), "nrmal") || !strings.Contains(err.Error(), "POSTRIDER_LANES") {
+		if !errors.Is(err, submit.ErrNoLane) || errors.Is(err, stream.ErrAway) || !strings.Contains(err.Error(), "nrmal") || !strings.Contains(err.Error(), "POSTRIDER_LANES") {
 			t.Errorf("Publish = %v, want ErrNoLane", err)
 		}
 	}
