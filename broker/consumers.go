@@ -32,8 +32,8 @@ func consumerConfig(s wire.Source, ackWait time.Duration) jetstream.ConsumerConf
 		MaxAckPending: maxAckPending,
 		MaxWaiting:    maxWaiting,
 	}
-	if len(s.Subjects) > 0 {
-		c.FilterSubject = s.Subjects[0]
+	if s.Filter != wire.Everything { // a filter of everything would be a changed setting
+		c.FilterSubject = s.Filter
 	}
 	return c
 }

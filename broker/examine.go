@@ -59,8 +59,10 @@ type State struct {
 }
 
 // StreamState is the state of a stream. Info is nil if it could not be read.
+// Source is the zero Source for a stream that all lanes share.
 type StreamState struct {
 	State
+	wire.Source
 	Info *jetstream.StreamInfo
 }
 
@@ -92,17 +94,19 @@ func Examine(ctx context.Context, c *Conn, lanes []wire.Lane, cfg Config) (*Exam
 	if x.Lanes, err = allLanes(ctx, c.js, lanes); err != nil {
 		return nil, err
 	}
+	sources := sourcesOf(x.Lanes)
 	single := false
 	for _, want := range (layout{lanes: x.Lanes, replicas: cfg.Replicas, maxPayload: c.nc.MaxPayload()}).streams() {
 		s := streamState(ctx, c.js, want)
+		if i := slices.IndexFunc(sources, func(s wire.Source) bool { return s.Stream == want.Name }); i >= 0 {
+			s.Source = sources[i]
+		}
 		single = single || s.Info != nil && s.Info.Config.Replicas == 1
 		x.Streams = append(x.Streams, s)
 	}
 	x.Writes = writes(c.nc.ConnectedServerName(), single)
-	for _, lane := range x.Lanes {
-		for _, s := range lane.Sources() {
-			x.Consumers = append(x.Consumers, consumerState(ctx, c.js, s))
-		}
+	for _, s := range sources {
+		x.Consumers = append(x.Consumers, consumerState(ctx, c.js, s))
 	}
 	return x, nil
 }

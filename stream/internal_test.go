@@ -47,9 +47,9 @@ func TestStreamOf(t *testing.T) {
 	t.Parallel()
 	l := wire.Key{Lane: "a-b", ID: "id", Origin: "1-1", Recipient: "all"}
 	tests := map[string]string{
-		l.Lane.SendSubject(): l.Lane.SendStream(), l.CopySubject(wire.CopyLater): l.Lane.LaterStream(), l.CopySubject(wire.CopyDue): l.Lane.LaterStream(),
+		l.Lane.SendSubject(): l.Lane.SendStream(), l.Lane.TenantSubject("t"): l.Lane.SendStream(), l.CopySubject(wire.CopyLater): l.Lane.LaterStream(), l.CopySubject(wire.CopyDue): l.Lane.LaterStream(),
 		l.RecordSubject(): wire.StreamRecord, l.EventSubject(): wire.StreamEvent, l.DeadSubject(): wire.StreamDead,
-		"": "", "mail": "", "mail.send": "", "mail.held.a.b.c.d": "", "post.send.a": "",
+		"": "", "mail": "", "mail.send": "", "mail.send.a-b.c.d": "", "mail.copy.a-b": "", "mail.held.a.b.c.d": "", "post.send.a": "",
 	}
 	for subject, want := range tests {
 		if got, err := streamOf(subject); got != want || (err == nil) != (want != "") {
