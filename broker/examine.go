@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -143,12 +144,12 @@ func allLanes(ctx context.Context, js jetstream.JetStream, asked []wire.Lane) ([
 func streamState(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) StreamState {
 	x := StreamState{State: State{Name: want.Name}}
 	s, err := js.Stream(ctx, want.Name)
-	switch {
-	case errors.Is(err, jetstream.ErrStreamNotFound):
+	switch err = refused(err); {
+	case errors.Is(err, stream.ErrNoStream):
 		x.Err = missing(ctx, js, want.Subjects)
 		return x
 	case err != nil:
-		x.Err = refused(err)
+		x.Err = err
 		return x
 	}
 	x.Info = s.CachedInfo()
@@ -170,12 +171,12 @@ func missing(ctx context.Context, js jetstream.JetStream, subjects []string) err
 func consumerState(ctx context.Context, js jetstream.JetStream, s wire.Source) ConsumerState {
 	x := ConsumerState{State: State{Name: s.Stream + "/" + s.Consumer}, Source: s}
 	q, err := js.Consumer(ctx, s.Stream, s.Consumer)
-	switch {
-	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
+	switch err = refused(err); {
+	case gone(err):
 		x.Err = ErrMissing
 		return x
 	case err != nil:
-		x.Err = refused(err)
+		x.Err = err
 		return x
 	}
 	x.Info = q.CachedInfo()

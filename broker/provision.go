@@ -76,11 +76,11 @@ func (p *provisioner) streams(ctx context.Context, lanes []wire.Lane, info *jets
 	var reserved uint64
 	for _, want := range l.streams() {
 		s, err := p.c.js.Stream(ctx, want.Name)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
+		if err = refused(err); errors.Is(err, stream.ErrNoStream) {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("read stream %s: %w", want.Name, refused(err))
+			return fmt.Errorf("read stream %s: %w", want.Name, err)
 		}
 		have := s.CachedInfo().Config
 		p.made[want.Name] = have

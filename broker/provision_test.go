@@ -309,8 +309,8 @@ func TestAckWaitStands(t *testing.T) {
 	if got, err := own.AckWait(natstest.Within(t), normal.SendStream(), wire.ConsumerFresh); err != nil || got != cfg.AckWait {
 		t.Errorf("AckWait = %v, %v; want %v", got, err, cfg.AckWait)
 	}
-	if _, err := own.AckWait(natstest.Within(t), normal.SendStream(), "nobody"); err == nil {
-		t.Error("a consumer that is not there has an AckWait")
+	if _, err := own.AckWait(natstest.Within(t), normal.SendStream(), "nobody"); !errors.Is(err, stream.ErrNoConsumer) {
+		t.Errorf("a consumer that is not there: %v", err)
 	}
 }
 

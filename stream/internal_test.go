@@ -8,19 +8,21 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/wire"
 )
 
 func TestClassOfRefusals(t *testing.T) {
 	t.Parallel()
-	classes := []error{ErrFull, ErrTooLarge, ErrAway, ErrNotFound, ErrConflict}
+	classes := []error{ErrFull, ErrTooLarge, ErrAway, ErrNotFound, ErrNoStream, ErrNoConsumer, ErrNoJetStream, ErrConflict}
 	tests := map[int]error{
 		10002: ErrFull, 10023: ErrFull, 10047: ErrFull, 10077: ErrFull,
 		10054: ErrTooLarge, 10097: ErrTooLarge,
 		10071: ErrConflict, 10164: ErrConflict,
 		10008: ErrAway, 10037: ErrNotFound,
-		10003: nil, 10059: nil,
+		10014: ErrNoConsumer, 10059: ErrNoStream, 10039: ErrNoJetStream, 10076: ErrNoJetStream,
+		10003: nil,
 	}
 	for code, want := range tests {
 		err := fmt.Errorf("publish: %w", &APIError{Code: code, Description: "words"})
@@ -28,9 +30,15 @@ func TestClassOfRefusals(t *testing.T) {
 			if got := errors.Is(err, class); got != (class == want) {
 				t.Errorf("error %d is %q: %v", code, class, got)
 			}
+			if got := errors.Is(Classify(&jetstream.APIError{ErrorCode: jetstream.ErrorCode(code)}), class); got != (class == want) {
+				t.Errorf("error %d of package jetstream is %q: %v", code, class, got)
+			}
 		}
 		if !strings.Contains(err.Error(), "words") || !strings.Contains(err.Error(), fmt.Sprint(code)) {
 			t.Errorf("error %d reads %q", code, err)
+		}
+		if got := Classify(err); got.Error() != err.Error() {
+			t.Errorf("what has its class got another one: %v", got)
 		}
 	}
 	for _, err := range []error{nats.ErrTimeout, nats.ErrNoResponders, nats.ErrConnectionClosed, nats.ErrDisconnected, nats.ErrConnectionDraining, context.DeadlineExceeded, context.Canceled} {
