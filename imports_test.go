@@ -46,7 +46,7 @@ var rooms = map[string][]string{
 	"internal/natstest":       {"broker", "broker/embedded", "wire", "internal/freeport", "internal/testrun"},
 	"internal/smtptest":       {},
 	"internal/storm":          {"broker", "journal", "deadletter", "stream", "wire", "mail", "internal/freeport", "internal/testrun"},
-	"internal/storm/mutant":   {"settle", "journal", "stream", "wire", "internal/app", "internal/cli/worker"},
+	"internal/storm/mutant":   {"broker", "settle", "journal", "stream", "wire", "internal/app", "internal/cli/worker"},
 	"internal/fleet":          {},
 	"internal/testrun":        {},
 	"internal/smtptest/relay": {"internal/smtptest"},
@@ -61,7 +61,7 @@ var guests = []struct {
 	prefix string
 	only   []string
 }{
-	{"github.com/nats-io/nats-server/", []string{"broker/embedded", "internal/natstest"}},
+	{"github.com/nats-io/nats-server/", []string{"broker/embedded", "internal/natstest", "internal/storm/mutant"}},
 	{"github.com/nats-io/", []string{"stream", "broker", "broker/embedded", "consumer", "settle", "submit", "journal", "deadletter", "queue", "doctor", "internal/bench", "internal/natstest", "internal/storm", "internal/storm/mutant", "examples", "examples/submit"}},
 	{"github.com/emersion/go-smtp", []string{"internal/devrelay"}},
 	{"net/smtp", nil},

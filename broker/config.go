@@ -56,9 +56,6 @@ type Config struct {
 	// SetAckWait lets Provision change the AckWait of consumers that exist. The
 	// worker that embeds the broker may do so in any case.
 	SetAckWait bool
-	// Unsynced makes the embedded broker answer before a write is on the disk, so
-	// that a power cut loses acknowledged mail. It is for benchmarks and tests.
-	Unsynced bool
 }
 
 // DefaultConfig is the configuration of a worker with an embedded broker.

@@ -134,7 +134,7 @@ func (c *Conn) URL() string {
 
 // Embedded reports that the broker is part of a worker.
 func (c *Conn) Embedded() bool {
-	_, embedded := embeddedName(c.nc.ConnectedServerName())
+	_, embedded := ownerOf(c.nc.ConnectedServerName())
 	return embedded
 }
 

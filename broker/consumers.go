@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -32,14 +33,14 @@ func consumerConfig(s wire.Source, ackWait time.Duration) jetstream.ConsumerConf
 		MaxAckPending: maxAckPending,
 		MaxWaiting:    maxWaiting,
 	}
-	if len(s.Subjects) > 0 {
-		c.FilterSubject = s.Subjects[0]
+	if s.Filter != wire.Everything { // a filter of everything would be a changed setting
+		c.FilterSubject = s.Filter
 	}
 	return c
 }
 
-// Consumer finds a durable consumer. It fails with [stream.ErrAway], or with
-// jetstream.ErrConsumerNotFound or jetstream.ErrStreamNotFound.
+// Consumer finds a durable consumer. It fails with [stream.ErrAway],
+// [stream.ErrNoConsumer] or [stream.ErrNoStream].
 func (c *Conn) Consumer(ctx context.Context, stream, name string) (jetstream.Consumer, error) {
 	q, err := c.js.Consumer(ctx, stream, name)
 	if err != nil {
@@ -59,24 +60,24 @@ func (c *Conn) AckWait(ctx context.Context, stream, consumer string) (time.Durat
 }
 
 // consumer makes, upgrades or compares one consumer.
-func (p *provisioner) consumer(ctx context.Context, stream string, want jetstream.ConsumerConfig) error {
-	name := stream + "/" + want.Name
-	q, err := p.c.js.Consumer(ctx, stream, want.Name)
+func (p *provisioner) consumer(ctx context.Context, of string, want jetstream.ConsumerConfig) error {
+	name := of + "/" + want.Name
+	q, err := p.c.Consumer(ctx, of, want.Name)
 	switch {
 	case err == nil:
-		return p.renew(ctx, stream, q.CachedInfo().Config, want)
-	case p.verify() && (errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)):
+		return p.renew(ctx, of, q.CachedInfo().Config, want)
+	case p.verify() && gone(err):
 		p.differs = append(p.differs, fmt.Errorf("consumer %s: is missing", name))
 		return nil
-	case !errors.Is(err, jetstream.ErrConsumerNotFound):
-		return fmt.Errorf("read consumer %s: %w", name, refused(err))
+	case !errors.Is(err, stream.ErrNoConsumer):
+		return err
 	}
 	want.Metadata = stamp(nil)
-	_, err = p.c.js.CreateConsumer(ctx, stream, want)
+	_, err = p.c.js.CreateConsumer(ctx, of, want)
 	if errors.Is(err, jetstream.ErrConsumerExists) {
 		// Another worker has just made it, with another AckWait.
-		if q, err = p.c.js.Consumer(ctx, stream, want.Name); err == nil {
-			return p.renew(ctx, stream, q.CachedInfo().Config, want)
+		if q, err = p.c.js.Consumer(ctx, of, want.Name); err == nil {
+			return p.renew(ctx, of, q.CachedInfo().Config, want)
 		}
 	}
 	if err != nil {
@@ -84,6 +85,11 @@ func (p *provisioner) consumer(ctx context.Context, stream string, want jetstrea
 	}
 	p.c.log.Debug("consumer created", "consumer", name, "ack_wait", want.AckWait)
 	return nil
+}
+
+// gone reports that there is no such consumer, or no stream that it could be of.
+func gone(err error) bool {
+	return errors.Is(err, stream.ErrNoConsumer) || errors.Is(err, stream.ErrNoStream)
 }
 
 // renew upgrades or compares a consumer that exists.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -59,8 +60,10 @@ type State struct {
 }
 
 // StreamState is the state of a stream. Info is nil if it could not be read.
+// Source is the zero Source for a stream that all lanes share.
 type StreamState struct {
 	State
+	wire.Source
 	Info *jetstream.StreamInfo
 }
 
@@ -92,17 +95,19 @@ func Examine(ctx context.Context, c *Conn, lanes []wire.Lane, cfg Config) (*Exam
 	if x.Lanes, err = allLanes(ctx, c.js, lanes); err != nil {
 		return nil, err
 	}
+	sources := sourcesOf(x.Lanes)
 	single := false
 	for _, want := range (layout{lanes: x.Lanes, replicas: cfg.Replicas, maxPayload: c.nc.MaxPayload()}).streams() {
 		s := streamState(ctx, c.js, want)
+		if i := slices.IndexFunc(sources, func(s wire.Source) bool { return s.Stream == want.Name }); i >= 0 {
+			s.Source = sources[i]
+		}
 		single = single || s.Info != nil && s.Info.Config.Replicas == 1
 		x.Streams = append(x.Streams, s)
 	}
 	x.Writes = writes(c.nc.ConnectedServerName(), single)
-	for _, lane := range x.Lanes {
-		for _, s := range lane.Sources() {
-			x.Consumers = append(x.Consumers, consumerState(ctx, c.js, s))
-		}
+	for _, s := range sources {
+		x.Consumers = append(x.Consumers, consumerState(ctx, c.js, s))
 	}
 	return x, nil
 }
@@ -139,12 +144,12 @@ func allLanes(ctx context.Context, js jetstream.JetStream, asked []wire.Lane) ([
 func streamState(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) StreamState {
 	x := StreamState{State: State{Name: want.Name}}
 	s, err := js.Stream(ctx, want.Name)
-	switch {
-	case errors.Is(err, jetstream.ErrStreamNotFound):
+	switch err = refused(err); {
+	case errors.Is(err, stream.ErrNoStream):
 		x.Err = missing(ctx, js, want.Subjects)
 		return x
 	case err != nil:
-		x.Err = refused(err)
+		x.Err = err
 		return x
 	}
 	x.Info = s.CachedInfo()
@@ -166,12 +171,12 @@ func missing(ctx context.Context, js jetstream.JetStream, subjects []string) err
 func consumerState(ctx context.Context, js jetstream.JetStream, s wire.Source) ConsumerState {
 	x := ConsumerState{State: State{Name: s.Stream + "/" + s.Consumer}, Source: s}
 	q, err := js.Consumer(ctx, s.Stream, s.Consumer)
-	switch {
-	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
+	switch err = refused(err); {
+	case gone(err):
 		x.Err = ErrMissing
 		return x
 	case err != nil:
-		x.Err = refused(err)
+		x.Err = err
 		return x
 	}
 	x.Info = q.CachedInfo()

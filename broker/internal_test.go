@@ -155,7 +155,7 @@ func TestRefusedProvisioning(t *testing.T) {
 		says string
 	}{
 		{api(10005), nil, "POSTRIDER_REPLICAS"}, {api(10074), nil, "POSTRIDER_REPLICAS"}, {api(10065), ErrForeign, "same subjects"},
-		{api(10047), stream.ErrFull, ""}, {api(10008), stream.ErrAway, ""},
+		{jetstream.ErrStreamNotFound, stream.ErrNoStream, ""}, {jetstream.ErrConsumerNotFound, stream.ErrNoConsumer, ""}, {api(10047), stream.ErrFull, ""}, {api(10008), stream.ErrAway, ""},
 		{context.DeadlineExceeded, stream.ErrAway, ""}, {nats.ErrNoResponders, stream.ErrAway, ""}, {nats.ErrTimeout, stream.ErrAway, ""},
 	}
 	for _, tt := range tests {
@@ -165,8 +165,8 @@ func TestRefusedProvisioning(t *testing.T) {
 		}
 	}
 	for err, says := range map[error]string{
-		&stream.APIError{Code: codeNotForAccount}:                              "account has no JetStream",
-		&stream.APIError{Code: codeNotEnabled}:                                 "server has no JetStream",
+		&stream.APIError{Code: stream.CodeNotForAccount}:                       "account has no JetStream",
+		&stream.APIError{Code: 10076}:                                          "server has no JetStream",
 		fmt.Errorf("%w: %w", stream.ErrAway, nats.ErrNoResponders):             "nobody answers for JetStream",
 		fmt.Errorf("%w in time: %w", stream.ErrAway, context.DeadlineExceeded): "$JS.API.INFO",
 	} {

@@ -33,33 +33,16 @@ func PublicKey(path string) (string, error) {
 	return kp.PublicKey()
 }
 
-const (
-	namePrefix     = "postrider-"
-	unsyncedPrefix = "postrider-unsynced-"
-)
+const namePrefix = "postrider-"
 
 // ServerName is the name of an embedded broker. It ties the broker to the
 // directory with its mail: a client learns from it the public half of the
-// operator's key, and whether writes are synced before they are acknowledged.
-func ServerName(operator string, synced bool) string {
-	if !synced {
-		return unsyncedPrefix + operator
-	}
-	return namePrefix + operator
-}
+// operator's key, and that writes are synced before they are acknowledged.
+func ServerName(operator string) string { return namePrefix + operator }
 
-// embeddedName reads a [ServerName]. A server with any other name is not
-// embedded.
-func embeddedName(name string) (synced, embedded bool) {
-	_, embedded = ownerOf(name)
-	return embedded && !strings.HasPrefix(name, unsyncedPrefix), embedded
-}
-
-// ownerOf is the operator's public key in a [ServerName].
-func ownerOf(name string) (operator string, ok bool) {
-	rest, ok := strings.CutPrefix(name, unsyncedPrefix)
-	if !ok {
-		rest, ok = strings.CutPrefix(name, namePrefix)
-	}
-	return rest, ok && nkeys.IsValidPublicUserKey(rest)
+// ownerOf is the operator's public key in a [ServerName]. A server with any other
+// name is not embedded.
+func ownerOf(name string) (operator string, embedded bool) {
+	operator, ok := strings.CutPrefix(name, namePrefix)
+	return operator, ok && nkeys.IsValidPublicUserKey(operator)
 }

@@ -34,11 +34,9 @@ func Provision(ctx context.Context, c *Conn, lanes []wire.Lane, cfg Config) (war
 	if err := p.streams(ctx, lanes, info); err != nil {
 		return nil, err
 	}
-	for _, lane := range lanes {
-		for _, s := range lane.Sources() {
-			if err := p.consumer(ctx, s.Stream, consumerConfig(s, cfg.AckWait)); err != nil {
-				return nil, err
-			}
+	for _, s := range sourcesOf(lanes) {
+		if err := p.consumer(ctx, s.Stream, consumerConfig(s, cfg.AckWait)); err != nil {
+			return nil, err
 		}
 	}
 	if err := p.forgotten(ctx, lanes); err != nil {
@@ -78,11 +76,11 @@ func (p *provisioner) streams(ctx context.Context, lanes []wire.Lane, info *jets
 	var reserved uint64
 	for _, want := range l.streams() {
 		s, err := p.c.js.Stream(ctx, want.Name)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
+		if err = refused(err); errors.Is(err, stream.ErrNoStream) {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("read stream %s: %w", want.Name, refused(err))
+			return fmt.Errorf("read stream %s: %w", want.Name, err)
 		}
 		have := s.CachedInfo().Config
 		p.made[want.Name] = have
@@ -106,10 +104,8 @@ func (p *provisioner) forgotten(ctx context.Context, lanes []wire.Lane) error {
 		return nil
 	}
 	ours := make(map[string]bool)
-	for _, l := range lanes {
-		for _, s := range l.Sources() {
-			ours[s.Stream] = true
-		}
+	for _, s := range sourcesOf(lanes) {
+		ours[s.Stream] = true
 	}
 	left := make(map[wire.Lane]uint64)
 	all := p.c.js.ListStreams(ctx)
@@ -142,15 +138,19 @@ func (p *provisioner) shareRoom(l *layout, info *jetstream.AccountInfo, reserved
 	if _, ok := p.made[wire.StreamEvent]; !ok {
 		reserved += uint64(l.eventBytes)
 	}
-	missing := 0
-	for _, lane := range l.lanes {
-		if _, ok := p.made[lane.SendStream()]; !ok {
+	fresh, missing := 0, 0
+	for _, s := range sourcesOf(l.lanes) {
+		if !s.Fresh {
+			continue
+		}
+		fresh++
+		if _, ok := p.made[s.Stream]; !ok {
 			missing++
 		}
 	}
-	l.laneBytes = newLanePart(limit, reserved, len(l.lanes), missing)
+	l.laneBytes = newLanePart(limit, reserved, fresh, missing)
 	if missing > 0 && l.laneBytes < l.maxPayload && !p.verify() {
-		return fmt.Errorf("make a new lane: %w: %d of %d bytes are reserved by streams that exist, and each of %d lanes needs at least %d: make room on the disk and start again", stream.ErrFull, reserved, limit, missing, l.maxPayload)
+		return fmt.Errorf("make a new lane: %w: %d of %d bytes are reserved by streams that exist, and each of %d new streams for fresh mail needs at least %d: make room on the disk and start again", stream.ErrFull, reserved, limit, missing, l.maxPayload)
 	}
 	return nil
 }

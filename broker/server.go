@@ -47,19 +47,13 @@ func parseVersion(s string) ([]int, bool) {
 	return n, true
 }
 
-// The answers of a server or account without JetStream.
-const (
-	codeNotForAccount = 10039
-	codeNotEnabled    = 10076
-)
-
 // noJetStream says what it means if the usage of the account cannot be read.
 func noJetStream(err error) error {
 	var refusal *stream.APIError
 	switch {
-	case errors.As(err, &refusal) && refusal.Code == codeNotForAccount:
+	case errors.As(err, &refusal) && refusal.Code == stream.CodeNotForAccount:
 		return fmt.Errorf("the NATS account has no JetStream: enable it for the account that the workers use: %w", err)
-	case errors.As(err, &refusal) && refusal.Code == codeNotEnabled:
+	case errors.Is(err, stream.ErrNoJetStream):
 		return fmt.Errorf("the NATS server has no JetStream: enable it there: %w", err)
 	case errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("nobody answers for JetStream: enable it on the NATS server, or wait until its cluster has a leader: %w", err)

@@ -27,7 +27,7 @@ type layout struct {
 	lanes      []wire.Lane
 	replicas   int   // 0: those of a stream that exists
 	maxPayload int64 // bytes, the server's
-	laneBytes  int64 // MaxBytes of a new lane, -1 unlimited
+	laneBytes  int64 // MaxBytes of a new stream of fresh mail, -1 unlimited
 	eventBytes int64 // MaxBytes of a new MAIL_EVENT, -1 unlimited
 }
 
@@ -35,8 +35,12 @@ type layout struct {
 // they can be made.
 func (l layout) streams() []jetstream.StreamConfig {
 	all := []jetstream.StreamConfig{record(), l.event(), dead()}
-	for _, lane := range l.lanes {
-		all = append(all, l.send(lane), later(lane))
+	for _, s := range sourcesOf(l.lanes) {
+		if s.Fresh {
+			all = append(all, l.send(s))
+		} else {
+			all = append(all, later(s))
+		}
 	}
 	for i := range all {
 		s := &all[i]
@@ -56,13 +60,21 @@ func (l layout) streams() []jetstream.StreamConfig {
 	return all
 }
 
+// sourcesOf are the sources of all those lanes.
+func sourcesOf(lanes []wire.Lane) (all []wire.Source) {
+	for _, l := range lanes {
+		all = append(all, l.Sources()...)
+	}
+	return all
+}
+
 // send takes what producers publish. A producer can only add messages here, one
 // by one or in atomic batches: no rollup, no TTL, no schedules. A full lane
 // refuses messages and drops none.
-func (l layout) send(lane wire.Lane) jetstream.StreamConfig {
+func (l layout) send(s wire.Source) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:       lane.SendStream(),
-		Subjects:   []string{lane.SendSubject(), lane.TenantSubjects()},
+		Name:       s.Stream,
+		Subjects:   s.Subjects,
 		Retention:  jetstream.WorkQueuePolicy,
 		Discard:    jetstream.DiscardNew,
 		MaxBytes:   l.laneBytes,
@@ -77,10 +89,10 @@ func (l layout) send(lane wire.Lane) jetstream.StreamConfig {
 // later keeps scheduled copies and the due ones they fire into. Schedules
 // exclude discard new, and every limit would drop them without a word: hence
 // there is none. They force AllowRollup: hence producers must not publish here.
-func later(lane wire.Lane) jetstream.StreamConfig {
+func later(s wire.Source) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:              lane.LaterStream(),
-		Subjects:          []string{lane.CopySubjects(wire.CopyAny)},
+		Name:              s.Stream,
+		Subjects:          s.Subjects,
 		Retention:         jetstream.WorkQueuePolicy,
 		Discard:           jetstream.DiscardOld,
 		AllowMsgSchedules: true,
@@ -107,7 +119,7 @@ func record() jetstream.StreamConfig {
 }
 
 // event is what people read: a copy of every record, in a bounded number of
-// subjects, and operators' acts on a lane. If it is full, it drops the oldest.
+// subjects. If it is full, it drops the oldest.
 func (l layout) event() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:      wire.StreamEvent,

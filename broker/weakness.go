@@ -19,10 +19,6 @@ func (w Weakness) String() string { return w.Found + ": " + w.Do }
 
 // All weaknesses.
 var (
-	unsyncedWrites = Weakness{
-		"the embedded broker answers before mail is on the disk, so that a power cut loses acknowledged mail",
-		"use a worker as it is shipped",
-	}
 	singleReplica = Weakness{
 		"streams have one replica on a broker that does not say whether it syncs its writes; if it does not, a power cut loses acknowledged mail",
 		"set sync_interval: always in its jetstream settings, or use three replicas (POSTRIDER_REPLICAS=3)",
@@ -36,11 +32,7 @@ var (
 // writes is the weakness of a broker that may lose acknowledged mail in a power
 // cut, by the server's name; nil for none. single: some stream has one replica.
 func writes(server string, single bool) *Weakness {
-	synced, embedded := embeddedName(server)
-	switch {
-	case embedded && !synced:
-		return &unsyncedWrites
-	case !embedded && single:
+	if _, embedded := ownerOf(server); !embedded && single {
 		return &singleReplica
 	}
 	return nil

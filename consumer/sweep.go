@@ -26,7 +26,7 @@ func (c *Consumer) sweepOnce(live settle.Span, f *fetcher) error {
 	c.adoptAckWait(f, info.Config.AckWait)
 	seq := uint64(1)
 	for {
-		m, err := c.Next(live.Fetch, f.Stream, f.Filter(), seq, time.Time{})
+		m, err := c.Next(live.Fetch, f.Stream, f.Filter, seq, time.Time{})
 		if errors.Is(err, stream.ErrNotFound) || err == nil && m.Sequence > stream.HandedOut(info) {
 			return nil
 		}

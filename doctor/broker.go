@@ -67,7 +67,7 @@ func judgeRoom(x *broker.Examination) []Finding {
 		all = append(all, judgeDisk(x.Usage))
 	}
 	for _, s := range x.Streams {
-		if s.Info != nil && strings.HasPrefix(s.Name, wire.Lane("").SendStream()) && s.Info.Config.MaxBytes > 0 {
+		if s.Info != nil && s.Fresh && s.Info.Config.MaxBytes > 0 {
 			all = append(all, judgeLaneRoom(s.Name, s.Info.State.Bytes, uint64(s.Info.Config.MaxBytes))...)
 		}
 	}

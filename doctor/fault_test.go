@@ -291,25 +291,19 @@ func schedule(b *testBroker) {
 	b.must(err)
 }
 
-// TestPlainServer is a single server that does not say whether it syncs, and
-// if everybody shares an account.
+// TestPlainServer is a single server that does not sync, and does not say so, and
+// whose account everybody shares.
 func TestPlainServer(t *testing.T) {
 	t.Parallel()
 	b := plain(t, "")
 	b.pull()
 	all := b.examine()
-	wantIn(t, all, Warning, "writes", "one replica on a broker that does not say whether it syncs")
+	wantIn(t, all, Warning, "writes", "one replica on a broker that does not say whether it syncs its writes; if it does not, a power cut loses acknowledged mail")
 	wantIn(t, all, Warning, "producers", "producers share the account $G")
 	wantIn(t, all, Note, "room", "has no limit")
 	if got := all[0].Level; got != Warning {
 		t.Errorf("%s:\n%s", got, written(all))
 	}
-}
-
-func TestUnsynced(t *testing.T) {
-	t.Parallel()
-	b := natstest.StartWith(t, natstest.Options{Unsynced: true}, lane)
-	newTestBroker(t, b.Conn, b.Config).want(Warning, "writes", "answers before mail is on the disk")
 }
 
 // TestRoom fills the store.

@@ -18,25 +18,23 @@ const overdueAfter = time.Minute
 func (p *Patient) schedules(ctx context.Context, x *broker.Examination) []Finding {
 	var all []Finding
 	for _, s := range x.Streams {
-		for _, lane := range x.Lanes {
-			if s.Name != lane.LaterStream() || s.Info == nil {
-				continue
-			}
-			due, err := p.dueTimes(ctx, lane)
-			if err != nil {
-				all = append(all, unread("schedules", s.Name, err))
-				continue
-			}
-			all = append(all, judgeSchedules(s.Name, due, p.Conn.Now()))
+		if s.Lane == "" || s.Fresh || s.Info == nil {
+			continue
 		}
+		due, err := p.dueTimes(ctx, s.Source)
+		if err != nil {
+			all = append(all, unread("schedules", s.Name, err))
+			continue
+		}
+		all = append(all, judgeSchedules(s.Name, due, p.Conn.Now()))
 	}
 	return all
 }
 
-// dueTimes are those of the lane's first schedules; the zero time for a copy
+// dueTimes are those of the source's first schedules; the zero time for a copy
 // that has none.
-func (p *Patient) dueTimes(ctx context.Context, lane wire.Lane) (all []time.Time, err error) {
-	for m, err := range stream.All(ctx, p.Conn.Store(), lane.LaterStream(), lane.CopySubjects(wire.CopyLater), stream.Range{}) {
+func (p *Patient) dueTimes(ctx context.Context, s wire.Source) (all []time.Time, err error) {
+	for m, err := range stream.All(ctx, p.Conn.Store(), s.Stream, s.Lane.CopySubjects(wire.CopyLater), stream.Range{}) {
 		if err != nil {
 			return all, err
 		}

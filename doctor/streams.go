@@ -70,7 +70,7 @@ func judgeLanes(x *broker.Examination, asked []wire.Lane) []Finding {
 	for _, lane := range x.Lanes {
 		var left uint64
 		for _, s := range x.Streams {
-			if s.Info != nil && (s.Name == lane.SendStream() || s.Name == lane.LaterStream()) {
+			if s.Info != nil && s.Lane == lane {
 				left += s.Info.State.Msgs
 			}
 		}

@@ -44,7 +44,7 @@ func (q *Queue) fresh(ctx context.Context, lane wire.Lane, seq uint64, match fun
 		return nil, err
 	}
 	for _, s := range sources {
-		m, err := q.store.Next(ctx, s.Stream, s.Filter(), seq, time.Time{})
+		m, err := q.store.Next(ctx, s.Stream, s.Filter, seq, time.Time{})
 		if errors.Is(err, stream.ErrNotFound) || err == nil && m.Sequence != seq {
 			continue
 		}

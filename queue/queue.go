@@ -16,6 +16,7 @@ import (
 
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/journal"
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -107,7 +108,7 @@ func (q *Queue) gather(ctx context.Context, fresh bool, find func(source) ([]*Me
 func (q *Queue) consumer(ctx context.Context, s wire.Source) (*jetstream.ConsumerInfo, error) {
 	c, err := q.js.Consumer(ctx, s.Stream, s.Consumer)
 	if err != nil {
-		return nil, fmt.Errorf("read consumer %s of %s: %w; a worker makes it when it starts", s.Consumer, s.Stream, err)
+		return nil, fmt.Errorf("read consumer %s of %s: %w; a worker makes it when it starts", s.Consumer, s.Stream, stream.Classify(err))
 	}
 	return c.CachedInfo(), nil
 }
@@ -115,7 +116,7 @@ func (q *Queue) consumer(ctx context.Context, s wire.Source) (*jetstream.Consume
 func (q *Queue) stream(ctx context.Context, name string) (jetstream.Stream, error) {
 	s, err := q.js.Stream(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("read stream %s: %w", name, err)
+		return nil, fmt.Errorf("read stream %s: %w", name, stream.Classify(err))
 	}
 	return s, nil
 }

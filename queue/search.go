@@ -93,7 +93,7 @@ func (q *Queue) inParts(ctx context.Context, s wire.Source, first, last uint64, 
 }
 
 func readPart(ctx context.Context, store stream.Reader, s wire.Source, first, last uint64, see func(*jetstream.RawStreamMsg)) error {
-	for m, err := range stream.All(ctx, store, s.Stream, s.Filter(), stream.Range{From: first, Through: last}) {
+	for m, err := range stream.All(ctx, store, s.Stream, s.Filter, stream.Range{From: first, Through: last}) {
 		if err != nil {
 			return err
 		}

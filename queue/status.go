@@ -155,13 +155,13 @@ func (q *Queue) ready(ctx context.Context, l *Lane) ([]laneStream, error) {
 // oldest is when the oldest message that the source hands out was stored; zero if
 // there is none.
 func (q *Queue) oldest(ctx context.Context, s wire.Source, state jetstream.StreamState) (time.Time, error) {
-	if len(s.Subjects) == 0 { // all of the stream
+	if s.Filter == wire.Everything {
 		if state.Msgs == 0 {
 			return time.Time{}, nil
 		}
 		return state.FirstTime, nil
 	}
-	first, err := q.store.Next(ctx, s.Stream, s.Filter(), 1, time.Time{})
+	first, err := q.store.Next(ctx, s.Stream, s.Filter, 1, time.Time{})
 	if errors.Is(err, stream.ErrNotFound) {
 		return time.Time{}, nil
 	}

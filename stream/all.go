@@ -31,8 +31,8 @@ type Range struct {
 // the order of their sequences, one request for each. A message that is deleted
 // before its turn is left out.
 //
-// It ends at the first error, which it yields with a nil message; [ErrAway], or
-// an [APIError] if there is no such stream. No match is no error.
+// It ends at the first error, which it yields with a nil message: [ErrAway] or
+// [ErrNoStream]. No match is no error.
 func All(ctx context.Context, s Reader, stream, subject string, r Range) iter.Seq2[*jetstream.RawStreamMsg, error] {
 	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
 		for seq, end := r.From, r.Through; ; {

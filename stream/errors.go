@@ -22,6 +22,11 @@ var (
 	ErrAway = errors.New("the broker does not answer")
 	// ErrNotFound: no message matches.
 	ErrNotFound = errors.New("no such message")
+	// ErrNoStream, ErrNoConsumer: there is no stream or consumer of that name.
+	ErrNoStream   = errors.New("no such stream")
+	ErrNoConsumer = errors.New("no such consumer")
+	// ErrNoJetStream: the server or this account has no JetStream.
+	ErrNoJetStream = errors.New("JetStream is not enabled here")
 	// ErrConflict: the expected sequence is not the last one, because another
 	// write came first. Nothing was stored.
 	ErrConflict = errors.New("another write came first")
@@ -35,13 +40,18 @@ var (
 const (
 	// CodeUnavailable: the cluster has no leader.
 	CodeUnavailable = 10008
+	// CodeNotForAccount: the account has no JetStream, though the server has.
+	CodeNotForAccount = 10039
 
 	codeAccountFull     = 10002
+	codeNoConsumer      = 10014
 	codeInsufficient    = 10023
 	codeNotFound        = 10037
 	codeStorageFull     = 10047
 	codeTooLarge        = 10054
+	codeNoStream        = 10059
 	codeSequence        = 10071
+	codeNotEnabled      = 10076
 	codeStoreFailed     = 10077 // "maximum bytes exceeded", "no space left on device"
 	codeHeaderTooLarge  = 10097
 	codeSequenceReplica = 10164 // how replicas say 10071, and how they refuse what is in flight
@@ -67,6 +77,12 @@ func classOf(code int) error {
 		return ErrConflict
 	case codeNotFound:
 		return ErrNotFound
+	case codeNoStream:
+		return ErrNoStream
+	case codeNoConsumer:
+		return ErrNoConsumer
+	case CodeNotForAccount, codeNotEnabled:
+		return ErrNoJetStream
 	case CodeUnavailable:
 		return ErrAway
 	}
@@ -85,8 +101,14 @@ func (e *APIError) Error() string {
 func (e *APIError) Unwrap() error { return classOf(e.Code) }
 
 // Classify gives an error of nats.go or its jetstream package the class that it
-// would have here. An error without a class is returned as it is.
+// would have here. An error without a class, or with one already, is returned as
+// it is.
 func Classify(err error) error {
+	for _, class := range []error{ErrFull, ErrTooLarge, ErrAway, ErrNotFound, ErrNoStream, ErrNoConsumer, ErrNoJetStream, ErrConflict} {
+		if errors.Is(err, class) {
+			return err
+		}
+	}
 	if refusal, ok := errors.AsType[*jetstream.APIError](err); ok {
 		if class := classOf(int(refusal.ErrorCode)); class != nil {
 			return fmt.Errorf("%w: %w", class, err)

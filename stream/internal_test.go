@@ -8,19 +8,21 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/wire"
 )
 
 func TestClassOfRefusals(t *testing.T) {
 	t.Parallel()
-	classes := []error{ErrFull, ErrTooLarge, ErrAway, ErrNotFound, ErrConflict}
+	classes := []error{ErrFull, ErrTooLarge, ErrAway, ErrNotFound, ErrNoStream, ErrNoConsumer, ErrNoJetStream, ErrConflict}
 	tests := map[int]error{
 		10002: ErrFull, 10023: ErrFull, 10047: ErrFull, 10077: ErrFull,
 		10054: ErrTooLarge, 10097: ErrTooLarge,
 		10071: ErrConflict, 10164: ErrConflict,
 		10008: ErrAway, 10037: ErrNotFound,
-		10003: nil, 10059: nil,
+		10014: ErrNoConsumer, 10059: ErrNoStream, 10039: ErrNoJetStream, 10076: ErrNoJetStream,
+		10003: nil,
 	}
 	for code, want := range tests {
 		err := fmt.Errorf("publish: %w", &APIError{Code: code, Description: "words"})
@@ -28,9 +30,15 @@ func TestClassOfRefusals(t *testing.T) {
 			if got := errors.Is(err, class); got != (class == want) {
 				t.Errorf("error %d is %q: %v", code, class, got)
 			}
+			if got := errors.Is(Classify(&jetstream.APIError{ErrorCode: jetstream.ErrorCode(code)}), class); got != (class == want) {
+				t.Errorf("error %d of package jetstream is %q: %v", code, class, got)
+			}
 		}
 		if !strings.Contains(err.Error(), "words") || !strings.Contains(err.Error(), fmt.Sprint(code)) {
 			t.Errorf("error %d reads %q", code, err)
+		}
+		if got := Classify(err); got.Error() != err.Error() {
+			t.Errorf("what has its class got another one: %v", got)
 		}
 	}
 	for _, err := range []error{nats.ErrTimeout, nats.ErrNoResponders, nats.ErrConnectionClosed, nats.ErrDisconnected, nats.ErrConnectionDraining, context.DeadlineExceeded, context.Canceled} {
@@ -47,9 +55,9 @@ func TestStreamOf(t *testing.T) {
 	t.Parallel()
 	l := wire.Key{Lane: "a-b", ID: "id", Origin: "1-1", Recipient: "all"}
 	tests := map[string]string{
-		l.Lane.SendSubject(): l.Lane.SendStream(), l.CopySubject(wire.CopyLater): l.Lane.LaterStream(), l.CopySubject(wire.CopyDue): l.Lane.LaterStream(),
+		l.Lane.SendSubject(): l.Lane.SendStream(), l.Lane.TenantSubject("t"): l.Lane.SendStream(), l.CopySubject(wire.CopyLater): l.Lane.LaterStream(), l.CopySubject(wire.CopyDue): l.Lane.LaterStream(),
 		l.RecordSubject(): wire.StreamRecord, l.EventSubject(): wire.StreamEvent, l.DeadSubject(): wire.StreamDead,
-		"": "", "mail": "", "mail.send": "", "mail.held.a.b.c.d": "", "post.send.a": "",
+		"": "", "mail": "", "mail.send": "", "mail.send.a-b.c.d": "", "mail.copy.a-b": "", "mail.held.a.b.c.d": "", "post.send.a": "",
 	}
 	for subject, want := range tests {
 		if got, err := streamOf(subject); got != want || (err == nil) != (want != "") {

@@ -110,11 +110,13 @@ func generationOf(h nats.Header) int {
 func streamOf(subject string) (string, error) {
 	t := strings.SplitN(subject, ".", 4)
 	if len(t) >= 3 && t[0] == "mail" {
-		switch lane := wire.Lane(t[2]); t[1] {
-		case "send":
-			return lane.SendStream(), nil
-		case "copy":
-			return lane.LaterStream(), nil
+		switch t[1] {
+		case "send", "copy":
+			for _, s := range wire.Lane(t[2]).Sources() {
+				if s.Takes(subject) {
+					return s.Stream, nil
+				}
+			}
 		case "record":
 			return wire.StreamRecord, nil
 		case "event":

@@ -13,7 +13,7 @@ import (
 )
 
 // Last reads the last message of a stream on a subject, which may have
-// wildcards. It fails with [ErrNotFound] or [ErrAway].
+// wildcards. It fails with [ErrNotFound], [ErrNoStream] or [ErrAway].
 func (s *Store) Last(ctx context.Context, stream, subject string) (*jetstream.RawStreamMsg, error) {
 	m, err := s.get(ctx, stream, query{Last: subject})
 	if err != nil {
@@ -24,7 +24,7 @@ func (s *Store) Last(ctx context.Context, stream, subject string) (*jetstream.Ra
 
 // Next reads the first message of a stream on a subject, which may have
 // wildcards: from that sequence on or, if seq is 0, from that time on. It fails
-// with [ErrNotFound] or [ErrAway].
+// with [ErrNotFound], [ErrNoStream] or [ErrAway].
 func (s *Store) Next(ctx context.Context, stream, subject string, seq uint64, since time.Time) (*jetstream.RawStreamMsg, error) {
 	q := query{Seq: seq, Next: subject}
 	if seq == 0 && !since.IsZero() {

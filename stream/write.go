@@ -80,8 +80,7 @@ func copyOf(m *nats.Msg) *nats.Msg {
 }
 
 // Delete deletes a message by its sequence. A message that is already gone is no
-// error. It fails with [ErrAway], or with an [APIError] if there is no such
-// stream.
+// error. It fails with [ErrAway] or [ErrNoStream].
 func (s *Store) Delete(ctx context.Context, stream string, seq uint64) error {
 	// no_erase: to overwrite the message on the disk would be a second write.
 	_, err := s.API(ctx, "STREAM.MSG.DELETE."+stream, fmt.Appendf(nil, `{"seq":%d,"no_erase":true}`, seq))

@@ -2,6 +2,8 @@ package wire
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/postrider/postrider/schema"
@@ -41,19 +43,23 @@ func (l Lane) TenantSubject(tenant string) string { return l.SendSubject() + "."
 // TenantSubjects matches where producers publish mail of any tenant.
 func (l Lane) TenantSubjects() string { return l.SendSubject() + ".*" }
 
-// SendStream is the stream of what producers publish.
+// SendStream is the stream of what producers publish. Streams are found by
+// [Lane.Sources].
 func (l Lane) SendStream() string { return "MAIL_SEND_" + strings.ToUpper(string(l)) }
 
-// LaterStream is the stream of the lane's copies, waiting and due.
+// LaterStream is the stream of the lane's copies, waiting and due. Streams are
+// found by [Lane.Sources].
 func (l Lane) LaterStream() string { return "MAIL_LATER_" + strings.ToUpper(string(l)) }
 
 // LaneOfStream is the lane of a stream of undelivered mail; false for any other
 // stream.
 func LaneOfStream(name string) (Lane, bool) {
 	for _, prefix := range []string{Lane("").SendStream(), Lane("").LaterStream()} {
-		if rest, ok := strings.CutPrefix(name, prefix); ok {
-			l := Lane(strings.ToLower(rest))
-			return l, l.Validate() == nil
+		rest, ok := strings.CutPrefix(name, prefix)
+		lane, _, _ := strings.Cut(rest, "_") // no lane has one in its name
+		l := Lane(strings.ToLower(lane))
+		if ok && l.Validate() == nil && slices.ContainsFunc(l.Sources(), func(s Source) bool { return s.Stream == name }) {
+			return l, true
 		}
 	}
 	return "", false
@@ -71,32 +77,62 @@ const (
 )
 
 // Source is where mail of a lane is taken from: a stream and its durable
-// consumer.
+// consumer. Each source has a stream of its own.
 type Source struct {
 	Lane     Lane
 	Stream   string
 	Consumer string
-	// Subjects are those that the consumer delivers; none means all of the stream.
+	// Subjects are those that the stream takes, and Filter matches those of them
+	// that the consumer delivers: [Everything], or copies that are due.
 	Subjects []string
+	Filter   string
 	// Fresh mail was published by producers. The rest is due copies of ours.
 	Fresh bool
 }
 
-// Filter matches the subjects that the source delivers.
-func (s Source) Filter() string {
-	if len(s.Subjects) == 0 {
-		return ">"
-	}
-	return s.Subjects[0]
+// Everything is a [Source.Filter] that matches all subjects.
+const Everything = ">"
+
+// Takes reports that the source's stream takes the subject.
+func (s Source) Takes(subject string) bool {
+	return slices.ContainsFunc(s.Subjects, func(filter string) bool { return covers(filter, subject) })
 }
 
 // Sources is the topology of the lane: everything that its mail is taken from. All
-// code that makes or reads a lane's streams uses this list.
+// code that makes, finds or reads a lane's streams uses this list.
 func (l Lane) Sources() []Source {
-	return []Source{
-		{Lane: l, Stream: l.SendStream(), Consumer: ConsumerFresh, Fresh: true},
-		{Lane: l, Stream: l.LaterStream(), Consumer: ConsumerDue, Subjects: []string{l.CopySubjects(CopyDue)}},
+	var all []Source
+	for i, subjects := range l.freshSubjects() {
+		s := Source{Lane: l, Stream: l.SendStream(), Consumer: ConsumerFresh, Subjects: subjects, Filter: Everything, Fresh: true}
+		if i > 0 {
+			s.Stream += "_" + strconv.Itoa(i+1)
+		}
+		all = append(all, s)
 	}
+	return append(all, Source{
+		Lane: l, Stream: l.LaterStream(), Consumer: ConsumerDue,
+		Subjects: []string{l.CopySubjects(CopyAny)}, Filter: l.CopySubjects(CopyDue),
+	})
+}
+
+// freshSubjects are the subjects of each stream of what producers publish. Of
+// several streams the first keeps its name, because its mail was accepted there.
+func (l Lane) freshSubjects() [][]string {
+	return [][]string{{l.SendSubject(), l.TenantSubjects()}}
+}
+
+// covers reports that a filter of the broker's matches a subject.
+func covers(filter, subject string) bool {
+	f, s := strings.Split(filter, "."), strings.Split(subject, ".")
+	for i, token := range f {
+		if token == ">" {
+			return len(s) > i
+		}
+		if i >= len(s) || token != "*" && token != s[i] {
+			return false
+		}
+	}
+	return len(f) == len(s)
 }
 
 // TenantOf is the tenant in a subject that producers publish to; empty for none. ok

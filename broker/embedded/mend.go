@@ -16,11 +16,11 @@ func (e *Server) reopen(ctx context.Context) error {
 	if err := e.closeStore(ctx); err != nil {
 		return err
 	}
-	err := e.server.EnableJetStream(&server.JetStreamConfig{StoreDir: e.cfg.DataDir, MaxStore: unlimited, SyncAlways: e.synced()})
+	err := e.server.EnableJetStream(&server.JetStreamConfig{StoreDir: e.cfg.DataDir, MaxStore: unlimited, SyncAlways: true})
 	if err != nil {
 		return err
 	}
-	if e.server.JetStreamConfig().SyncAlways != e.synced() {
+	if !e.server.JetStreamConfig().SyncAlways {
 		return fmt.Errorf("%w: its writes are not synced any more", ErrBroken)
 	}
 	if err := e.ready(ctx); err != nil {

@@ -45,7 +45,7 @@ func (e *Server) options(lanes []wire.Lane) (*server.Options, error) {
 		return nil, err
 	}
 	opts := &server.Options{
-		ServerName:             broker.ServerName(operator, e.synced()),
+		ServerName:             broker.ServerName(operator),
 		Host:                   host,
 		Port:                   n,
 		NoSigs:                 true, // the worker handles signals
@@ -54,14 +54,11 @@ func (e *Server) options(lanes []wire.Lane) (*server.Options, error) {
 		StoreDir:               e.cfg.DataDir,
 		JetStreamMaxStore:      unlimited,
 		JetStreamLimits:        server.JSLimitOpts{MaxBatchInflightPerStream: openBatchesPerStream, MaxBatchInflightTotal: openBatches},
-		SyncAlways:             e.synced(),
+		SyncAlways:             true,
 		DisableJetStreamBanner: true,
 	}
 	return opts, configureAccounts(opts, lanes, operator, producer, broker.IsLoopback(e.cfg.Listen))
 }
-
-// synced reports that writes are on the disk before they are acknowledged.
-func (e *Server) synced() bool { return !e.cfg.Unsynced }
 
 // portFree tells a port that is taken from other failures, and says who has it.
 func portFree(ctx context.Context, addr string) error {

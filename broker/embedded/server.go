@@ -166,17 +166,13 @@ func (e *Server) Connect(ctx context.Context) (*broker.Conn, error) {
 	return broker.Inside(ctx, e.cfg.Role, e.log, e.OperatorFile(), e.server)
 }
 
-// Healthy reports what keeps the server from storing mail. After the disk was
-// full its writes fail, also when there is room again, until [Server.Watch] has
-// opened the store anew. It waits for as long as the server does not answer.
-func (e *Server) Healthy() error { return e.health(e.look(), false) }
-
-// look asks the server how it is.
+// look asks the server how it is. It waits for as long as the server does not
+// answer.
 func (e *Server) look() *server.HealthStatus {
 	return e.server.Healthz(&server.HealthzOptions{Details: true})
 }
 
-// health is what the answer says of the store. The server takes a stream that is
+// health is what keeps the server from storing mail, by its answer. The server takes a stream that is
 // just being made for one that it could not open: to open the store again would
 // interrupt that. Only right after the store was opened are all streams there.
 func (e *Server) health(status *server.HealthStatus, opened bool) error {

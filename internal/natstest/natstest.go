@@ -28,8 +28,6 @@ var discard = slog.New(slog.DiscardHandler)
 type Options struct {
 	// AckWait of the consumers; 0 means the default. At least 1 s.
 	AckWait time.Duration
-	// Unsynced writes, for benchmarks of something else.
-	Unsynced bool
 	// Log takes the words of broker and connections; nil discards them.
 	Log *slog.Logger
 }
@@ -68,7 +66,6 @@ func StartWith(t testing.TB, o Options, lanes ...wire.Lane) *Broker {
 	}
 	b.Config.DataDir = t.TempDir()
 	b.Config.Listen = freeport.Addr()
-	b.Config.Unsynced = o.Unsynced
 	if o.AckWait > 0 {
 		b.Config.AckWait = o.AckWait
 	}

@@ -40,7 +40,11 @@ func run(ctx context.Context) error {
 	}
 	name := os.Getenv("POSTRIDER_TEST_MUTANT")
 	if name == "unsynced" {
-		set.Broker.Unsynced = true
+		stop, err := unsynced(&set.Broker)
+		if err != nil {
+			return err
+		}
+		defer stop()
 		return app.New(set, os.Stdout, os.Stderr).Run(ctx)
 	}
 	decorate, ok := mutants[name]
