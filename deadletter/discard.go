@@ -20,7 +20,7 @@ var ErrReplaying = errors.New("it is being replayed: if it still is in the list 
 // The order is: the record, then the tombstone. If it stops in between, a second
 // call goes on.
 func (q *Queue) Discard(ctx context.Context, f *Found) error {
-	last, err := q.decide(ctx, f, q.discarded)
+	last, err := q.amend(ctx, f, q.discarded)
 	switch {
 	case err != nil:
 		return fmt.Errorf("discard %s: %w", f.Key, err)
