@@ -126,17 +126,6 @@ func why(r mail.Reason, last mail.Class) string {
 	return string(r)
 }
 
-// Remedy says what to do about a dead letter; program is how postrider is typed. A
-// replay sends the same bytes, so it cannot help if they are what is wrong.
-func Remedy(program string, reason mail.Reason, id string) string {
-	id = Quote(id)
-	switch reason {
-	case mail.ReasonBadEnvelope, mail.ReasonTooLarge, mail.ReasonLoop:
-		return fmt.Sprintf("its envelope as it was published: %[1]s dead show %[2]s --body; correct it and publish it again, then: %[1]s dead discard %[2]s", program, id)
-	}
-	return fmt.Sprintf("send it again: %s dead replay %s", program, id)
-}
-
 // later says what comes next for a recipient whose record says that it was scheduled.
 func (e *evidence) later(rec *wire.Record, index int, now time.Time, lane *Lane) string {
 	m := e.message(index)

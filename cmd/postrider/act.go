@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -211,8 +210,7 @@ func (w *actor) print(l *deadletter.Found) error {
 	if w.dryRun {
 		done = "would be " + done + ":"
 	}
-	to := cmp.Or(strings.Join(addresses(l), ", "), "unknown recipients: its envelope cannot be read")
-	_, err := fmt.Fprintf(w.stdout, "%s %s to %s\n", done, l.Key.ID, to)
+	_, err := fmt.Fprintf(w.stdout, "%s %s to %s\n", done, l.Key.ID, queue.RecipientsOf(l))
 	return err
 }
 

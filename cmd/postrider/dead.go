@@ -108,7 +108,7 @@ type deadLetterLine struct {
 
 func (c *choice) print(out io.Writer, l *deadletter.Found) error {
 	if !c.json {
-		shown := cmp.Or(strings.Join(addresses(l), ","), "-")
+		shown := cmp.Or(strings.Join(queue.AddressesOf(l), ","), "-")
 		_, err := fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\n", l.Key.ID, shown, l.Reason, l.Error, queue.Clock(l.At))
 		return err
 	}
@@ -117,14 +117,6 @@ func (c *choice) print(out io.Writer, l *deadletter.Found) error {
 
 func deadLetterLineOf(l *deadletter.Found) deadLetterLine {
 	return deadLetterLine{
-		l.Key.ID, l.Key.Origin, l.Key.Lane, l.Key.Recipient, l.Reason, l.Error, l.At, addresses(l), l.Attempts, l.Replays, len(l.Body),
+		l.Key.ID, l.Key.Origin, l.Key.Lane, l.Key.Recipient, l.Reason, l.Error, l.At, queue.AddressesOf(l), l.Attempts, l.Replays, len(l.Body),
 	}
-}
-
-func addresses(l *deadletter.Found) []string {
-	to := make([]string, len(l.Recipients))
-	for i, r := range l.Recipients {
-		to[i] = r.Address
-	}
-	return to
 }

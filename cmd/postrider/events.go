@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/journal"
-	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/wire"
 )
@@ -107,17 +105,13 @@ func (a *app) printEvents(ctx context.Context, q *question) error {
 	return nil
 }
 
-// printEvent writes a line for each group of recipients of whom the same is said; if
-// a recipient is asked for, only the line of that one.
+// printEvent writes the lines of a record; if a recipient is asked for, only the line
+// of that one.
 func (a *app) printEvent(r *wire.Record, recipient string) error {
 	p := a.paint()
-	head := p.dim(queue.Clock(r.At)) + "  "
 	var b strings.Builder
-	if len(r.Recipients) == 0 {
-		fmt.Fprintf(&b, "%s%s  %s  %s  %s\n", head, p.event(r.Event), r.Lane, r.ID, r.Error)
-	}
-	for _, g := range groups(r, recipient) {
-		fmt.Fprintf(&b, "%s%s  %s  %s  %s%s\n", head, p.event(g.event), r.Lane, r.ID, names(g.addresses), g.rest)
+	for _, l := range queue.LogLines(r, recipient) {
+		fmt.Fprintf(&b, "%s  %s  %s  %s  %s\n", p.dim(queue.Clock(r.At)), p.event(l.Event), r.Lane, r.ID, l.Text())
 	}
 	_, err := fmt.Fprint(a.stdout, b.String())
 	return err
@@ -135,45 +129,4 @@ func (p paint) event(e wire.Event) string {
 		return p.yellow(s)
 	}
 	return p.bold(s)
-}
-
-// group is recipients of a record of whom the same is said.
-type group struct {
-	event     wire.Event
-	rest      string
-	addresses []string
-}
-
-func groups(r *wire.Record, recipient string) []*group {
-	var all []*group
-	for _, x := range r.Recipients {
-		if recipient != "" && !mail.SameAddress(x.Address, recipient) {
-			continue
-		}
-		event, rest := fateOf(r, x)
-		i := slices.IndexFunc(all, func(g *group) bool { return g.event == event && g.rest == rest })
-		if i < 0 {
-			i = len(all)
-			all = append(all, &group{event: event, rest: rest})
-		}
-		all[i].addresses = append(all[i].addresses, x.Address)
-	}
-	return all
-}
-
-// fateOf is what the record says of one recipient: a record has one event, that
-// of the recipient that matters most.
-func fateOf(r *wire.Record, x wire.RecipientRecord) (wire.Event, string) {
-	said := queue.Clause(x.Words())
-	switch {
-	case r.Event == wire.EventReplayed && x.State != wire.StateDelivered, r.Event == wire.EventDiscarded && x.State == wire.StateDead:
-		return r.Event, ""
-	case x.State == wire.StateDelivered:
-		return wire.EventDelivered, said
-	case x.State == wire.StateDead:
-		return wire.EventOf(x.Reason), fmt.Sprintf(": %s%s", x.Reason, cmp.Or(said, queue.Clause(r.Error)))
-	case x.State == wire.StatePending:
-		return wire.EventDeferred, ": pending: the next transaction of this message is for it"
-	}
-	return r.Waits(x.Index), fmt.Sprintf("%s; next attempt at %s", said, queue.Clock(r.Due))
 }
