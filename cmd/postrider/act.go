@@ -29,12 +29,12 @@ func (a *app) deadReplay() *cobra.Command {
 		done: "replayed", event: wire.EventReplayed,
 		of: func(p *post) queue.Act { return p.queue.Replay(p.op.MaxReplays) },
 	}, &cobra.Command{
-		Use:   "replay {ID… | - | --reason … --recipient … --lane … --since … --until …}",
+		Use:   "replay {ID… | - | --reason … --to … --lane … --since … --until …}",
 		Short: "Send dead letters again, to their dead recipients",
 		Long: `Send dead letters again, to their dead recipients, with a new budget of attempts.
 However often it is called, a dead letter goes out once.` + "\n\n" + whichOnes,
 		Example: `  postrider dead replay m1
-  postrider dead replay --reason failed --recipient @example.net --dry-run
+  postrider dead replay --reason failed --to @example.net --dry-run
   postrider dead list | grep 5.7.1 | postrider dead replay -`,
 	})
 }
@@ -44,7 +44,7 @@ func (a *app) deadDiscard() *cobra.Command {
 		done: "discarded", event: wire.EventDiscarded, final: true,
 		of: func(p *post) queue.Act { return p.queue.Discard() },
 	}, &cobra.Command{
-		Use:   "discard {ID… | - | --reason … --recipient … --lane … --since … --until …}",
+		Use:   "discard {ID… | - | --reason … --to … --lane … --since … --until …}",
 		Short: "Discard dead letters for good",
 		Long: `Discard dead letters for good: they will not be sent, and their text is gone.
 The log keeps what happened. On a terminal it asks first.` + "\n\n" + whichOnes,

@@ -19,8 +19,8 @@ import (
 type question struct {
 	bounds
 
-	id, recipient, outcome string
-	follow, json           bool
+	id, event    string
+	follow, json bool
 }
 
 func (a *app) events() *cobra.Command {
@@ -31,34 +31,25 @@ func (a *app) events() *cobra.Command {
 		Long: `Read the log: what became of each message, step by step, oldest first, for the
 last 30 days. With --follow it waits for more until it is interrupted. Exits with 1
 if nothing matches.`,
-		Example: `  postrider events --since 1h --outcome failed
-  postrider events --recipient @example.net --since 2030-01-02T15:04:05Z
+		Example: `  postrider events --since 1h --event failed
+  postrider events --to @example.net --since 2030-01-02T15:04:05Z
   postrider events --follow --lane bulk`,
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.printEvents(cmd.Context(), q) },
 	}
 	f := cmd.Flags()
 	q.flags(cmd, "entries")
-	f.StringVar(&q.id, "id", "", "only entries of the message with this id or origin")
-	f.StringVar(&q.recipient, "recipient", "", "only entries of messages to this address, or to @domain")
-	f.StringVar(&q.outcome, "outcome", "", "only entries with this outcome: "+eventNames())
+	f.StringVar(&q.id, "id", "", "only entries of the message with this `ID` or origin")
+	f.StringVar(&q.event, "event", "", "only entries with this `EVENT`: "+list(wire.Events))
 	f.BoolVar(&q.follow, "follow", false, "wait for more")
 	f.BoolVar(&q.json, "json", false, "print a JSON object a line")
 	return cmd
 }
 
-func eventNames() string {
-	all := make([]string, len(wire.Events))
-	for i, e := range wire.Events {
-		all[i] = string(e)
-	}
-	return strings.Join(all, ", ")
-}
-
 func (q *question) filter(now time.Time) (f journal.Filter, err error) {
-	f = journal.Filter{ID: q.id, Recipient: q.recipient, Event: wire.Event(q.outcome)}
-	if q.outcome != "" && !slices.Contains(wire.Events, f.Event) {
-		return f, cli.Wrongf("--outcome: %q is none of %s", q.outcome, eventNames())
+	f = journal.Filter{ID: q.id, Recipient: q.to, Event: wire.Event(q.event)}
+	if q.event != "" && !slices.Contains(wire.Events, f.Event) {
+		return f, cli.Wrongf("--event: %q is none of %s", q.event, list(wire.Events))
 	}
 	if f.Lane, f.Since, f.Until, err = q.read(now); err != nil {
 		return f, err
@@ -93,7 +84,7 @@ func (a *app) printEvents(ctx context.Context, q *question) error {
 		if q.json {
 			err = writeJSON(a.stdout, r)
 		} else {
-			err = a.printEvent(r, q.recipient)
+			err = a.printEvent(r, q.to)
 		}
 		if err != nil {
 			return err

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -18,6 +19,15 @@ func writeJSON(out io.Writer, v any) error {
 	}
 	_, err = fmt.Fprintln(out, string(b))
 	return err
+}
+
+// list is what a flag may be.
+func list[T ~string](values []T) string {
+	all := make([]string, len(values))
+	for i, v := range values {
+		all[i] = string(v)
+	}
+	return strings.Join(all, ", ")
 }
 
 // moment reads a time, in the local time zone if it names none as in [queue.Clock],
