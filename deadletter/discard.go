@@ -10,7 +10,7 @@ import (
 
 // ErrReplaying: the dead letter is being replayed, or a replay of it stopped
 // half way.
-var ErrReplaying = errors.New("it is being replayed: if it still is in the list in a minute, replay it to go on")
+var ErrReplaying = errors.New("it is being replayed: if it is still in the list in a minute, replay it again to finish")
 
 // Discard gives a dead letter up: it will not be sent. Its body is lost, its log
 // is kept. Of several operators who replay or discard it, the first to write the

@@ -13,7 +13,7 @@ import (
 
 // ErrSettled: the dead letter is dead no longer, because somebody has replayed
 // or discarded it since it was read, or because it was delivered after all.
-var ErrSettled = errors.New("it is dead no longer")
+var ErrSettled = errors.New("it is no longer dead: it was replayed or discarded, or delivered after all")
 
 // ErrTooOften: the dead letter has been replayed as often as is allowed.
 var ErrTooOften = errors.New("it has been replayed too often")

@@ -60,7 +60,7 @@ func lineOfOne(r *wire.Record, x wire.RecipientRecord) (event wire.Event, words 
 	case x.State == wire.StateDead:
 		return wire.EventOf(x.Reason), string(x.Reason) + Clause(cmp.Or(words, r.Error))
 	case x.State == wire.StatePending:
-		return wire.EventDeferred, "pending: the next transaction of this message is for it"
+		return wire.EventDeferred, "pending: the next transaction of this message is for this recipient"
 	}
 	if words != "" {
 		words += "; "

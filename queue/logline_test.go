@@ -40,7 +40,7 @@ func TestLogLines(t *testing.T) {
 		"a domain":             {of(wire.EventDelivered, delivered, delivered), "@x.test", "delivered r0@x.test, r1@x.test: 250 ok\n"},
 		"nobody":               {of(wire.EventDelivered, delivered), "@y.test", ""},
 		"no reply":             {of(wire.EventExpired, silent), "", "expired r0@x.test: expired: no reply says it\n"},
-		"pending":              {of(wire.EventDeferred, one(wire.StatePending, "")), "", "deferred r0@x.test: pending: the next transaction of this message is for it\n"},
+		"pending":              {of(wire.EventDeferred, one(wire.StatePending, "")), "", "deferred r0@x.test: pending: the next transaction of this message is for this recipient\n"},
 		"send_at":              {of(wire.EventScheduled, wire.RecipientRecord{State: wire.StateScheduled}), "", "scheduled r0@x.test: " + next + "\n"},
 		"uncertain for one":    {unsure, "", "uncertain r0@x.test: " + next + "\ndeferred r1@x.test: 250 wait; " + next + "\n"},
 		"replayed, one had it": {of(wire.EventReplayed, delivered, scheduled), "", "delivered r0@x.test: 250 ok\nreplayed r1@x.test\n"},

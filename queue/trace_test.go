@@ -61,7 +61,7 @@ func TestFate(t *testing.T) {
 		"waits in a lane that does not": {evidence{live: []*Message{message(Waiting, 0)}}, still, `waits: .*nothing of the lane was settled within the last minute`},
 		"in flight":                     {evidence{live: []*Message{message(InFlight, 0)}}, nil, `waits: taken by a worker: in flight`},
 		"delivered":                     {evidence{records: []*wire.Record{record(0, wire.All, wire.StateDelivered, wire.EventDelivered)}}, nil, `delivered: accepted by the relay r:25 at .*: 550 no`},
-		"pending":                       {evidence{records: []*wire.Record{record(0, wire.All, wire.StatePending, wire.EventDeferred)}, live: []*Message{message(InFlight, 0)}}, nil, `pending: the next transaction of this message is for it; taken by a worker`},
+		"pending":                       {evidence{records: []*wire.Record{record(0, wire.All, wire.StatePending, wire.EventDeferred)}, live: []*Message{message(InFlight, 0)}}, nil, `pending: the next transaction of this message is for this recipient; taken by a worker`},
 		"pending, no message":           {evidence{records: []*wire.Record{record(0, wire.All, wire.StatePending, wire.EventDeferred)}}, nil, `pending: .*; it is being settled at this moment`},
 		"scheduled":                     {evidence{records: []*wire.Record{scheduled}, live: []*Message{message(Scheduled, 1)}}, nil, `deferred: 550 no; next attempt at .* \(in 1m\)`},
 		"due":                           {evidence{records: []*wire.Record{scheduled}, live: []*Message{message(Due, 1)}}, moving, `deferred: 550 no; due, and not taken yet; the lane settles`},

@@ -19,9 +19,9 @@ import (
 const (
 	// manyDead is how many get a bar and a sum on a terminal, not a line each.
 	manyDead  = 20
-	whichOnes = `Dead letters are named by id or origin, by ids from standard input (-; the lines
-of "dead list" will do, with --json too), or by flags. Exits with 1 if there is
-none for one of the IDs, or if none matches the flags.`
+	whichOnes = `Name dead letters by id or origin, by ids on standard input (-), one a line, or by
+flags. What "dead list" prints may be the standard input, with --json too. Exits
+with 1 if an ID has no dead letter, or if none matches the flags.`
 )
 
 func (a *app) deadReplay() *cobra.Command {
@@ -46,8 +46,8 @@ func (a *app) deadDiscard() *cobra.Command {
 	}, &cobra.Command{
 		Use:   "discard {ID… | - | --reason … --to … --lane … --since … --until …}",
 		Short: "Discard dead letters for good",
-		Long: `Discard dead letters for good: they will not be sent, and their text is gone.
-The log keeps what happened. On a terminal it asks first.` + "\n\n" + whichOnes,
+		Long: `Discard dead letters for good: they will not be sent, and their content is
+deleted. The log keeps what happened. On a terminal it asks first.` + "\n\n" + whichOnes,
 		Example: `  postrider dead discard m1
   postrider dead discard --reason bad-envelope --until 30d --dry-run`,
 	})
@@ -69,9 +69,9 @@ func (a *app) acting(x *act, cmd *cobra.Command) *cobra.Command {
 		return a.act(cmd.Context(), x, c)
 	}
 	c.flags(cmd)
-	cmd.Flags().BoolVar(&c.dryRun, "dry-run", false, "only print which dead letters it would be")
+	cmd.Flags().BoolVar(&c.dryRun, "dry-run", false, "only print which dead letters would be "+x.done)
 	if x.final {
-		cmd.Flags().BoolVar(&c.yes, "yes", false, "do not ask")
+		cmd.Flags().BoolVar(&c.yes, "yes", false, "do not ask first")
 	}
 	return cmd
 }
@@ -144,7 +144,7 @@ func (w *actor) prepare(ctx context.Context) error {
 		n++
 	}
 	if ask && n > 0 {
-		fmt.Fprintf(w.stderr, "%s will be %s, for good. Type yes to go on: ", queue.Counted(n, "dead letter"), w.done)
+		fmt.Fprintf(w.stderr, "%s will be %s for good. Type yes to go on: ", queue.Counted(n, "dead letter"), w.done)
 		s := bufio.NewScanner(cli.Interruptible(ctx, w.stdin))
 		if s.Scan(); strings.TrimSpace(s.Text()) != "yes" {
 			return nothing("nothing was %s", w.done)

@@ -58,8 +58,9 @@ func (a *app) deadList() *cobra.Command {
 	c := &choice{}
 	cmd := &cobra.Command{
 		Use: "list", Short: "List dead letters, a line each",
-		Long: `List dead letters, oldest first, a line each: id, recipients, reason, reply and
-time of death, separated by tabs. Filters can be combined.`,
+		Long: `List dead letters, oldest first, a line each: id, recipients, reason, reply (or
+what was wrong) and the time when it was dead-lettered, separated by tabs. Of
+several flags, all must match.`,
 		Example: `  postrider dead list --reason failed --to @example.net --since 24h
   postrider dead list | grep 5.7.1 | postrider dead replay -`,
 		Args: cli.NoArgs,

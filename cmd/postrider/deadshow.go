@@ -50,7 +50,7 @@ func (a *app) showDead(ctx context.Context, id string, asJSON, body bool) error 
 	var all []*deadletter.Found
 	for l, err := range p.queue.Select(ctx, queue.Selection{IDs: []string{id}}) {
 		if _, none := errors.AsType[*queue.NoneError](err); none {
-			return nothing("no dead letter %s: postrider dead list shows them, postrider show %s what became of it", id, id)
+			return nothing("no dead letter %s: postrider dead list shows what there is, postrider show %s shows what became of the message", id, id)
 		}
 		if err != nil {
 			return failed(err)

@@ -29,8 +29,9 @@ func (a *app) events() *cobra.Command {
 		Use:   "events",
 		Short: "Read the log: what became of each message, step by step",
 		Long: `Read the log: what became of each message, step by step, oldest first, for the
-last 30 days. With --follow it waits for more until it is interrupted. Exits with 1
-if nothing matches.`,
+last 30 days. With --follow it goes on with what is written, until it is interrupted.
+Exits with 1 if nothing matches. An entry has one event, that of the recipient that
+matters most: if one failed and the others were delivered, it is failed.`,
 		Example: `  postrider events --since 1h --event failed
   postrider events --to @example.net --since 2030-01-02T15:04:05Z
   postrider events --follow --lane bulk`,
@@ -41,7 +42,7 @@ if nothing matches.`,
 	q.flags(cmd, "entries")
 	f.StringVar(&q.id, "id", "", "only entries of the message with this `ID` or origin")
 	f.StringVar(&q.event, "event", "", "only entries with this `EVENT`: "+list(wire.Events))
-	f.BoolVar(&q.follow, "follow", false, "wait for more")
+	f.BoolVar(&q.follow, "follow", false, "go on with new entries as they are written")
 	f.BoolVar(&q.json, "json", false, "print a JSON object a line")
 	return cmd
 }

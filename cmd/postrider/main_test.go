@@ -131,7 +131,7 @@ func TestNoSuchDeadLetter(t *testing.T) {
 		"dead discard m1 m2":        "postrider: no dead letter matches m1; postrider dead list shows them\npostrider: no dead letter matches m2; postrider dead list shows them\n",
 		"dead replay -":             "postrider: standard input names no dead letter\n",
 		"dead replay --lane normal": "postrider: no dead letter matches\n",
-		"dead show m1":              "postrider: no dead letter m1: postrider dead list shows them, postrider show m1 what became of it\n",
+		"dead show m1":              "postrider: no dead letter m1: postrider dead list shows what there is, postrider show m1 shows what became of the message\n",
 	} {
 		if status, stdout, stderr := postrider(t, env, strings.Fields(args)...); status != exitNothing || stdout != "" || stderr != want {
 			t.Errorf("%s: status %d: %s%s", args, status, stdout, stderr)
