@@ -32,8 +32,10 @@ type Store interface {
 
 // Journal is the record of each key, as a journal.Journal keeps it.
 type Journal interface {
-	Lookup(ctx context.Context, k wire.Key) (*wire.Record, uint64, error)
-	Set(ctx context.Context, r *wire.Record, expected uint64, brief bool) (uint64, error)
+	// Amend writes the record that change makes of the last one of the key, nil for
+	// none, or nothing if change returns nil. It returns the record that is there in
+	// the end.
+	Amend(ctx context.Context, k wire.Key, change func(last *wire.Record) *wire.Record) (*wire.Record, error)
 }
 
 // Queue is the queue of dead letters. Its methods may be called concurrently, by

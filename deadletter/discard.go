@@ -10,7 +10,7 @@ import (
 
 // ErrReplaying: the dead letter is being replayed, or a replay of it stopped
 // half way.
-var ErrReplaying = errors.New("it is being replayed: if it still is in the list in a minute, replay it to go on")
+var ErrReplaying = errors.New("it is being replayed: if it is still in the list in a minute, replay it again to finish")
 
 // Discard gives a dead letter up: it will not be sent. Its body is lost, its log
 // is kept. Of several operators who replay or discard it, the first to write the
@@ -20,7 +20,7 @@ var ErrReplaying = errors.New("it is being replayed: if it still is in the list 
 // The order is: the record, then the tombstone. If it stops in between, a second
 // call goes on.
 func (q *Queue) Discard(ctx context.Context, f *Found) error {
-	last, err := q.decide(ctx, f, q.discarded)
+	last, err := q.amend(ctx, f, q.discarded)
 	switch {
 	case err != nil:
 		return fmt.Errorf("discard %s: %w", f.Key, err)

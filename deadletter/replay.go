@@ -13,7 +13,7 @@ import (
 
 // ErrSettled: the dead letter is dead no longer, because somebody has replayed
 // or discarded it since it was read, or because it was delivered after all.
-var ErrSettled = errors.New("it is dead no longer")
+var ErrSettled = errors.New("it is no longer dead: it was replayed or discarded, or delivered after all")
 
 // ErrTooOften: the dead letter has been replayed as often as is allowed.
 var ErrTooOften = errors.New("it has been replayed too often")
@@ -33,7 +33,7 @@ func (q *Queue) Replay(ctx context.Context, f *Found, maxReplays int) error {
 		// Checked first: after the record of a replay it could not be discarded.
 		return fmt.Errorf("replay %s: %w: publish the mail anew, and discard the dead letter", f.Key, err)
 	}
-	rec, err := q.decide(ctx, f, q.replayed)
+	rec, err := q.amend(ctx, f, q.replayed)
 	if err != nil {
 		return fmt.Errorf("replay %s: %w", f.Key, err)
 	}
@@ -70,26 +70,5 @@ func (q *Queue) replayed(f *Found, last *wire.Record) *wire.Record {
 			rec.Recipients[i].State, rec.Recipients[i].Reason = wire.StateScheduled, ""
 		}
 	}
-	return rec
-}
-
-// act is the record of what an operator does to a dead letter, at the generation
-// of the dead letter. It is made from the last record of the key or, if that has
-// expired, from the dead letter itself.
-func (q *Queue) act(f *Found, last *wire.Record, event wire.Event) *wire.Record {
-	var rec *wire.Record
-	if last != nil {
-		rec = last.Clone()
-	} else {
-		rec = &wire.Record{
-			V: wire.RecordVersion, ID: f.Key.ID, Origin: f.Key.Origin, Lane: f.Key.Lane, Recipient: f.Key.Recipient,
-			Enqueued: f.Enqueued, Size: int64(len(f.Body)), Attempts: f.Log,
-		}
-		for _, r := range f.Recipients {
-			rec.Recipients = append(rec.Recipients, wire.RecipientRecord{Address: r.Address, Index: r.Index, State: wire.StateDead})
-		}
-	}
-	rec.Generation, rec.Event, rec.Reason, rec.Error = f.Generation, event, "", ""
-	rec.At, rec.DeadSeq = q.now().UTC(), f.Seq
 	return rec
 }

@@ -4,7 +4,8 @@
 // decides. The records are also the log that people read: the broker copies
 // them from MAIL_RECORD to MAIL_EVENT.
 //
-// It decides nothing and retries nothing.
+// It decides nothing. It tries again only to write an operator's act ([Journal.Amend]),
+// if another write came first.
 package journal
 
 import (

@@ -38,7 +38,7 @@ func (e *evidence) fate(to mail.Recipient, now time.Time, lane *Lane) Fate {
 	case wire.StateDead:
 		f.Is = e.death(rec, x, now)
 	case wire.StatePending:
-		f.Is = "pending: the next transaction of this message is for it; " + m.next(now, lane)
+		f.Is = "pending: the next transaction of this message is for this recipient; " + m.next(now, lane)
 	case wire.StateScheduled:
 		f.Due = rec.Due
 		f.Is = string(rec.Waits(to.Index)) + said + "; " + e.later(rec, to.Index, now, lane)
@@ -105,7 +105,7 @@ func (e *evidence) death(rec *wire.Record, x *wire.RecipientRecord, now time.Tim
 	}
 	is := fmt.Sprintf("dead, %s%s", why(x.Reason, rec.LastClass(x.Index)), Clause(cmp.Or(x.Words(), rec.Error)))
 	if e.deadLetter(x.Index) == nil {
-		return is + "; its dead letter is missing: it is being written, was delivered after all, or is older than 90 days"
+		return is + "; its dead letter is missing: it is still being written, the message was delivered after all, or it is more than 90 days old"
 	}
 	return is + "; " + Remedy("postrider", x.Reason, rec.ID)
 }
@@ -126,17 +126,6 @@ func why(r mail.Reason, last mail.Class) string {
 	return string(r)
 }
 
-// Remedy says what to do about a dead letter; program is how postrider is typed. A
-// replay sends the same bytes, so it cannot help if they are what is wrong.
-func Remedy(program string, reason mail.Reason, id string) string {
-	id = Quote(id)
-	switch reason {
-	case mail.ReasonBadEnvelope, mail.ReasonTooLarge, mail.ReasonLoop:
-		return fmt.Sprintf("its envelope as it was published: %[1]s dead show %[2]s --body; correct it and publish it again, then: %[1]s dead discard %[2]s", program, id)
-	}
-	return fmt.Sprintf("send it again: %s dead replay %s", program, id)
-}
-
 // later says what comes next for a recipient whose record says that it was scheduled.
 func (e *evidence) later(rec *wire.Record, index int, now time.Time, lane *Lane) string {
 	m := e.message(index)
@@ -152,7 +141,7 @@ func (e *evidence) later(rec *wire.Record, index int, now time.Time, lane *Lane)
 // next says where the message is and what comes next.
 func (m *Message) next(now time.Time, lane *Lane) string {
 	if m == nil {
-		return "it is being settled at this moment, look again"
+		return "it is being settled at this moment: look again"
 	}
 	switch m.State {
 	case Scheduled:

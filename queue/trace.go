@@ -2,7 +2,6 @@ package queue
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
@@ -29,34 +28,6 @@ type Trace struct {
 	Next string `json:"next,omitempty"`
 }
 
-// Entry is one line of a message's history: an attempt or a record.
-type Entry struct {
-	Attempt *wire.Attempt
-	Record  *wire.Record
-}
-
-// History is the attempts and records in their order: each attempt before the first
-// record that has it. Their times do not give the order: an attempt's is by the
-// worker's clock, a record's by the broker's.
-func (t *Trace) History() []Entry {
-	var all []Entry
-	left := slices.Clone(t.Attempts)
-	for _, r := range t.Events {
-		left = slices.DeleteFunc(left, func(a wire.Attempt) bool {
-			known := slices.ContainsFunc(r.Attempts, func(x wire.Attempt) bool { return sameAttempt(a, x) })
-			if known {
-				all = append(all, Entry{Attempt: &a})
-			}
-			return known
-		})
-		all = append(all, Entry{Record: r})
-	}
-	for _, a := range left {
-		all = append(all, Entry{Attempt: &a})
-	}
-	return all
-}
-
 // Address is that of the recipient with the index.
 func (t *Trace) Address(index int) string {
 	for _, f := range t.Recipients {
@@ -64,7 +35,28 @@ func (t *Trace) Address(index int) string {
 			return f.Address
 		}
 	}
-	return fmt.Sprintf("recipient %d", index)
+	return nameless(index)
+}
+
+// SharedFate is what became of recipients of whom the same is said.
+type SharedFate struct {
+	// Is says it in a sentence.
+	Is        string
+	Addresses []string
+}
+
+// Fates groups the recipients of whom the same is said, in their order.
+func (t *Trace) Fates() []SharedFate {
+	var all []SharedFate
+	for _, f := range t.Recipients {
+		i := slices.IndexFunc(all, func(g SharedFate) bool { return g.Is == f.Is })
+		if i < 0 {
+			i = len(all)
+			all = append(all, SharedFate{Is: f.Is})
+		}
+		all[i].Addresses = append(all[i].Addresses, f.Address)
+	}
+	return all
 }
 
 // evidence is everything that is known of one message.

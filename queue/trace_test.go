@@ -61,7 +61,7 @@ func TestFate(t *testing.T) {
 		"waits in a lane that does not": {evidence{live: []*Message{message(Waiting, 0)}}, still, `waits: .*nothing of the lane was settled within the last minute`},
 		"in flight":                     {evidence{live: []*Message{message(InFlight, 0)}}, nil, `waits: taken by a worker: in flight`},
 		"delivered":                     {evidence{records: []*wire.Record{record(0, wire.All, wire.StateDelivered, wire.EventDelivered)}}, nil, `delivered: accepted by the relay r:25 at .*: 550 no`},
-		"pending":                       {evidence{records: []*wire.Record{record(0, wire.All, wire.StatePending, wire.EventDeferred)}, live: []*Message{message(InFlight, 0)}}, nil, `pending: the next transaction of this message is for it; taken by a worker`},
+		"pending":                       {evidence{records: []*wire.Record{record(0, wire.All, wire.StatePending, wire.EventDeferred)}, live: []*Message{message(InFlight, 0)}}, nil, `pending: the next transaction of this message is for this recipient; taken by a worker`},
 		"pending, no message":           {evidence{records: []*wire.Record{record(0, wire.All, wire.StatePending, wire.EventDeferred)}}, nil, `pending: .*; it is being settled at this moment`},
 		"scheduled":                     {evidence{records: []*wire.Record{scheduled}, live: []*Message{message(Scheduled, 1)}}, nil, `deferred: 550 no; next attempt at .* \(in 1m\)`},
 		"due":                           {evidence{records: []*wire.Record{scheduled}, live: []*Message{message(Due, 1)}}, moving, `deferred: 550 no; due, and not taken yet; the lane settles`},
@@ -107,22 +107,6 @@ func TestUndecoded(t *testing.T) {
 	}
 }
 
-// TestRemedy: a replay is no help if the bytes of the message are what is wrong.
-func TestRemedy(t *testing.T) {
-	t.Parallel()
-	const replay, correct = "send it again: x postrider dead replay 'an id'", "its envelope as it was published: x postrider dead show 'an id' --body; " +
-		"correct it and publish it again, then: x postrider dead discard 'an id'"
-	for _, r := range mail.Reasons {
-		want := replay
-		if r == mail.ReasonBadEnvelope || r == mail.ReasonTooLarge || r == mail.ReasonLoop {
-			want = correct
-		}
-		if got := Remedy("x postrider", r, "an id"); got != want {
-			t.Errorf("%s: %s, want %s", r, got, want)
-		}
-	}
-}
-
 // TestDeliveredIsFinal: whatever a later record says.
 func TestDeliveredIsFinal(t *testing.T) {
 	t.Parallel()
@@ -134,32 +118,17 @@ func TestDeliveredIsFinal(t *testing.T) {
 	}
 }
 
-// TestHistory: each attempt before the first record that has it, whatever their
-// clocks say, and once although each recipient's record has its own part of it.
-func TestHistory(t *testing.T) {
+// TestFates: recipients of whom the same is said are one, in the order of the first.
+func TestFates(t *testing.T) {
 	t.Parallel()
-	attempt := func(n int, session string, recipients ...int) wire.Attempt {
-		return wire.Attempt{N: n, At: at.Add(time.Duration(n) * time.Hour), Session: session, Outcomes: []wire.GroupedOutcome{{Recipients: recipients}}}
+	tr := &Trace{}
+	for i, is := range []string{"delivered", "deferred", "delivered", "dead", "deferred"} {
+		tr.Recipients = append(tr.Recipients, Fate{RecipientRecord: wire.RecipientRecord{Address: fmt.Sprint(i)}, Is: is})
 	}
-	first, second := record(0, wire.All, wire.StateScheduled, wire.EventDeferred), record(1, "0", wire.StateDelivered, wire.EventDelivered)
-	first.Attempts = []wire.Attempt{attempt(1, "s", 0)}
-	second.Attempts, second.At = []wire.Attempt{attempt(1, "s", 1), attempt(2, "s", 0)}, at.Add(time.Minute)
-	m := message(Scheduled, 2)
-	m.Log = []wire.Attempt{attempt(2, "s", 0), attempt(3, "s", 0)}
-	tr := (&evidence{origin: origin, records: []*wire.Record{second, first}, live: []*Message{m}}).trace(at, nil)
-	got := ""
-	for _, e := range tr.History() {
-		if e.Attempt != nil {
-			got += fmt.Sprintf("attempt %d with %d outcomes; ", e.Attempt.N, len(e.Attempt.Outcomes))
-		} else {
-			got += string(e.Record.Event) + "; "
-		}
+	if got := fmt.Sprint(tr.Fates()); got != "[{delivered [0 2]} {deferred [1 4]} {dead [3]}]" {
+		t.Error(got)
 	}
-	const want = "attempt 1 with 2 outcomes; deferred; attempt 2 with 1 outcomes; delivered; attempt 3 with 1 outcomes; "
-	if got != want {
-		t.Errorf("%s\nwant %s", got, want)
-	}
-	if tr.Address(0) != "a@x.test" || tr.Address(9) != "recipient 9" {
-		t.Errorf("%q, %q", tr.Address(0), tr.Address(9))
+	if got := (&Trace{}).Fates(); got != nil {
+		t.Errorf("of nobody: %v", got)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/postrider/postrider/mail"
 )
 
-// How numbers, times and ids are written for people.
+// How numbers, times, addresses and ids are written for people.
 
 // Thousands writes 12345 as 12,345.
 func Thousands(n uint64) string {
@@ -26,6 +26,15 @@ func Counted(n uint64, noun string) string {
 		return "1 " + noun
 	}
 	return Thousands(n) + " " + noun + "s"
+}
+
+// Names lists addresses; if there are many, the first few.
+func Names(addresses []string) string {
+	const most = 3
+	if len(addresses) <= most+1 {
+		return strings.Join(addresses, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(addresses[:most], ", "), len(addresses)-most)
 }
 
 // Span writes a duration in its two largest units: 2d3h, 5m20s, 4s.

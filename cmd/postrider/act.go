@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,9 +19,9 @@ import (
 const (
 	// manyDead is how many get a bar and a sum on a terminal, not a line each.
 	manyDead  = 20
-	whichOnes = `Dead letters are named by id or origin, by ids from standard input (-; the lines
-of "dead list" will do, with --json too), or by flags. Exits with 1 if there is
-none for one of the IDs, or if none matches the flags.`
+	whichOnes = `Name dead letters by id or origin, by ids on standard input (-), one a line, or by
+flags. What "dead list" prints may be the standard input, with --json too. Exits
+with 1 if an ID has no dead letter, or if none matches the flags.`
 )
 
 func (a *app) deadReplay() *cobra.Command {
@@ -30,12 +29,12 @@ func (a *app) deadReplay() *cobra.Command {
 		done: "replayed", event: wire.EventReplayed,
 		of: func(p *post) queue.Act { return p.queue.Replay(p.op.MaxReplays) },
 	}, &cobra.Command{
-		Use:   "replay {ID… | - | --reason … --recipient … --lane … --since … --until …}",
+		Use:   "replay {ID… | - | --reason … --to … --lane … --since … --until …}",
 		Short: "Send dead letters again, to their dead recipients",
 		Long: `Send dead letters again, to their dead recipients, with a new budget of attempts.
 However often it is called, a dead letter goes out once.` + "\n\n" + whichOnes,
 		Example: `  postrider dead replay m1
-  postrider dead replay --reason failed --recipient @example.net --dry-run
+  postrider dead replay --reason failed --to @example.net --dry-run
   postrider dead list | grep 5.7.1 | postrider dead replay -`,
 	})
 }
@@ -45,10 +44,10 @@ func (a *app) deadDiscard() *cobra.Command {
 		done: "discarded", event: wire.EventDiscarded, final: true,
 		of: func(p *post) queue.Act { return p.queue.Discard() },
 	}, &cobra.Command{
-		Use:   "discard {ID… | - | --reason … --recipient … --lane … --since … --until …}",
+		Use:   "discard {ID… | - | --reason … --to … --lane … --since … --until …}",
 		Short: "Discard dead letters for good",
-		Long: `Discard dead letters for good: they will not be sent, and their text is gone.
-The log keeps what happened. On a terminal it asks first.` + "\n\n" + whichOnes,
+		Long: `Discard dead letters for good: they will not be sent, and their content is
+deleted. The log keeps what happened. On a terminal it asks first.` + "\n\n" + whichOnes,
 		Example: `  postrider dead discard m1
   postrider dead discard --reason bad-envelope --until 30d --dry-run`,
 	})
@@ -70,9 +69,9 @@ func (a *app) acting(x *act, cmd *cobra.Command) *cobra.Command {
 		return a.act(cmd.Context(), x, c)
 	}
 	c.flags(cmd)
-	cmd.Flags().BoolVar(&c.dryRun, "dry-run", false, "only print which dead letters it would be")
+	cmd.Flags().BoolVar(&c.dryRun, "dry-run", false, "only print which dead letters would be "+x.done)
 	if x.final {
-		cmd.Flags().BoolVar(&c.yes, "yes", false, "do not ask")
+		cmd.Flags().BoolVar(&c.yes, "yes", false, "do not ask first")
 	}
 	return cmd
 }
@@ -145,7 +144,7 @@ func (w *actor) prepare(ctx context.Context) error {
 		n++
 	}
 	if ask && n > 0 {
-		fmt.Fprintf(w.stderr, "%s will be %s, for good. Type yes to go on: ", queue.Counted(n, "dead letter"), w.done)
+		fmt.Fprintf(w.stderr, "%s will be %s for good. Type yes to go on: ", queue.Counted(n, "dead letter"), w.done)
 		s := bufio.NewScanner(cli.Interruptible(ctx, w.stdin))
 		if s.Scan(); strings.TrimSpace(s.Text()) != "yes" {
 			return nothing("nothing was %s", w.done)
@@ -211,8 +210,7 @@ func (w *actor) print(l *deadletter.Found) error {
 	if w.dryRun {
 		done = "would be " + done + ":"
 	}
-	to := cmp.Or(strings.Join(addresses(l), ", "), "unknown recipients: its envelope cannot be read")
-	_, err := fmt.Fprintf(w.stdout, "%s %s to %s\n", done, l.Key.ID, to)
+	_, err := fmt.Fprintf(w.stdout, "%s %s to %s\n", done, l.Key.ID, queue.RecipientsOf(l))
 	return err
 }
 

@@ -9,13 +9,15 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// bounds are the flags that the log and the dead letters have in common.
-type bounds struct{ lane, since, until string }
+// bounds are the flags that the log and the dead letters have in common. to is an
+// address, or "@domain".
+type bounds struct{ lane, to, since, until string }
 
 // flags adds the flags; of is what they select.
 func (b *bounds) flags(cmd *cobra.Command, of string) {
 	f := cmd.Flags()
-	f.StringVar(&b.lane, "lane", "", "only "+of+" of this lane")
+	f.StringVar(&b.lane, "lane", "", "only "+of+" of this `LANE`")
+	f.StringVar(&b.to, "to", "", "only "+of+" with this recipient: an `ADDRESS`, or @domain for any of a domain")
 	f.StringVar(&b.since, "since", "", "only "+of+" since this `TIME`: local, like 2030-01-02 or \"2030-01-02 15:04:05\", or RFC 3339; or how long ago, like 2h or 3d")
 	f.StringVar(&b.until, "until", "", "only "+of+" until this `TIME`, as for --since")
 }

@@ -19,7 +19,7 @@ import (
 )
 
 func (a *app) dead() *cobra.Command {
-	cmd := &cobra.Command{Use: "dead", Short: "Mail that failed for good: list, show, replay, discard", Example: "  postrider dead list\n  postrider dead replay --recipient @example.net"}
+	cmd := &cobra.Command{Use: "dead", Short: "Mail that failed for good: list, show, replay, discard", Example: "  postrider dead list\n  postrider dead replay --to @example.net"}
 	cmd.Args = cli.NoArgs // an unknown command is an error
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	cmd.AddCommand(a.deadList(), a.deadShow(), a.deadReplay(), a.deadDiscard())
@@ -30,26 +30,25 @@ func (a *app) dead() *cobra.Command {
 type choice struct {
 	bounds
 
-	ids               []string
-	reason, recipient string
-	json              bool
+	ids    []string
+	reason string
+	json   bool
 	// Of commands that act.
 	dryRun, yes bool
 }
 
 func (c *choice) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&c.reason, "reason", "", "only dead letters of this reason: failed, exhausted, expired, bad-envelope, …")
-	f.StringVar(&c.recipient, "recipient", "", "only dead letters to this address, or to @domain")
+	f.StringVar(&c.reason, "reason", "", "only dead letters of this `REASON`: "+list(mail.Reasons))
 	c.bounds.flags(cmd, "dead letters")
 	f.BoolVar(&c.json, "json", false, "print a JSON object a line")
 }
 
 // filter reads the flags; its zero value says that none was set.
 func (c *choice) filter(now time.Time) (f deadletter.Filter, err error) {
-	f = deadletter.Filter{Reason: mail.Reason(c.reason), Recipient: c.recipient}
+	f = deadletter.Filter{Reason: mail.Reason(c.reason), Recipient: c.to}
 	if c.reason != "" && !slices.Contains(mail.Reasons, f.Reason) {
-		return f, cli.Wrongf("--reason: %q is none of %v", c.reason, mail.Reasons)
+		return f, cli.Wrongf("--reason: %q is none of %s", c.reason, list(mail.Reasons))
 	}
 	f.Lane, f.Since, f.Until, err = c.read(now)
 	return f, err
@@ -59,9 +58,10 @@ func (a *app) deadList() *cobra.Command {
 	c := &choice{}
 	cmd := &cobra.Command{
 		Use: "list", Short: "List dead letters, a line each",
-		Long: `List dead letters, oldest first, a line each: id, recipients, reason, reply and
-time of death, separated by tabs. Filters can be combined.`,
-		Example: `  postrider dead list --reason failed --recipient @example.net --since 24h
+		Long: `List dead letters, oldest first, a line each: id, recipients, reason, reply (or
+what was wrong) and the time when it was dead-lettered, separated by tabs. Of
+several flags, all must match.`,
+		Example: `  postrider dead list --reason failed --to @example.net --since 24h
   postrider dead list | grep 5.7.1 | postrider dead replay -`,
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.listDead(cmd.Context(), c) },
@@ -108,7 +108,7 @@ type deadLetterLine struct {
 
 func (c *choice) print(out io.Writer, l *deadletter.Found) error {
 	if !c.json {
-		shown := cmp.Or(strings.Join(addresses(l), ","), "-")
+		shown := cmp.Or(strings.Join(queue.AddressesOf(l), ","), "-")
 		_, err := fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\n", l.Key.ID, shown, l.Reason, l.Error, queue.Clock(l.At))
 		return err
 	}
@@ -117,14 +117,6 @@ func (c *choice) print(out io.Writer, l *deadletter.Found) error {
 
 func deadLetterLineOf(l *deadletter.Found) deadLetterLine {
 	return deadLetterLine{
-		l.Key.ID, l.Key.Origin, l.Key.Lane, l.Key.Recipient, l.Reason, l.Error, l.At, addresses(l), l.Attempts, l.Replays, len(l.Body),
+		l.Key.ID, l.Key.Origin, l.Key.Lane, l.Key.Recipient, l.Reason, l.Error, l.At, queue.AddressesOf(l), l.Attempts, l.Replays, len(l.Body),
 	}
-}
-
-func addresses(l *deadletter.Found) []string {
-	to := make([]string, len(l.Recipients))
-	for i, r := range l.Recipients {
-		to[i] = r.Address
-	}
-	return to
 }

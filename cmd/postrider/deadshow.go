@@ -50,7 +50,7 @@ func (a *app) showDead(ctx context.Context, id string, asJSON, body bool) error 
 	var all []*deadletter.Found
 	for l, err := range p.queue.Select(ctx, queue.Selection{IDs: []string{id}}) {
 		if _, none := errors.AsType[*queue.NoneError](err); none {
-			return nothing("no dead letter %s: postrider dead list shows them, postrider show %s what became of it", id, id)
+			return nothing("no dead letter %s: postrider dead list shows what there is, postrider show %s shows what became of the message", id, id)
 		}
 		if err != nil {
 			return failed(err)
@@ -108,16 +108,14 @@ func writeDeadLetter(out io.Writer, p paint, l *deadletter.Found) error {
 	field("id", p.bold(l.Key.ID))
 	field("origin", l.Key.Origin)
 	field("lane", string(l.Key.Lane))
-	field("to", strings.Join(addresses(l), ", "))
+	field("to", strings.Join(queue.AddressesOf(l), ", "))
 	field("reason", p.red(string(l.Reason)))
 	field("error", l.Error)
 	field("queued", queue.Clock(l.Enqueued))
 	field("died", queue.Clock(l.At))
-	if l.Replays > 0 {
-		field("replayed", fmt.Sprintf("%d times, last at %s", l.Replays, queue.Clock(l.Replayed)))
-	}
+	field("replayed", queue.ReplaysOf(l))
 	for _, at := range l.Log {
-		writeAttempt(&b, p, at, func(i int) string { return recipientOf(l.Recipients, i) })
+		p.entry(&b, queue.Entry{Attempt: &at}, func(i int) string { return queue.RecipientOf(l, i) })
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.Producer)) {
 		for _, v := range l.Producer[name] {
@@ -128,15 +126,6 @@ func writeDeadLetter(out io.Writer, p paint, l *deadletter.Found) error {
 	b.WriteString("\n" + printable(l.Body) + "\n")
 	_, err := io.WriteString(out, b.String())
 	return err
-}
-
-func recipientOf(to []mail.Recipient, index int) string {
-	for _, r := range to {
-		if r.Index == index {
-			return r.Address
-		}
-	}
-	return fmt.Sprintf("recipient %d", index)
 }
 
 // printable keeps a body from controlling a terminal: what is not text becomes "?".

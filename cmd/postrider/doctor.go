@@ -34,7 +34,7 @@ consumers, whether workers take mail, room, mail that no worker would get, dead
 letters, clocks, and the relay, by one session up to AUTH and without mail. It
 changes nothing.
 
-Settings are the worker's, from the environment: run it with those of a worker,
+It reads a worker's settings from the environment: run it with those of a worker,
 SMTP_URL included. Without POSTRIDER_LANES it examines the lanes that exist, without
 POSTRIDER_ACK_WAIT it accepts any, without SMTP_URL it examines no relay.
 
@@ -44,7 +44,7 @@ broker cannot be reached or read, and 78 if NATS_ variables are wrong.`,
 		Args:    cli.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.examine(cmd.Context(), asJSON) },
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object a line, a finding each")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print each finding as a JSON object, one a line")
 	return cmd
 }
 

@@ -31,7 +31,7 @@ func postrider(t *testing.T, env []string, args ...string) (status int, stdout, 
 // is asked.
 func TestWrongUse(t *testing.T) {
 	t.Parallel()
-	const usage = "; usage: postrider dead replay {ID… | - | --reason … --recipient … --lane … --since … --until …} [flags]"
+	const usage = "; usage: postrider dead replay {ID… | - | --reason … --to … --lane … --since … --until …} [flags]"
 	for args, want := range map[string]string{
 		"nosuch":                     `unknown command "nosuch" for postrider; usage: postrider [`,
 		"help nosuch":                `unknown command "nosuch" for postrider; usage: postrider help [COMMAND]`,
@@ -46,12 +46,15 @@ func TestWrongUse(t *testing.T) {
 		"events --since soon":        `--since: "soon" is neither a time like "2030-01-02 15:04:05" or 2030-01-02T15:04:05Z nor a duration like 2h or 3d; usage: postrider events [flags]`,
 		"events --until soon":        `--until: "soon" is neither`,
 		"events --since":             "--since: its value is missing; usage: postrider events [flags]",
-		"events --outcome odd":       `--outcome: "odd" is none of scheduled, deferred, `,
+		"events --event odd":         `--event: "odd" is none of scheduled, deferred, `,
+		"events --outcome failed":    "unknown flag --outcome, --help lists them; usage: postrider events [flags]",
+		"events --recipient a@b":     "unknown flag --recipient, --help lists them; usage: postrider events [flags]",
+		"dead list --recipient a@b":  "unknown flag --recipient, --help lists them; usage: postrider dead list [flags]",
 		"events --lane UP":           `--lane: lane "UP" must be 1 to 32`,
 		"events --follow --until 1h": "--follow, --until: give one of them; usage: postrider events [flags]",
 		"dead nosuch":                `unknown command "nosuch" for postrider dead; usage: postrider dead [discard | list | replay | show] [flags]`,
 		"dead list x":                `unexpected argument "x"; usage: postrider dead list [flags]`,
-		"dead list --reason odd":     `--reason: "odd" is none of `,
+		"dead list --reason odd":     `--reason: "odd" is none of failed, exhausted, `,
 		"dead list --since soon":     `--since: "soon" is neither `,
 		"dead show":                  "ID is missing; usage: postrider dead show ID [flags]",
 		"dead show a --json --body":  "--json, --body: give one of them; usage: postrider dead show ID [flags]",
@@ -128,7 +131,7 @@ func TestNoSuchDeadLetter(t *testing.T) {
 		"dead discard m1 m2":        "postrider: no dead letter matches m1; postrider dead list shows them\npostrider: no dead letter matches m2; postrider dead list shows them\n",
 		"dead replay -":             "postrider: standard input names no dead letter\n",
 		"dead replay --lane normal": "postrider: no dead letter matches\n",
-		"dead show m1":              "postrider: no dead letter m1: postrider dead list shows them, postrider show m1 what became of it\n",
+		"dead show m1":              "postrider: no dead letter m1: postrider dead list shows what there is, postrider show m1 shows what became of the message\n",
 	} {
 		if status, stdout, stderr := postrider(t, env, strings.Fields(args)...); status != exitNothing || stdout != "" || stderr != want {
 			t.Errorf("%s: status %d: %s%s", args, status, stdout, stderr)

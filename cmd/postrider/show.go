@@ -38,10 +38,10 @@ func (a *app) showTraces(ctx context.Context, id string, asJSON bool) error {
 		return failed(err)
 	}
 	if len(found.Messages) == 0 {
-		return nothing("no message %s: give the whole id; or it was never published here, or it was settled more than 30 days ago; postrider events --recipient ADDRESS finds messages by recipient", id)
+		return nothing("no message %s: the id is not complete, or it was never published to this broker, or it was settled more than 30 days ago; postrider events --to ADDRESS finds messages by recipient", id)
 	}
 	if found.Unsearched > 0 {
-		fmt.Fprintf(a.stderr, "postrider: %s that no worker has settled were not searched for another one of this id\n", queue.Counted(found.Unsearched, "message"))
+		fmt.Fprintf(a.stderr, "postrider: there may be others with this id: %s that no worker has settled were not searched\n", queue.Counted(found.Unsearched, "message"))
 	}
 	for i, t := range found.Messages {
 		if asJSON {

@@ -25,14 +25,14 @@ func (a *app) status() *cobra.Command {
 from the environment; without them it asks the worker on this machine.
 
   waiting    published, and not taken by a worker yet
-  due        scheduled until now, and not taken by a worker yet
+  due        scheduled for a time that has come, and not taken by a worker yet
   in flight  taken by a worker, and not settled yet
   scheduled  to be tried later: deferred mail, and mail with a send_at
   dead       failed for good: postrider dead list
   oldest     how long the oldest message has been ready to be sent
-  rate       messages settled per second (delivered, deferred or dead-lettered) in
-             the last minute, or since something began to move in it
-  empty in   when everything that is ready will be settled at that rate
+  rate       messages settled per second (delivered, deferred or dead-lettered),
+             over the last minute or since the first of them in that minute
+  empty in   how long it takes at that rate to settle everything that is ready
 
 Below the lanes are the findings of postrider doctor about them, the store and the
 dead letters, if something has to be done.`,

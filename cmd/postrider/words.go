@@ -9,7 +9,6 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/postrider/postrider/internal/env"
-	"github.com/postrider/postrider/wire"
 )
 
 // writeJSON writes v as one line.
@@ -22,13 +21,13 @@ func writeJSON(out io.Writer, v any) error {
 	return err
 }
 
-// names lists addresses; if there are many, the first few.
-func names(addresses []string) string {
-	const most = 3
-	if len(addresses) <= most+1 {
-		return strings.Join(addresses, ", ")
+// list is what a flag may be.
+func list[T ~string](values []T) string {
+	all := make([]string, len(values))
+	for i, v := range values {
+		all[i] = string(v)
 	}
-	return fmt.Sprintf("%s and %d more", strings.Join(addresses[:most], ", "), len(addresses)-most)
+	return strings.Join(all, ", ")
 }
 
 // moment reads a time, in the local time zone if it names none as in [queue.Clock],
@@ -49,9 +48,4 @@ func moment(s string, now time.Time) (time.Time, error) {
 		}
 	}
 	return time.Time{}, fmt.Errorf("%q is neither a time like \"2030-01-02 15:04:05\" or 2030-01-02T15:04:05Z nor a duration like 2h or 3d", s)
-}
-
-// words are an outcome's reply, or what was wrong if there was none.
-func words(o wire.GroupedOutcome) string {
-	return wire.RecipientRecord{Code: o.Code, Enhanced: o.Enhanced, Reply: o.Reply}.Words()
 }

@@ -12,17 +12,6 @@ import (
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
-func TestNames(t *testing.T) {
-	t.Parallel()
-	for want, all := range map[string][]string{
-		"": nil, "a, b, c, d": {"a", "b", "c", "d"}, "a, b, c and 2 more": {"a", "b", "c", "d", "e"},
-	} {
-		if got := names(all); got != want {
-			t.Errorf("%v: %q, want %q", all, got, want)
-		}
-	}
-}
-
 func TestMoment(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)

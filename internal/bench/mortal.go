@@ -13,6 +13,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/stream"
@@ -140,7 +141,7 @@ func (m mortalJournal) Lookup(ctx context.Context, k wire.Key) (*wire.Record, ui
 }
 
 func (m mortalJournal) Set(ctx context.Context, r *wire.Record, expected uint64, brief bool) (uint64, error) {
-	if err := m.pass("record", "write"); err != nil {
+	if err := m.pass("record"); err != nil {
 		return 0, err
 	}
 	if err := m.ask("record"); err != nil {
@@ -186,19 +187,26 @@ func (m mortalDead) Bury(ctx context.Context, l *wire.DeadLetter) (uint64, error
 	return seq, err
 }
 
-// mortalStreams are the streams as a replayer has them.
+// mortalStreams are the streams as an operator's program has them.
 type mortalStreams struct {
 	*stream.Store
 	*Death
 }
 
 func (m mortalStreams) Set(ctx context.Context, msg *nats.Msg, filter string, expected uint64) (uint64, error) {
-	if err := m.pass("set", "write"); err != nil {
+	before, after := "set", ""
+	switch {
+	case strings.HasPrefix(msg.Subject, "mail.record."):
+		before, after = "record", "recorded"
+	case strings.HasPrefix(msg.Subject, "mail.copy."):
+		after = "forwarded"
+	}
+	if err := m.pass(before, "write"); err != nil {
 		return 0, err
 	}
 	seq, err := m.Store.Set(ctx, msg, filter, expected)
-	if strings.HasPrefix(msg.Subject, "mail.copy.") {
-		if perr := m.pass("forwarded"); perr != nil {
+	if after != "" {
+		if perr := m.pass(after); perr != nil {
 			return 0, perr
 		}
 	}
@@ -209,5 +217,6 @@ func (m mortalStreams) Set(ctx context.Context, msg *nats.Msg, filter string, ex
 func (b *Bench) Replayer(d *Death) *deadletter.Queue {
 	b.T.Helper()
 	w := b.Worker(d)
-	return deadletter.New(mortalStreams{w.Conn.Store(), d}, w.Settle.Journal, w.Conn.Now)
+	s := mortalStreams{w.Conn.Store(), d}
+	return deadletter.New(s, journal.New(s), w.Conn.Now)
 }

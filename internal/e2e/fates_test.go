@@ -100,10 +100,10 @@ func (w *world) operate(bad string) {
 	}{
 		{"status", 0, `(?s)waiting +due +in flight +scheduled +dead.* normal +0 +0 +0 +2 +5 .*\n\nwarning  dead  MAIL_DEAD: 5 dead letters, .*; 5 within the last hour\n`},
 		{"status --json", 0, `"lanes":\[.*"lane":"normal","waiting":0,"due":0,"in_flight":0,"scheduled":2`},
-		{"events --outcome delivered --recipient ANN@example.net", 0, `delivered  normal  delivered  ann@example.net: 250`},
+		{"events --event delivered --to ANN@example.net", 0, `delivered  normal  delivered  ann@example.net: 250`},
 		{"events --id refused --json", 0, `^\{"v":1,"id":"refused"`},
 		{"events --id nobody", 1, `^$`},
-		{"events --outcome lost", 64, `^$`},
+		{"events --event lost", 64, `^$`},
 		{"events --until 10h", 1, `^$`},
 		{"dead list --reason failed", 0, `refused\t550@example.net\tfailed\t550`},
 		{"dead show refused", 0, `(?s)reason   failed.*attempt 1.*"to":\["550@example.net"\]`},

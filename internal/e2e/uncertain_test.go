@@ -95,8 +95,8 @@ func (w *world) uncertain(m *mute, p *storm.Process, line string) {
 	// One whose relay never answers has its budget, as what is deferred has.
 	w.shown("always", `Now\n.*\n +dead, exhausted: [^;]* the last one is uncertain: it may have taken the message: .*postrider dead replay always`)
 	w.wantCopies("always", m.sent("always@example.com"), 3)
-	if out, _, _ := w.run("postrider", "events", "--outcome", "uncertain"); strings.Count(out, "uncertain  normal") != len(ways)+2 {
-		w.t.Errorf("postrider events --outcome uncertain:\n%s", out)
+	if out, _, _ := w.run("postrider", "events", "--event", "uncertain"); strings.Count(out, "uncertain  normal") != len(ways)+2 {
+		w.t.Errorf("postrider events --event uncertain:\n%s", out)
 	}
 	if got := w.metric(w.adminOf(p), `postrider_recipient_outcomes_total{outcome="uncertain"`); int(got) != len(ways)+3 {
 		w.t.Errorf("%v counted as uncertain, want %d", got, len(ways)+3)

@@ -1,0 +1,69 @@
+package queue
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/wire"
+)
+
+// LogLine is a line of the log that people read: what a record says of the recipients
+// of whom it says the same.
+type LogLine struct {
+	Event wire.Event
+	// Addresses are none if the envelope could not be read.
+	Addresses []string
+	// Words are the reply or what was wrong, and what comes next; they may be empty.
+	Words string
+}
+
+// Text is the line without its time, event, lane and id.
+func (l LogLine) Text() string {
+	if len(l.Addresses) == 0 {
+		return l.Words
+	}
+	return Names(l.Addresses) + Clause(l.Words)
+}
+
+// LogLines are the lines of a record: about all of its recipients or, if one is named,
+// by address or "@domain", about that one.
+func LogLines(r *wire.Record, recipient string) []LogLine {
+	if len(r.Recipients) == 0 {
+		return []LogLine{{Event: r.Event, Words: r.Error}}
+	}
+	var all []LogLine
+	for _, x := range r.Recipients {
+		if recipient != "" && !mail.SameAddress(x.Address, recipient) {
+			continue
+		}
+		event, words := lineOfOne(r, x)
+		i := slices.IndexFunc(all, func(l LogLine) bool { return l.Event == event && l.Words == words })
+		if i < 0 {
+			i = len(all)
+			all = append(all, LogLine{Event: event, Words: words})
+		}
+		all[i].Addresses = append(all[i].Addresses, x.Address)
+	}
+	return all
+}
+
+// lineOfOne is what the record says of one recipient. The record has one event, that
+// of the recipient that matters most.
+func lineOfOne(r *wire.Record, x wire.RecipientRecord) (event wire.Event, words string) {
+	words = x.Words()
+	switch {
+	case r.Event == wire.EventReplayed && x.State != wire.StateDelivered, r.Event == wire.EventDiscarded && x.State == wire.StateDead:
+		return r.Event, ""
+	case x.State == wire.StateDelivered:
+		return wire.EventDelivered, words
+	case x.State == wire.StateDead:
+		return wire.EventOf(x.Reason), string(x.Reason) + Clause(cmp.Or(words, r.Error))
+	case x.State == wire.StatePending:
+		return wire.EventDeferred, "pending: the next transaction of this message is for this recipient"
+	}
+	if words != "" {
+		words += "; "
+	}
+	return r.Waits(x.Index), words + "next attempt at " + Clock(r.Due)
+}
