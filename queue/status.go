@@ -68,7 +68,7 @@ func (q *Queue) Status(ctx context.Context) (*Status, error) {
 		return nil, err
 	}
 	for _, name := range lanes {
-		l, err := q.Lane(ctx, name)
+		l, err := q.lane(ctx, name, s.At)
 		if err != nil {
 			return nil, fmt.Errorf("count lane %s: %w", name, err)
 		}
@@ -98,6 +98,11 @@ func (s *Status) addDead(dead *DeadLetters) {
 
 // Lane counts one lane. Its dead letters are not counted.
 func (q *Queue) Lane(ctx context.Context, name wire.Lane) (*Lane, error) {
+	return q.lane(ctx, name, q.now())
+}
+
+// lane counts one lane; its rate is that up to now.
+func (q *Queue) lane(ctx context.Context, name wire.Lane, now time.Time) (*Lane, error) {
 	l := &Lane{Lane: name}
 	streams, err := q.ready(ctx, l)
 	if err != nil {
@@ -110,7 +115,7 @@ func (q *Queue) Lane(ctx context.Context, name wire.Lane) (*Lane, error) {
 		}
 		l.Scheduled += n
 	}
-	return l, q.rate(ctx, l)
+	return l, q.rate(ctx, l, now)
 }
 
 // laneStream is a stream of a lane, and how many of its messages are ready.
@@ -211,8 +216,7 @@ const (
 // rate counts the lane's records of the last minute, which all its workers write.
 // The counters of the consumers would have to be asked for twice, and a killed
 // broker forgets them.
-func (q *Queue) rate(ctx context.Context, l *Lane) error {
-	now := q.now()
+func (q *Queue) rate(ctx context.Context, l *Lane, now time.Time) error {
 	subject, since := "mail.record."+string(l.Lane)+".>", now.Add(-rateOver)
 	first, err := q.store.Next(ctx, wire.StreamRecord, subject, 0, since)
 	if errors.Is(err, stream.ErrNotFound) {

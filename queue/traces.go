@@ -198,10 +198,10 @@ func (f *finder) originAt(ctx context.Context, lane wire.Lane, sequence string) 
 	case err == nil:
 		return m.Key.Origin, nil
 	case errors.Is(err, stream.ErrNotFound):
-	case errors.Is(err, stream.ErrAway):
-		return "", err
-	default:
+	case errors.Is(err, stream.ErrNoStream):
 		return "", nil // no such lane: then it is an id
+	default:
+		return "", err
 	}
 	bar := f.watch.bar(-1, "reading the log of lane "+string(lane))
 	defer bar.End()
