@@ -38,7 +38,7 @@ func TestNightOff(t *testing.T) {
 	defer c.Close()
 	logged := func() bool { return messages(t, c, wire.StreamEvent) >= held }
 	testrun.Eventually(t, "all are recorded, and the log has it", time.Minute, logged)
-	// The broker writes down what it has handed out a moment after it did so.
+	// The broker writes down what it has delivered a moment after it did so.
 	stream.Pause(t.Context(), 2*time.Second)
 	for _, w := range append(s.workers, s.broker) {
 		if err := w.End(syscall.SIGKILL); err != nil {
