@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/postrider/postrider/internal/check"
 	"github.com/postrider/postrider/stream"
 )
 
@@ -110,7 +111,7 @@ func shown(key string, v json.RawMessage) string {
 	switch key {
 	case "max_age", "duplicate_window", "ack_wait":
 		if ns, err := strconv.ParseInt(string(v), 10, 64); err == nil {
-			return time.Duration(ns).String()
+			return check.Duration(time.Duration(ns))
 		}
 	}
 	if v == nil {
