@@ -23,7 +23,7 @@ func ours(have, want jetstream.StreamConfig) (newer bool, err error) {
 	case err != nil:
 		return false, fmt.Errorf("stream %s: %w: its metadata has no %s; rename or remove it, or use another NATS account", want.Name, ErrForeign, versionKey)
 	case v < firstVersion:
-		return false, fmt.Errorf("stream %s: %w: it was made by a development build, whose mail this version cannot read; settle its mail with that build, then remove its streams, or use another POSTRIDER_DATA_DIR or NATS account", want.Name, ErrForeign)
+		return false, fmt.Errorf("stream %s: %w", want.Name, errDevelopment)
 	case v > settingsVersion:
 		return true, nil
 	case have.Retention != want.Retention:

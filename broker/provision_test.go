@@ -212,7 +212,7 @@ func TestProvisionRefusesForeignStreams(t *testing.T) {
 		"odd version": {jetstream.StreamConfig{Name: "MAIL_DEAD", Subjects: []string{"mail.dead.*.*.*.*"},
 			Metadata: map[string]string{"postrider-version": "one"}}, "postrider-version"},
 		"a development build": {jetstream.StreamConfig{Name: "MAIL_DEAD", Subjects: []string{"mail.dead.*.*.*.*"},
-			Metadata: map[string]string{"postrider-version": "1"}}, "development build"},
+			Metadata: map[string]string{"postrider-version": "1"}}, "stream MAIL_DEAD: made by a development build of Postrider, whose mail"},
 		"subjects":  {jetstream.StreamConfig{Name: "MAIL_DEAD", Subjects: []string{"orders.*"}, Metadata: version}, "orders.*"},
 		"retention": {jetstream.StreamConfig{Name: "MAIL_DEAD", Retention: jetstream.InterestPolicy, Metadata: version}, "retention"},
 		"storage":   {jetstream.StreamConfig{Name: "MAIL_DEAD", Storage: jetstream.MemoryStorage, Metadata: version}, "storage"},
