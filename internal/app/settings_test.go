@@ -2,37 +2,9 @@ package app
 
 import (
 	"errors"
-	"slices"
 	"strings"
 	"testing"
-
-	"github.com/postrider/postrider/internal/env"
 )
-
-// TestKnown: the list of known settings in internal/env is that of the structs.
-// POSTRIDER_MAX_REPLAYS is the operator's program's alone.
-func TestKnown(t *testing.T) {
-	t.Parallel()
-	s, errs := ReadSettings(nil)
-	if len(errs) > 0 {
-		t.Fatal(errors.Join(errs...))
-	}
-	want := []string{"POSTRIDER_MAX_REPLAYS"}
-	for _, g := range s.Groups() {
-		for _, v := range env.List(env.Of(nil), g.Targets...) {
-			want = append(want, v.Name)
-			if v.Secret {
-				want = append(want, v.Name+"_FILE")
-			}
-		}
-	}
-	got := env.Known()
-	slices.Sort(got)
-	slices.Sort(want)
-	if !slices.Equal(got, want) {
-		t.Errorf("env knows\n%s\nwant\n%s", strings.Join(got, " "), strings.Join(want, " "))
-	}
-}
 
 // TestUnknownSetting: a worker does not start with a setting that it would not
 // heed.
