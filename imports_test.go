@@ -131,7 +131,7 @@ func TestImports(t *testing.T) {
 }
 
 var (
-	row    = regexp.MustCompile("^\\| (`[^|]+`) \\| [^|]+ \\|(?: ([^|]*) \\|)?$")
+	row    = regexp.MustCompile("^\\| (\\[`[^|]+) \\| [^|]+ \\|(?: ([^|]*) \\|)?$")
 	quoted = regexp.MustCompile("`([^`]+)`")
 )
 
