@@ -22,7 +22,7 @@ var formerly = []struct {
 	{regexp.MustCompile(`^Lines?$|^[lL]ine(Of|Tails?)$|^([kK]ey|[mM]ail|[mM]essage|[dD]elivery)Lines?([A-Z]|$)`), "key"},
 	{regexp.MustCompile(`^[lL]etters?$|(^|[^d])Letters?([A-Z]|$)`), "message or dead letter"},
 	{regexp.MustCompile(`^markers?$|Marker`), "tombstone"},
-	{regexp.MustCompile(`^hands?$|[hH]and(ed)?(Back|Over)|[iI]nHand`), "delivery, requeue, in flight"},
+	{regexp.MustCompile(`^hands?$|[hH]and(ed)?(Back|Over|Out)|[iI]nHand`), "delivery, requeue, in flight"},
 	{regexp.MustCompile(`^laps(e|ed|es)$|Laps(e|ed|es)`), "expire"},
 	{regexp.MustCompile(`^glances?$|Glance`), "status"},
 	{regexp.MustCompile(`^carr(y|ied)$|Carr(y|ied)|carry[A-Z]`), "forward"},
@@ -106,7 +106,7 @@ func TestFormerWords(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
 		"Hop", "hops", "maxHops", "Line", "lineOf", "LineTail", "keyLine", "mailLine", "Letter", "letters", "newLetter", "Marker", "markers", "hand", "handBack", "handedBack",
-		"handOver", "inHand", "lapse", "hasLapsed", "Glance", "glance", "carry", "carryOn", "Whole", "Single", "wholeOf", "Place", "place", "freePlaces", "placesLeft",
+		"handOver", "HandedOut", "inHand", "lapse", "hasLapsed", "Glance", "glance", "carry", "carryOn", "Whole", "Single", "wholeOf", "Place", "place", "freePlaces", "placesLeft",
 	} {
 		if former(name) == "" {
 			t.Errorf("%s is not found", name)
