@@ -52,6 +52,10 @@ func checkLink(t *testing.T, page string, u *url.URL) {
 	if u.Path != "" {
 		file = filepath.Join(filepath.Dir(page), filepath.FromSlash(u.Path))
 	}
+	if !filepath.IsLocal(file) {
+		t.Errorf("%s: link %s points outside the repository", page, u)
+		return
+	}
 	if _, err := os.Stat(file); err != nil {
 		t.Errorf("%s: link %s: %v", page, u, err)
 		return

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/postrider/postrider/internal/check"
 	"github.com/postrider/postrider/stream"
 )
 
@@ -22,7 +23,7 @@ func ours(have, want jetstream.StreamConfig) (newer bool, err error) {
 	case err != nil:
 		return false, fmt.Errorf("stream %s: %w: its metadata has no %s; rename or remove it, or use another NATS account", want.Name, ErrForeign, versionKey)
 	case v < firstVersion:
-		return false, fmt.Errorf("stream %s: %w: it was made by a development build, whose mail this version cannot read; settle its mail with that build, then remove its streams, or use another POSTRIDER_DATA_DIR or NATS account", want.Name, ErrForeign)
+		return false, fmt.Errorf("stream %s: %w", want.Name, errDevelopment)
 	case v > settingsVersion:
 		return true, nil
 	case have.Retention != want.Retention:
@@ -110,7 +111,7 @@ func shown(key string, v json.RawMessage) string {
 	switch key {
 	case "max_age", "duplicate_window", "ack_wait":
 		if ns, err := strconv.ParseInt(string(v), 10, 64); err == nil {
-			return time.Duration(ns).String()
+			return check.Duration(time.Duration(ns))
 		}
 	}
 	if v == nil {

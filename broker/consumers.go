@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/postrider/postrider/internal/check"
 	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
@@ -96,7 +97,7 @@ func gone(err error) bool {
 func (p *provisioner) renew(ctx context.Context, stream string, have, want jetstream.ConsumerConfig) error {
 	name := stream + "/" + want.Name
 	if have.AckWait != want.AckWait && !p.c.embedded && !p.cfg.SetAckWait {
-		p.warn(fmt.Sprintf("consumer %s: POSTRIDER_ACK_WAIT is %s, but the broker has %s, which is used; run `worker provision` to change it for all workers", name, want.AckWait, have.AckWait))
+		p.warn(fmt.Sprintf("consumer %s: POSTRIDER_ACK_WAIT is %s, but the broker has %s, which is used; run `worker provision` to change it for all workers", name, check.Duration(want.AckWait), check.Duration(have.AckWait)))
 		want.AckWait = have.AckWait
 	}
 	target, diff, newer, err := consumerDrift(have, want)

@@ -12,3 +12,15 @@ var (
 	// ErrOldServer: the server lacks what Postrider is built on.
 	ErrOldServer = errors.New("the NATS server is too old")
 )
+
+// errDevelopment is [ErrForeign] for a stream of a development build: Postrider
+// made it, so the text of ErrForeign would be wrong.
+var errDevelopment error = foreign("made by a development build of Postrider, whose mail this version cannot read; settle its mail with that build and remove its streams, or use another POSTRIDER_DATA_DIR or NATS account")
+
+// foreign is an ErrForeign with a text of its own.
+type foreign string
+
+func (e foreign) Error() string { return string(e) }
+
+// Is reports that it is ErrForeign.
+func (foreign) Is(target error) bool { return target == ErrForeign }

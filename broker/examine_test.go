@@ -90,7 +90,7 @@ func TestExamineNamesWhatIsWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, odd := examine(t, b, normal, "slow")
-	if got := strings.Join(odd[wire.StreamRecord].Drift, "; "); got != "max_age is 168h0m0s, must be 336h0m0s" {
+	if got := strings.Join(odd[wire.StreamRecord].Drift, "; "); got != "max_age is 7d, must be 14d" {
 		t.Errorf("a changed stream: %q", got)
 	}
 	if s := odd[wire.StreamDead]; !s.Newer || s.Drift != nil {

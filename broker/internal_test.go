@@ -266,7 +266,7 @@ func TestDifferencesReadWell(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range []string{
-		"max_age is 1h0m0s, must be 336h0m0s", `subjects is ["a"], must be ["b"]`,
+		"max_age is 1h, must be 14d", `subjects is ["a"], must be ["b"]`,
 		"allow_msg_schedules is not set, must be true", "allow_msg_ttl is true, must not be set",
 	} {
 		if !slices.Contains(got, s) {

@@ -27,7 +27,7 @@ func (c *Consumer) sweepOnce(live settle.Span, f *fetcher) error {
 	seq := uint64(1)
 	for {
 		m, err := c.Next(live.Fetch, f.Stream, f.Filter, seq, time.Time{})
-		if errors.Is(err, stream.ErrNotFound) || err == nil && m.Sequence > stream.HandedOut(info) {
+		if errors.Is(err, stream.ErrNotFound) || err == nil && m.Sequence > stream.Floor(info) {
 			return nil
 		}
 		if err != nil {

@@ -194,7 +194,7 @@ func TestFaults(t *testing.T) {
 		"another POSTRIDER_ACK_WAIT": {func(b *testBroker) { b.p.Broker.AckWait = 30 * time.Second }, Warning, "consumers", "POSTRIDER_ACK_WAIT is 30s, but the broker has 2m,"},
 		"stream changed": {func(b *testBroker) {
 			b.stream(wire.StreamRecord, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour })
-		}, Problem, "streams", "MAIL_RECORD: max_age is 1h0m0s, must be 336h0m0s"},
+		}, Problem, "streams", "MAIL_RECORD: max_age is 1h, must be 14d"},
 		"stream of a development build": {func(b *testBroker) {
 			b.stream(wire.StreamRecord, func(c *jetstream.StreamConfig) { c.Metadata["postrider-version"] = "0" })
 		}, Problem, "streams", "development build"},

@@ -16,12 +16,13 @@ func (p *Patient) mail(ctx context.Context, x *broker.Examination) []Finding {
 		if !countable(x, name) {
 			continue // said by the streams and consumers
 		}
-		l, err := p.Queue.Lane(ctx, name)
+		now := p.Conn.Now()
+		l, err := p.Queue.Lane(ctx, name, now)
 		if err != nil {
 			all = append(all, unread(queue.CheckMail, string(name), err))
 			continue
 		}
-		all = append(all, l.Judge(p.Conn.Now()))
+		all = append(all, l.Judge(now))
 	}
 	return all
 }
@@ -41,5 +42,5 @@ func (p *Patient) deadLetters(ctx context.Context, x *broker.Examination) []Find
 	if err != nil {
 		return []Finding{unread("dead", wire.StreamDead, err)}
 	}
-	return []Finding{all.Judge(p.Conn.Now())}
+	return []Finding{all.Judge(now)}
 }

@@ -38,7 +38,7 @@ func (p *Patient) stranded(ctx context.Context, x *broker.Examination) []Finding
 // strandedIn counts, up to readAtMost. What was acked a moment ago may still be
 // there, so the first one has to be there a second later too.
 func (p *Patient) strandedIn(ctx context.Context, c broker.ConsumerState) (n int, err error) {
-	store, end, filter := p.Conn.Store(), stream.HandedOut(c.Info), c.Filter
+	store, end, filter := p.Conn.Store(), stream.Floor(c.Info), c.Filter
 	first, err := store.Next(ctx, c.Info.Stream, filter, 1, time.Time{})
 	if errors.Is(err, stream.ErrNotFound) || err == nil && first.Sequence > end {
 		return 0, nil

@@ -2,7 +2,6 @@ package mail
 
 import (
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -58,15 +57,3 @@ func IsAlnum(c byte) bool {
 
 // MaxError is the size that the error of a dead letter or record may have, in bytes.
 const MaxError = 1024
-
-// ShortDuration writes a duration without the zeros of 1h0m0s.
-func ShortDuration(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
-}

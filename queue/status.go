@@ -68,7 +68,7 @@ func (q *Queue) Status(ctx context.Context) (*Status, error) {
 		return nil, err
 	}
 	for _, name := range lanes {
-		l, err := q.lane(ctx, name, s.At)
+		l, err := q.Lane(ctx, name, s.At)
 		if err != nil {
 			return nil, fmt.Errorf("count lane %s: %w", name, err)
 		}
@@ -96,13 +96,9 @@ func (s *Status) addDead(dead *DeadLetters) {
 	}
 }
 
-// Lane counts one lane. Its dead letters are not counted.
-func (q *Queue) Lane(ctx context.Context, name wire.Lane) (*Lane, error) {
-	return q.lane(ctx, name, q.now())
-}
-
-// lane counts one lane; its rate is that up to now.
-func (q *Queue) lane(ctx context.Context, name wire.Lane, now time.Time) (*Lane, error) {
+// Lane counts one lane, at that time by the broker's clock. Its dead letters are not
+// counted.
+func (q *Queue) Lane(ctx context.Context, name wire.Lane, now time.Time) (*Lane, error) {
 	l := &Lane{Lane: name}
 	streams, err := q.ready(ctx, l)
 	if err != nil {

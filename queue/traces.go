@@ -63,7 +63,7 @@ func (q *Queue) Traces(ctx context.Context, name string, watch Watch) (*Traces, 
 		lane := e.lane()
 		if lanes[lane] == nil && len(e.live) > 0 {
 			// That a message waits may be due to its lane.
-			if lanes[lane], err = q.Lane(ctx, lane); err != nil {
+			if lanes[lane], err = q.Lane(ctx, lane, q.now()); err != nil {
 				return nil, err
 			}
 		}

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/internal/check"
 )
 
 // circuit keeps mail from a relay that is at fault. It opens on a fault, and
@@ -112,9 +112,9 @@ func (c *circuit) say(e *Error) {
 	if e.trouble == alarming {
 		level, state = slog.LevelError, "mail waits until somebody fixes it"
 	}
-	every := "trying again every " + mail.ShortDuration(c.min)
+	every := "trying again every " + check.Duration(c.min)
 	if c.max > c.min {
-		every += " to " + mail.ShortDuration(c.max)
+		every += " to " + check.Duration(c.max)
 	}
 	c.log.Log(context.Background(), level, fmt.Sprintf("%v: %s; %s; %s", e, state, e.Hint, every),
 		"relay", c.name, "stage", string(e.Stage), "code", e.Code)

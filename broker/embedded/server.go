@@ -50,11 +50,14 @@ const (
 
 // Server is a NATS server inside this process.
 type Server struct {
+	// Start sets these; nothing changes them later, so any goroutine may read them.
 	cfg    broker.Config
 	log    *slog.Logger
 	server *server.Server // nil if the start failed before it was made
-	lock   *os.File
-	// broken is set once the store can be opened by a new process only.
+	// lock is the open lock file of the directory. Shutdown closes it.
+	lock *os.File
+	// broken: only a new process can open the store. Watch's goroutine sets it, and
+	// Shutdown reads it in the goroutine of its caller.
 	broken atomic.Bool
 }
 

@@ -283,7 +283,7 @@ func TestReferences(t *testing.T) {
 }
 
 // TestRollout: a rollout never has fewer workers than before, and each has time
-// to end what it has in hand.
+// to settle what it has in flight.
 func TestRollout(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *system) {

@@ -70,7 +70,7 @@ func (s *system) environment(t *testing.T, d *apps.Deployment, root string, over
 }
 
 func list(env map[string]string) []string {
-	var all []string
+	all := []string{} // nil would be the environment of the tests
 	for name, value := range env {
 		all = append(all, name+"="+value)
 	}

@@ -21,10 +21,15 @@ import (
 
 // admin serves probes and metrics. It offers nothing that changes anything.
 type admin struct {
+	// startAdmin sets server and addr; nothing changes them later. Run's goroutine
+	// closes the server.
 	server *http.Server
 	addr   string
-	check  atomic.Pointer[func() bool]
-	began  atomic.Bool
+	// check and began are for /readyz, /startupz and /metrics, whose requests have
+	// goroutines of their own. Run's goroutine sets both once mail is taken; the
+	// goroutine of onStop clears check.
+	check atomic.Pointer[func() bool]
+	began atomic.Bool
 }
 
 func startAdmin(addr string, reg *prometheus.Registry, log *slog.Logger) (*admin, error) {

@@ -219,7 +219,7 @@ func (r *reporter) log(rec *wire.Record, d *settle.Delivery) {
 // attemptAttrs describe an attempt. Of several replies they have the one that
 // matters most to people; MAIL_EVENT has all.
 func attemptAttrs(a wire.Attempt) []any {
-	attrs := []any{"relay", a.Relay, "session", a.Session, "conn_use", a.Use, "connect_ms", a.ConnectMS, "data_ms", a.DataMS, "dot_ms", a.DotMS}
+	attrs := []any{"relay", a.Relay, "session", a.Session, "use", a.Use, "connect_ms", a.ConnectMS, "data_ms", a.DataMS, "dot_ms", a.DotMS}
 	if len(a.Outcomes) == 0 {
 		return attrs
 	}

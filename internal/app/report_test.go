@@ -53,7 +53,7 @@ func TestLogLine(t *testing.T) {
 	}
 	for name, want := range map[string]any{
 		"level": "WARN", "msg": "failed", "id": "m 1", "lane": "normal", "stream_seq": 17, "delivery": 2, "attempt": 1, "relay": "r:25",
-		"session": "s1", "conn_use": 3, "outcome": "mixed", "code": 550, "enhanced": "5.1.1", "reply": "nobody", "queue_ms": 1000,
+		"session": "s1", "use": 3, "outcome": "mixed", "code": 550, "enhanced": "5.1.1", "reply": "nobody", "queue_ms": 1000,
 		"connect_ms": 7, "data_ms": 8, "dot_ms": 9, "next_attempt": "2030-01-02T03:05:05Z",
 	} {
 		if fmt.Sprint(got[name]) != fmt.Sprint(want) {

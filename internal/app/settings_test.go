@@ -2,37 +2,9 @@ package app
 
 import (
 	"errors"
-	"slices"
 	"strings"
 	"testing"
-
-	"github.com/postrider/postrider/internal/env"
 )
-
-// TestKnown: the list of known settings in internal/env is that of the structs.
-// POSTRIDER_MAX_REPLAYS is the operator's program's alone.
-func TestKnown(t *testing.T) {
-	t.Parallel()
-	s, errs := ReadSettings(nil)
-	if len(errs) > 0 {
-		t.Fatal(errors.Join(errs...))
-	}
-	want := []string{"POSTRIDER_MAX_REPLAYS"}
-	for _, g := range s.Groups() {
-		for _, v := range env.List(env.Of(nil), g.Targets...) {
-			want = append(want, v.Name)
-			if v.Secret {
-				want = append(want, v.Name+"_FILE")
-			}
-		}
-	}
-	got := env.Known()
-	slices.Sort(got)
-	slices.Sort(want)
-	if !slices.Equal(got, want) {
-		t.Errorf("env knows\n%s\nwant\n%s", strings.Join(got, " "), strings.Join(want, " "))
-	}
-}
 
 // TestUnknownSetting: a worker does not start with a setting that it would not
 // heed.
@@ -43,6 +15,20 @@ func TestUnknownSetting(t *testing.T) {
 	for _, want := range []string{"SMTP_HOST: unknown setting; use SMTP_URL", "POSTRIDER_LOGLEVEL: unknown setting; use POSTRIDER_LOG_LEVEL", "POSTRIDER_MAX_ATTEMPTS: is 0"} {
 		if len(errs) != 3 || !strings.Contains(all, want) {
 			t.Errorf("no %q in\n%s", want, all)
+		}
+	}
+}
+
+// TestDurationsAreReportedAsTheyAreSet: with days.
+func TestDurationsAreReportedAsTheyAreSet(t *testing.T) {
+	t.Parallel()
+	for set, want := range map[string]string{
+		"POSTRIDER_MAX_AGE=-5d": "POSTRIDER_MAX_AGE: is -5d, must be at least 1s", "POSTRIDER_RETRY_AFTER=-1d12h": "POSTRIDER_RETRY_AFTER: -1d12h is below 100ms",
+		"POSTRIDER_ACK_WAIT=-2m": "POSTRIDER_ACK_WAIT: is -2m, must be at least 1s", "POSTRIDER_DRAIN=-1h": "POSTRIDER_DRAIN: is -1h, must be at least 1s",
+		"SMTP_PAUSE_MIN=2d": "SMTP_PAUSE_MAX: is 1m, less than SMTP_PAUSE_MIN (2d)", "SMTP_SESSION_AGE=-1d": "SMTP_SESSION_AGE: is -1d, must be positive",
+	} {
+		if _, errs := ReadSettings([]string{set}); len(errs) != 1 || errs[0].Error() != want {
+			t.Errorf("%s: %v, want %s", set, errs, want)
 		}
 	}
 }

@@ -3,6 +3,8 @@ package app
 import (
 	"fmt"
 	"io"
+
+	"github.com/postrider/postrider/internal/check"
 )
 
 // tally counts messages of this worker.
@@ -38,7 +40,7 @@ func (r *reporter) stop() {
 	case n == 0:
 		r.print("Stopping: no message is in flight.\n")
 	default:
-		r.print(fmt.Sprintf("Stopping: waits at most %s for %s in flight. A second signal requeues at once.\n", drain, messages(n)))
+		r.print(fmt.Sprintf("Stopping: waits at most %s for %s in flight. A second signal requeues at once.\n", check.Duration(drain), messages(n)))
 	}
 }
 

@@ -107,11 +107,16 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 func (w *Worker) Stop() { w.stops.next() }
 
 // stops counts how often a worker was told to stop, or has why it stops by itself.
+// Any goroutine may call its methods.
 type stops struct {
+	// first and second end at the first and the second stop. newStops sets them and
+	// their cancel functions; nothing changes them later.
 	first, second             context.Context
 	cancelFirst, cancelSecond context.CancelFunc
-	mu                        sync.Mutex
-	failed                    error
+	// mu guards failed, and makes one step of next's question and its answer: of two
+	// stops at the same time one is the second.
+	mu     sync.Mutex
+	failed error
 }
 
 func newStops() *stops {

@@ -1,25 +1,10 @@
 package env
 
 import (
-	"fmt"
 	"time"
 
-	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/internal/check"
 )
-
-// FormatDuration writes a duration as [ParseDuration] reads it, and as short as
-// it can: 90s is 1m30s, 120h is 5d.
-func FormatDuration(d time.Duration) string {
-	const day = 24 * time.Hour
-	days := d / day
-	if days <= 0 {
-		return mail.ShortDuration(d)
-	}
-	if d%day == 0 {
-		return fmt.Sprintf("%dd", days)
-	}
-	return fmt.Sprintf("%dd%s", days, mail.ShortDuration(d%day))
-}
 
 // Duration is a duration as a flag's value, a pflag.Value:
 //
@@ -31,7 +16,7 @@ func (d *Duration) String() string {
 	if *d == 0 {
 		return "0"
 	}
-	return FormatDuration(time.Duration(*d))
+	return check.Duration(time.Duration(*d))
 }
 
 // Set implements pflag.Value.

@@ -12,8 +12,8 @@ import (
 var prefixes = []string{"NATS_", "SMTP_", "POSTRIDER_"}
 
 // known are the settings of all programs. Programs that read few of them know
-// all, so that they can run beside a worker with its environment. A test of
-// internal/app compares the list with the structs.
+// all, so that they can run beside a worker with its environment. TestKnown
+// compares the list with the structs.
 var known = []string{
 	"NATS_URL", "NATS_CREDS", "NATS_NKEY", "NATS_USER", "NATS_PASSWORD", "NATS_PASSWORD_FILE", "NATS_TOKEN", "NATS_TOKEN_FILE",
 	"NATS_CA", "NATS_CERT", "NATS_KEY", "NATS_LISTEN",
@@ -27,16 +27,17 @@ var known = []string{
 	"POSTRIDER_ADMIN", "POSTRIDER_LOG_FORMAT", "POSTRIDER_LOG_LEVEL", "POSTRIDER_LOG_MAIL",
 }
 
-// others are names that other mail programs use, too far from ours for a
-// comparison of letters.
+// others are names that other mail programs use, or development builds of this one
+// did, too far from ours for a comparison of letters.
 var others = map[string]string{
 	"SMTP_HOST": "SMTP_URL", "SMTP_HOSTNAME": "SMTP_URL", "SMTP_SERVER": "SMTP_URL", "SMTP_ADDRESS": "SMTP_URL", "SMTP_PORT": "SMTP_URL", "SMTP_TLS": "SMTP_URL",
 	"SMTP_USER": "SMTP_USERNAME", "SMTP_PASS": "SMTP_PASSWORD", "SMTP_HELO": "SMTP_EHLO_NAME", "NATS_PASS": "NATS_PASSWORD", "NATS_SERVER": "NATS_URL",
 	"NATS_HOST": "NATS_URL", "NATS_PORT": "NATS_LISTEN or NATS_URL", "SMTP_CA": "SMTP_CA_FILE",
-}
 
-// Known are the names of all settings.
-func Known() []string { return slices.Clone(known) }
+	"SMTP_TIMEOUT_TLS": "SMTP_TIMEOUT_CONNECT", "SMTP_TIMEOUT_GREETING": "SMTP_TIMEOUT_CONNECT",
+	"SMTP_TIMEOUT_EHLO": "SMTP_TIMEOUT_COMMAND", "SMTP_TIMEOUT_AUTH": "SMTP_TIMEOUT_COMMAND", "SMTP_TIMEOUT_MAIL": "SMTP_TIMEOUT_COMMAND",
+	"SMTP_TIMEOUT_RCPT": "SMTP_TIMEOUT_COMMAND", "SMTP_TIMEOUT_BLOCK": "SMTP_TIMEOUT_DATA",
+}
 
 // Unknown has an error for each variable that has a prefix of our settings and
 // is none of them. It names the nearest one, if one is near. environ is as of [os.Environ].
@@ -44,7 +45,7 @@ func Unknown(environ []string) []error {
 	var errs []error
 	for _, v := range environ {
 		name, value, _ := strings.Cut(v, "=")
-		if value == "" || !ours(name) || slices.Contains(known, name) || injected(name, value) || strings.HasPrefix(name, "POSTRIDER_TEST_") {
+		if value == "" || !ours(name) || slices.Contains(known, name) || injected(name, value) {
 			continue
 		}
 		if near := nearest(name); near != "" {

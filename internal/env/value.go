@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/sethvargo/go-envconfig"
+
+	"github.com/postrider/postrider/internal/check"
 )
 
 // parse sets v to what s says. Lists of durations have commas. Its errors quote
@@ -76,11 +78,11 @@ func parseDurations(all *[]time.Duration, s string) error {
 func format(v reflect.Value) string {
 	switch x := v.Interface().(type) {
 	case time.Duration:
-		return FormatDuration(x)
+		return check.Duration(x)
 	case []time.Duration:
 		parts := make([]string, len(x))
 		for i, d := range x {
-			parts[i] = FormatDuration(d)
+			parts[i] = check.Duration(d)
 		}
 		return strings.Join(parts, ",")
 	case encoding.TextMarshaler:

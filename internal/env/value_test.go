@@ -57,7 +57,7 @@ func TestDurationFlag(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[time.Duration]string{
 		0: "0", 90 * time.Second: "1m30s", time.Hour: "1h", 24 * time.Hour: "1d", 36 * time.Hour: "1d12h", 120 * time.Hour: "5d",
-		25*time.Hour + time.Minute: "1d1h1m", 100 * time.Millisecond: "100ms", -time.Hour: "-1h", -48 * time.Hour: "-48h",
+		25*time.Hour + time.Minute: "1d1h1m", 100 * time.Millisecond: "100ms", -time.Hour: "-1h", -48 * time.Hour: "-2d",
 	} {
 		d := Duration(in)
 		if got := d.String(); got != want {

@@ -12,8 +12,9 @@ import (
 	"github.com/postrider/postrider/stream"
 )
 
-// Drain waits until the queue at c is empty and gives the third book: who lies
-// dead. What is still queued after that time is an error: it is stranded.
+// Drain waits until the queue at c is empty and gives the third book: the
+// dead-lettered recipients. What is still queued after that time is an error: it is
+// stranded.
 func Drain(ctx context.Context, c *broker.Conn, within time.Duration) (map[Key]bool, error) {
 	for deadline := time.Now().Add(within); ; stream.Pause(ctx, 200*time.Millisecond) {
 		left, err := queued(ctx, c)

@@ -24,9 +24,9 @@ import (
 func TestNightOff(t *testing.T) {
 	testrun.Beside(t)
 	s := begin(t, Config{
-		Bin: build(t, mutant), Workers: 1, Drained: time.Minute, Env: []string{"POSTRIDER_TEST_MUTANT=never-ack", "POSTRIDER_LANES=normal=1", "SMTP_MAX_SESSIONS=10", "POSTRIDER_ACK_WAIT=10s"},
+		Bin: build(t, mutant), Workers: 1, Drained: time.Minute, Env: []string{"TEST_MUTANT=never-ack", "POSTRIDER_LANES=normal=1", "SMTP_MAX_SESSIONS=10", "POSTRIDER_ACK_WAIT=10s"},
 	})
-	const held = 20 // all hands of two workers
+	const held = 20 // what two workers take at once
 	p := s.producer(4)
 	if err := p.Publish(t.Context(), held, OneMail); err != nil {
 		t.Fatal(err)
@@ -38,7 +38,7 @@ func TestNightOff(t *testing.T) {
 	defer c.Close()
 	logged := func() bool { return messages(t, c, wire.StreamEvent) >= held }
 	testrun.Eventually(t, "all are recorded, and the log has it", time.Minute, logged)
-	// The broker writes down what it has handed out a moment after it did so.
+	// The broker writes down what it has delivered a moment after it did so.
 	stream.Pause(t.Context(), 2*time.Second)
 	for _, w := range append(s.workers, s.broker) {
 		if err := w.End(syscall.SIGKILL); err != nil {

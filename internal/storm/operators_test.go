@@ -169,7 +169,7 @@ func TestOperators(t *testing.T) {
 	none(t, "lost", lost)
 	for k, told := range o.discarded {
 		if told && !gone[k] {
-			t.Errorf("%s was sent or lies dead, though an operator was told that it is discarded", k)
+			t.Errorf("%s was sent or dead-lettered, though an operator was told that it is discarded", k)
 		}
 	}
 	none(t, "sent twice and not open at a fault", r.Unexplained)

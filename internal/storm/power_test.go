@@ -34,7 +34,7 @@ func TestPowerCut(t *testing.T) {
 // TestPowerCutUnsynced proves it: without synced writes the same loses mail.
 func TestPowerCutUnsynced(t *testing.T) {
 	testrun.Beside(t)
-	if r := cutPower(t, build(t, mutant), 1, "POSTRIDER_TEST_MUTANT=unsynced"); len(r.Lost) == 0 {
+	if r := cutPower(t, build(t, mutant), 1, "TEST_MUTANT=unsynced"); len(r.Lost) == 0 {
 		t.Error("nothing is lost without synced writes: the test sees nothing")
 	}
 }

@@ -60,14 +60,15 @@ type Process struct {
 	done     chan struct{}
 }
 
-// Start runs a program until it ends or is ended. Its output goes to name.out
-// and name.err in dir.
+// Start runs a program until it ends or is ended. env is its whole environment: it
+// gets nothing of the tests' own, such as POSTRIDER_TEST_FULL, which our programs
+// would refuse. Its output goes to name.out and name.err in dir.
 func Start(name, dir string, env []string, program string, args ...string) (*Process, error) {
 	p := &Process{
 		Cmd: exec.Command(program, args...), done: make(chan struct{}),
 		Out: filepath.Join(dir, name+".out"), Err: filepath.Join(dir, name+".err"),
 	}
-	p.Cmd.Dir, p.Cmd.Env = dir, env
+	p.Cmd.Dir, p.Cmd.Env = dir, append([]string{}, env...) // nil would be that of the tests
 	stdout, err := os.OpenFile(p.Out, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, err

@@ -11,7 +11,7 @@ type Report struct {
 	Acknowledged, Delivered, Dead int
 	// Lost are those that are neither delivered nor dead.
 	Lost []Key
-	// Both lie dead although the relay accepted them.
+	// Both were dead-lettered although the relay accepted them.
 	Both []Key
 	// Twice are those that the relay accepted more than once, and Unexplained
 	// those of them that were not open at any fault.

@@ -17,7 +17,7 @@ import (
 var root = filepath.Join("..", "..")
 
 // The workers that a storm may run: as it is shipped, or one that breaks a rule, as
-// POSTRIDER_TEST_MUTANT says.
+// TEST_MUTANT says.
 const (
 	worker = "./cmd/worker"
 	mutant = "./internal/storm/mutant"
@@ -111,7 +111,7 @@ func TestBrokenOrderLoses(t *testing.T) {
 	for _, name := range []string{"ack-first", "copy-last"} {
 		t.Run(name, func(t *testing.T) {
 			r := rage(t, Config{
-				Bin: build(t, mutant), Env: []string{"POSTRIDER_TEST_MUTANT=" + name}, Mails: brokenMails, Workers: 4, For: brokenFor, KillEvery: brokenEvery, Drained: time.Minute,
+				Bin: build(t, mutant), Env: []string{"TEST_MUTANT=" + name}, Mails: brokenMails, Workers: 4, For: brokenFor, KillEvery: brokenEvery, Drained: time.Minute,
 			})
 			if len(r.Lost) == 0 {
 				t.Error("nothing is lost: the checker sees nothing")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/app"
+	"github.com/postrider/postrider/internal/check"
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/env"
 	"github.com/postrider/postrider/stream"
@@ -29,7 +30,7 @@ status is 75 if the broker cannot be reached: trying again may help.`,
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if timeout <= 0 {
-				return cli.Wrongf("--timeout: is %s, must be positive", timeout)
+				return cli.Wrongf("--timeout: is %s, must be positive", check.Duration(timeout))
 			}
 			return withSettings(environ, (*app.Settings).CheckBroker, func(s *app.Settings) error {
 				return provisionOnce(cmd.Context(), s, timeout, stdout, stderr)
@@ -64,7 +65,7 @@ func provisionOnce(ctx context.Context, s *app.Settings, timeout time.Duration, 
 		log.Warn(sentence)
 	}
 	lanes, _ := s.Consumer.Lanes.MarshalText()
-	_, err = fmt.Fprintf(stdout, "The broker at %s is ready for the lanes %s; POSTRIDER_ACK_WAIT is %s.\n", c.URL(), lanes, s.Broker.AckWait)
+	_, err = fmt.Fprintf(stdout, "The broker at %s is ready for the lanes %s; POSTRIDER_ACK_WAIT is %s.\n", c.URL(), lanes, check.Duration(s.Broker.AckWait))
 	return err
 }
 

@@ -1,5 +1,5 @@
 // Command mutant is a worker that breaks a rule of settling, for the tests that
-// prove that the checker of package storm sees it. POSTRIDER_TEST_MUTANT says
+// prove that the checker of package storm sees it. The variable TEST_MUTANT says
 // which rule: ack-first, copy-last, never-ack or unsynced.
 package main
 
@@ -38,7 +38,7 @@ func run(ctx context.Context) error {
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}
-	name := os.Getenv("POSTRIDER_TEST_MUTANT")
+	name := os.Getenv("TEST_MUTANT")
 	if name == "unsynced" {
 		stop, err := unsynced(&set.Broker)
 		if err != nil {
@@ -49,7 +49,7 @@ func run(ctx context.Context) error {
 	}
 	decorate, ok := mutants[name]
 	if !ok {
-		return fmt.Errorf("POSTRIDER_TEST_MUTANT: %q is not ack-first, copy-last, never-ack or unsynced", name)
+		return fmt.Errorf("TEST_MUTANT: %q is not ack-first, copy-last, never-ack or unsynced", name)
 	}
 	return app.New(set, os.Stdout, os.Stderr, app.Decorate(decorate)).Run(ctx)
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-func TestHandedOut(t *testing.T) {
+func TestFloor(t *testing.T) {
 	t.Parallel()
 	info := func(floor, last, pending uint64, unacked, again int) *jetstream.ConsumerInfo {
 		return &jetstream.ConsumerInfo{
@@ -23,7 +23,7 @@ func TestHandedOut(t *testing.T) {
 		{info(3, 9, 0, 1, 0), 3},
 		{info(3, 9, 0, 0, 1), 9},
 	} {
-		if got := HandedOut(c.info); got != c.want {
+		if got := Floor(c.info); got != c.want {
 			t.Errorf("%+v: %d, want %d", c.info, got, c.want)
 		}
 	}

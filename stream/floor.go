@@ -2,11 +2,11 @@ package stream
 
 import "github.com/nats-io/nats.go/jetstream"
 
-// HandedOut is the sequence up to which a consumer is done: its ack floor, or with
+// Floor is the sequence up to which a consumer is done: its ack floor, or with
 // nothing pending the last it delivered. A message that is still there is
 // stranded. (What waits after a nak counts as pending. Counting messages gave
 // false alarms.)
-func HandedOut(info *jetstream.ConsumerInfo) uint64 {
+func Floor(info *jetstream.ConsumerInfo) uint64 {
 	if info.NumPending == 0 && info.NumAckPending == 0 {
 		return info.Delivered.Stream
 	}

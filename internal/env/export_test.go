@@ -1,0 +1,4 @@
+package env
+
+// Known are the names of all settings.
+var Known = known
