@@ -42,5 +42,5 @@ func (p *Patient) deadLetters(ctx context.Context, x *broker.Examination) []Find
 	if err != nil {
 		return []Finding{unread("dead", wire.StreamDead, err)}
 	}
-	return []Finding{all.Judge(now)}
+	return []Finding{all.Judge(p.Conn.Now())}
 }
