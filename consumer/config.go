@@ -9,7 +9,7 @@ import (
 
 // Config says how much mail is taken at once.
 type Config struct {
-	Lanes         wire.Lanes    `env:"POSTRIDER_LANES" help:"Names and weights of the lanes. A busy lane gets sessions by its weight."`
+	Lanes         wire.Lanes    `env:"POSTRIDER_LANES" help:"Names and weights of the lanes; a name alone has weight 1. A busy lane gets sessions by its weight."`
 	Drain         time.Duration `env:"POSTRIDER_DRAIN" help:"Time for messages in flight to be settled when the worker is told to stop."`
 	SweepInterval time.Duration `env:"POSTRIDER_SWEEP_INTERVAL" help:"Pause between searches for messages that no consumer would deliver any more."`
 
