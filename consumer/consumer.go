@@ -38,8 +38,8 @@ type Parts struct {
 	Link Link
 	// Durable finds a durable consumer. Its errors are those of package stream.
 	Durable func(ctx context.Context, stream, name string) (jetstream.Consumer, error)
-	// Next reads the first message of a stream from seq on whose subject matches.
-	Next    func(ctx context.Context, stream, subject string, seq uint64, since time.Time) (*jetstream.RawStreamMsg, error)
+	// Store is where the sweep reads.
+	Store   stream.Reader
 	Room    Room
 	Gate    *Gate
 	Settler Settler

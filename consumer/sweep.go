@@ -24,22 +24,21 @@ func (c *Consumer) sweepOnce(live settle.Span, f *fetcher) error {
 		return nil //nolint:nilerr // the fetcher reports a consumer or a broker that is gone
 	}
 	c.adoptAckWait(f, info.Config.AckWait)
-	seq := uint64(1)
-	for {
-		m, err := c.Next(live.Fetch, f.Stream, f.Filter, seq, time.Time{})
-		if errors.Is(err, stream.ErrNotFound) || err == nil && m.Sequence > stream.Floor(info) {
-			return nil
-		}
+	r := stream.Range{From: 1, Through: stream.Floor(info)}
+	if r.Through == 0 { // nothing was delivered yet, and All would read everything
+		return nil
+	}
+	for m, err := range stream.All(live.Fetch, c.Store, f.Stream, f.Filter, r) {
 		if err != nil {
 			return err
 		}
-		seq = m.Sequence + 1
 		c.Log.Warn("found a message that no consumer would deliver any more", "lane", f.Lane, "stream_seq", m.Sequence)
 		c.metrics.stranded.Inc()
 		c.settleSafely(live, &settle.Delivery{
 			Lane: f.Lane, Stream: f.Stream, Subject: m.Subject, Sequence: m.Sequence, Stored: m.Time, Header: m.Header, Body: m.Data,
 		})
 	}
+	return nil
 }
 
 // adoptAckWait uses the shortest AckWait of all durable consumers as they are now.

@@ -29,6 +29,25 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// TestSweepLeavesWhatComes: before a consumer has delivered anything, no message is
+// stranded.
+func TestSweepLeavesWhatComes(t *testing.T) {
+	t.Parallel()
+	b := bench.New(t)
+	b.Publish("new", "ann@example.net")
+	w := b.Worker(nil)
+	c := b.Make(w)
+	if err := c.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SweepAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n, queued := w.Counted(t, "stranded_total"), b.Queued(); n != 0 || queued != 1 {
+		t.Errorf("%v counted as stranded, %d in the queue, want none and one", n, queued)
+	}
+}
+
 // recordDelivered records that the next fresh message, of that id and for that
 // address, was delivered, and gives the message back.
 func recordDelivered(b *bench.Bench, id, to string) {

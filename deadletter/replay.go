@@ -66,8 +66,8 @@ func (q *Queue) replayed(f *Found, last *wire.Record) *wire.Record {
 	rec.Due, rec.Replayed, rec.Replays = rec.At, rec.At, f.Replays+1
 	rec.Counted, rec.Together = 0, wire.StateScheduled
 	for i := range rec.Recipients {
-		if rec.Recipients[i].State != wire.StateDelivered {
-			rec.Recipients[i].State, rec.Recipients[i].Reason = wire.StateScheduled, ""
+		if x := &rec.Recipients[i]; x.State != wire.StateDelivered {
+			x.State, x.Reason, x.HangUps = wire.StateScheduled, "", 0
 		}
 	}
 	return rec

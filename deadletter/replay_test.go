@@ -82,7 +82,7 @@ func TestReplay(t *testing.T) {
 	} {
 		l, was := y.failed(c.name)
 		for i, s := range c.was {
-			was.Recipients[i].State = s
+			was.Recipients[i].State, was.Recipients[i].HangUps = s, 3
 		}
 		if c.was == nil {
 			was = nil
@@ -98,8 +98,8 @@ func TestReplay(t *testing.T) {
 		var is []wire.State
 		for _, x := range rec.Recipients {
 			is = append(is, x.State)
-			if x.State == later && x.Reason != "" {
-				t.Errorf("%s: %s waits because of %q", c.name, x.Address, x.Reason)
+			if x.State == later && (x.Reason != "" || x.HangUps > 0) {
+				t.Errorf("%s: %s waits because of %q, with %d hang-ups", c.name, x.Address, x.Reason, x.HangUps)
 			}
 		}
 		if !reflect.DeepEqual(is, c.is) {

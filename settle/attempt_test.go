@@ -23,6 +23,8 @@ type hanging struct {
 	mu       sync.Mutex
 	sessions int
 	words    string
+	// defers: it defers all recipients instead.
+	defers bool
 	// asked are the recipients of each transaction, accepted those it took.
 	asked    [][]string
 	accepted map[string]int
@@ -44,6 +46,8 @@ func (r *hanging) Deliver(_ context.Context, m mail.Message) mail.Transaction {
 	at := slices.IndexFunc(to, func(a string) bool { return strings.HasPrefix(a, "hang") })
 	for i, a := range to {
 		switch {
+		case r.defers:
+			tx.Outcomes[i] = mail.Outcome{Class: mail.Deferred, Stage: mail.StageRcpt, Code: 450, Reply: "later"}
 		case at < 0:
 			r.accepted[a]++
 			tx.Outcomes[i] = mail.Outcome{Class: mail.Delivered, Stage: mail.StageDot, Code: 250, Reply: "ok"}
@@ -145,8 +149,14 @@ func TestRelayAloneIsToBlame(t *testing.T) {
 	w.Relay = b.relayAt(server)
 	b.Publish("m", "ann@example.net", "bob@example.net")
 	h := b.pullFresh(w)
-	if err := w.settle(t.Context(), h); !errors.Is(err, settle.ErrLeft) || len(h.Aside()) > 0 {
-		t.Errorf("%v, set aside %v", err, h.Aside())
+	h.Read()
+	rec := h.Draft(h.Stored)
+	err := w.Attempt(t.Context(), h, rec)
+	if aside := rec.HungUpSince(nil); !errors.Is(err, settle.ErrLeft) || len(aside) > 0 {
+		t.Errorf("%v, set aside %v", err, aside)
+	}
+	if n := len(rec.Attempts); n != 1 {
+		t.Errorf("%d transactions, want one", n)
 	}
 }
 
@@ -182,6 +192,106 @@ func TestHangUpsComeLast(t *testing.T) {
 	}
 	if n := len(b.Dead()); n > 0 {
 		t.Errorf("%d dead letters", n)
+	}
+}
+
+// settleDue settles the next due copy of the message and returns its record then.
+func (b *bench) settleDue(w *worker, id string) *wire.Record {
+	b.T.Helper()
+	if err := w.settle(b.T.Context(), b.pullDue(w)); err != nil {
+		b.T.Fatal(err)
+	}
+	return b.record(b.keyOf(id))
+}
+
+// TestOneGoodAmongAHundred: the relay hangs up at a hundred recipients, once each before
+// the last one has the mail. Their counts outlive the log of the copy, which is
+// bounded.
+func TestOneGoodAmongAHundred(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.Settle.PauseMin, b.Settle.PauseMax = time.Millisecond, time.Millisecond
+	r := &hanging{accepted: map[string]int{}, words: strings.Repeat("not this one ", 100)}
+	w := b.idle()
+	w.Relay = r
+	const hangs, inADelivery = 100, 4
+	var to []string
+	for i := range hangs {
+		to = append(to, fmt.Sprintf("hang%d@example.net", i))
+	}
+	b.Publish("m", append(to, "ann@example.net")...)
+	if err := w.settle(t.Context(), b.pullFresh(w)); err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; r.accepted["ann@example.net"] == 0; n++ {
+		if n > hangs/inADelivery {
+			t.Fatalf("after %d deliveries she does not have it", n)
+		}
+		rec := b.settleDue(w, "m")
+		hungUp := 0
+		for i, x := range rec.Recipients[:hangs] {
+			if hungUp += x.HangUps; n < hangs/inADelivery && (x.HangUps > 1 || x.HangUps == 0 && rec.Recipients[i+1].HangUps > 0) {
+				t.Errorf("delivery %d: %d hang-ups at recipient %d", n, x.HangUps, i)
+			}
+		}
+		if want := (n + 1) * inADelivery; hungUp != want {
+			t.Errorf("delivery %d: %d hang-ups are known, want %d", n, hungUp, want)
+		}
+		if n == hangs/inADelivery-1 && len(rec.Attempts) >= hangs {
+			t.Errorf("the log has all %d attempts: this shows nothing", len(rec.Attempts))
+		}
+	}
+}
+
+// TestEachGetsATurn: a relay that hangs up at every recipient is asked about each of
+// them before it is asked about one of them again.
+func TestEachGetsATurn(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.Settle.PauseMin, b.Settle.PauseMax = time.Millisecond, time.Millisecond
+	w := b.idle()
+	w.Relay = &hanging{accepted: map[string]int{}, words: "not this one"}
+	var to []string
+	for i := range 10 {
+		to = append(to, fmt.Sprintf("hang%d@example.net", i))
+	}
+	b.Publish("m", to...)
+	if err := w.settle(t.Context(), b.pullFresh(w)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"[1 1 1 1 1 1 1 1 0 0]", "[2 2 1 1 1 1 1 1 1 1]", "[2 2 2 2 2 2 1 1 1 1]"} {
+		var hangUps []int
+		for _, x := range b.settleDue(w, "m").Recipients {
+			hangUps = append(hangUps, x.HangUps)
+		}
+		if fmt.Sprint(hangUps) != want {
+			t.Errorf("hang-ups %v, want %s", hangUps, want)
+		}
+	}
+}
+
+// TestHangUpsOutliveADeferral: a recipient at whom the relay hung up and whom it then
+// defers still comes after the others.
+func TestHangUpsOutliveADeferral(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.Settle.PauseMin, b.Settle.PauseMax = time.Millisecond, time.Millisecond
+	b.Settle.RetryAfter = []time.Duration{100 * time.Millisecond}
+	r := &hanging{accepted: map[string]int{}, words: "not this one"}
+	w := b.idle()
+	w.Relay = r
+	b.Publish("m", "hang0@x.test", "hang1@x.test", "hang2@x.test", "hang3@x.test", "hang4@x.test")
+	if err := w.settle(t.Context(), b.pullFresh(w)); err != nil {
+		t.Fatal(err)
+	}
+	r.defers = true
+	if rec := b.settleDue(w, "m"); rec.Together != wire.StateScheduled || rec.Counted != 1 {
+		t.Fatalf("record %+v, want all deferred", rec)
+	}
+	r.defers, r.asked = false, nil
+	b.settleDue(w, "m")
+	if want := "[[hang4@x.test] [hang0@x.test"; !strings.HasPrefix(fmt.Sprint(r.asked), want) {
+		t.Errorf("asked %v, want %s first", r.asked, want)
 	}
 }
 

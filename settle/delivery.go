@@ -68,10 +68,6 @@ type Delivery struct {
 	// generation, and lastSeq its sequence, 0 for none.
 	last    *wire.Record
 	lastSeq uint64
-	// aside are recipients at whom the relay closed the session. They are not tried
-	// again in this delivery. hangUp is the outcome of the last of them.
-	aside  []int
-	hangUp *mail.Outcome
 }
 
 // Key says whose message it is. It is empty before the delivery was settled.
@@ -198,6 +194,6 @@ func (d *Delivery) draft(now time.Time) *wire.Record {
 			r.Recipients = append(r.Recipients, wire.RecipientRecord{Address: to.Address, Index: to.Index, State: wire.StatePending})
 		}
 	}
-	r.KeepDelivered(d.last)
+	r.TakeOver(d.last)
 	return r
 }

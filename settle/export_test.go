@@ -28,16 +28,18 @@ func (d *Delivery) Read() {
 func (d *Delivery) Bad() *schema.EnvelopeError               { return d.bad }
 func (d *Delivery) From() string                             { return d.from.Address }
 func (d *Delivery) Recipients() []mail.Recipient             { return d.copy.Key.RecipientsIn(d.envelope) }
-func (d *Delivery) Aside() []int                             { return d.aside }
 func (d *Delivery) Draft(now time.Time) *wire.Record         { return d.draft(now) }
 func (d *Delivery) Envelope() *schema.Envelope               { return d.envelope }
 func (d *Delivery) Message(to []mail.Recipient) mail.Message { return d.transaction(to) }
 func (d *Delivery) NextBatch(rec *wire.Record, limit int) []mail.Recipient {
-	return d.nextBatch(rec, limit)
+	return d.nextBatch(rec, nil, limit)
 }
 
 func (s *Settler) Lookup(ctx context.Context, d *Delivery) (*wire.Record, error) {
 	return s.lookup(ctx, d)
+}
+func (s *Settler) Attempt(ctx context.Context, d *Delivery, rec *wire.Record) error {
+	return s.attempt(Span{Fetch: ctx, Work: ctx, Settle: ctx}, d, rec)
 }
 func (s *Settler) Record(ctx context.Context, d *Delivery, rec *wire.Record) error {
 	return s.record(ctx, d, rec)

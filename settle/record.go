@@ -67,7 +67,7 @@ func (s *Settler) overtaken(ctx context.Context, d *Delivery, rec *wire.Record) 
 	case err != nil:
 		return err
 	case last == nil || last.Generation < rec.Generation:
-		rec.KeepDelivered(last)
+		rec.TakeOver(last)
 	case last.Generation == rec.Generation && last.Has(wire.StatePending):
 		if d.Handle == nil {
 			return ErrLeft // to the delivery that is being settled

@@ -3,7 +3,6 @@ package settle
 import (
 	"context"
 
-	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -14,12 +13,12 @@ const oftenFrom = 8
 
 // requeue gives back a message without counting an attempt, because the relay or
 // the worker was at fault. It is scheduled instead if it was delivered often, or if
-// the relay hung up at a recipient: it may do so each time, and a message that is
-// given back counts against the consumer's max_ack_pending until it comes again.
-// It returns nil if rec schedules the message, else an error.
-func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, why *mail.Outcome) error {
+// the relay hung up at the recipients who are set aside: it may do so each time, and a
+// message that is given back counts against the consumer's max_ack_pending until it
+// comes again. It returns nil if rec schedules the message, else an error.
+func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, aside []int, why string) error {
 	s.metrics.requeued.Inc()
-	if (d.DeliveredOften() || d.hangUp != nil) && !d.leaseExpired() {
+	if (d.DeliveredOften() || len(aside) > 0) && !d.leaseExpired() {
 		due := s.Now().Add(s.pause(d.copy.Generation + 1))
 		if end := s.cfg.deadline(d.standing(due, 0, 0)); due.After(end) {
 			due = end
@@ -40,7 +39,7 @@ func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, wh
 			return err
 		}
 	}
-	s.Log.Debug("message requeued", "id", d.copy.Key.ID, "lane", d.copy.Key.Lane, "reply", why.Reply)
+	s.Log.Debug("message requeued", "id", d.copy.Key.ID, "lane", d.copy.Key.Lane, "reply", why)
 	return s.Requeue(d)
 }
 

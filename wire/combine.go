@@ -4,15 +4,28 @@ import "slices"
 
 // Records of one key that two deliveries made, or one delivery one after the other.
 
-// KeepDelivered takes over what another record of the key calls delivered; nil has
-// nothing.
-func (r *Record) KeepDelivered(from *Record) {
+// TakeOver takes over what an earlier record of the key says of the recipients: who is
+// delivered, and how often a relay hung up at each. from may be nil.
+func (r *Record) TakeOver(from *Record) {
 	for i := range r.Recipients {
-		if index := r.Recipients[i].Index; from.DeliveredTo(index) {
-			r.Recipients[i] = *from.Find(index)
+		x := &r.Recipients[i]
+		y := from.Find(x.Index)
+		if y == nil {
+			continue
 		}
+		if y.State == StateDelivered {
+			x.become(*y)
+		}
+		x.HangUps = max(x.HangUps, y.HangUps)
 	}
 	r.concludeAgain()
+}
+
+// become replaces x by what another record says of the same recipient. Neither record
+// may have all hang-ups: the larger count stays.
+func (x *RecipientRecord) become(y RecipientRecord) {
+	y.HangUps = max(x.HangUps, y.HangUps)
+	*x = y
 }
 
 // GoOnFrom makes r a record that can be written after another one of the same
@@ -21,9 +34,14 @@ func (r *Record) KeepDelivered(from *Record) {
 func (r *Record) GoOnFrom(earlier *Record) {
 	for i := range r.Recipients {
 		x := &r.Recipients[i]
-		if y := earlier.Find(x.Index); x.State != StateDelivered && y != nil && y.State != StatePending {
-			*x = *y
+		y := earlier.Find(x.Index)
+		if y == nil {
+			continue
 		}
+		if x.State != StateDelivered && y.State != StatePending {
+			x.become(*y)
+		}
+		x.HangUps = max(x.HangUps, y.HangUps)
 	}
 	own := slices.DeleteFunc(r.Attempts, func(a Attempt) bool { return slices.ContainsFunc(earlier.Attempts, a.Is) })
 	r.Attempts = slices.Concat(earlier.Attempts, own) // r's own come last: see IsIn
@@ -39,7 +57,7 @@ func (r *Record) GoOnFrom(earlier *Record) {
 // discard stays one.
 func (r *Record) Merge(news []RecipientRecord) {
 	for _, x := range news {
-		*r.Find(x.Index) = x
+		r.Find(x.Index).become(x)
 	}
 	if r.Together != StateScheduled && r.Event != EventDiscarded {
 		r.concludeAgain()

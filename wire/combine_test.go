@@ -80,6 +80,35 @@ func TestGoOnFrom(t *testing.T) {
 	}
 }
 
+// TestHangUpsAreKept: of two records the larger count of hang-ups stays, whatever
+// becomes of the recipient.
+func TestHangUpsAreKept(t *testing.T) {
+	t.Parallel()
+	for name, combine := range map[string]func(mine, other *wire.Record){
+		"take over":  func(mine, other *wire.Record) { mine.TakeOver(other) },
+		"go on from": func(mine, other *wire.Record) { mine.GoOnFrom(other) },
+		"merge":      func(mine, other *wire.Record) { mine.Merge(other.Recipients) },
+	} {
+		for _, was := range []wire.State{pending, delivered, scheduled} {
+			mine, other := states("mine", pending, was, was), states("other", delivered, delivered, delivered)
+			mine.Recipients[0].HangUps, mine.Recipients[1].HangUps = 1, 2
+			other.Recipients[0].HangUps, other.Recipients[2].HangUps = 3, 1
+			combine(mine, other)
+			for i, want := range []int{3, 2, 1} {
+				if got := mine.Recipients[i].HangUps; got != want {
+					t.Errorf("%s, %s: recipient %d has %d hang-ups, want %d", name, was, i, got, want)
+				}
+			}
+		}
+	}
+	r, before := states("", pending, pending, pending), states("", pending, pending, pending)
+	r.TakeOver(nil)
+	r.Recipients[1].HangUps, before.Recipients[1].HangUps, r.Recipients[2].HangUps = 1, 1, 1
+	if got := r.HungUpSince(before); len(got) != 1 || got[0] != 2 {
+		t.Errorf("hung up since: %v", got)
+	}
+}
+
 func TestCompare(t *testing.T) {
 	t.Parallel()
 	mine, theirs := states("mine", delivered, delivered, delivered, dead), states("theirs", delivered, delivered, scheduled, delivered)

@@ -125,6 +125,9 @@ type RecipientRecord struct {
 	Reply    string      `json:"reply,omitempty"`
 	Relay    string      `json:"relay,omitempty"`
 	QueueID  string      `json:"queue_id,omitempty"`
+	// HangUps counts how often a relay closed the session at this recipient, under
+	// this key and since its last replay. Recipients with fewer come first.
+	HangUps int `json:"hang_ups,omitempty"`
 }
 
 // ErrNewer: a newer version of Postrider wrote it.
@@ -174,7 +177,7 @@ const shortReply = 40
 
 // Shorten leaves out what matters least to a record that is too large for the
 // broker; false if nothing is left that could be left out. Recipients, their
-// states and the count of attempts stay.
+// states and all counts stay.
 func (r *Record) Shorten() bool {
 	if n := len(r.Attempts); n > 0 {
 		r.Attempts = r.Attempts[n-min(n-1, 1):]
@@ -261,23 +264,15 @@ func (r *Record) LastClass(index int) (class mail.Class) {
 	return class
 }
 
-// HangUps counts, by index, how often the relay closed the session at a recipient.
-func (r *Record) HangUps() map[int]int {
-	var n map[int]int
-	for _, a := range r.Attempts {
-		for _, o := range a.Outcomes {
-			if o.Class != mail.Requeued || o.Stage != mail.StageRcpt {
-				continue
-			}
-			if n == nil {
-				n = make(map[int]int)
-			}
-			for _, i := range o.Recipients {
-				n[i]++
-			}
+// HungUpSince is the recipients at whom a relay hung up since before, an earlier form
+// of the record; nil for since ever.
+func (r *Record) HungUpSince(before *Record) (indexes []int) {
+	for _, x := range r.Recipients {
+		if was := before.Find(x.Index); x.HangUps > 0 && (was == nil || x.HangUps > was.HangUps) {
+			indexes = append(indexes, x.Index)
 		}
 	}
-	return n
+	return indexes
 }
 
 // Uniform is the one state and reason of all recipients; false if they differ.
