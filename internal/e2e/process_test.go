@@ -33,12 +33,12 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
+		testrun.OnAbort(func() { _ = os.RemoveAll(dir) })
 		if err := storm.Build(filepath.Join("..", ".."), dir, nil, programs...); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		bin = dir
-		testrun.OnTimeout(func() { _ = os.RemoveAll(dir) })
 		return testrun.Tests{M: m, AtOnce: 4}.Run()
 	}())
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"testing"
 
 	"github.com/testcontainers/testcontainers-go/log"
@@ -25,7 +23,7 @@ func TestMain(m *testing.M) {
 }
 
 func run(tests testrun.Tests) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	log.SetDefault(log.NewNoopLogger())
 	docker, errNoEngine = startEngine(ctx)
@@ -36,19 +34,16 @@ func run(tests testrun.Tests) int {
 		}
 		return tests.Run()
 	}
-	// Also after a signal, which Go's tests do not outlive by themselves.
-	interrupted := context.AfterFunc(ctx, func() {
-		docker.remove()
-		os.Exit(130)
+	testrun.OnAbort(func() {
+		stop()
+		_ = docker.remove()
 	})
 	if err := docker.buildImages(ctx); err != nil {
 		docker.remove()
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	testrun.OnTimeout(func() { _ = docker.remove() })
 	status := tests.Run()
-	interrupted()
 	if err := docker.remove(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		status = max(status, 1)

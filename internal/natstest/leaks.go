@@ -14,5 +14,6 @@ import (
 // trySetupSourceConsumer); every other goroutine counts.
 func VerifyTestMain(m *testing.M) {
 	goleak.VerifyTestMain(testrun.Tests{M: m, AtOnce: 4},
+		goleak.IgnoreTopFunction("github.com/postrider/postrider/internal/testrun.waitForSignal"),
 		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3"))
 }

@@ -20,7 +20,7 @@ func mount(t *testing.T, args ...string) string {
 	// By its own: the test's context has ended. Lazily: a killed program may still be
 	// letting go.
 	umount := func() ([]byte, error) { return exec.Command("umount", "-l", dir).CombinedOutput() }
-	done := testrun.OnTimeout(func() { _, _ = umount() })
+	done := testrun.OnAbort(func() { _, _ = umount() })
 	t.Cleanup(func() {
 		if out, err := umount(); err != nil {
 			t.Errorf("umount: %v: %s", err, out)

@@ -83,7 +83,7 @@ func Start(name, dir string, env []string, program string, args ...string) (*Pro
 	if err := p.Cmd.Start(); err != nil {
 		return nil, err
 	}
-	ended := testrun.OnTimeout(func() { _ = p.Cmd.Process.Kill() })
+	ended := testrun.OnAbort(func() { _ = p.Cmd.Process.Kill() })
 	go func() {
 		_ = p.Cmd.Wait()
 		ended()

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(programs)
-		testrun.OnTimeout(func() { _ = os.RemoveAll(programs) })
+		testrun.OnAbort(func() { _ = os.RemoveAll(programs) })
 		return testrun.Tests{M: m, AtOnce: 3}.Run()
 	}())
 }

@@ -2,14 +2,10 @@ package testrun
 
 import (
 	"flag"
-	"fmt"
 	"os"
-	"runtime/debug"
 	"strconv"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // Tests are the tests of a package that wait more than they work, and that start
@@ -22,8 +18,8 @@ type Tests struct {
 
 // Run runs them. At the short size their files are in memory, if there is room,
 // for they would wait for the disk most of all; programs may not run there. Tests
-// that take too long end shortly before Go would end them, after what they left
-// with [OnTimeout].
+// that take too long, or are told to end by a signal, end what they left with
+// [OnAbort] first.
 func (x Tests) Run() int {
 	must(flag.Set("test.parallel", strconv.Itoa(x.AtOnce)))
 	flag.Parse()
@@ -35,14 +31,7 @@ func (x Tests) Run() int {
 	must(err)
 	defer func() { _ = os.RemoveAll(dir) }()
 	must(os.Setenv("TMPDIR", dir))
-	OnTimeout(func() { _ = os.RemoveAll(dir) })
-	if timeout := timeout(); timeout > 0 {
-		defer time.AfterFunc(timeout-min(timeout/4, timeoutMargin), func() {
-			endAll()
-			debug.SetTraceback("all")
-			panic(fmt.Sprintf("test timed out, %s allowed; what it had started is ended", timeout))
-		}).Stop()
-	}
+	OnAbort(func() { _ = os.RemoveAll(dir) })
 	return x.M.Run()
 }
 
@@ -66,49 +55,4 @@ func free(dir string) uint64 {
 		return 0
 	}
 	return uint64(s.Bavail) * uint64(s.Bsize) //nolint:unconvert // signed on other systems
-}
-
-// timeoutMargin is what the end of some thirty containers may take.
-const timeoutMargin = 30 * time.Second
-
-// timeout is what go test allows a package.
-func timeout() time.Duration {
-	d, _ := flag.Lookup("test.timeout").Value.(flag.Getter).Get().(time.Duration)
-	return d
-}
-
-// left is what to end if the tests run out of time, in the order of its making.
-var left struct {
-	mu   sync.Mutex
-	n    int
-	ends map[int]func()
-}
-
-// OnTimeout has end called if the tests run out of time: Go then ends them without
-// their cleanup. Call done once it is not needed any more.
-func OnTimeout(end func()) (done func()) {
-	left.mu.Lock()
-	defer left.mu.Unlock()
-	if left.ends == nil {
-		left.ends = map[int]func(){}
-	}
-	n := left.n
-	left.n++
-	left.ends[n] = end
-	return func() {
-		left.mu.Lock()
-		defer left.mu.Unlock()
-		delete(left.ends, n)
-	}
-}
-
-// endAll ends what is left, the last first.
-func endAll() {
-	left.mu.Lock()
-	defer left.mu.Unlock()
-	for n := left.n - 1; n >= 0; n-- {
-		if end := left.ends[n]; end != nil {
-			end()
-		}
-	}
 }
