@@ -66,7 +66,7 @@ func (j *Journal) Lookup(ctx context.Context, k wire.Key) (*wire.Record, uint64,
 	}
 	r, err := wire.DecodeRecord(m.Data)
 	if err == nil {
-		err = r.Understood()
+		err = wire.Understood(r)
 	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("look up the record of %s (sequence %d): %w", k, m.Sequence, err)
@@ -138,7 +138,7 @@ func (j *Journal) search(ctx context.Context, subject string, since time.Time, m
 		if err != nil || !match(r) {
 			continue
 		}
-		if err := r.Understood(); err != nil {
+		if err := wire.Understood(r); err != nil {
 			return nil, fmt.Errorf("search the log in %s (sequence %d): %w", subject, m.Sequence, err)
 		}
 		found = r

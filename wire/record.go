@@ -136,7 +136,7 @@ var ErrNewer = errors.New("written by a newer version of Postrider")
 // Understood fails with [ErrNewer] if the record's version or a state in it is
 // unknown here. Such a record must not be acted on: what it says of a recipient
 // would be overlooked.
-func (r *Record) Understood() error {
+func Understood(r *Record) error {
 	if r.V != RecordVersion {
 		return fmt.Errorf("record version %d, known is %d: %w", r.V, RecordVersion, ErrNewer)
 	}
@@ -152,7 +152,7 @@ func (r *Record) Understood() error {
 }
 
 // DecodeRecord reads a record. Fields of later versions are ignored: whoever acts
-// on the record asks [Record.Understood] first.
+// on the record asks [Understood] first.
 func DecodeRecord(b []byte) (*Record, error) {
 	var r Record
 	if err := json.Unmarshal(b, &r); err != nil {
