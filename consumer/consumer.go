@@ -54,12 +54,13 @@ type Parts struct {
 type Consumer struct {
 	Parts
 	cfg      Config
-	fetchers []*fetcher // set by Run, then read only
+	fetchers []*fetcher // set by open, then only read, also by the sweeps
 	slots    *slots
 	leases   *leases
 	metrics  *metrics
-	hurry    chan struct{}
-	once     sync.Once
+	// hurry is closed by the first call of Hurry, by whatever goroutine; Run reads it.
+	hurry chan struct{}
+	once  sync.Once
 }
 
 // New makes a consumer; Run starts it.

@@ -13,24 +13,16 @@ import (
 
 // What the tests of fetching need of the inside.
 
-const Silence = 2*pullHeartbeat + time.Second
+type Puller = puller
 
-type (
-	Puller  = puller
-	Request = request
-)
-
-var (
-	ErrNoMessage = errNoMessage
-	ErrTooLarge  = errTooLarge
-)
+var ErrNoMessage = errNoMessage
 
 func (c *Consumer) NewPuller(s wire.Source) (*Puller, error) {
 	return newPuller(c.NATS, c.Link, s, c.cfg.Slots)
 }
 
 func (p *puller) Next(ctx context.Context, batch, maxBytes int, wait time.Duration) (*nats.Msg, error) {
-	return p.next(ctx, request{batch: batch, maxBytes: maxBytes, wait: wait})
+	return p.next(ctx, batch, maxBytes, wait)
 }
 
 func (p *puller) Stop() []*nats.Msg { return p.stop() }
@@ -71,8 +63,11 @@ func (c *Consumer) SweepAll(ctx context.Context) error {
 func (c *Consumer) AckWait() time.Duration { return c.leases.ackWait() }
 
 // Slot takes a slot, and FreeSlot gives it back.
-func (c *Consumer) Slot(ctx context.Context, l wire.Lane) error { return c.slots.acquire(ctx, l) }
-func (c *Consumer) FreeSlot(l wire.Lane)                        { c.slots.release(l, 1) }
+func (c *Consumer) Slot(ctx context.Context, l wire.Lane) error {
+	_, err := c.slots.acquire(ctx, l, 1)
+	return err
+}
+func (c *Consumer) FreeSlot(l wire.Lane) { c.slots.release(l, 1) }
 
 // LeftFor is how many bytes are left if the pause after a message is that long.
 func LeftFor(pause time.Duration) uint64 {

@@ -20,16 +20,16 @@ import (
 type fetcher struct {
 	*Consumer
 	wire.Source
-	durable jetstream.Consumer
+	durable jetstream.Consumer // set by open, then read by the sweep only
 	// pending is how many messages were behind the last one fetched.
 	pending int
 	// flight are the deliveries being settled, inFlight is their number, and ended
-	// gets a signal after each of them.
+	// gets a signal after each of them. Their goroutines write here.
 	flight   sync.WaitGroup
 	inFlight atomic.Int64
 	ended    chan struct{}
-	// ackWait is the durable consumer's as last seen, in nanoseconds; the sweeps
-	// read it.
+	// ackWait is the durable consumer's as last seen, in nanoseconds. The source's
+	// sweep writes it, those of all sources read it.
 	ackWait atomic.Int64
 }
 
@@ -39,10 +39,7 @@ const (
 	// fetched them.
 	pullBatch = 100 * time.Millisecond
 	// pullIdle: after it the fetcher asks whether it may still fetch.
-	pullIdle = 30 * time.Second
-	// goneAfter is longer than an election takes: a consumer for which nobody
-	// answers for that long is gone.
-	goneAfter = 15 * time.Second
+	pullIdle = 10 * time.Second
 )
 
 // run fetches until live.Fetch ends, and returns once everything fetched is settled
@@ -50,7 +47,7 @@ const (
 func (f *fetcher) run(live settle.Span) {
 	defer f.flight.Wait()
 	for live.Fetch.Err() == nil {
-		if err := f.fetchAll(live); err != nil {
+		if err := f.fetchAll(live); live.Fetch.Err() == nil {
 			f.Interrupted(live.Fetch, f.Source, err)
 			stream.Pause(live.Fetch, time.Second)
 		}
@@ -64,27 +61,15 @@ func (f *fetcher) fetchAll(live settle.Span) error {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		var left []*lease
-		for _, m := range p.stop() {
-			left = append(left, f.hold(m))
-		}
-		f.take(live, left...)
-	}()
-	var unanswered time.Time
-	for {
-		err := f.fetch(live, p)
-		switch {
-		case live.Fetch.Err() != nil:
-			return nil
-		case err == nil, errors.Is(err, errNoMessage):
-			unanswered = time.Time{}
-		case !errors.Is(err, errNoConsumer), !unanswered.IsZero() && time.Since(unanswered) > goneAfter:
-			return err
-		case unanswered.IsZero(): // in an election this passes
-			unanswered = time.Now()
-		}
+	for err == nil || errors.Is(err, errNoMessage) {
+		err = f.fetch(live, p)
 	}
+	var left []*lease
+	for _, m := range p.stop() {
+		left = append(left, f.hold(m))
+	}
+	f.take(live, left...)
+	return err
 }
 
 // fetch fetches what free slots can take. If nothing is pending, or messages go
@@ -96,48 +81,34 @@ func (f *fetcher) fetch(live settle.Span, p *puller) error {
 	if narrow, _ := f.Room.Narrow(f.Fresh); !narrow {
 		// What is fetched while every slot is busy would wait here, though another
 		// worker may be free.
-		if err := f.slots.acquire(live.Fetch, f.Lane); err != nil {
+		held, err := f.slots.acquire(live.Fetch, f.Lane, f.pending)
+		if err != nil {
 			return err
 		}
 		if f.pending > 0 {
-			waiting, err := f.fetchBatch(live, p)
-			f.take(live, waiting...)
-			return err
+			return f.fetchBatch(live, p, held)
 		}
-		f.slots.release(f.Lane, 1)
+		f.slots.release(f.Lane, held)
 	}
-	m, err := p.next(live.Fetch, request{batch: 1, wait: pullIdle})
+	m, err := p.next(live.Fetch, 1, 0, pullIdle)
 	if err == nil {
 		f.take(live, f.hold(m))
 	}
 	return err
 }
 
-// fetchBatch fetches for the slot that is held and for further free ones, and starts
-// each message in its slot. It returns those that arrived after the store was nearly
-// full: they hold no slot, and all of them are leased before the first one is
-// waited for.
-func (f *fetcher) fetchBatch(live settle.Span, p *puller) (waiting []*lease, err error) {
-	held := 1 + f.slots.more(f.Lane, f.pending-1)
-	defer func() { f.slots.release(f.Lane, held) }()
-	for held > 0 {
-		want := request{batch: held, wait: pullBatch}
-		if held > 1 {
-			want.maxBytes = f.slots.count(0)
-		}
-		m, err := p.next(live.Fetch, want)
-		switch {
-		case errors.Is(err, errTooLarge) && held > 1: // then alone
-			f.slots.release(f.Lane, held-1)
-			held = 1
-			continue
-		case errors.Is(err, errNoMessage):
-			f.pending = 0
-		}
+// fetchBatch fetches for the slots that are held, and starts each message in its slot.
+// Once it ends early, the next pull is for one message of any size.
+func (f *fetcher) fetchBatch(live settle.Span, p *puller, held int) error {
+	var waiting []*lease // they arrived after the store was nearly full, and hold no slot
+	for ; held > 0; held-- {
+		m, err := p.next(live.Fetch, held, f.slots.count(0), pullBatch)
 		if err != nil {
-			return waiting, err
+			f.pending = 0
+			f.slots.release(f.Lane, held)
+			f.take(live, waiting...)
+			return err
 		}
-		held--
 		l := f.hold(m)
 		if narrow, _ := f.Room.Narrow(f.Fresh); narrow {
 			f.slots.release(f.Lane, 1)
@@ -146,7 +117,8 @@ func (f *fetcher) fetchBatch(live settle.Span, p *puller) (waiting []*lease, err
 			f.start(live, l)
 		}
 	}
-	return waiting, nil
+	f.take(live, waiting...) // all of them are leased before the first is waited for
+	return nil
 }
 
 // hold leases a message that arrived.
@@ -163,22 +135,16 @@ func (f *fetcher) take(live settle.Span, all ...*lease) {
 	for _, l := range all {
 		until := l.mayWait(live)
 		alone := f.alone(until)
-		if f.slots.acquire(until, f.Lane) != nil {
+		if _, err := f.slots.acquire(until, f.Lane, 1); err != nil {
 			_ = l.Requeue(0)
 			l.release()
 			continue
 		}
 		f.start(live, l)
 		if alone && f.alone(live.Fetch) && l.delivery.GoesOn {
-			rest(live.Fetch, f.Room, f.Fresh)
+			f.rest(live.Fetch)
 		}
 	}
-}
-
-// alone returns true once nothing of the source is in flight, false as soon as more
-// than one message may be.
-func (f *fetcher) alone(ctx context.Context) bool {
-	return whileNarrow(ctx, f.Room, f.Fresh, f.ended, func() bool { return f.inFlight.Load() == 0 })
 }
 
 // mayWait is for how long a message may wait to begin.

@@ -26,6 +26,7 @@ type Gate struct {
 	Relay Relay
 	Link  Link
 
+	// until is when the gate opens. The goroutines that settle set it, guarded by mu.
 	mu    sync.Mutex
 	until time.Time
 }
@@ -49,10 +50,9 @@ func (g *Gate) wait(ctx context.Context) error {
 		g.mu.Lock()
 		closed := max(time.Until(g.until), g.settling())
 		g.mu.Unlock()
-		if closed <= 0 {
+		if closed <= 0 || !stream.Pause(ctx, closed) {
 			return ctx.Err()
 		}
-		stream.Pause(ctx, closed)
 	}
 }
 

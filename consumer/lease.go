@@ -31,12 +31,15 @@ type Link interface {
 // the broker has seen, or the connection was lost, or the process did not run:
 // then another worker may have the message.
 type lease struct {
+	// Set once.
 	set   *leases
 	msg   *nats.Msg
 	epoch int64
-	// delivery is what is settled. Its fetcher sets it.
+	// delivery is what is settled. Its fetcher sets it. The goroutine that settles
+	// owns it then; the fetcher reads GoesOn after that has ended.
 	delivery *settle.Delivery
-	// renewed is guarded by set.mu.
+	// renewed is when it was last renewed. renew and the goroutine that settles use it,
+	// guarded by set.mu.
 	renewed time.Time
 }
 
@@ -47,9 +50,10 @@ type leases struct {
 	// count is told of the bytes that come into flight and, negative, leave it.
 	count func(bytes int) int
 
-	wait atomic.Int64 // AckWait in nanoseconds
+	// wait is AckWait in nanoseconds. The sweeps set it, all goroutines read it.
+	wait atomic.Int64
 
-	mu    sync.Mutex
+	mu    sync.Mutex // guards what follows, and renewed of each lease
 	held  map[*lease]struct{}
 	pulse time.Time // last sign that the process is running
 	stood time.Time // end of the last time that it did not

@@ -32,18 +32,23 @@ func pause(left uint64) time.Duration {
 }
 
 // rest pauses after a message that made no room, unless there is room before.
-func rest(ctx context.Context, r Room, fresh bool) {
-	ctx, cancel := context.WithTimeout(ctx, pause(r.Left()))
+func (f *fetcher) rest(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, pause(f.Room.Left()))
 	defer cancel()
-	whileNarrow(ctx, r, fresh, nil, func() bool { return false })
+	f.whileNarrow(ctx, func() bool { return false })
 }
 
-// whileNarrow waits while there is little room, until done, which is asked at first
-// and after each signal, returns true. Then it does too. It returns false if there
-// is room or ctx ends.
-func whileNarrow(ctx context.Context, r Room, fresh bool, signal <-chan struct{}, done func() bool) bool {
+// alone returns true once nothing of the source is in flight, false as soon as more
+// than one message may be.
+func (f *fetcher) alone(ctx context.Context) bool {
+	return f.whileNarrow(ctx, func() bool { return f.inFlight.Load() == 0 })
+}
+
+// whileNarrow waits while there is little room, until done returns true: it is asked at
+// first and after each delivery that ends. It returns false if there is room or ctx ends.
+func (f *fetcher) whileNarrow(ctx context.Context, done func() bool) bool {
 	for {
-		narrow, turned := r.Narrow(fresh)
+		narrow, turned := f.Room.Narrow(f.Fresh)
 		if !narrow || ctx.Err() != nil {
 			return false
 		}
@@ -51,7 +56,7 @@ func whileNarrow(ctx context.Context, r Room, fresh bool, signal <-chan struct{}
 			return true
 		}
 		select {
-		case <-signal:
+		case <-f.ended:
 		case <-turned:
 		case <-ctx.Done():
 		}

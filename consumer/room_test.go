@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/postrider/postrider/wire"
 )
 
 // TestRoomLastsForADay: messages that each leave keptBytes behind, with the pauses
@@ -52,6 +54,10 @@ func (r *roomStub) grow() {
 	r.turned = nil
 }
 
+func resting(r Room, fresh bool) *fetcher {
+	return &fetcher{Consumer: &Consumer{Parts: Parts{Room: r}}, Source: wire.Source{Fresh: fresh}}
+}
+
 // TestRest: a pause after each message that made no room, as long as there is none.
 func TestRest(t *testing.T) {
 	t.Parallel()
@@ -62,7 +68,7 @@ func TestRest(t *testing.T) {
 			takes time.Duration
 		}{{true, 3 * time.Second}, {true, 3 * time.Second}, {false, 0}} {
 			begin := time.Now()
-			rest(t.Context(), r, c.fresh)
+			resting(r, c.fresh).rest(t.Context())
 			if took := time.Since(begin); took != c.takes {
 				t.Errorf("fresh %v: rested for %s, want %s", c.fresh, took, c.takes)
 			}
@@ -70,7 +76,7 @@ func TestRest(t *testing.T) {
 		r = &roomStub{left: 1 << 10, turned: make(chan struct{})}
 		time.AfterFunc(10*time.Second, r.grow)
 		begin := time.Now()
-		rest(t.Context(), r, true)
+		resting(r, true).rest(t.Context())
 		if took := time.Since(begin); took != 10*time.Second {
 			t.Errorf("there was room after 10 s, rested for %s", took)
 		}

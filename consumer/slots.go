@@ -13,17 +13,21 @@ import (
 // and what a lane does not use the others do.
 type slots struct {
 	all, maxBytes int
-	lanes         []*share
+	lanes         []*share // the slice is set once
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards what follows
 	changed *sync.Cond
 	free    int
 	bytes   int // of all messages that arrived and are not settled
 }
 
+// share is what a lane has of the slots.
 type share struct {
-	lane                  wire.Lane
-	weight, used, waiting int
+	lane   wire.Lane // set once, as is weight
+	weight int
+	// used are its slots in use, waiting the goroutines that wait for one. Both are
+	// guarded by slots.mu.
+	used, waiting int
 }
 
 func newSlots(n, maxBytes int, lanes wire.Lanes) *slots {
@@ -39,28 +43,35 @@ func (s *slots) share(l wire.Lane) *share {
 	return s.lanes[slices.IndexFunc(s.lanes, func(x *share) bool { return x.lane == l })]
 }
 
-// acquire waits for a slot. It must be given back with release.
-func (s *slots) acquire(ctx context.Context, l wire.Lane) error {
+// acquire waits for a slot, and takes up to most of them if nobody else waits then. They
+// must be given back with release.
+func (s *slots) acquire(ctx context.Context, l wire.Lane, most int) (n int, err error) {
 	defer context.AfterFunc(ctx, func() { s.release(l, 0) })()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x := s.share(l)
 	x.waiting++
-	defer func() {
-		x.waiting--
-		s.changed.Broadcast()
-	}()
-	for ctx.Err() == nil {
-		// While too many bytes are in flight nothing begins, unless nothing is
-		// worked on at all.
-		if s.free > 0 && (s.bytes < s.maxBytes || s.free == s.all) && s.next() == x {
-			s.free--
-			x.used++
-			return nil
-		}
+	for ctx.Err() == nil && !s.turnOf(x) {
 		s.changed.Wait()
 	}
-	return ctx.Err()
+	x.waiting--
+	s.changed.Broadcast()
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	n = 1
+	if s.next() == nil {
+		n = min(max(most, 1), s.free)
+	}
+	s.free -= n
+	x.used += n
+	return n, nil
+}
+
+// turnOf reports that x may have a slot. While too many bytes are in flight nothing
+// begins, unless nothing is worked on at all. s.mu is held.
+func (s *slots) turnOf(x *share) bool {
+	return s.free > 0 && (s.bytes < s.maxBytes || s.free == s.all) && s.next() == x
 }
 
 // next is the lane whose turn it is; nil if none waits. s.mu is held.
@@ -71,19 +82,6 @@ func (s *slots) next() (best *share) {
 		}
 	}
 	return best
-}
-
-// more takes up to n further slots if nobody waits for them.
-func (s *slots) more(l wire.Lane, n int) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.next() != nil {
-		return 0
-	}
-	n = min(max(n, 0), s.free)
-	s.free -= n
-	s.share(l).used += n
-	return n
 }
 
 // release gives back n slots.
