@@ -21,7 +21,7 @@ func (c *Consumer) sweep(live settle.Span, f *fetcher) {
 func (c *Consumer) sweepOnce(live settle.Span, f *fetcher) error {
 	info, err := f.durable.Info(live.Fetch)
 	if err != nil {
-		return nil //nolint:nilerr // the fetcher reports a consumer or a broker that is gone
+		return nil // the fetcher reports a consumer or a broker that is gone
 	}
 	c.adoptAckWait(f, info.Config.AckWait)
 	r := stream.Range{From: 1, Through: stream.HandedOut(info)}
