@@ -18,7 +18,7 @@ type Config struct {
 	// MaxBytes bounds the bytes of all messages in flight. One message may always
 	// be in flight, whatever its size.
 	MaxBytes int
-	// AckWait is what the broker uses, of all consumers the shortest.
+	// AckWait is the shortest AckWait of all durable consumers at the broker.
 	AckWait time.Duration
 }
 

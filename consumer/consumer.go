@@ -2,9 +2,9 @@
 // (package settle): fetch, leases, slots, quotas, drain, sweep. It speaks
 // JetStream's pull protocol and never SMTP.
 //
-// A message fetched is leased from the moment it arrives. Only what free slots can
-// take is fetched, and each source keeps one pull waiting at the broker while it
-// is idle, so that a lone message waits for nothing.
+// A message is leased from the moment it arrives. A source fetches only what free slots
+// can take. While it is idle, it keeps one pull waiting at the broker, so that a lone
+// message comes at once.
 package consumer
 
 import (

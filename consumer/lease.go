@@ -55,8 +55,8 @@ type leases struct {
 
 	mu    sync.Mutex // guards what follows, and renewed of each lease
 	held  map[*lease]struct{}
-	pulse time.Time // last sign that the process is running
-	stood time.Time // end of the last time that it did not
+	pulse time.Time // when the process last showed that it runs
+	stood time.Time // when it last ran again after it had not; zero for never
 }
 
 func newLeases(nc *nats.Conn, link Link, wait time.Duration, count func(bytes int) int) *leases {

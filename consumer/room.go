@@ -16,11 +16,12 @@ type Room interface {
 	Watch(ctx context.Context)
 }
 
-// What a message leaves behind that is deferred or dead-lettered, beside itself:
-// its record, its entries in the log, the headers of its copy; 3.2 KB were
-// measured. What is left shall hold them for a day, so that somebody can make room.
 const (
+	// keptBytes is what a deferred or dead-lettered message adds to the store: its
+	// record, its entries in the log, the headers of its copy; 3.2 KB were measured.
 	keptBytes = 4 << 10
+	// roomLasts is how long the rest of the store must last, so that somebody can make
+	// room.
 	roomLasts = 24 * time.Hour
 	pauseMost = time.Minute
 )

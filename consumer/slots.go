@@ -9,8 +9,8 @@ import (
 )
 
 // slots bound what is in flight, in messages and in bytes. A free slot goes to the
-// waiting lane that uses least of its weight: a busy lane gets its share at once,
-// and what a lane does not use the others do.
+// waiting lane that uses least of its weight. So a busy lane gets its share at once, and
+// slots that a lane does not need go to the others.
 type slots struct {
 	all, maxBytes int
 	lanes         []*share // the slice is set once
