@@ -200,11 +200,12 @@ func (b *Bench) PublishUntilStored(id string, to ...string) {
 	})
 }
 
-// Eventually waits until the condition holds.
-func (b *Bench) Eventually(what string, cond func() bool) {
+// Eventually waits until the condition holds. If it does not, the test fails with what
+// state says, and with the state of the consumers.
+func (b *Bench) Eventually(what string, cond func() bool, state ...func() string) {
 	b.T.Helper()
 	// Three minutes are for a machine that has other things to do.
-	testrun.Eventually(b.T, what, 3*time.Minute, cond, b.state)
+	testrun.Eventually(b.T, what, 3*time.Minute, cond, append(state, b.state)...)
 }
 
 // Queued is how many messages the lane has: fresh, scheduled and due.
