@@ -87,6 +87,9 @@ func (c *Conn) options(ctx context.Context, role Role) []nats.Option {
 		nats.Timeout(timeout),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(500 * time.Millisecond),
+		// Nothing is kept to be sent after a reconnect: a write whose lease was checked
+		// a minute ago would be a wrong write.
+		nats.ReconnectBufSize(-1),
 		// Refused credentials may be accepted later: an operator who rotates them
 		// need not restart workers.
 		nats.IgnoreAuthErrorAbort(),

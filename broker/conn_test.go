@@ -19,6 +19,7 @@ import (
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/internal/testrun"
 	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
 
 func TestConnTellsThatItWasLost(t *testing.T) {
@@ -240,5 +241,27 @@ func TestCloseTwice(t *testing.T) {
 	b.Conn.Close() // while reconnecting
 	if !b.Conn.NC().IsClosed() {
 		t.Error("Close left a connection reconnecting")
+	}
+}
+
+// TestNothingIsKeptForAReconnect: a write that got no answer because the connection was
+// lost is not made when it is back. Its lease was checked long before.
+func TestNothingIsKeptForAReconnect(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	lost := b.Conn.NC().StatusChanged(nats.RECONNECTING)
+	natstest.Shutdown(t, b.Embedded)
+	<-lost
+	key := wire.Key{Lane: normal, ID: "a", Origin: "1-1", Recipient: wire.All}
+	m := nats.NewMsg(key.RecordSubject())
+	ctx, cancel := natstest.Briefly(t)
+	defer cancel()
+	if _, err := b.Conn.Store().Set(ctx, m, m.Subject, 0); !errors.Is(err, stream.ErrAway) {
+		t.Errorf("Set while disconnected = %v, want ErrAway", err)
+	}
+	b.Restart(t)
+	// Whatever was kept is sent before this.
+	if _, err := b.Conn.Store().Last(natstest.Within(t), wire.StreamRecord, m.Subject); !errors.Is(err, stream.ErrNotFound) {
+		t.Errorf("the write was made after the reconnect: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/postrider/postrider/internal/bench"
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -65,6 +67,42 @@ func TestLeaderStops(t *testing.T) {
 	t.Logf("acknowledged=%d lost=0 twice=%d", 2*sent, twice)
 	if most := len(streams) * 2 * b.Config.Slots * 2; twice > most {
 		t.Errorf("%d were sent twice, at most %d can have been in flight", twice, most)
+	}
+}
+
+// TestLeaderStepsDown: a new leader of the consumer takes nothing in flight for expired,
+// though the mail is older than AckWait, as a backlog is.
+func TestLeaderStepsDown(t *testing.T) {
+	t.Parallel()
+	bench.Reserve(t)
+	const mails = 4
+	n := natstest.StartCluster(t, 6*time.Second, bench.Lane)
+	b := bench.On(t, n.Connect)
+	b.Config.AckWait = 6 * time.Second
+	b.Config.RenewAtArrival = true
+	for i := range mails {
+		b.PublishUntilStored(fmt.Sprintf("m%d", i), fmt.Sprintf("ann@a%d.example", i))
+	}
+	time.Sleep(b.Config.AckWait + time.Second) // they grow old
+	open := make(chan struct{})
+	var held atomic.Int32
+	b.Relay.Hold = func(mail.Message) { held.Add(1); <-open }
+	release := sync.OnceFunc(func() { close(open) })
+	defer release()
+	b.Work(nil)
+	b.Work(nil) // it has free slots for what would be delivered again
+	source := bench.Lane.Sources()[0]
+	b.Eventually("all are in flight", func() bool { return held.Load() == mails })
+	time.Sleep(300 * time.Millisecond) // nobody says when the renewals are on all servers
+	b.Eventually("the leader steps down", func() bool {
+		_, err := b.Conn.NC().Request("$JS.API.CONSUMER.LEADER.STEPDOWN."+source.Stream+"."+source.Consumer, nil, time.Second)
+		return err == nil
+	})
+	time.Sleep(b.Config.AckWait) // an expired delivery is made again by then
+	release()
+	b.Settled()
+	for i := range mails {
+		b.Accepted(fmt.Sprintf("m%d", i), map[string]int{fmt.Sprintf("ann@a%d.example", i): 1})
 	}
 }
 

@@ -18,6 +18,11 @@ type Config struct {
 	// MaxBytes bounds the bytes of all messages in flight. One message may always
 	// be in flight, whatever its size.
 	MaxBytes int
+	// RenewAtArrival renews each lease when its message arrives, for brokers with
+	// replicas: a server that becomes the leader takes what is older than AckWait, and
+	// was never renewed, for expired. On the embedded broker a worker that is killed
+	// with it would wait a whole AckWait for its own mail.
+	RenewAtArrival bool
 	// AckWait is the shortest AckWait of all durable consumers at the broker.
 	AckWait time.Duration
 }

@@ -71,7 +71,7 @@ func New(cfg Config, p Parts) *Consumer {
 		metrics: newMetrics(p.Metrics, cfg.Lanes.Names()),
 		hurry:   make(chan struct{}),
 	}
-	c.leases = newLeases(p.NATS, p.Link, cfg.AckWait, c.slots.count)
+	c.leases = newLeases(p.NATS, p.Link, cfg, c.slots.count)
 	return c
 }
 

@@ -50,6 +50,9 @@ type leases struct {
 	// count is told of the bytes that come into flight and, negative, leave it.
 	count func(bytes int) int
 
+	// atArrival is [Config.RenewAtArrival].
+	atArrival bool
+
 	// wait is AckWait in nanoseconds. The sweeps set it, all goroutines read it.
 	wait atomic.Int64
 
@@ -59,9 +62,9 @@ type leases struct {
 	stood time.Time // when it last ran again after it had not; zero for never
 }
 
-func newLeases(nc *nats.Conn, link Link, wait time.Duration, count func(bytes int) int) *leases {
-	s := &leases{nc: nc, link: link, count: count, held: make(map[*lease]struct{}), pulse: time.Now()}
-	s.wait.Store(int64(wait))
+func newLeases(nc *nats.Conn, link Link, cfg Config, count func(bytes int) int) *leases {
+	s := &leases{nc: nc, link: link, count: count, atArrival: cfg.RenewAtArrival, held: make(map[*lease]struct{}), pulse: time.Now()}
+	s.wait.Store(int64(cfg.AckWait))
 	return s
 }
 
@@ -71,6 +74,9 @@ func (s *leases) ackWait() time.Duration { return time.Duration(s.wait.Load()) }
 func (s *leases) hold(m *nats.Msg) *lease {
 	s.count(m.Size())
 	l := &lease{set: s, msg: m, epoch: s.link.Epoch(), renewed: time.Now()}
+	if s.atArrival {
+		_ = l.renew()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held[l] = struct{}{}

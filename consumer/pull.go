@@ -98,7 +98,11 @@ func (p *puller) pull(batch, maxBytes int, wait time.Duration) error {
 	p.owed, p.epoch = batch, epoch
 	// The broker takes 0 for no bound.
 	body := fmt.Appendf(nil, `{"batch":%d,"expires":%d,"max_bytes":%d}`, batch, wait, maxBytes)
-	return p.nc.PublishRequest(p.subject, p.sub.Subject, body)
+	err := p.nc.PublishRequest(p.subject, p.sub.Subject, body)
+	if errors.Is(err, nats.ErrReconnectBufExceeded) { // the connection was lost just now
+		return nil
+	}
+	return err
 }
 
 // ended reads a status: nil if it is of a pull that brought all its messages.

@@ -7,18 +7,17 @@ import (
 	"github.com/postrider/postrider/stream"
 )
 
-const (
-	ackTries = 3
-	ackFor   = 5 * time.Second
-)
+// ackFor is how long each try waits for the answer. The first are short: an ack that
+// is lost in an election holds its slot for as long.
+var ackFor = []time.Duration{300 * time.Millisecond, 1250 * time.Millisecond, 5 * time.Second}
 
 // ack is step 5. It waits for the broker's answer, because an unanswered ack may
 // be forgotten. After three tries the message, which is recorded and forwarded, is
 // deleted by its sequence: a broker that was killed ignores acks above its
 // rolled-back pointer.
 func (s *Settler) ack(ctx context.Context, d *Delivery) error {
-	for n := 0; d.Handle != nil && n < ackTries; n++ {
-		tctx, cancel := context.WithTimeout(ctx, ackFor)
+	for n := 0; d.Handle != nil && n < len(ackFor); n++ {
+		tctx, cancel := context.WithTimeout(ctx, ackFor[n])
 		err := d.Handle.Ack(tctx)
 		cancel()
 		if err == nil {

@@ -117,7 +117,7 @@ func Classify(err error) error {
 	}
 	for _, silence := range []error{
 		context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, jetstream.ErrNoStreamResponse,
-		nats.ErrConnectionClosed, nats.ErrDisconnected,
+		nats.ErrConnectionClosed, nats.ErrDisconnected, nats.ErrReconnectBufExceeded,
 	} {
 		if errors.Is(err, silence) {
 			return fmt.Errorf("%w: %w", ErrAway, err)

@@ -127,7 +127,7 @@ func (w *Worker) provision(ctx context.Context) error {
 // readAckWait takes the AckWait that the broker has: all workers share the
 // consumers.
 func (w *Worker) readAckWait(ctx context.Context) error {
-	w.set.Consumer.AckWait = w.set.Broker.AckWait
+	w.set.Consumer.AckWait, w.set.Consumer.RenewAtArrival = w.set.Broker.AckWait, !w.set.embedded()
 	for _, l := range w.set.Consumer.Lanes.Names() {
 		for _, s := range l.Sources() {
 			d, err := w.conn.AckWait(ctx, s.Stream, s.Consumer)
