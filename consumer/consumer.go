@@ -1,5 +1,5 @@
 // Package consumer fetches messages from their lanes and has each of them settled
-// (package settle): fetch, leases, slots, quotas, drain, sweep. It speaks
+// (package settle): fetch, leases, slots, drain, sweep. It speaks
 // JetStream's pull protocol and never SMTP.
 //
 // A message is leased from the moment it arrives. A source fetches only what free slots
@@ -71,7 +71,7 @@ func New(cfg Config, p Parts) *Consumer {
 		metrics: newMetrics(p.Metrics, cfg.Lanes.Names()),
 		hurry:   make(chan struct{}),
 	}
-	c.leases = newLeases(p.NATS, p.Link, cfg, c.slots.count)
+	c.leases = newLeases(p.NATS, p.Link, cfg, c.slots.addBytes)
 	return c
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/postrider/postrider/stream"
 )
 
-// delivery is what the broker says of a message.
+// delivery is what the broker says of a message. It notes how many are behind it.
 func (f *fetcher) delivery(l *lease) *settle.Delivery {
 	d := &settle.Delivery{Lane: f.Lane, Stream: f.Stream, Subject: l.msg.Subject, Header: headersOf(l.msg), Body: l.msg.Data, Handle: l}
 	if meta, err := l.msg.Metadata(); err == nil { // what the broker delivers has it
@@ -38,7 +38,7 @@ func (f *fetcher) settle(live settle.Span, l *lease) {
 	defer l.release()
 	f.metrics.inFlight.Inc()
 	defer f.metrics.inFlight.Dec()
-	switch wait := f.Gate.settling(); {
+	switch wait := f.Gate.quietFor(); {
 	case until.Err() != nil || wait > 0 && !stream.Pause(until, wait):
 		_ = l.Requeue(0)
 	case !f.Gate.Relay.Up() && !d.DeliveredOften():
@@ -49,7 +49,8 @@ func (f *fetcher) settle(live settle.Span, l *lease) {
 }
 
 // settleSafely keeps a message that makes our code panic from ending its
-// neighbours: it is delivered again, and in the end dead-lettered undecoded.
+// neighbours: it is delivered again, and in the end dead-lettered undecoded. What the
+// sweep found is not delivered again, but found again.
 func (c *Consumer) settleSafely(live settle.Span, d *settle.Delivery) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -58,7 +59,7 @@ func (c *Consumer) settleSafely(live settle.Span, d *settle.Delivery) {
 		}
 	}()
 	if err := c.Settler.Settle(live, d); err != nil && !errors.Is(err, settle.ErrLeft) {
-		c.metrics.left.Inc()
+		c.metrics.failed.Inc()
 		c.Log.Warn("message left in its stream: it is delivered again", "id", d.Key().ID, "lane", d.Lane, "stream_seq", d.Sequence, "error", err)
 	}
 }

@@ -43,7 +43,7 @@ func (c *Consumer) TakeOne(fetch, work context.Context, s wire.Source) (bool, er
 		return false, err
 	}
 	f := &fetcher{Consumer: c, Source: s, ended: make(chan struct{}, 1)}
-	f.take(settle.Span{Fetch: fetch, Work: work, Settle: work}, f.hold(m))
+	f.take(settle.Span{Fetch: fetch, Work: work, Settle: work}, f.lease(m))
 	f.flight.Wait()
 	return true, nil
 }

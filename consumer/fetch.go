@@ -28,8 +28,8 @@ type fetcher struct {
 	flight   sync.WaitGroup
 	inFlight atomic.Int64
 	ended    chan struct{}
-	// ackWait is the durable consumer's as last seen, in nanoseconds. The source's
-	// sweep writes it, those of all sources read it.
+	// ackWait is the durable consumer's as last seen, in nanoseconds. open sets it, the
+	// source's sweep too, those of all sources read it.
 	ackWait atomic.Int64
 }
 
@@ -66,7 +66,7 @@ func (f *fetcher) fetchAll(live settle.Span) error {
 	}
 	var left []*lease
 	for _, m := range p.stop() {
-		left = append(left, f.hold(m))
+		left = append(left, f.lease(m))
 	}
 	f.take(live, left...)
 	return err
@@ -92,7 +92,7 @@ func (f *fetcher) fetch(live settle.Span, p *puller) error {
 	}
 	m, err := p.next(live.Fetch, 1, 0, pullIdle)
 	if err == nil {
-		f.take(live, f.hold(m))
+		f.take(live, f.lease(m))
 	}
 	return err
 }
@@ -102,14 +102,14 @@ func (f *fetcher) fetch(live settle.Span, p *puller) error {
 func (f *fetcher) fetchBatch(live settle.Span, p *puller, held int) error {
 	var waiting []*lease // they arrived after the store was nearly full, and hold no slot
 	for ; held > 0; held-- {
-		m, err := p.next(live.Fetch, held, f.slots.count(0), pullBatch)
+		m, err := p.next(live.Fetch, held, f.slots.addBytes(0), pullBatch)
 		if err != nil {
 			f.pending = 0
 			f.slots.release(f.Lane, held)
 			f.take(live, waiting...)
 			return err
 		}
-		l := f.hold(m)
+		l := f.lease(m)
 		if narrow, _ := f.Room.Narrow(f.Fresh); narrow {
 			f.slots.release(f.Lane, 1)
 			waiting = append(waiting, l)
@@ -121,10 +121,10 @@ func (f *fetcher) fetchBatch(live settle.Span, p *puller, held int) error {
 	return nil
 }
 
-// hold leases a message that arrived.
-func (f *fetcher) hold(m *nats.Msg) *lease {
+// lease leases a message that arrived.
+func (f *fetcher) lease(m *nats.Msg) *lease {
 	f.metrics.taken.WithLabelValues(string(f.Lane)).Inc()
-	l := f.leases.hold(m)
+	l := f.leases.add(m)
 	l.delivery = f.delivery(l)
 	return l
 }
@@ -134,14 +134,14 @@ func (f *fetcher) hold(m *nats.Msg) *lease {
 func (f *fetcher) take(live settle.Span, all ...*lease) {
 	for _, l := range all {
 		until := l.mayWait(live)
-		alone := f.alone(until)
+		alone := f.waitUntilAlone(until)
 		if _, err := f.slots.acquire(until, f.Lane, 1); err != nil {
 			_ = l.Requeue(0)
 			l.release()
 			continue
 		}
 		f.start(live, l)
-		if alone && f.alone(live.Fetch) && l.delivery.GoesOn {
+		if alone && f.waitUntilAlone(live.Fetch) && l.delivery.GoesOn {
 			f.rest(live.Fetch)
 		}
 	}

@@ -48,7 +48,7 @@ func (g *Gate) wait(ctx context.Context) error {
 			return err
 		}
 		g.mu.Lock()
-		closed := max(time.Until(g.until), g.settling())
+		closed := max(time.Until(g.until), g.quietFor())
 		g.mu.Unlock()
 		if closed <= 0 || !stream.Pause(ctx, closed) {
 			return ctx.Err()
@@ -56,8 +56,8 @@ func (g *Gate) wait(ctx context.Context) error {
 	}
 }
 
-// settling is the time left after a reconnect in which nothing new is begun.
-func (g *Gate) settling() time.Duration {
+// quietFor is the time left after a reconnect in which nothing new is begun.
+func (g *Gate) quietFor() time.Duration {
 	if last := g.Link.LastReconnect(); !last.IsZero() {
 		return time.Until(last.Add(settleDown))
 	}

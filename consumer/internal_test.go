@@ -32,8 +32,8 @@ func TestLease(t *testing.T) {
 		{"the wall clock went further", func(l *lease) { l.renewed = now.Round(0).Add(-31 * time.Minute) }, true},
 		{"disconnected meanwhile", func(l *lease) { l.epoch-- }, true},
 		{"the process stood still", func(l *lease) { l.set.pulse = now.Add(-16 * time.Minute) }, true},
-		{"it stood still a second before the message was read", func(l *lease) { l.set.stood = now.Add(-time.Second) }, true},
-		{"it stood still long before", func(l *lease) { l.set.stood = now.Add(-2 * time.Second) }, false},
+		{"it stood still a second before the message was read", func(l *lease) { l.set.resumed = now.Add(-time.Second) }, true},
+		{"it stood still long before", func(l *lease) { l.set.resumed = now.Add(-2 * time.Second) }, false},
 	} {
 		l := &lease{set: newLeases(nil, linkStub{}, Config{AckWait: time.Hour}, func(int) int { return 0 }), msg: &nats.Msg{Reply: "ack"}, renewed: now}
 		c.change(l)
@@ -85,7 +85,7 @@ func TestGateSettlesDownAfterAReconnect(t *testing.T) {
 		open bool
 	}{{0, false}, {settleDown - 200*time.Millisecond, false}, {settleDown + time.Millisecond, true}} {
 		g := &Gate{Link: linkStub{time.Now().Add(-c.ago)}}
-		if got := g.settling() <= 0; got != c.open {
+		if got := g.quietFor() <= 0; got != c.open {
 			t.Errorf("%s after a reconnect: open %v, want %v", c.ago, got, c.open)
 		}
 	}

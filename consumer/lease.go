@@ -26,8 +26,8 @@ type Link interface {
 	LastReconnect() time.Time
 }
 
-// lease is the right to work on a delivery. It begins at the broker, with the
-// delivery. It has expired once half of AckWait has gone by without a renewal that
+// lease is the right to work on a delivery. At the broker it begins with the delivery,
+// here a moment later, when the message arrives. It has expired once half of AckWait has gone by without a renewal that
 // the broker has seen, or the connection was lost, or the process did not run:
 // then another worker may have the message.
 type lease struct {
@@ -56,10 +56,10 @@ type leases struct {
 	// wait is AckWait in nanoseconds. The sweeps set it, all goroutines read it.
 	wait atomic.Int64
 
-	mu    sync.Mutex // guards what follows, and renewed of each lease
-	held  map[*lease]struct{}
-	pulse time.Time // when the process last showed that it runs
-	stood time.Time // when it last ran again after it had not; zero for never
+	mu      sync.Mutex // guards what follows, and renewed of each lease
+	held    map[*lease]struct{}
+	pulse   time.Time // when the process last showed that it runs
+	resumed time.Time // when it last ran again after it had not; zero for never
 }
 
 func newLeases(nc *nats.Conn, link Link, cfg Config, count func(bytes int) int) *leases {
@@ -71,7 +71,7 @@ func newLeases(nc *nats.Conn, link Link, cfg Config, count func(bytes int) int) 
 // ackWait is the AckWait in use. It may be changed at the broker while workers run.
 func (s *leases) ackWait() time.Duration { return time.Duration(s.wait.Load()) }
 
-func (s *leases) hold(m *nats.Msg) *lease {
+func (s *leases) add(m *nats.Msg) *lease {
 	s.count(m.Size())
 	l := &lease{set: s, msg: m, epoch: s.link.Epoch(), renewed: time.Now()}
 	if s.atArrival {
@@ -118,14 +118,14 @@ func (l *lease) Expired() bool {
 	// A message that was read from the connection just after the process had not
 	// run may have been there all that time.
 	return since(now, l.renewed) > s.ackWait()/2 || s.link.Epoch() != l.epoch ||
-		!s.stood.IsZero() && l.renewed.Before(s.stood.Add(settleDown))
+		!s.resumed.IsZero() && l.renewed.Before(s.resumed.Add(settleDown))
 }
 
 // feel notices that the process did not run: nobody has felt the pulse for long.
 // s.mu is held.
 func (s *leases) feel(now time.Time) {
 	if since(now, s.pulse) > s.ackWait()/4 {
-		s.stood = now
+		s.resumed = now
 	}
 	s.pulse = now
 }
@@ -162,7 +162,7 @@ func (s *leases) renewAll(ctx context.Context) {
 	for _, l := range all {
 		// Also if it has expired, which does not make it ours again: the delivery may
 		// be waiting for a relay, and nobody else must send it meanwhile.
-		_ = l.renew() // fails for a message that was acked meanwhile
+		_ = l.renew() // of a message that was acked meanwhile the broker ignores it
 	}
 	// Only what the broker has read counts as renewed.
 	ctx, cancel := context.WithTimeout(ctx, s.ackWait()/6)

@@ -11,7 +11,7 @@ type metrics struct {
 	taken    *prometheus.CounterVec
 	inFlight prometheus.Gauge
 	stranded prometheus.Counter
-	left     prometheus.Counter
+	failed   prometheus.Counter
 	panics   prometheus.Counter
 }
 
@@ -24,9 +24,9 @@ func newMetrics(reg prometheus.Registerer, lanes []wire.Lane) *metrics {
 		taken: f.NewCounterVec(prometheus.CounterOpts{Namespace: "postrider", Name: "taken_total",
 			Help: "Messages that the broker delivered to this worker."}, []string{"lane"}),
 		inFlight: f.NewGauge(prometheus.GaugeOpts{Namespace: "postrider", Name: "in_flight",
-			Help: "Messages taken and not settled yet."}),
+			Help: "Messages being settled. Those that wait for a slot are not among them."}),
 		stranded: counter("stranded_total", "Messages found that no consumer would have delivered."),
-		left:     counter("left_total", "Messages left to another delivery because the broker did not take what settles them."),
+		failed:   counter("left_total", "Messages left in their stream because settling them failed. They are delivered again."),
 		panics:   counter("panics_total", "Messages that made the worker's code panic. Each is tried again, and in the end dead-lettered undecoded."),
 	}
 	for _, lane := range lanes {

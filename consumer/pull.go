@@ -27,8 +27,8 @@ const (
 // there to take it.
 var errNoMessage = errors.New("no message in time")
 
-// puller pulls from one durable consumer. It belongs to one goroutine, which reads
-// what arrives at once and leases it: in a buffer it would lose its lease.
+// puller pulls from one durable consumer. It belongs to the fetcher's goroutine, which
+// leases what arrives at once: in a buffer it would lose its lease.
 type puller struct {
 	nc      *nats.Conn
 	link    Link

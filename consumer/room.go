@@ -39,9 +39,9 @@ func (f *fetcher) rest(ctx context.Context) {
 	f.whileNarrow(ctx, func() bool { return false })
 }
 
-// alone returns true once nothing of the source is in flight, false as soon as more
+// waitUntilAlone returns true once nothing of the source is in flight, false as soon as more
 // than one message may be.
-func (f *fetcher) alone(ctx context.Context) bool {
+func (f *fetcher) waitUntilAlone(ctx context.Context) bool {
 	return f.whileNarrow(ctx, func() bool { return f.inFlight.Load() == 0 })
 }
 

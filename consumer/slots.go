@@ -93,9 +93,9 @@ func (s *slots) release(l wire.Lane, n int) {
 	s.changed.Broadcast()
 }
 
-// count adds the bytes of a message that arrived, or takes them off. It returns
+// addBytes adds the bytes of a message that arrived, or takes them off. It returns
 // what may still arrive, at least 1.
-func (s *slots) count(bytes int) int {
+func (s *slots) addBytes(bytes int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bytes += bytes

@@ -84,7 +84,7 @@ func TestSlotsOfBytes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newSlots(3, 100, wire.Lanes{{Lane: "a", Weight: 1}})
-		s.count(150)
+		s.addBytes(150)
 		if _, err := s.acquire(t.Context(), "a", 1); err != nil {
 			t.Fatal(err)
 		}
@@ -97,14 +97,14 @@ func TestSlotsOfBytes(t *testing.T) {
 		if len(got) > 0 {
 			t.Fatal("a second message is begun beyond the bytes")
 		}
-		if left := s.count(0); left != 1 {
+		if left := s.addBytes(0); left != 1 {
 			t.Errorf("%d bytes may still come, want the least", left)
 		}
-		s.count(-60)
+		s.addBytes(-60)
 		if err := <-got; err != nil {
 			t.Error(err)
 		}
-		if left := s.count(0); left != 10 {
+		if left := s.addBytes(0); left != 10 {
 			t.Errorf("%d bytes may still come, want 10", left)
 		}
 	})

@@ -9,7 +9,8 @@ import (
 )
 
 // sweep finds, now and then, what no consumer will ever deliver: a message that ran
-// out of deliveries, or one that a killed broker brought back.
+// out of deliveries, or one that a killed broker brought back. It is settled by its
+// record, if it has one; else it is dead-lettered as stranded.
 func (c *Consumer) sweep(live settle.Span, f *fetcher) {
 	for stream.Pause(live.Fetch, c.cfg.SweepInterval) {
 		if err := c.sweepOnce(live, f); err != nil && live.Fetch.Err() == nil && !errors.Is(err, stream.ErrAway) {

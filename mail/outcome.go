@@ -121,6 +121,8 @@ type Transaction struct {
 	// Down reports that the relay is not to be used for now: what was requeued is
 	// its own fault, not that of a recipient.
 	Down bool
-	// Outcomes has one for each of the message's recipients, in their order.
+	// Outcomes has one for each of the message's recipients, in their order. If the
+	// session ends at RCPT, only the recipient it ended at is requeued at that stage;
+	// the others are pending.
 	Outcomes []Outcome
 }

@@ -35,7 +35,7 @@ func (s *Settler) attempt(span Span, d *Delivery, rec *wire.Record) error {
 			if hungUp := len(rec.HungUpSince(began)) > len(aside); !hungUp {
 				return s.requeue(span.Settle, d, rec, aside, why)
 			}
-		case len(d.nextBatch(rec, aside, 1)) > 0: // decide makes the last record
+		case len(d.nextBatch(rec, aside, 1)) > 0: // more follow, and decide makes the last record
 			rec.Event = wire.EventDeferred
 			if err := s.record(span.Settle, d, rec); err != nil {
 				return err
@@ -80,13 +80,13 @@ func (d *Delivery) transaction(to []mail.Recipient) mail.Message {
 	}
 }
 
-// errExpired is the answer to a relay that asks before the final dot.
-var errExpired = errors.New("the lease on the message has expired: another worker may have it")
+// errLeaseExpired is what permit tells [Relay], which asks it before the final dot.
+var errLeaseExpired = errors.New("the lease on the message has expired: another worker may have it")
 
 // permit keeps the final dot from being sent once the lease has expired.
 func (d *Delivery) permit() error {
 	if d.leaseExpired() {
-		return errExpired
+		return errLeaseExpired
 	}
 	return nil
 }
@@ -94,7 +94,7 @@ func (d *Delivery) permit() error {
 // apply enters the outcomes of a transaction into rec. It returns the last outcome for
 // which the relay or the worker was at fault, or one of its own if nothing was decided;
 // nil if there is none. A session that was closed at a recipient counts as a hang-up,
-// unless the relay is down, which is nobody's doing. The count stays whatever becomes
+// unless the relay is down, which is its own fault. The count stays whatever becomes
 // of the recipient: a relay that defers the recipient this time may hang up the next.
 func (s *Settler) apply(d *Delivery, rec *wire.Record, to []mail.Recipient, tx mail.Transaction) (fault *mail.Outcome) {
 	n := d.copy.Attempts + 1
@@ -120,7 +120,7 @@ func (s *Settler) apply(d *Delivery, rec *wire.Record, to []mail.Recipient, tx m
 			Address: x.Address, Index: x.Index, HangUps: x.HangUps, State: decision.State, Reason: decision.Reason,
 			Code: o.Code, Enhanced: o.Enhanced, Reply: mail.Sentence(o.Reply, mail.MaxReply), Relay: tx.Relay, QueueID: o.QueueID,
 		}
-		if decision.State == wire.StateScheduled && rec.Due.Before(stand.Now) { // one time for all
+		if decision.State == wire.StateScheduled && rec.Due.Before(stand.Now) { // all share one due time
 			rec.Due = decision.Due
 		}
 	}

@@ -11,7 +11,7 @@ import (
 type Config struct {
 	MaxAttempts int             `env:"POSTRIDER_MAX_ATTEMPTS" help:"Attempts at a message before it is dead-lettered, 1 to 100."`
 	RetryAfter  []time.Duration `env:"POSTRIDER_RETRY_AFTER" help:"Pauses between attempts. The last one repeats. Each is jittered by 10 percent."`
-	MaxAge      time.Duration   `env:"POSTRIDER_MAX_AGE" help:"Age from which on a message is dead-lettered at its next attempt. It counts from send_at, if that is set."`
+	MaxAge      time.Duration   `env:"POSTRIDER_MAX_AGE" help:"Age from which on a message is dead-lettered instead of tried again. It counts from send_at, if that is set."`
 	// RecipientsPerTransaction bounds RCPT commands. RFC 5321 section 4.5.3.1.8
 	// lets a relay refuse more than 100.
 	RecipientsPerTransaction int `env:"SMTP_RECIPIENTS_PER_TRANSACTION" help:"Recipients in one SMTP transaction."`

@@ -11,8 +11,8 @@ import (
 // pending: then only forwarding and the ack remain.
 //
 // It is never skipped: a delivery count of one does not mean first, because a
-// broker that was killed forgets deliveries. Only the log is not searched then,
-// which would cost too much.
+// broker that was killed forgets deliveries. With a count of one only the search of the
+// log is left out, which would cost too much.
 func (s *Settler) lookup(ctx context.Context, d *Delivery) (done *wire.Record, err error) {
 	k := d.copy.Key
 	if !d.decoded && d.fresh() {

@@ -49,7 +49,8 @@ func (s *Settler) merge(ctx context.Context, d *Delivery, mine *wire.Record) err
 
 // mergeOne adds to the record of the recipient's own key, or makes it: a lookup
 // under that key does not see the record of all. Its dead letter, which may still be
-// being made, is one generation after that record, or after theirs if it has none.
+// being made, is one generation after that record, or after theirs if the recipient has
+// no record of its own.
 func (s *Settler) mergeOne(ctx context.Context, d *Delivery, theirs *wire.Record, x wire.RecipientRecord) error {
 	k := d.copy.Key.For(x.Index)
 	for {

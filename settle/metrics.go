@@ -34,7 +34,7 @@ func newMetrics(reg prometheus.Registerer, lanes []wire.Lane) *metrics {
 		outcomes: f.NewCounterVec(opts("recipient_outcomes_total", "Outcomes of recipients in transactions, by class."), []string{"outcome"}),
 		inQueue: f.NewHistogram(prometheus.HistogramOpts{Namespace: "postrider", Name: "time_in_queue_seconds",
 			Help: "Time from acceptance by the broker to delivery.", Buckets: prometheus.ExponentialBuckets(0.005, 4, 13)}),
-		requeued:   f.NewCounter(opts("requeued_total", "Times that a message was put off without counting an attempt.")),
+		requeued:   f.NewCounter(opts("requeued_total", "Attempts that ended with the message put off and nothing counted.")),
 		overtaken:  f.NewCounter(opts("overtaken_total", "Records that another worker had written first.")),
 		twice:      f.NewCounter(opts("accepted_twice_total", "Recipients that the relay accepted from two workers that held one message.")),
 		unrecorded: f.NewCounter(opts("unrecorded_total", "Delivered messages acknowledged without a record because there was no room.")),

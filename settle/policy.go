@@ -75,8 +75,8 @@ func (c Config) again(s Standing) Decision {
 	return Decision{State: wire.StateScheduled, Due: due}
 }
 
-// jitter spreads retries without a source of randomness, so that the same message
-// of the same generation is always due at the same time. It is from -1 to 1.
+// jitter spreads retries without a source of randomness: of one message at one
+// generation it is always the same. It is from -1 to 1.
 func (d *Delivery) jitter() float64 {
 	x := d.Sequence*0x9E3779B97F4A7C15 + uint64(d.copy.Generation)*0xBF58476D1CE4E5B9 + uint64(d.copy.Enqueued.UnixNano())
 	x ^= x >> 31

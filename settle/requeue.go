@@ -11,11 +11,12 @@ import (
 // rollouts would seem to crash workers (crashLoop).
 const oftenFrom = 8
 
-// requeue gives back a message without counting an attempt, because the relay or
-// the worker was at fault. It is scheduled instead if it was delivered often, or if
-// the relay hung up at the recipients who are set aside: it may do so each time, and a
-// message that is given back counts against the consumer's max_ack_pending until it
-// comes again. It returns nil if rec schedules the message, else an error.
+// requeue puts off a message without counting an attempt, because the relay or the
+// worker was at fault. It gives the delivery back to the broker. Or, while the lease
+// lasts, it has rec schedule a copy: if the message was delivered often, or if the relay
+// hung up at the recipients who are set aside. It may do so each time, and a message
+// that is given back counts against the consumer's max_ack_pending until it comes again.
+// requeue returns nil if rec schedules the message, else an error.
 func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, aside []int, why string) error {
 	s.metrics.requeued.Inc()
 	if (d.DeliveredOften() || len(aside) > 0) && !d.leaseExpired() {
@@ -43,8 +44,9 @@ func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, as
 	return s.Requeue(d)
 }
 
-// Requeue gives a delivery back, to come again after a pause that grows with its
-// deliveries. It always returns [ErrLeft].
+// Requeue gives a delivery back to the broker, to come again after a pause that grows
+// with its deliveries; nothing happens if the lease has expired. It always returns
+// [ErrLeft].
 func (s *Settler) Requeue(d *Delivery) error { return d.nak(s.pause(d.Times)) }
 
 // DeliveredOften reports a message that must not be given back any more: settle it,

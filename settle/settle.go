@@ -65,11 +65,11 @@ type Parts struct {
 	Store       Store
 	// Now is an estimate of the broker's clock.
 	Now func() time.Time
-	// Full is called when a write found no room. It returns false if that is known
-	// already. The caller stops fetching for a while.
+	// Full reports that a write found no room, so that fetching stops for a while. It
+	// returns false if that was reported already.
 	Full func() bool
 	// Settled is called with each record that ends a generation, once it was written
-	// and acked here, by the goroutine that settled it. It may be nil.
+	// and its message acked here (if there was no room for it, without being written), by the goroutine that settled it. It may be nil.
 	Settled func(*wire.Record, *Delivery)
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
@@ -95,8 +95,9 @@ func New(cfg Config, lanes []wire.Lane, p Parts) *Settler {
 // from then on no more is fetched, no transaction goes on, nothing more is written.
 type Span struct{ Fetch, Work, Settle context.Context }
 
-// ErrLeft: the delivery is not acknowledged and must do no more, though nothing
-// failed. The broker delivers the message again, or another delivery settles it.
+// ErrLeft: the delivery is not acknowledged and must do no more. The broker delivers the
+// message again, or another delivery settles it. What kept this one from it may be
+// joined to it.
 var ErrLeft = errors.New("left to another delivery")
 
 var (
@@ -135,7 +136,7 @@ func (s *Settler) settleOnce(span Span, d *Delivery) error {
 	case done != nil:
 		return s.finish(span.Settle, d, done, true)
 	case d.last != nil && d.last.Generation > d.copy.Generation:
-		return s.ack(span.Settle, d)
+		return s.ack(span.Settle, d) // the later record proves that this one was forwarded
 	}
 	if d.bad == nil && !d.decoded {
 		if d.bad = d.inCrashLoop(); d.bad == nil {

@@ -81,7 +81,7 @@ const roomPause = time.Second
 
 // awaitRoom keeps the message in flight until the write may be tried again. If it
 // were requeued, it would be sent again to those who have it already: only a
-// worker that is told to stop requeues it.
+// worker that is told to stop requeues it. (A merge, which has no lease, waits on.)
 func (w *writer) awaitRoom(ctx context.Context, d *Delivery, cause error) error {
 	if w.Full() {
 		w.Log.Error("no room in the store for the record or copy of a message: it stays in flight and nothing more is fetched until there is room", "id", d.copy.Key.ID, "lane", d.copy.Key.Lane, "error", cause)
