@@ -34,7 +34,7 @@ func DefaultConfig() Config {
 		Drain:         75 * time.Second,
 		SweepInterval: time.Minute,
 		Slots:         10,
-		MaxBytes:      64 << 20,
+		MaxBytes:      32 << 20,
 		AckWait:       2 * time.Minute,
 	}
 }

@@ -73,7 +73,8 @@ func (f *fetcher) fetchAll(live settle.Span) error {
 }
 
 // fetch fetches what free slots can take. If nothing is pending, or messages go
-// one at a time, it waits for one message without holding a slot for it.
+// one at a time, it waits for one message without holding a slot for it. What is larger
+// than was asked for comes by a pull of its own.
 func (f *fetcher) fetch(live settle.Span, p *puller) error {
 	if err := f.Gate.wait(live.Fetch); err != nil {
 		return err
@@ -90,7 +91,10 @@ func (f *fetcher) fetch(live settle.Span, p *puller) error {
 		}
 		f.slots.release(f.Lane, held)
 	}
-	m, err := p.next(live.Fetch, 1, 0, pullIdle)
+	m, err := p.next(live.Fetch, 1, f.slots.small(), pullIdle)
+	if errors.Is(err, errTooLarge) {
+		return f.fetchLarge(live, p)
+	}
 	if err == nil {
 		f.take(live, f.lease(m))
 	}
@@ -98,18 +102,18 @@ func (f *fetcher) fetch(live settle.Span, p *puller) error {
 }
 
 // fetchBatch fetches for the slots that are held, and starts each message in its slot.
-// Once it ends early, the next pull is for one message of any size.
-func (f *fetcher) fetchBatch(live settle.Span, p *puller, held int) error {
+func (f *fetcher) fetchBatch(live settle.Span, p *puller, held int) (err error) {
 	var waiting []*lease // they arrived after the store was nearly full, and hold no slot
-	for ; held > 0; held-- {
-		m, err := p.next(live.Fetch, held, f.slots.addBytes(0), pullBatch)
-		if err != nil {
+	room := f.slots.reserve()
+	for ; held > 0 && room > 0; held-- {
+		var m *nats.Msg
+		if m, err = p.next(live.Fetch, held, room, pullBatch); err != nil {
 			f.pending = 0
-			f.slots.release(f.Lane, held)
-			f.take(live, waiting...)
-			return err
+			break
 		}
 		l := f.lease(m)
+		f.slots.addBytes(-min(room, m.Size()))
+		room -= min(room, m.Size())
 		if narrow, _ := f.Room.Narrow(f.Fresh); narrow {
 			f.slots.release(f.Lane, 1)
 			waiting = append(waiting, l)
@@ -117,7 +121,29 @@ func (f *fetcher) fetchBatch(live settle.Span, p *puller, held int) error {
 			f.start(live, l)
 		}
 	}
+	f.slots.addBytes(-room)
+	f.slots.release(f.Lane, held)
 	f.take(live, waiting...) // all of them are leased before the first is waited for
+	if errors.Is(err, errTooLarge) {
+		return f.fetchLarge(live, p)
+	}
+	return err
+}
+
+// fetchLarge fetches one message of any size, once there is room for the largest.
+func (f *fetcher) fetchLarge(live settle.Span, p *puller) error {
+	largest := int(f.NATS.MaxPayload())
+	if err := f.slots.reserveAll(live.Fetch, largest); err != nil {
+		return err
+	}
+	m, err := p.next(live.Fetch, 1, 0, pullBatch)
+	if err != nil {
+		f.slots.addBytes(-largest)
+		return err
+	}
+	l := f.lease(m)
+	f.slots.addBytes(-largest)
+	f.take(live, l)
 	return nil
 }
 

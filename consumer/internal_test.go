@@ -35,7 +35,7 @@ func TestLease(t *testing.T) {
 		{"it stood still a second before the message was read", func(l *lease) { l.set.resumed = now.Add(-time.Second) }, true},
 		{"it stood still long before", func(l *lease) { l.set.resumed = now.Add(-2 * time.Second) }, false},
 	} {
-		l := &lease{set: newLeases(nil, linkStub{}, Config{AckWait: time.Hour}, func(int) int { return 0 }), msg: &nats.Msg{Reply: "ack"}, renewed: now}
+		l := &lease{set: newLeases(nil, linkStub{}, Config{AckWait: time.Hour}, func(int) {}), msg: &nats.Msg{Reply: "ack"}, renewed: now}
 		c.change(l)
 		if got := l.Expired(); got != c.want {
 			t.Errorf("%s: expired %v, want %v", c.name, got, c.want)

@@ -48,7 +48,7 @@ type leases struct {
 	nc   *nats.Conn
 	link Link
 	// count is told of the bytes that come into flight and, negative, leave it.
-	count func(bytes int) int
+	count func(bytes int)
 
 	// atArrival is [Config.RenewAtArrival].
 	atArrival bool
@@ -62,7 +62,7 @@ type leases struct {
 	resumed time.Time // when it last ran again after it had not; zero for never
 }
 
-func newLeases(nc *nats.Conn, link Link, cfg Config, count func(bytes int) int) *leases {
+func newLeases(nc *nats.Conn, link Link, cfg Config, count func(bytes int)) *leases {
 	s := &leases{nc: nc, link: link, count: count, atArrival: cfg.RenewAtArrival, held: make(map[*lease]struct{}), pulse: time.Now()}
 	s.wait.Store(int64(cfg.AckWait))
 	return s

@@ -22,10 +22,13 @@ const (
 	stopFor = 2 * time.Second
 )
 
-// errNoMessage: none came in time, or the next one is larger than the pull allows. The
-// pull is over: one that waited on at the broker would bring a message when nobody is
-// there to take it.
-var errNoMessage = errors.New("no message in time")
+var (
+	// errNoMessage: none came in time. The pull is over: one that waited on at the
+	// broker would bring a message when nobody is there to take it.
+	errNoMessage = errors.New("no message in time")
+	// errTooLarge: the next message is larger than the pull allows.
+	errTooLarge = fmt.Errorf("%w that is small enough", errNoMessage)
+)
 
 // puller pulls from one durable consumer. It belongs to the fetcher's goroutine, which
 // leases what arrives at once: in a buffer it would lose its lease.
@@ -120,7 +123,10 @@ func (p *puller) ended(ctx context.Context, m *nats.Msg) error {
 		return fmt.Errorf("%s: %s", p.subject, words)
 	}
 	p.silent = time.Time{}
-	if code != "408" && words != "Message Size Exceeds MaxBytes" { // a restart, too many pulls
+	switch {
+	case words == "Message Size Exceeds MaxBytes":
+		return errTooLarge
+	case code != "408": // a restart, too many pulls
 		stream.Pause(ctx, 250*time.Millisecond)
 	}
 	return errNoMessage

@@ -18,7 +18,7 @@ type slots struct {
 	mu      sync.Mutex // guards what follows
 	changed *sync.Cond
 	free    int
-	bytes   int // of all messages that arrived and are not settled
+	bytes   int // of all messages that arrived and are not settled, and reserved ones
 }
 
 // share is what a lane has of the slots.
@@ -93,12 +93,39 @@ func (s *slots) release(l wire.Lane, n int) {
 	s.changed.Broadcast()
 }
 
-// addBytes adds the bytes of a message that arrived, or takes them off. It returns
-// what may still arrive, at least 1.
-func (s *slots) addBytes(bytes int) int {
+// addBytes adds the bytes of a message that arrived, or takes them off.
+func (s *slots) addBytes(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.bytes += bytes
+	s.bytes += n
 	s.changed.Broadcast()
-	return max(s.maxBytes-s.bytes, 1)
 }
+
+// reserve adds the bytes that a batch may bring, at least 1, and returns their number:
+// half of what is left, so that other lanes need not wait for the end of the batch.
+func (s *slots) reserve() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := max((s.maxBytes-s.bytes)/2, 1)
+	s.bytes += n
+	return n
+}
+
+// reserveAll waits until n bytes may be added to those in flight, or until none are, and
+// adds them.
+func (s *slots) reserveAll(ctx context.Context, n int) error {
+	defer context.AfterFunc(ctx, func() { s.addBytes(0) })()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for ctx.Err() == nil && s.bytes > 0 && s.bytes+n > s.maxBytes {
+		s.changed.Wait()
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	s.bytes += n
+	return nil
+}
+
+// small is the size up to which a message needs no reservation.
+func (s *slots) small() int { return max(s.maxBytes/32, 1) }

@@ -97,15 +97,39 @@ func TestSlotsOfBytes(t *testing.T) {
 		if len(got) > 0 {
 			t.Fatal("a second message is begun beyond the bytes")
 		}
-		if left := s.addBytes(0); left != 1 {
-			t.Errorf("%d bytes may still come, want the least", left)
+		if n := s.reserve(); n != 1 {
+			t.Errorf("%d bytes are reserved for a batch, want the least", n)
 		}
+		s.addBytes(-1)
 		s.addBytes(-60)
 		if err := <-got; err != nil {
 			t.Error(err)
 		}
-		if left := s.addBytes(0); left != 10 {
-			t.Errorf("%d bytes may still come, want 10", left)
+		if n := s.reserve(); n != 5 {
+			t.Errorf("%d bytes are reserved for a batch, want half of 10", n)
+		}
+		// One of 50 has to wait until there is room for it, or nothing is in flight.
+		large := make(chan error, 2)
+		go func() { large <- s.reserveAll(t.Context(), 50) }()
+		synctest.Wait()
+		if len(large) > 0 {
+			t.Error("50 bytes are reserved beside 95 of 100")
+		}
+		s.addBytes(-45)
+		synctest.Wait()
+		if len(large) != 1 {
+			t.Error("50 bytes are not reserved beside 50 of 100")
+		}
+		s.addBytes(-50)
+		go func() { large <- s.reserveAll(t.Context(), 500) }()
+		synctest.Wait()
+		if len(large) != 1 {
+			t.Error("more than all bytes are reserved beside others")
+		}
+		s.addBytes(-50)
+		synctest.Wait()
+		if len(large) != 2 {
+			t.Error("a message larger than all bytes does not go alone")
 		}
 	})
 }

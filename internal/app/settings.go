@@ -73,7 +73,7 @@ func ReadSettings(environ []string) (*Settings, []error) {
 	errs := env.Read(lookup, &s.Broker, &s.SMTP.Timeouts, &s.SMTP, &s.Consumer, &s.Settle, &s.Process)
 	no, _ := lookup("NO_COLOR")
 	s.color = no == ""
-	s.Consumer.Slots = s.SMTP.MaxSessions
+	s.Consumer.Slots, s.Consumer.MaxBytes = s.SMTP.MaxSessions, bytesInFlight(memoryLimit())
 	s.Settle.PauseMin, s.Settle.PauseMax = s.SMTP.PauseMin, s.SMTP.PauseMax
 	return s, append(errs, env.Unknown(environ)...)
 }
