@@ -25,14 +25,25 @@ func bytesInFlight(memory int64) int {
 	return int(max(leastInFlight, min(mostInFlight, memory/memoryParts)))
 }
 
+// LimitMemory has Go collect garbage before the process reaches the limit of its control
+// group, and is killed: from nine tenths of it on. GOMEMLIMIT, if set, is used instead.
+func LimitMemory() {
+	if limit := groupLimit(groups); os.Getenv("GOMEMLIMIT") == "" && limit < math.MaxInt64 {
+		debug.SetMemoryLimit(limit / 10 * 9)
+	}
+}
+
+// groups is where a process in a container sees its control group.
+const groups = "/sys/fs/cgroup"
+
 // memoryLimit is what this process may use: GOMEMLIMIT or the control group's limit,
 // whichever is lower. It is math.MaxInt64 if there is none.
 func memoryLimit() int64 {
-	return min(debug.SetMemoryLimit(-1), groupLimit("/sys/fs/cgroup"))
+	return min(debug.SetMemoryLimit(-1), groupLimit(groups))
 }
 
-// groupLimit is the limit of the control group that a container sees at root, by
-// version 2 or version 1 of the interface.
+// groupLimit is the limit of the control group at root, by version 2 or version 1 of the
+// interface; math.MaxInt64 if there is none.
 func groupLimit(root string) int64 {
 	for _, file := range []string{"memory.max", "memory/memory.limit_in_bytes"} {
 		b, err := os.ReadFile(filepath.Join(root, file))

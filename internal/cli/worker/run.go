@@ -27,6 +27,7 @@ environment: {program} config lists them.`,
 		Example: "  {path}\n  SMTP_URL=smtp://relay.example.com:587 {path}\n  {program} config",
 		Args:    cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			app.LimitMemory()
 			return withSettings(environ, (*app.Settings).CheckRelay, func(s *app.Settings) error {
 				return runUntilSignal(cmd.Context(), app.New(s, stdout, stderr, options...))
 			})
