@@ -32,14 +32,23 @@ type Settler interface {
 	Requeue(d *settle.Delivery) error
 }
 
+// Store is where the sweep reads, and fires what is overdue.
+type Store interface {
+	stream.Reader
+	// Set publishes m if the last sequence on filter is the expected one;
+	// [stream.ErrConflict].
+	Set(ctx context.Context, m *nats.Msg, filter string, expected uint64) (uint64, error)
+}
+
 // Parts are what a consumer is made of.
 type Parts struct {
 	NATS *nats.Conn
 	Link Link
 	// Durable finds a durable consumer. Its errors are those of package stream.
 	Durable func(ctx context.Context, stream, name string) (jetstream.Consumer, error)
-	// Store is where the sweep reads.
-	Store   stream.Reader
+	Store   Store
+	// Now is an estimate of the broker's clock.
+	Now     func() time.Time
 	Room    Room
 	Gate    *Gate
 	Settler Settler

@@ -56,6 +56,12 @@ func (c *Consumer) SweepAll(ctx context.Context) error {
 		if err := c.sweepOnce(settle.Span{Fetch: ctx, Work: ctx, Settle: ctx}, f); err != nil {
 			return err
 		}
+		if f.Fresh {
+			continue
+		}
+		if err := c.fireOverdue(ctx, f, c.Now()); err != nil {
+			return err
+		}
 	}
 	return nil
 }

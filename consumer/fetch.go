@@ -28,6 +28,8 @@ type fetcher struct {
 	flight   sync.WaitGroup
 	inFlight atomic.Int64
 	ended    chan struct{}
+	// overdue is the search for overdue copies. Only the source's sweep uses it.
+	overdue search
 	// ackWait is the durable consumer's as last seen, in nanoseconds. open sets it, the
 	// source's sweep too, those of all sources read it.
 	ackWait atomic.Int64

@@ -41,6 +41,13 @@ func (g *Gate) Full() bool {
 	return news
 }
 
+// fullAfter reports whether a write has found no room after that time.
+func (g *Gate) fullAfter(t time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.until.After(t.Add(fullFor))
+}
+
 // wait returns once messages may be fetched.
 func (g *Gate) wait(ctx context.Context) error {
 	for {

@@ -13,8 +13,12 @@ import (
 // record, if it has one; else it is dead-lettered as stranded.
 func (c *Consumer) sweep(live settle.Span, f *fetcher) {
 	for stream.Pause(live.Fetch, c.cfg.SweepInterval) {
-		if err := c.sweepOnce(live, f); err != nil && live.Fetch.Err() == nil && !errors.Is(err, stream.ErrAway) {
-			c.Log.Warn("search for stranded mail", "stream", f.Stream, "error", err)
+		err := c.sweepOnce(live, f)
+		if err == nil && !f.Fresh {
+			err = c.fireOverdue(live.Fetch, f, c.Now())
+		}
+		if err != nil && live.Fetch.Err() == nil && !errors.Is(err, stream.ErrAway) {
+			c.Log.Warn("search for stranded and overdue mail", "stream", f.Stream, "error", err)
 		}
 	}
 }

@@ -181,7 +181,7 @@ func (w *Worker) takeMail(ctx context.Context) *consumer.Consumer {
 		return err
 	}, w.log)
 	return consumer.New(w.set.Consumer, consumer.Parts{
-		NATS: w.conn.NC(), Link: w.conn, Durable: w.conn.Consumer, Store: store, Room: fill,
+		NATS: w.conn.NC(), Link: w.conn, Durable: w.conn.Consumer, Store: store, Now: w.conn.Now, Room: fill,
 		Gate: gate, Settler: settler, Log: w.log, Metrics: w.reg,
 		Interrupted: repairs.After,
 	})

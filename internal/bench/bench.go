@@ -120,7 +120,7 @@ func (b *Bench) Worker(d *Death) *Worker {
 		Now:         conn.Now, Full: gate.Full, Log: log, Metrics: w.Registry,
 	}
 	w.Consumer = consumer.Parts{
-		NATS: conn.NC(), Link: conn, Durable: conn.Consumer, Store: store, Room: broker.NewFill(b.T.Context(), conn.Room, log), Gate: gate, Log: log,
+		NATS: conn.NC(), Link: conn, Durable: conn.Consumer, Store: store, Now: conn.Now, Room: broker.NewFill(b.T.Context(), conn.Room, log), Gate: gate, Log: log,
 		Interrupted: func(_ context.Context, s wire.Source, err error) {
 			log.Warn("fetching was interrupted", "stream", s.Stream, "error", err)
 		}, Metrics: w.Registry,
