@@ -196,14 +196,18 @@ func (e *Server) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	if e.server != nil {
-		done := make(chan struct{})
+		done := make(chan error, 1)
 		go func() {
+			unwritten := e.unwritten()
 			e.server.Shutdown()
 			e.server.WaitForShutdown()
-			close(done)
+			done <- forgetIndexes(unwritten)
 		}()
 		select {
-		case <-done:
+		case err := <-done:
+			if err != nil {
+				e.log.Warn("stop the embedded broker", "error", err)
+			}
 		case <-ctx.Done():
 			return fmt.Errorf("stop the embedded broker: %w", context.Cause(ctx))
 		}
