@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -32,9 +33,8 @@ const BriefTTL = 10 * time.Minute
 type Store interface {
 	// Last is the last message whose subject matches; [stream.ErrNotFound].
 	Last(ctx context.Context, stream, subject string) (*jetstream.RawStreamMsg, error)
-	// Next is the first message whose subject matches, from seq on or, if seq is
-	// 0, from that time on; [stream.ErrNotFound].
-	Next(ctx context.Context, stream, subject string, seq uint64, since time.Time) (*jetstream.RawStreamMsg, error)
+	// Scan yields the messages of a part of a stream whose subject matches.
+	Scan(ctx context.Context, stream, subject string, r stream.Range) iter.Seq2[*jetstream.RawStreamMsg, error]
 	// Set publishes m if the last sequence on filter is the expected one, 0 for
 	// none; [stream.ErrConflict].
 	Set(ctx context.Context, m *nats.Msg, filter string, expected uint64) (uint64, error)
@@ -130,7 +130,7 @@ func (j *Journal) search(ctx context.Context, subject string, since time.Time, m
 	// The server with the log may have another clock than the one that accepted
 	// the message.
 	since = since.Add(-sourceLag)
-	for m, err := range stream.All(ctx, j.store, wire.StreamEvent, subject, stream.Range{Since: since}) {
+	for m, err := range j.store.Scan(ctx, wire.StreamEvent, subject, stream.Range{Since: since}) {
 		if err != nil {
 			return nil, fmt.Errorf("search the log in %s: %w", subject, err)
 		}

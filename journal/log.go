@@ -153,7 +153,7 @@ func (f Filter) match(r *wire.Record) bool {
 func (j *Journal) Records(ctx context.Context, id string) ([]*wire.Record, error) {
 	var all []*wire.Record
 	for _, tail := range wire.KeyTails(id) {
-		for m, err := range stream.All(ctx, j.store, wire.StreamRecord, "mail.record.*."+tail.Filter, stream.Range{}) {
+		for m, err := range j.store.Scan(ctx, wire.StreamRecord, "mail.record.*."+tail.Filter, stream.Range{}) {
 			if err != nil {
 				return nil, fmt.Errorf("read the records of %s: %w", id, err)
 			}

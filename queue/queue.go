@@ -23,7 +23,7 @@ import (
 // Queue is the queue at one broker. Its methods may be called concurrently.
 type Queue struct {
 	js    jetstream.JetStream
-	store journal.Store
+	store *stream.Store
 	now   func() time.Time
 	room  func(ctx context.Context) (used, limit uint64, err error)
 
@@ -34,7 +34,7 @@ type Queue struct {
 
 // New is the queue at the broker of js. now is the broker's clock. room returns how
 // many bytes are stored there and how many may be; a limit of 0 means none.
-func New(js jetstream.JetStream, store journal.Store, now func() time.Time, room func(context.Context) (used, limit uint64, err error)) *Queue {
+func New(js jetstream.JetStream, store *stream.Store, now func() time.Time, room func(context.Context) (used, limit uint64, err error)) *Queue {
 	j := journal.New(store)
 	return &Queue{js: js, store: store, now: now, room: room, log: journal.NewLog(js), journal: j, dead: deadletter.New(store, j, now)}
 }

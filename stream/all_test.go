@@ -131,3 +131,68 @@ func TestAllEndsAtAnError(t *testing.T) {
 		t.Errorf("%d errors, want one", seen)
 	}
 }
+
+// TestScan: Scan yields what All does.
+func TestScan(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	s := b.Conn.Store()
+	one, other := deadKey.For(1).RecordSubject(), deadKey.For(2).RecordSubject()
+	const mails = 1200 // more than one pull brings
+	for n := range mails {
+		subject := one
+		if n%3 == 0 {
+			subject = other
+		}
+		if _, err := b.Conn.JS().PublishAsync(subject, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case <-b.Conn.JS().PublishAsyncComplete():
+	case <-natstest.Within(t).Done():
+		t.Fatal("the records are not stored")
+	}
+	middle, err := s.Next(natstest.Within(t), wire.StreamRecord, one, mails/2, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, r := range map[string]stream.Range{
+		"everything": {}, "from": {From: 500}, "through": {From: 10, Through: 700}, "since": {Since: middle.Time},
+	} {
+		for _, subject := range []string{one, other, "mail.record.>", deadKey.For(3).RecordSubject()} {
+			want, err := sequences(t, s, subject, r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []uint64
+			for m, err := range s.Scan(natstest.Within(t), wire.StreamRecord, subject, r) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if subject != "mail.record.>" && m.Subject != subject || string(m.Data) != "x" || m.Time.IsZero() {
+					t.Fatalf("%s: %+v", name, m)
+				}
+				got = append(got, m.Sequence)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s of %s: %d messages, All has %d", name, subject, len(got), len(want))
+			}
+		}
+	}
+	for range s.Scan(natstest.Within(t), wire.StreamRecord, one, stream.Range{}) {
+		break // nothing is left behind; goleak sees it
+	}
+	for _, err := range s.Scan(natstest.Within(t), "NOWHERE", one, stream.Range{}) {
+		if !errors.Is(err, stream.ErrNoStream) {
+			t.Errorf("of no stream: %v", err)
+		}
+	}
+	info, err := b.Conn.JS().Stream(natstest.Within(t), wire.StreamRecord)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := info.CachedInfo().State.Consumers; n > 0 {
+		t.Errorf("%d consumers are left", n)
+	}
+}
