@@ -13,10 +13,10 @@ import (
 )
 
 // composeRaw is a raw message as it is sent: without Bcc and Resent-Bcc (RFC 5322
-// section 3.6.3), with a Date and a Message-ID, with CRLF line ends, and otherwise
+// section 3.6.3) and without what is no field in front, with a Date and a Message-ID, with CRLF line ends, and otherwise
 // unchanged, so that a signature over it stays valid.
 func composeRaw(e *schema.Envelope, origin string, at time.Time) (*Message, error) {
-	raw := e.Raw
+	raw := mail.WithoutFirstLine(e.Raw)
 	h, err := mail.ReadHead(raw)
 	if err != nil {
 		return nil, &schema.EnvelopeError{Field: "message", Problem: err.Error(), Reason: mail.ReasonBadEnvelope}

@@ -139,6 +139,7 @@ func FuzzRaw(f *testing.F) {
 	f.Add([]byte("From: a@b\r\nBcc: c@d,\r\n e@f\r\nTo: g@h\r\n\r\n.\r\n"))
 	f.Add([]byte("Bcc: a\nX: y\n\n\r\n\r\r\n."))
 	f.Add([]byte("X: y"))
+	f.Add([]byte("\ufeffFrom a Mon\n>From b\nX: y\n\nFrom c\n"))
 	f.Add([]byte("DKIM-Signature: v=1; h=from:date\n :Message-ID; b=x\nFrom: a@b\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e, err := schema.Decode(map[string][]string{"Content-Type": {schema.TypeMessage}, "Mail-To": {"a@b"}, "Mail-From": {""}}, b)
@@ -152,7 +153,7 @@ func FuzzRaw(f *testing.F) {
 		if rest := strings.ReplaceAll(string(got), "\r\n", ""); strings.ContainsAny(rest, "\r\n\x00") || len(got) > 0 && !bytes.HasSuffix(got, []byte("\r\n")) {
 			t.Fatalf("line ends: %q", got)
 		}
-		before, _ := mail.ReadHead(b)
+		before, _ := mail.ReadHead(mail.WithoutFirstLine(b))
 		want := 0
 		for _, name := range []string{"Date", "Message-ID"} {
 			if lacks(before, name) {
@@ -184,5 +185,16 @@ func TestRawIsHeldToItsRules(t *testing.T) {
 	_, err := Compose(&schema.Envelope{Raw: []byte("no field"), To: []mail.Address{{Email: "a@b"}}}, origin, enqueued)
 	if bad, ok := errors.AsType[*schema.EnvelopeError](err); !ok || bad.Field != "message" {
 		t.Error(err)
+	}
+}
+
+// TestRawWithoutDecoding: a first line that is no field is not sent either if the
+// envelope was not decoded.
+func TestRawWithoutDecoding(t *testing.T) {
+	t.Parallel()
+	const rest = "Date: x\r\nMessage-ID: <x@y>\r\n\r\nhi\r\n"
+	_, got := compose(t, &schema.Envelope{Raw: []byte("\ufeffFrom a Mon\n" + rest), To: []mail.Address{{Email: "a@b"}}})
+	if string(got) != rest {
+		t.Errorf("%q", got)
 	}
 }

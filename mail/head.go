@@ -100,9 +100,6 @@ func (h *Head) add(line, text []byte) error {
 	// A space before the colon is obsolete, but must be read (RFC 5322 section 4.5).
 	name := string(bytes.TrimRight(text[:max(colon, 0)], " \t"))
 	if !validHeadName(name) {
-		if len(h.Fields) == 0 && bytes.HasPrefix(text, []byte("From ")) {
-			return errors.New("this line belongs to a mailbox file, not to a message; remove it")
-		}
 		return fmt.Errorf("%q is not a header field; an empty line must end the header", Sentence(string(text), 60))
 	}
 	h.Fields = append(h.Fields, HeadField{Name: name, Bytes: line, value: colon + 1})

@@ -152,7 +152,7 @@ func (s *salvage) pathMember(name string, v jsontext.Value) {
 
 // message takes what the header of a message has, as far as it can be read.
 func (s *salvage) message(raw []byte) {
-	e, h := s.e, mail.ReadLooseHead(raw, maxMembers)
+	e, h := s.e, mail.ReadLooseHead(mail.WithoutFirstLine(raw), maxMembers)
 	if f := h.Find("Subject"); f != nil && e.Subject == "" {
 		e.Subject = readable(f.Value())
 	}
