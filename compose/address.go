@@ -25,10 +25,11 @@ func (h *header) addresses(name, field string, list []mail.Address) {
 }
 
 func (h *header) mailbox(field string, a mail.Address, more bool) {
-	local := a.Email[:strings.LastIndexByte(a.Email, '@')]
+	email := mail.Canonical(a.Email)
+	local := email[:strings.LastIndexByte(email, '@')]
 	// RFC 6532 section 3.2: a local part has no other encoding.
 	h.utf8 = h.utf8 || !isASCII(local)
-	spec := local + "@" + h.domain(field, a.Email)
+	spec := local + "@" + h.domain(field, email)
 	if a.Name != "" {
 		h.phrase(a.Name)
 		spec = "<" + spec + ">"

@@ -22,6 +22,7 @@ func FuzzCompose(f *testing.F) {
 	f.Add("Zoë", "zoë@zoë.example", strings.Repeat("漢字", 99), strings.Repeat("=", 99), strings.Repeat("X", 64), strings.Repeat("é ", 99))
 	f.Add(" a  b ", "a@[IPv6:::1]", " ", strings.Repeat("x", 2000), "References", strings.Repeat("y", 1000))
 	f.Add("=?utf-8?b?", "a@b", strings.Repeat("a ", 500), "\x01 \n", "date", "Tue, 1 Jul 2003 10:52:37 +0200")
+	f.Add("", "a..b.@web_01.example.", "s", "", "X", "y")
 	f.Fuzz(func(t *testing.T, name, address, subject, text, key, value string) {
 		checkEnvelope(t, name, address, subject, text, key, value)
 	})
@@ -38,8 +39,8 @@ func TestAnyEnvelope(t *testing.T) {
 	}
 	values := append(slices.Clone(pieces), strings.Repeat("y", 1000))
 	lines := append(slices.Clone(values), "\r", "\n", "\r\n", ".", "\t", "From ", "\x1b", strings.Repeat("long line ", 120))
-	locals := []string{"a", "a.b", "=?utf-8?q?a?=", "!#$%&'*+-/=?^_`{|}~", `"a b"`, `"a\"@\\"`, `"<>,"`, "ü", strings.Repeat("l", 64)}
-	domains := []string{"example.com", "b", "[127.0.0.1]", "[IPv6:::1]", "bücher.example", "例え.example", strings.Repeat("d", 63) + "." + strings.Repeat("e", 63) + ".f"}
+	locals := []string{"a", "a.b", "=?utf-8?q?a?=", "!#$%&'*+-/=?^_`{|}~", `"a b"`, `"a\"@\\"`, `"<>,"`, "ü", strings.Repeat("l", 64), strings.Repeat("l", 100), "a..b", ".a.", "."}
+	domains := []string{"example.com", "b", "b.", "web_01.example.com", "web_01.bücher.example.", "[127.0.0.1]", "[IPv6:::1]", "bücher.example", "例え.example", strings.Repeat("d", 63) + "." + strings.Repeat("e", 63) + ".f"}
 	join := func(from []string) string {
 		var b strings.Builder
 		for range r.IntN(8) {

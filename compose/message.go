@@ -1,7 +1,7 @@
 // Package compose makes an RFC 5322 message from an envelope: with MIME and CRLF
 // line ends, the same bytes at every attempt, and in 7 bits unless the local part
-// of an address in the header needs UTF-8. It changes nothing in a raw message but
-// its Bcc fields and its line ends.
+// of an address in the header needs UTF-8. In a raw message it takes Bcc fields out,
+// adds a missing Date and Message-ID, and makes line ends CRLF.
 //
 // It signs nothing, and knows neither the relay nor the relay's extensions.
 package compose
@@ -29,7 +29,7 @@ type Message struct {
 	// that are in no header (Bcc, rcpt_to, mail_from) do not count.
 	UTF8 bool
 	// MessageID is the message's Message-ID, without its angle brackets; empty if a
-	// raw message has none.
+	// raw message has none and must not get one.
 	MessageID string
 
 	bytes []byte
@@ -43,7 +43,8 @@ func (m *Message) Open() (io.ReadCloser, error) {
 
 // Compose makes the message of an envelope. Its Message-ID derives from origin, the
 // time and sequence of the envelope's acceptance, and its Date is at, the enqueue
-// time. A Message-ID or Date among the envelope's headers takes precedence.
+// time. A Message-ID or Date among the envelope's headers, or in a raw message, takes
+// precedence.
 //
 // The same three arguments give the same bytes, which the message may share with
 // the envelope. The error is a [*schema.EnvelopeError]: the envelope breaks a rule.
@@ -54,7 +55,7 @@ func Compose(e *schema.Envelope, origin string, at time.Time) (*Message, error) 
 		return nil, err
 	}
 	if e.Raw != nil {
-		return composeRaw(e.Raw)
+		return composeRaw(e, origin, at)
 	}
 	var h header
 	h.b.Grow(sizeOf(e))
@@ -98,7 +99,11 @@ func (h *header) date(e *schema.Envelope, at time.Time) {
 		h.literal(name, given)
 		return
 	}
-	h.literal(name, at.UTC().Format("Mon, 02 Jan 2006 15:04:05 -0700"))
+	h.dated(at)
+}
+
+func (h *header) dated(at time.Time) {
+	h.literal("Date", at.UTC().Format("Mon, 02 Jan 2006 15:04:05 -0700"))
 }
 
 // others writes the producer's own fields, sorted by name.

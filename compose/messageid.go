@@ -14,12 +14,16 @@ func (h *header) messageID(e *schema.Envelope, origin string) string {
 	const name = "Message-ID"
 	id := given(e.Headers, name)
 	if id == "" {
-		left := mail.Token(origin)
-		if e.ID != "" {
-			left += "." + mail.Token(e.ID)
-		}
-		id = "<" + left + "@" + h.domain("from", e.From.Email) + ">"
+		id = "<" + originID(e, origin, h.domain("from", mail.Canonical(e.From.Email))) + ">"
 	}
 	h.literal(name, id)
 	return strings.Trim(id, "<>")
+}
+
+func originID(e *schema.Envelope, origin, domain string) string {
+	left := mail.Token(origin)
+	if e.ID != "" {
+		left += "." + mail.Token(e.ID)
+	}
+	return left + "@" + domain
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/postrider/postrider/schema"
 )
 
-// Path is an address as it is in MAIL and RCPT: with its domain in ASCII (RFC 5891
-// section 4.4). The null path is empty.
+// Path is an address as it is in MAIL and RCPT: in its canonical form, with its domain
+// in ASCII (RFC 5891 section 4.4). The null path is empty.
 type Path struct {
 	Address string
 	// UTF8: the local part is beyond ASCII, which only a relay with SMTPUTF8 accepts
@@ -33,6 +33,7 @@ func Paths(e *schema.Envelope) (from Path, to map[int]Path, err error) {
 }
 
 func pathOf(address string) (Path, error) {
+	address = mail.Canonical(address)
 	at := strings.LastIndexByte(address, '@')
 	if isASCII(address) || at < 0 {
 		return Path{Address: address}, nil

@@ -2,8 +2,10 @@ package compose
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/postrider/postrider/mail"
@@ -11,23 +13,26 @@ import (
 )
 
 // composeRaw is a raw message as it is sent: without Bcc and Resent-Bcc (RFC 5322
-// section 3.6.3), with CRLF line ends, and otherwise unchanged, so that a signature
-// over it stays valid.
-func composeRaw(raw []byte) (*Message, error) {
+// section 3.6.3) and without what is no field in front, with a Date and a Message-ID, with CRLF line ends, and otherwise
+// unchanged, so that a signature over it stays valid.
+func composeRaw(e *schema.Envelope, origin string, at time.Time) (*Message, error) {
+	raw := mail.WithoutFirstLine(e.Raw)
 	h, err := mail.ReadHead(raw)
 	if err != nil {
 		return nil, &schema.EnvelopeError{Field: "message", Problem: err.Error(), Reason: mail.ReasonBadEnvelope}
 	}
-	m := &Message{MessageID: rawMessageID(h)}
+	added, id := fromOrigin(e, h, origin, at)
+	m := &Message{MessageID: cmp.Or(id, rawMessageID(h))}
 	visible := slices.DeleteFunc(slices.Clone(h.Fields), func(f mail.HeadField) bool { return f.Is("Bcc") || f.Is("Resent-Bcc") })
 	head := h.Size
-	if len(visible) == len(h.Fields) && endsInCRLF(raw) {
+	if len(visible) == len(h.Fields) && len(added) == 0 && endsInCRLF(raw) {
 		m.bytes = raw
 	} else {
-		out := make([]byte, 0, len(raw)+len(raw)/32+2)
+		out := make([]byte, 0, len(raw)+len(raw)/32+len(added)+2)
 		for _, f := range visible {
 			out = appendCRLF(out, f.Bytes)
 		}
+		out = append(out, added...)
 		head = len(out)
 		m.bytes = appendCRLF(out, raw[h.Size:])
 	}

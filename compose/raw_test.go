@@ -54,14 +54,71 @@ func TestRawMessages(t *testing.T) {
 	}
 }
 
+// What a message without them gets in these tests.
+const (
+	addedDate = "Date: Tue, 25 Nov 2025 04:00:00 +0000\r\n"
+	addedID   = "Message-ID: <" + origin + "@localhost>\r\n"
+)
+
+// TestRawGetsDateAndMessageID: what is missing comes from the origin, at the end of the
+// header; what is there stays, and what a signature keeps out is not added.
+func TestRawGetsDateAndMessageID(t *testing.T) {
+	t.Parallel()
+	const from = "From: A <a@web_01.bücher.example.>, b@c\r\n"
+	const id = "Message-ID: <" + origin + ".order-17@web_01.xn--bcher-kva.example>\r\n"
+	const sign = "DKIM-Signature: v=1; a=rsa-sha256; d=x; bh=h=date; h=from : subject"
+	for in, want := range map[string]string{
+		from + "\r\nhi\r\n":                    from + addedDate + id + "\r\nhi\r\n",
+		from + "\r\n":                          from + addedDate + id + "\r\n",
+		from:                                   from + addedDate + id,
+		from + "date : \r\n\r\n":               from + "date : \r\n" + id + "\r\n",
+		from + "MESSAGE-ID:\r\n <x@y>\r\n\r\n": from + "MESSAGE-ID:\r\n <x@y>\r\n" + addedDate + "\r\n",
+		from + "Resent-Date: x\r\n\r\n":        from + "Resent-Date: x\r\n" + addedDate + id + "\r\n",
+		sign + "; b=x\r\n" + from + "\r\n":     sign + "; b=x\r\n" + from + addedDate + id + "\r\n",
+		sign + ":\r\n\tmessage-id:x; b=x\r\n" + from + "\r\n":         sign + ":\r\n\tmessage-id:x; b=x\r\n" + from + addedDate + "\r\n",
+		sign + ": Date :Message-Id;b=x\r\n" + from + "\r\n":           sign + ": Date :Message-Id;b=x\r\n" + from + "\r\n",
+		"ARC-Message-Signature: i=1; h=date; b=x\r\n" + from + "\r\n": "ARC-Message-Signature: i=1; h=date; b=x\r\n" + from + id + "\r\n",
+		sign + "; b=x\r\n" + from + sign + ":date; b=y\r\n\r\n":       sign + "; b=x\r\n" + from + sign + ":date; b=y\r\n" + id + "\r\n",
+	} {
+		e := raw(t, []byte(in))
+		e.ID = "order-17"
+		m, got := compose(t, e)
+		if string(got) != want {
+			t.Errorf("%q: got\n%q, want\n%q", in, got, want)
+		}
+		if has := strings.Contains(strings.ToLower(want), "message-id:"); has && m.MessageID == "" && !strings.Contains(want, "message-id:x") {
+			t.Errorf("%q: no Message-ID is known", in)
+		}
+		again, same := compose(t, e)
+		if !bytes.Equal(same, got) || again.MessageID != m.MessageID {
+			t.Errorf("%q: another attempt sends %q", in, same)
+		}
+	}
+}
+
+// TestRawMessageIDDomain: the author's domain, else the sender's, else none of ours.
+func TestRawMessageIDDomain(t *testing.T) {
+	t.Parallel()
+	bounces := "bounces@sender.example"
+	for in, want := range map[string]string{
+		"From: a@b.example\r\n": "b.example", "From: nobody\r\n": "sender.example", "Subject: x\r\n": "sender.example", "From: a@[192.0.2.1]\r\n": "[192.0.2.1]",
+	} {
+		e := raw(t, []byte(in))
+		e.Envelope.MailFrom = &bounces
+		if m, _ := compose(t, e); m.MessageID != origin+"@"+want {
+			t.Errorf("%q: Message-ID %s, want the domain %s", in, m.MessageID, want)
+		}
+	}
+}
+
 func TestRawHides(t *testing.T) {
 	t.Parallel()
 	m, got := compose(t, raw(t, []byte("bCC : a@b,\r\n\tc@d\nResent-BCC:\n e@f\nMessage-Id: <x@y>\nBcc:\n\nBcc: stays\n")))
-	if string(got) != "Message-Id: <x@y>\r\n\r\nBcc: stays\r\n" || m.MessageID != "x@y" {
+	if string(got) != "Message-Id: <x@y>\r\n"+addedDate+"\r\nBcc: stays\r\n" || m.MessageID != "x@y" {
 		t.Errorf("%q, Message-ID %q", got, m.MessageID)
 	}
 	// All of the header is removed: the rest is still a body.
-	if _, got := compose(t, raw(t, []byte("Bcc: a@b\n\nbody"))); string(got) != "\r\nbody\r\n" {
+	if _, got := compose(t, raw(t, []byte("Bcc: a@b\n\nbody"))); string(got) != addedDate+addedID+"\r\nbody\r\n" {
 		t.Errorf("%q", got)
 	}
 }
@@ -69,7 +126,7 @@ func TestRawHides(t *testing.T) {
 // TestRawIsNotCopied: a message that needs no change is not copied.
 func TestRawIsNotCopied(t *testing.T) {
 	t.Parallel()
-	b := []byte("From: a@b\r\n\r\nhi\r\n")
+	b := []byte("From: a@b\r\nDate: x\r\nMessage-ID: <x@y>\r\n\r\nhi\r\n")
 	m, _ := compose(t, raw(t, b))
 	if &m.bytes[0] != &b[0] {
 		t.Error("it was copied")
@@ -82,6 +139,8 @@ func FuzzRaw(f *testing.F) {
 	f.Add([]byte("From: a@b\r\nBcc: c@d,\r\n e@f\r\nTo: g@h\r\n\r\n.\r\n"))
 	f.Add([]byte("Bcc: a\nX: y\n\n\r\n\r\r\n."))
 	f.Add([]byte("X: y"))
+	f.Add([]byte("\ufeffFrom a Mon\n>From b\nX: y\n\nFrom c\n"))
+	f.Add([]byte("DKIM-Signature: v=1; h=from:date\n :Message-ID; b=x\nFrom: a@b\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e, err := schema.Decode(map[string][]string{"Content-Type": {schema.TypeMessage}, "Mail-To": {"a@b"}, "Mail-From": {""}}, b)
 		if err != nil {
@@ -94,8 +153,13 @@ func FuzzRaw(f *testing.F) {
 		if rest := strings.ReplaceAll(string(got), "\r\n", ""); strings.ContainsAny(rest, "\r\n\x00") || len(got) > 0 && !bytes.HasSuffix(got, []byte("\r\n")) {
 			t.Fatalf("line ends: %q", got)
 		}
-		before, _ := mail.ReadHead(b)
+		before, _ := mail.ReadHead(mail.WithoutFirstLine(b))
 		want := 0
+		for _, name := range []string{"Date", "Message-ID"} {
+			if lacks(before, name) {
+				want++
+			}
+		}
 		for i := range before.Fields {
 			if f := before.Fields[i]; !f.Is("Bcc") && !f.Is("Resent-Bcc") {
 				want++
@@ -121,5 +185,16 @@ func TestRawIsHeldToItsRules(t *testing.T) {
 	_, err := Compose(&schema.Envelope{Raw: []byte("no field"), To: []mail.Address{{Email: "a@b"}}}, origin, enqueued)
 	if bad, ok := errors.AsType[*schema.EnvelopeError](err); !ok || bad.Field != "message" {
 		t.Error(err)
+	}
+}
+
+// TestRawWithoutDecoding: a first line that is no field is not sent either if the
+// envelope was not decoded.
+func TestRawWithoutDecoding(t *testing.T) {
+	t.Parallel()
+	const rest = "Date: x\r\nMessage-ID: <x@y>\r\n\r\nhi\r\n"
+	_, got := compose(t, &schema.Envelope{Raw: []byte("\ufeffFrom a Mon\n" + rest), To: []mail.Address{{Email: "a@b"}}})
+	if string(got) != rest {
+		t.Errorf("%q", got)
 	}
 }

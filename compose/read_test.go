@@ -120,6 +120,7 @@ func wantAddresses(list []mail.Address) []netmail.Address {
 	for _, a := range list {
 		at := strings.LastIndexByte(a.Email, '@')
 		local, domain := a.Email[:at], a.Email[at+1:]
+		domain = strings.TrimSuffix(domain, ".")
 		if !isASCII(domain) {
 			domain, _ = mail.ASCIIDomain(domain) // Compose refuses what fails here
 		}

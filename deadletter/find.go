@@ -99,11 +99,12 @@ func parse(m *jetstream.RawStreamMsg) (*Found, error) {
 	return &Found{DeadLetter: l, Seq: m.Sequence, At: m.Time, Recipients: recipients(l)}, nil
 }
 
-// recipients are those of the key, as the envelope names them.
+// recipients are those of the key, as the envelope names them, or what could be read
+// of it.
 func recipients(l *wire.DeadLetter) []mail.Recipient {
 	e, err := schema.Decode(l.Producer, l.Body)
 	if err != nil {
-		return nil
+		e = schema.Salvage(l.Producer, l.Body)
 	}
 	return l.Key.RecipientsIn(e)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
@@ -18,10 +19,15 @@ var ErrSettled = errors.New("it is no longer dead: it was replayed or discarded,
 // ErrTooOften: the dead letter has been replayed as often as is allowed.
 var ErrTooOften = errors.New("it has been replayed too often")
 
+// ErrSameBytes: its envelope is what is wrong with it, and a replay would send the
+// same one.
+var ErrSameBytes = errors.New("its envelope is refused, and a replay would send the same one: correct it and publish it again")
+
 // Replay sends the message again to those of its recipients that are dead, with a
 // new budget of attempts and age. However often it is called, and by how many,
 // the message goes out once. It fails with [ErrSettled] or, if it was replayed
-// maxReplays times already, [ErrTooOften], and with the errors of package stream.
+// maxReplays times already, [ErrTooOften], or if its envelope was refused,
+// [ErrSameBytes], and with the errors of package stream.
 //
 // The order is: the record, the copy, the tombstone. If it stops in between,
 // nothing is lost and a second call goes on.
@@ -32,6 +38,9 @@ func (q *Queue) Replay(ctx context.Context, f *Found, maxReplays int) error {
 	if err := f.Unwritable(); err != nil {
 		// Checked first: after the record of a replay it could not be discarded.
 		return fmt.Errorf("replay %s: %w: publish the mail anew, and discard the dead letter", f.Key, err)
+	}
+	if f.Reason == mail.ReasonBadEnvelope || f.Reason == mail.ReasonLoop {
+		return fmt.Errorf("replay %s: %w", f.Key, ErrSameBytes)
 	}
 	rec, err := q.amend(ctx, f, q.replayed)
 	if err != nil {

@@ -160,3 +160,24 @@ func TestNoReplay(t *testing.T) {
 		}
 	}
 }
+
+// TestReplayOfTheSameBytes: a replay cannot help what is refused for its bytes. It
+// changes nothing, and the dead letter can still be discarded.
+func TestReplayOfTheSameBytes(t *testing.T) {
+	t.Parallel()
+	for _, reason := range mail.Reasons {
+		y := newYard(t)
+		l, rec := y.failed("m")
+		l.Reason = reason
+		f := y.lay(l, rec)
+		err := y.Replay(t.Context(), f, 10)
+		if refused := reason == mail.ReasonBadEnvelope || reason == mail.ReasonLoop; refused != errors.Is(err, deadletter.ErrSameBytes) || !refused && err != nil {
+			t.Errorf("%s: %v", reason, err)
+		}
+		if err != nil {
+			if err := y.Discard(t.Context(), y.only("m")); err != nil {
+				t.Errorf("%s: %v", reason, err)
+			}
+		}
+	}
+}

@@ -3,19 +3,20 @@ package mail
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"golang.org/x/net/idna"
 )
 
-// Limits of RFC 5321 section 4.5.3.1, in octets.
 const (
-	maxLocalPart = 64
-	maxAddress   = 254
-	maxName      = 255 // characters
+	// maxAddress is the limit of a path without its brackets (RFC 5321 section
+	// 4.5.3.1.3), in octets. The limit of 64 for the local part is not kept: reply
+	// tokens and VERP are longer, and relays take them.
+	maxAddress = 254
+	// maxShown is the limit of an address that is only in a header field, in octets:
+	// it fits on a line of 998 (RFC 5322 section 2.1.1).
+	maxShown = 900
+	maxName  = 255 // characters
 )
 
 // Address is a mailbox: an addr-spec and, for people, a name. In JSON it is
@@ -48,19 +49,28 @@ func ParseAddress(s string) (Address, error) {
 }
 
 // Validate reports why the address cannot be sent to.
-func (a Address) Validate() error {
+func (a Address) Validate() error { return a.validate(maxAddress) }
+
+// ValidateShown reports why the address cannot be in a header field. It may be longer
+// than one in MAIL or RCPT.
+func (a Address) ValidateShown() error { return a.validate(maxShown) }
+
+func (a Address) validate(most int) error {
 	if HasControl(a.Name) {
 		return errors.New("the name contains a control character or a line break")
 	}
 	if n := utf8.RuneCountInString(a.Name); n > maxName {
 		return fmt.Errorf("the name has %d characters, at most %d are allowed", n, maxName)
 	}
-	return ValidateAddrSpec(a.Email)
+	return validateAddrSpec(a.Email, most)
 }
 
 // ValidateAddrSpec reports why s is not an addr-spec for MAIL and RCPT (RFC 5321
-// section 4.1.2, with UTF-8 as in RFC 6531 section 3.3).
-func ValidateAddrSpec(s string) error {
+// section 4.1.2, with UTF-8 as in RFC 6531 section 3.3). It is as liberal as relays
+// are where nothing can break out of the brackets: what [Canonical] can write passes.
+func ValidateAddrSpec(s string) error { return validateAddrSpec(s, maxAddress) }
+
+func validateAddrSpec(s string, most int) error {
 	at := lastUnquoted(s, '@')
 	switch {
 	case s == "":
@@ -71,16 +81,14 @@ func ValidateAddrSpec(s string) error {
 		return fmt.Errorf("address %q contains a control character or a line break", shown(s))
 	case at < 0:
 		return fmt.Errorf("address %q has no @", shown(s))
-	case len(s) > maxAddress:
-		return fmt.Errorf("address %q has %d octets, at most %d are allowed", shown(s), len(s), maxAddress)
-	case at > maxLocalPart:
-		return fmt.Errorf("address %q: the part before the @ has %d octets, at most %d are allowed", s, at, maxLocalPart)
+	case len(s) > most:
+		return fmt.Errorf("address %q has %d octets, at most %d are allowed", shown(s), len(s), most)
 	case !validLocal(s[:at]):
 		return fmt.Errorf("address %q: the part before the @ is neither a dot-atom nor a quoted string", s)
-	case !validDomain(s[at+1:]):
+	case !validDomain(withoutRoot(s[at+1:])):
 		return fmt.Errorf("address %q: the part after the @ is neither a domain nor an address literal", s)
 	}
-	return checkASCIIForm(s, at)
+	return checkASCIIForm(s, most)
 }
 
 // shown is the part of an address that an error quotes.
@@ -91,29 +99,19 @@ func shown(s string) string {
 	return s
 }
 
-// checkASCIIForm checks the length that the address has in SMTP, where an
-// internationalised domain is sent in ASCII and is longer.
-func checkASCIIForm(s string, at int) error {
+// checkASCIIForm checks the length that the address has as it is written, where an
+// internationalised domain is in ASCII and is longer.
+func checkASCIIForm(s string, most int) error {
+	s = Canonical(s)
+	at := strings.LastIndexByte(s, '@')
 	domain, err := ASCIIDomain(s[at+1:])
 	if err != nil {
 		return fmt.Errorf("address %q: the domain cannot be written in ASCII: %w", s, err)
 	}
-	if n := at + 1 + len(domain); n > maxAddress {
-		return fmt.Errorf("address %q has %d octets with its domain in ASCII, at most %d are allowed", s, n, maxAddress)
+	if n := at + 1 + len(domain); n > most {
+		return fmt.Errorf("address %q has %d octets as it is written in SMTP, at most %d are allowed", shown(s), n, most)
 	}
 	return nil
-}
-
-// toASCII converts an internationalised domain (UTS 46, nontransitional).
-var toASCII = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.Transitional(false), idna.VerifyDNSLength(true))
-
-// ASCIIDomain is a domain as it is sent in SMTP and in header fields (RFC 5891
-// section 4.4). A domain in ASCII and an address literal are returned unchanged.
-func ASCIIDomain(d string) (string, error) {
-	if strings.IndexFunc(d, func(r rune) bool { return r >= utf8.RuneSelf }) < 0 {
-		return d, nil
-	}
-	return toASCII.ToASCII(d)
 }
 
 func validLocal(s string) bool {
@@ -121,12 +119,7 @@ func validLocal(s string) bool {
 		_, ok := unquote(s)
 		return ok
 	}
-	for atom := range strings.SplitSeq(s, ".") {
-		if atom == "" || strings.ContainsFunc(atom, func(r rune) bool { return !isAtext(r) }) {
-			return false
-		}
-	}
-	return true
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r != '.' && !isAtext(r) })
 }
 
 // isAtext reports the characters of an atom (RFC 5322 section 3.2.3; above 127: RFC 6532).
@@ -138,27 +131,6 @@ func isAtext(r rune) bool {
 		return unicode.IsGraphic(r) && !unicode.IsSpace(r)
 	}
 	return strings.IndexByte("!#$%&'*+-/=?^_`{|}~", byte(r)) >= 0
-}
-
-func validDomain(s string) bool {
-	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
-		lit := s[1 : len(s)-1]
-		lit = strings.TrimPrefix(lit, "IPv6:")
-		ip, err := netip.ParseAddr(lit)
-		return err == nil && ip.Zone() == "" && ip.Is6() == strings.HasPrefix(s, "[IPv6:")
-	}
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return false
-		}
-		for _, r := range label {
-			ldh := r == '-' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
-			if !ldh && (r <= unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsNumber(r)) {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 // lastUnquoted is the index of the last c outside of quoted strings, or -1.
@@ -196,18 +168,4 @@ func unquote(s string) (string, bool) {
 		b.WriteByte(in[i])
 	}
 	return b.String(), true
-}
-
-// Normalize returns the same string for all spellings of a mailbox. The case of a
-// domain has no meaning, that of a local part may (RFC 5321 section 2.4).
-func Normalize(address string) string {
-	at := strings.LastIndexByte(address, '@') + 1
-	return address[:at] + strings.ToLower(address[at:])
-}
-
-// SameAddress reports whether addr is what an operator asks for: the address, in
-// any case, or "@domain" for all addresses of a domain.
-func SameAddress(addr, wanted string) bool {
-	return strings.EqualFold(addr, wanted) ||
-		strings.HasPrefix(wanted, "@") && strings.HasSuffix(strings.ToLower(addr), strings.ToLower(wanted))
 }

@@ -21,6 +21,20 @@ func AddrSpecs(list []byte) ([]string, error) {
 	return r.found, err
 }
 
+// LooseAddrSpecs are the first addresses of a list, also those that [AddrSpecs]
+// refuses, as text of one line. It is for people who look for them, not for sending.
+func LooseAddrSpecs(list []byte, most int) []string {
+	r := mailboxReader{in: list, loose: true}
+	for r.pos < len(r.in) && len(r.found) < most {
+		if r.step() != nil {
+			r.inAngle = r.endLoose() && r.in[r.pos-1] == '<'
+			r.angled = r.inAngle
+		}
+	}
+	r.endLoose()
+	return r.found[:min(most, len(r.found))]
+}
+
 type mailboxReader struct {
 	in  []byte
 	pos int
@@ -32,6 +46,7 @@ type mailboxReader struct {
 	angled  bool // there were brackets
 	inAngle bool // they are still open
 	found   []string
+	loose   bool // nothing is checked
 }
 
 func (r *mailboxReader) step() error {
@@ -135,9 +150,21 @@ func (r *mailboxReader) end() error {
 	if !given {
 		return nil // nothing between two commas, or an empty group
 	}
+	if r.loose {
+		if address = Sentence(address, maxAddress); address != "" {
+			r.found = append(r.found, address)
+		}
+		return nil
+	}
 	if err := ValidateAddrSpec(address); err != nil {
 		return err
 	}
 	r.found = append(r.found, address)
 	return nil
+}
+
+// endLoose is end, whatever is open.
+func (r *mailboxReader) endLoose() bool {
+	r.inAngle = false
+	return r.end() == nil
 }

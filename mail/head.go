@@ -37,12 +37,8 @@ func (f *HeadField) Is(name string) bool { return strings.EqualFold(f.Name, name
 func ReadHead(mail []byte) (*Head, error) {
 	h := new(Head)
 	for n := 1; h.Size < len(mail); n++ {
-		line := mail[h.Size:]
-		if i := bytes.IndexByte(line, '\n'); i >= 0 {
-			line = line[:i+1]
-		}
-		text := bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
-		if len(text) == 0 && line[len(line)-1] == '\n' {
+		line, text, end := h.next(mail)
+		if end {
 			break
 		}
 		if err := h.add(line, text); err != nil {
@@ -54,6 +50,35 @@ func ReadHead(mail []byte) (*Head, error) {
 		return nil, errors.New("it does not begin with a header field")
 	}
 	return h, nil
+}
+
+// ReadLooseHead reads what is a field in the first lines of a message that [ReadHead]
+// refuses. It is for people who look for the message, not for sending it.
+func ReadLooseHead(mail []byte, lines int) *Head {
+	h, left := new(Head), false
+	for n := 0; n < lines && h.Size < len(mail); n++ {
+		line, text, end := h.next(mail)
+		if end {
+			break
+		}
+		// A line that is no field is left out, and with it what continues it.
+		if folded := bytes.HasPrefix(text, []byte(" ")) || bytes.HasPrefix(text, []byte("\t")); !left || !folded {
+			left = h.add(line, text) != nil
+		}
+		h.Size += len(line)
+	}
+	return h
+}
+
+// next is the line at h.Size, with its end and without; end is set if it is the empty
+// line after the header.
+func (h *Head) next(mail []byte) (line, text []byte, end bool) {
+	line = mail[h.Size:]
+	if i := bytes.IndexByte(line, '\n'); i >= 0 {
+		line = line[:i+1]
+	}
+	text = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+	return line, text, len(text) == 0 && line[len(line)-1] == '\n'
 }
 
 // add takes one line of the header; text is the line without its end.
@@ -75,9 +100,6 @@ func (h *Head) add(line, text []byte) error {
 	// A space before the colon is obsolete, but must be read (RFC 5322 section 4.5).
 	name := string(bytes.TrimRight(text[:max(colon, 0)], " \t"))
 	if !validHeadName(name) {
-		if len(h.Fields) == 0 && bytes.HasPrefix(text, []byte("From ")) {
-			return errors.New("this line belongs to a mailbox file, not to a message; remove it")
-		}
 		return fmt.Errorf("%q is not a header field; an empty line must end the header", Sentence(string(text), 60))
 	}
 	h.Fields = append(h.Fields, HeadField{Name: name, Bytes: line, value: colon + 1})

@@ -31,8 +31,10 @@ func (q *Queue) Discard() Act {
 
 // refusal tells what refuses an act from what fails it.
 func refusal(err error) (refused, failed error) {
-	if errors.Is(err, deadletter.ErrSettled) || errors.Is(err, deadletter.ErrTooOften) || errors.Is(err, deadletter.ErrReplaying) {
-		return err, nil
+	for _, why := range []error{deadletter.ErrSettled, deadletter.ErrTooOften, deadletter.ErrSameBytes, deadletter.ErrReplaying} {
+		if errors.Is(err, why) {
+			return err, nil
+		}
 	}
 	return nil, err
 }

@@ -1,7 +1,7 @@
 package queue
 
 import (
-	"strings"
+	"cmp"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -65,26 +65,15 @@ func (s source) readFresh(m *jetstream.RawStreamMsg) *Message {
 	x := &Message{Stream: s.Stream, Sequence: m.Sequence, Stored: m.Time, Size: len(m.Data), State: InFlight}
 	origin := wire.Origin(m.Time, m.Sequence)
 	x.Copy = wire.Copy{Key: wire.Key{Lane: s.Lane, ID: origin, Origin: origin, Recipient: wire.All}, Enqueued: m.Time}
-	if id := msgID(m.Header); id != "" && schema.ValidateID(id) == nil {
-		x.Key.ID = id
-	}
 	x.Envelope, x.Bad = schema.Decode(m.Header, m.Data)
-	if x.Envelope != nil && x.Envelope.ID != "" {
-		x.Key.ID = x.Envelope.ID
+	known := x.Envelope
+	if known == nil {
+		known = schema.Salvage(m.Header, m.Data)
 	}
+	x.Key.ID = cmp.Or(known.ID, schema.HeaderID(m.Header), origin)
 	if taken := s.consumer.Delivered.Stream; m.Sequence > taken {
 		x.State = Waiting
 		x.Before = min(s.consumer.NumPending, m.Sequence-taken) - 1
 	}
 	return x
-}
-
-// msgID is the producer's Nats-Msg-Id. Header names are compared without case.
-func msgID(header map[string][]string) string {
-	for name, v := range header {
-		if len(v) > 0 && strings.EqualFold(name, schema.HeaderMsgID) {
-			return v[0]
-		}
-	}
-	return ""
 }

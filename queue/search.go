@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/schema"
 	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
@@ -106,5 +107,5 @@ func readPart(ctx context.Context, store stream.Reader, s wire.Source, first, la
 // body as it is, or in the header.
 func mayBe(m *jetstream.RawStreamMsg, id string) bool {
 	plain := mail.Token(id) == id
-	return !plain || msgID(m.Header) == id || bytes.Contains(m.Data, []byte(id))
+	return !plain || schema.HeaderID(m.Header) == id || bytes.Contains(m.Data, []byte(id))
 }

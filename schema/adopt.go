@@ -15,6 +15,7 @@ import (
 // out: the sender and the recipients as "sendmail -t" finds them, and the subject
 // for readers of the log. part is the name of the message in errors.
 func (e *Envelope) adopt(part string) error {
+	e.Raw = mail.WithoutFirstLine(e.Raw)
 	if len(e.Raw) == 0 {
 		return badField(part, "the message is empty")
 	}

@@ -88,7 +88,7 @@ type natsHeader struct {
 func readProducerHeaders(h map[string][]string) (producerHeaders, error) {
 	var p producerHeaders
 	var types []string
-	for _, name := range slices.Sorted(maps.Keys(h)) {
+	for _, name := range sortedNames(h) {
 		switch {
 		case name == HeaderUnreadable:
 			return p, badField("headers", "the NATS headers cannot be read")
@@ -114,6 +114,9 @@ func readProducerHeaders(h map[string][]string) (producerHeaders, error) {
 	}
 	return p, nil
 }
+
+// sortedNames are the names of the headers in the order in which they are read.
+func sortedNames(h map[string][]string) []string { return slices.Sorted(maps.Keys(h)) }
 
 // Writable reports whether clients write a header of that name. The broker takes
 // other names too, but a copy could not have them.

@@ -253,7 +253,12 @@ func TestDecodeMail(t *testing.T) {
 		{rest + "\r", "", "a CR"},
 		{rest + "X: y\x00\r\n\r\n", "", "line 3: contains a NUL"},
 		{rest + "\r\nbo\x00dy", "", "body contains a NUL"},
-		{"From a@b Mon Jan  2 15:04:05 2006\n" + rest, "", "mailbox file"},
+		{"From a@b Mon Jan  2 15:04:05 2006\n", "", "empty"},
+		{"From a@b Mon\x00\n" + rest, "", "line 1: contains a NUL"},
+		{"From a@b\rMon\n" + rest, "", "line 1: contains a CR"},
+		{"From a@b Mon\n Jan\n" + rest, "", "begins with a space"},
+		{rest + "From a@b Mon Jan  2 15:04:05 2006\n", "", "line 3: \"From a@b"},
+		{"References: <a@b>\n<c@d>\n" + rest, "", "line 2: \"<c@d>\""},
 		{" Subject: x\r\n" + rest, "", "begins with a space"},
 		{rest + "no field\r\n\r\n", "", "line 3: \"no field\""},
 		{rest + "Sübject: x\r\n\r\n", "", "line 3"},
@@ -300,6 +305,27 @@ func manyAddresses(n int) string {
 		fmt.Fprintf(&b, " r%d@example.net,", i)
 	}
 	return strings.TrimSuffix(b.String(), ",")
+}
+
+// TestFirstLinesAreTakenOff in both forms, and nothing else is.
+func TestFirstLinesAreTakenOff(t *testing.T) {
+	t.Parallel()
+	const rest = "From: a@b\r\nTo: c@d\r\nSubject: x\r\n\r\nFrom here\r\n"
+	for _, first := range []string{"", "\ufeff", "From a@b Mon Jan  2 15:04:05 2006\n", ">From a@b Mon\r\n", "\ufeffFrom a\n>From b\n"} {
+		body, err := json.Marshal(&Envelope{Raw: []byte(first + rest)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			header map[string][]string
+			body   []byte
+		}{{map[string][]string{"Content-Type": asMessage}, []byte(first + rest)}, {nil, body}} {
+			e, err := Decode(c.header, c.body)
+			if err != nil || string(e.Raw) != rest || e.ReversePath() != "a@b" || e.Subject != "x" || e.To[0].Email != "c@d" {
+				t.Errorf("%q: %v, %+v", first, err, e)
+			}
+		}
+	}
 }
 
 // TestSendmailT: the recipients come from the message.

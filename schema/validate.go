@@ -64,9 +64,13 @@ func (e *Envelope) checkAddresses() error {
 	for _, l := range []struct {
 		field string
 		list  []mail.Address
-	}{{"to", e.To}, {"cc", e.Cc}, {"bcc", e.Bcc}, {"reply_to", e.ReplyTo}} {
+		valid func(mail.Address) error
+	}{
+		{"to", e.To, mail.Address.Validate}, {"cc", e.Cc, mail.Address.Validate}, {"bcc", e.Bcc, mail.Address.Validate},
+		{"reply_to", e.ReplyTo, mail.Address.ValidateShown},
+	} {
 		for i, a := range l.list {
-			if err := a.Validate(); err != nil {
+			if err := l.valid(a); err != nil {
 				return badField(fmt.Sprintf("%s[%d]", l.field, i), "%v", err)
 			}
 		}

@@ -29,12 +29,17 @@ func (d *Delivery) inCrashLoop() *schema.EnvelopeError {
 	}
 }
 
-// recordBad makes rec the record of a message that must not or cannot be read. Its
-// recipients are known from an earlier record only, which may have decided about some
-// of them.
+// recordBad makes rec the record of a message that must not or cannot be sent. Its
+// recipients are those of an earlier record, which may have decided about some of
+// them, or else those that could be read.
 func (d *Delivery) recordBad(rec *wire.Record) {
-	if d.last != nil {
+	switch {
+	case d.last != nil && len(d.last.Recipients) > 0:
 		rec.Recipients = d.last.Clone().Recipients
+	case d.envelope != nil:
+		for _, to := range d.copy.Key.RecipientsIn(d.envelope) {
+			rec.Recipients = append(rec.Recipients, wire.RecipientRecord{Address: to.Address, Index: to.Index})
+		}
 	}
 	for i := range rec.Recipients {
 		x := &rec.Recipients[i]

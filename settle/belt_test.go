@@ -117,7 +117,7 @@ func crlf(s string) string {
 
 var asMail = nats.Header{"Content-Type": {"message/rfc822"}}
 
-const mailHead = "From: a@example.com\r\nTo: b@example.net\r\nMessage-ID: <1@example.com>\r\n\r\n"
+const mailHead = "From: a@example.com\r\nTo: b@example.net\r\nMessage-ID: <1@example.com>\r\nDate: Mon, 02 Jan 2006 15:04:05 +0000\r\n\r\n"
 
 func asJSON(text string) []byte {
 	b, _ := json.Marshal(map[string]any{"from": "a@example.com", "to": []string{"b@example.net"}, "text": text}) // valid UTF-8 always can be

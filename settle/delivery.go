@@ -1,6 +1,7 @@
 package settle
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -55,8 +56,8 @@ type Delivery struct {
 
 	// bad is what is wrong with the message; nil if it may be sent.
 	bad *schema.EnvelopeError
-	// decoded is set once decoding was tried. envelope is set if that went well, even
-	// if the envelope is refused; message, from and to only if bad is nil.
+	// decoded is set once decoding was tried. envelope is then set: if bad is not nil,
+	// it may be only what could be read. message, from and to are set if bad is nil.
 	decoded  bool
 	envelope *schema.Envelope
 	message  *compose.Message
@@ -87,9 +88,7 @@ func (d *Delivery) leaseExpired() bool { return d.Handle != nil && d.Handle.Expi
 func (d *Delivery) identify() {
 	d.copy = wire.Copy{Key: wire.FreshKey(d.Lane, d.Stored, d.Sequence), Enqueued: d.Stored}
 	if d.fresh() {
-		if id := schema.MsgID(d.Header); id != "" && schema.ValidateID(id) == nil {
-			d.copy.Key.ID = id
-		}
+		d.copy.Key.ID = cmp.Or(schema.HeaderID(d.Header), d.copy.Key.ID)
 		return
 	}
 	c, err := wire.ParseCopy(d.Lane, d.Header)
@@ -118,9 +117,12 @@ func (d *Delivery) read() {
 	}
 	d.decoded = true
 	e, err := schema.Decode(header, d.Body)
-	if err == nil {
-		d.envelope = e // known even if it is refused
-		err = d.adoptID()
+	if err != nil {
+		e = schema.Salvage(header, d.Body)
+	}
+	d.envelope = e // known even if it is refused
+	if idErr := d.adoptID(); err == nil {
+		err = idErr
 	}
 	if err == nil {
 		err = d.compose()
@@ -130,8 +132,9 @@ func (d *Delivery) read() {
 	}
 }
 
-// adoptID takes the id of a fresh message from its envelope, and checks what only
-// its subject and headers tell.
+// adoptID takes the id of a fresh message from its envelope, also if that is refused:
+// people look for it by this id, and each delivery that may decode it finds the same.
+// It checks what only its subject and headers tell.
 func (d *Delivery) adoptID() error {
 	tenant, fresh := d.Lane.TenantOf(d.Subject)
 	if !fresh {

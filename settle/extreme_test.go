@@ -66,16 +66,16 @@ func extremes() []extreme {
 		raw("a subject of encoded words", head+"Subject: "+fill("=?utf-8?q?a?= ")+"\r\n\r\nx\r\n"),
 		raw("a subject of begun words", head+"Subject: "+fill("=?utf-8?q?=?")+"?=\r\n\r\nx\r\n"),
 		raw("a subject of words without an end", head+"Subject: "+fill("=?u?q?_")+"?=\r\n\r\nx\r\n"),
-		raw("comments side by side", "From: a@example.com\r\nTo: b@example.net "+fill("()")+"\r\n\r\nx\r\n"),
-		raw("comments in comments", "From: a@example.com\r\nTo: b@example.net "+strings.Repeat("(", much)+strings.Repeat(")", much)+"\r\n\r\nx\r\n"),
-		raw("commas", "From: a@example.com\r\nTo: b@example.net"+fill(",")+"\r\n\r\nx\r\n"),
-		raw("groups", "From: a@example.com\r\nTo: "+fill("g:")+"b@example.net;\r\n\r\nx\r\n"),
-		raw("routes", "From: a@example.com\r\nTo: <"+fill("@r,")+"@r:b@example.net>\r\n\r\nx\r\n"),
+		raw("comments side by side", dated+"From: a@example.com\r\nTo: b@example.net "+fill("()")+"\r\n\r\nx\r\n"),
+		raw("comments in comments", dated+"From: a@example.com\r\nTo: b@example.net "+strings.Repeat("(", much)+strings.Repeat(")", much)+"\r\n\r\nx\r\n"),
+		raw("commas", dated+"From: a@example.com\r\nTo: b@example.net"+fill(",")+"\r\n\r\nx\r\n"),
+		raw("groups", dated+"From: a@example.com\r\nTo: "+fill("g:")+"b@example.net;\r\n\r\nx\r\n"),
+		raw("routes", dated+"From: a@example.com\r\nTo: <"+fill("@r,")+"@r:b@example.net>\r\n\r\nx\r\n"),
 		bad("quotes", "From: a@example.com\r\nTo: "+fill(`"a"`)+"\r\n\r\nx\r\n", "message.To"),
 		bad("brackets", "From: a@example.com\r\nTo: "+fill("<")+"\r\n\r\nx\r\n", "message.To"),
 		bad("an address without an end", "From: a@example.com\r\nTo: "+fill("a")+"@example.net\r\n\r\nx\r\n", "message.To"),
 		bad("an address of controls", "From: a@example.com\r\nTo: "+fillTo(3<<20, "\x01")+"@example.net\r\n\r\nx\r\n", "message.To"),
-		raw("the same address", "From: a@example.com\r\nTo: "+fill("a@b,")+"a@b\r\n\r\nx\r\n"),
+		raw("the same address", dated+"From: a@example.com\r\nTo: "+fill("a@b,")+"a@b\r\n\r\nx\r\n"),
 		bad("no field", fill("x")+"\r\n\r\nx\r\n", "not a header field"),
 		bad("only a field's name", fill("x")+":\r\n\r\nx\r\n", "no sender"),
 		inJSON("a JSON address", "to", `["`+fill("a")+`@example.net"]`, "to[0]"),
@@ -96,6 +96,9 @@ func extremes() []extreme {
 		inJSON("a JSON date", "headers", `{"Date":"`+fill("(")+`"}`, "headers.Date"),
 	}
 }
+
+// dated has what would be added.
+const dated = "Date: Mon, 02 Jan 2006 15:04:05 +0000\r\nMessage-ID: <1@example.com>\r\n"
 
 // TestExtremes: each of them is settled in a time that a person waits for, as
 // it is or with a sentence of bounded length, and so are its neighbours.

@@ -15,8 +15,8 @@ import (
 // log is left out, which would cost too much.
 func (s *Settler) lookup(ctx context.Context, d *Delivery) (done *wire.Record, err error) {
 	k := d.copy.Key
-	if !d.decoded && d.fresh() {
-		k.ID = "" // any: it may be in the body
+	if d.fresh() && (!d.decoded || d.bad != nil && d.Times != 1) {
+		k.ID = "" // any: it may be in the body, or an older worker did not find it there
 	}
 	if d.last, d.lastSeq, err = s.writes.lookup(ctx, d, k); err != nil {
 		return nil, err

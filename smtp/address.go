@@ -22,7 +22,8 @@ func checkPath(addr string, utf8Too bool) error {
 	return nil
 }
 
-// appendPath writes an addr-spec that has passed [checkPath], or the null path.
+// appendPath writes an addr-spec that has passed [checkPath], in its canonical form, or
+// the null path.
 func appendPath(b []byte, addr string) []byte {
-	return append(append(append(b, '<'), addr...), '>')
+	return append(append(append(b, '<'), mail.Canonical(addr)...), '>')
 }

@@ -66,7 +66,7 @@ func (c Config) Validate() []error {
 		"SMTP_URL: ?tls=none would send the password in clear text; remove it, or set SMTP_AUTH_WITHOUT_TLS=true")
 	_, err = c.roots()
 	wrong.If(err != nil, "SMTP_CA_FILE: %w", err)
-	wrong.If(c.EHLOName != "" && mail.ValidateAddrSpec("a@"+c.EHLOName) != nil,
+	wrong.If(c.EHLOName != "" && !mail.IsHostName(c.EHLOName),
 		"SMTP_EHLO_NAME: %q is neither a domain nor an address literal like [192.0.2.1]", c.EHLOName)
 	wrong.If(c.MaxSessions < 1, "SMTP_MAX_SESSIONS: is %d, must be at least 1", c.MaxSessions)
 	wrong.If(c.MessagesPerSession < 1, "SMTP_MESSAGES_PER_SESSION: is %d, must be at least 1", c.MessagesPerSession)

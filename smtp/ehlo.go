@@ -91,7 +91,7 @@ func ehloName(configured string, local net.Addr) string {
 	if configured != "" {
 		return configured
 	}
-	if host, err := os.Hostname(); err == nil && strings.Contains(host, ".") && mail.ValidateAddrSpec("a@"+host) == nil {
+	if host, err := os.Hostname(); err == nil && strings.Contains(host, ".") && mail.IsHostName(host) {
 		return host
 	}
 	if a, ok := local.(*net.TCPAddr); ok {

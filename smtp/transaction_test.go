@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -66,17 +67,19 @@ func TestUnfit(t *testing.T) {
 }
 
 // TestAddresses: an address that cannot be in a command fails alone; one that can
-// is sent as it is.
+// is sent, in its canonical form.
 func TestAddresses(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t, smtptest.New(t), nil)
 	bad := []string{
 		"", "a", "@x.test", "a@", "a b@x.test", "<a@x.test>", "a@b> SIZE=1 <c@x.test", "a@x.test\r\nRCPT TO:<c@x.test>", "a\x00@x.test", "a@x.test\n",
-		"a\u0085@x.test", "a\u2028@x.test", "a@x_y.test", `"a@x.test`, `a"b"@x.test`, strings.Repeat("l", 65) + "@x.test",
+		"a\u0085@x.test", "a\u2028@x.test", "a@x..test", `"a@x.test`, `a"b"@x.test`, `a.."b@x.test`, "a..b> SIZE=1 <c@x.test", strings.Repeat("l", 249) + "@x.test",
 		"a@" + strings.Repeat("d", 63) + "." + strings.Repeat("e", 63) + "." + strings.Repeat("f", 63) + "." + strings.Repeat("g", 63) + ".test",
 		"a@[1.2.3]", "ä@x.test", "a@\xff.test", `"a` + "\r\n" + `b"@x.test`,
 	}
-	good := []string{"a@x.test", `"a b<>@c"@x.test`, "a@[192.0.2.1]", "a@[IPv6:2001:db8::1]", "a+b.c@x-y.test"}
+	good := []string{"a@x.test", `"a b<>@c"@x.test`, "a@[192.0.2.1]", "a@[IPv6:2001:db8::1]", "a+b.c@x-y.test", "a@x_y.test", strings.Repeat("l", 65) + "@x.test"}
+	wire := append(slices.Clone(good), `"a..b"@x.test`)
+	good = append(good, "a..b@x.test.")
 	tx := b.deliver(t, message(append(bad, good...)...))
 	for i, o := range tx.Outcomes {
 		if i < len(bad) && (o.Class != mail.Failed || o.Stage != mail.StageLocal || o.Enhanced != "5.1.3") {
@@ -86,7 +89,7 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("%q: %+v", good[i-len(bad)], o)
 		}
 	}
-	if got := b.server.Messages()[0].Rcpts; fmt.Sprint(got) != fmt.Sprint(good) {
+	if got := b.server.Messages()[0].Rcpts; fmt.Sprint(got) != fmt.Sprint(wire) {
 		t.Errorf("recipients on the wire %q", got)
 	}
 	m := message()

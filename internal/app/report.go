@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -127,14 +128,29 @@ func (r *reporter) settled(rec *wire.Record, d *settle.Delivery) {
 		return
 	}
 	var b strings.Builder
-	if len(rec.Recipients) == 0 {
-		fmt.Fprintf(&b, "%s %s, %s: %s\n", r.word("dead", red), rec.ID, rec.Reason, rec.Error)
-		r.remedy(&b, rec, rec.Reason)
+	if len(rec.Recipients) == 0 || rec.Together == wire.StateDead && rec.Error != "" {
+		r.undelivered(&b, rec)
+		r.print(b.String())
+		return
 	}
 	for _, x := range rec.Recipients {
 		r.recipient(&b, rec, x)
 	}
 	r.print(b.String())
+}
+
+// undelivered reports a message that was dead-lettered without asking a relay.
+func (r *reporter) undelivered(b *strings.Builder, rec *wire.Record) {
+	var to []string
+	for _, x := range rec.Recipients {
+		to = append(to, x.Address)
+	}
+	whose := rec.ID
+	if len(to) > 0 {
+		whose += " to " + queue.Names(to)
+	}
+	fmt.Fprintf(b, "%s %s, %s: %s\n", r.word("dead", red), whose, rec.Reason, rec.Error)
+	r.remedy(b, rec, rec.Reason)
 }
 
 // moment is a time for people, with its date if that is not today's.
@@ -159,7 +175,7 @@ func (r *reporter) recipient(b *strings.Builder, rec *wire.Record, x wire.Recipi
 		}
 		fmt.Fprintf(b, "%s %s to %s, next attempt at %s%s\n", r.word(string(rec.Waits(x.Index)), yellow), rec.ID, x.Address, moment(rec.Due, rec.At), said)
 	case wire.StateDead:
-		fmt.Fprintf(b, "%s %s to %s, %s: %s\n", r.word("dead", red), rec.ID, x.Address, x.Reason, x.Words())
+		fmt.Fprintf(b, "%s %s to %s, %s: %s\n", r.word("dead", red), rec.ID, x.Address, x.Reason, cmp.Or(x.Words(), rec.Error))
 		r.remedy(b, rec, x.Reason)
 	}
 }

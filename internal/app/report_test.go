@@ -75,11 +75,17 @@ func TestDead(t *testing.T) {
 	r := reporterFor(s, &out, true)
 	r.w.conn = b.Conn
 	r.settled(&wire.Record{ID: "m1", Event: wire.EventFailed, Reason: mail.ReasonBadEnvelope, Error: "sbuject: unknown field"}, nil)
+	read := &wire.Record{ID: "m2", Event: wire.EventFailed, Reason: mail.ReasonBadEnvelope, Error: "sbuject: unknown field", Together: wire.StateDead}
+	for _, a := range []string{"a@x.test", "b@x.test"} {
+		read.Recipients = append(read.Recipients, wire.RecipientRecord{Address: a, State: wire.StateDead, Reason: mail.ReasonBadEnvelope})
+	}
+	r.settled(read, nil)
 	refused := settledRecord()
 	refused.Recipients = refused.Recipients[1:2]
 	r.settled(refused, nil)
 	post := "NATS_URL=" + b.Conn.URL() + " " + cli.Typed("postrider")
 	want := "dead       m1, bad-envelope: sbuject: unknown field\n           " + queue.Remedy(post, mail.ReasonBadEnvelope, "m1") +
+		"\ndead       m2 to a@x.test, b@x.test, bad-envelope: sbuject: unknown field\n           " + queue.Remedy(post, mail.ReasonBadEnvelope, "m2") +
 		"\ndead       m 1 to b@x.test, failed: 550\n           " + queue.Remedy(post, mail.ReasonFailed, "m 1") + "\n"
 	if out.String() != want {
 		t.Errorf("%s\nwant\n%s", out.String(), want)
