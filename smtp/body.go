@@ -108,8 +108,8 @@ func (t *transaction) cutOff(lost error) {
 	t.conclude(judge(answer{stage: mail.StageBody, reply: r, trusted: t.trusted}), step{stage: mail.StageBody}, r, nil)
 }
 
-// loneDot ends a DATA that the relay accepted although it accepted no recipient
-// (RFC 2920 section 3.1).
+// loneDot ends a DATA that the relay accepted although it accepted no recipient,
+// and so waits for a dot (RFC 2920 section 3.1).
 func (t *transaction) loneDot() {
 	r, err := t.ask(".", t.timeouts.Dot)
 	if err != nil || r.code == 421 {

@@ -20,6 +20,8 @@ type delivery struct {
 	to []int
 	// fault is set if the relay's replies say that the relay itself is at fault.
 	fault *Error
+	// plain: the relay refused the optional parameters of MAIL.
+	plain bool
 	// worked: the relay accepted a MAIL.
 	worked bool
 }

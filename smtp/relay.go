@@ -127,16 +127,20 @@ func (r *Relay) attempt(d *delivery) bool {
 	if s != nil {
 		r.leave(s)
 	}
-	begun := time.Now()
-	s, bad := r.open(d.ctx)
-	if bad != nil {
-		again := r.refused(d, bad, begun)
-		r.pool.drop()
-		return again
+	for {
+		begun := time.Now()
+		s, bad := r.open(d.ctx)
+		if bad != nil {
+			again := r.refused(d, bad, begun)
+			r.pool.drop()
+			return again
+		}
+		if !d.run(s) {
+			r.settle(d, s)
+			return false
+		}
+		r.leave(s)
 	}
-	d.run(s)
-	r.settle(d, s)
-	return false
 }
 
 // refused handles a session that could not be opened. If the relay only wants

@@ -30,6 +30,8 @@ type transaction struct {
 	accepted []int
 	// refused: MAIL was refused, or all that is left of the transaction.
 	refused bool
+	// taken: the relay accepted a recipient behind a MAIL that it refused.
+	taken bool
 	// begun: the relay waits for the body.
 	begun bool
 	// over: the outcomes are settled, or the session is lost.
@@ -45,8 +47,9 @@ type step struct {
 	at int
 }
 
-// run makes the delivery on s. It reports true if the session was found dead
-// before it mattered, so that a new one is wanted.
+// run makes the delivery on s. It reports true if a new session is wanted: this one
+// was found dead before it mattered, or MAIL cannot be said in it again. That is so
+// at most once on a new session.
 func (d *delivery) run(s *session) bool {
 	stop := context.AfterFunc(d.ctx, func() { s.conn.Close() })
 	defer func() {
@@ -65,7 +68,7 @@ func (d *delivery) run(s *session) bool {
 		return false
 	}
 	defer src.Close()
-	t := transaction{session: s, d: d, reused: s.pooled, params: s.ext.size}
+	t := transaction{session: s, d: d, reused: s.pooled, params: s.ext.size && !d.plain}
 	s.used++
 	d.tx.Session, d.tx.Use = s.id, s.used
 	if !t.reused {
@@ -77,17 +80,32 @@ func (d *delivery) run(s *session) bool {
 	}
 	begin := time.Now()
 	t.envelope()
+	t.undo()
 	if t.again == withoutParams {
+		d.plain = true
+		if t.botched || t.taken && s.ready() != nil {
+			return true
+		}
 		t = transaction{session: s, d: d, reused: t.reused}
 		t.envelope()
+		t.undo()
 	}
-	switch {
-	case t.begun && len(t.accepted) == 0:
-		t.loneDot()
-	case t.begun:
+	if t.begun && !t.botched && len(t.accepted) > 0 {
 		t.body(src, begin)
 	}
 	return t.again == onNewSession
+}
+
+// undo ends a DATA that the relay accepted although nothing can follow. If it
+// accepted a recipient too, a dot would send an empty message, so the session is
+// closed instead.
+func (t *transaction) undo() {
+	switch {
+	case t.begun && t.taken:
+		t.botched = true
+	case t.begun && len(t.accepted) == 0:
+		t.loneDot()
+	}
 }
 
 // envelope sends MAIL, RCPT and DATA, all at once if the relay allows it.
@@ -175,8 +193,8 @@ func (t *transaction) hear(st step, r reply, err error) {
 	t.metrics.took(string(st.stage), now.Sub(t.mark))
 	t.mark = now
 	if settled {
-		// Nothing is left to decide. But a relay that accepts DATA without
-		// recipients waits for a dot (RFC 2920 section 3.1).
+		// Nothing is left to decide, but undo has to know what the relay accepted.
+		t.taken = t.taken || st.stage == mail.StageRcpt && r.positive()
 		t.begun = st.stage == mail.StageData && r.code == 354
 		t.over = r.code == 421
 		t.botched = t.botched || t.over
