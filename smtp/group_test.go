@@ -1,8 +1,14 @@
 package smtp
 
 import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/postrider/postrider/internal/smtptest"
 )
@@ -88,5 +94,122 @@ func TestNoEmptyMessage(t *testing.T) {
 		if s := b.server.Transcript(1); strings.Contains(s, "C: .") || b.server.Accepted() != 0 {
 			t.Errorf("%s: %d messages:\n%s", reply, b.server.Accepted(), s)
 		}
+	}
+}
+
+// TestCannotPipeline: a relay offers PIPELINING, and does something else with a
+// group of commands. The next message goes command by command.
+func TestCannotPipeline(t *testing.T) {
+	t.Parallel()
+	for name, way := range map[string]func(group []string) []string{
+		"the first is lost":    func(group []string) []string { return group[1:] },
+		"the first is kept":    func(group []string) []string { return group[:1] },
+		"the last is lost":     func(group []string) []string { return group[:len(group)-1] },
+		"the second is lost":   func(group []string) []string { return append(group[:1], group[2:]...) },
+		"they come in reverse": func(group []string) []string { slices.Reverse(group); return group },
+		"it hangs up":          func([]string) []string { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newPiped(t, nil)
+				b.dialer.connect = func(context.Context, string) (net.Conn, error) { return &regrouped{Conn: b.server.Pipe(), way: way}, nil }
+				if got := classes(b.deliver(t, message())); got != "requeued" && got != "deferred" || !b.Up() {
+					t.Errorf("a group got %s", got)
+				}
+				for range 3 {
+					b.wantClasses(t, message(), "delivered")
+					time.Sleep(20 * time.Second) // each has a session of its own
+				}
+				if n := b.log.count("SMTP_DISCARD_EHLO=PIPELINING"); n != 1 {
+					t.Errorf("said %d times:\n%s", n, b.log)
+				}
+				time.Sleep(quirkFor)
+				b.deliver(t, message())
+				if n := b.log.count("SMTP_DISCARD_EHLO=PIPELINING"); n != 2 {
+					t.Error("it is not tried again after a day")
+				}
+			})
+		})
+	}
+}
+
+// regrouped is a connection to a relay that does something to each group of commands.
+// Bodies begin and end as they are.
+type regrouped struct {
+	net.Conn
+	way func([]string) []string
+}
+
+func (r *regrouped) Write(p []byte) (int, error) {
+	lines := slices.Collect(strings.Lines(string(p)))
+	if len(lines) < 2 || !strings.HasPrefix(lines[0], "MAIL") {
+		return r.Conn.Write(p)
+	}
+	if lines = r.way(lines); lines == nil {
+		r.Close()
+		return len(p), nil
+	}
+	_, err := r.Conn.Write([]byte(strings.Join(lines, "")))
+	return len(p), err
+}
+
+// TestStaleGroup: a session that was used before may simply be dead, and a message
+// may be refused in a group. Neither says anything about PIPELINING.
+func TestStaleGroup(t *testing.T) {
+	t.Parallel()
+	for _, a := range []smtptest.Answer{{HangUp: true}, {Reply: "503 5.5.1 bad sequence"}, {Reply: "550 5.7.1 no"}, {Reply: "450 4.7.1 greylisted"}} {
+		b := newBundle(t, smtptest.New(t, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+			if st.Verb == "MAIL" && st.Session == 1 && st.Message == 2 {
+				return &a
+			}
+			return nil
+		})), nil)
+		b.wantClasses(t, message(), "delivered")
+		b.deliver(t, message())
+		if b.quirks().has(groups) {
+			t.Errorf("%+v: %s", a, b.log)
+		}
+	}
+}
+
+func (b *bundle) quirks() *quirks { return b.dialer.quirks }
+
+// TestSizeRefused: a relay that offers SIZE and refuses it is asked without it from
+// then on, so that no more sessions are lost to it.
+func TestSizeRefused(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, smtptest.New(t, careless(func(st smtptest.Step) string {
+		if strings.Contains(st.Line, "SIZE") {
+			return "501 5.5.4 parameter"
+		}
+		return ""
+	})), nil)
+	for range 3 {
+		b.wantClasses(t, message(), "delivered")
+	}
+	if b.server.Sessions() != 2 || b.log.count("SMTP_DISCARD_EHLO=SIZE") != 1 {
+		t.Errorf("%d sessions\n%s", b.server.Sessions(), b.log)
+	}
+}
+
+// TestDiscardEHLO: what the relay offers is not used if the settings say so.
+func TestDiscardEHLO(t *testing.T) {
+	t.Parallel()
+	offers := smtptest.On("EHLO", smtptest.Answer{Reply: "250-relay.test\r\n250-PIPELINING\r\n250-Size 10\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-AUTH=LOGIN\r\n250 AUTH PLAIN"})
+	b := newBundle(t, smtptest.New(t, offers), func(c *Config) { c.DiscardEHLO = "pipelining, SIZE,8BITMIME,SMTPUTF8,AUTH" })
+	tx := b.wantClasses(t, message(), "delivered")
+	s, err := b.pool.take(t.Context(), nil)
+	if err != nil || s.id != tx.Session || fmt.Sprintf("%+v", s.ext) != fmt.Sprintf("%+v", extensions{}) {
+		t.Errorf("%+v, %v", s.ext, err)
+	}
+	b.give(s)
+	if d := b.server.Transcript(1); !strings.Contains(d, "C: MAIL FROM:<sender@x.test>\r\nS: 250 2.1.0 ok\r\nC: RCPT") {
+		t.Errorf("the dialogue is\n%s", d)
+	}
+	c := testConfig("smtp://relay.test")
+	c.DiscardEHLO = "PIPELINING,CHUNKING"
+	if got := fmt.Sprint(c.Validate()); !strings.Contains(got, `SMTP_DISCARD_EHLO: "CHUNKING" is none of PIPELINING, SIZE`) {
+		t.Errorf("Validate: %s", got)
 	}
 }

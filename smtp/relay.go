@@ -51,7 +51,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Relay, error
 	if r.metrics, r.unregister, err = newMetrics(r, reg); err != nil {
 		return nil, err
 	}
-	r.dialer.metrics = r.metrics
+	r.dialer.metrics, r.dialer.quirks = r.metrics, &quirks{name: r.Name(), log: log}
 	r.life, r.end = context.WithCancelCause(context.Background())
 	r.tidy, r.stopTidy = context.WithCancel(r.life)
 	r.tasks.Go(r.janitor)

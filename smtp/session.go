@@ -24,6 +24,7 @@ type session struct {
 	ext      extensions
 	timeouts Timeouts
 	metrics  *metrics
+	quirks   *quirks
 
 	id     string
 	opened time.Time

@@ -35,9 +35,11 @@ type transaction struct {
 	// begun: the relay waits for the body.
 	begun bool
 	// over: the outcomes are settled, or the session is lost.
-	over  bool
-	again again
-	mark  time.Time
+	over bool
+	// unanswered: the session is lost because a reply did not come or did not fit.
+	unanswered bool
+	again      again
+	mark       time.Time
 }
 
 // step is one command of the envelope.
@@ -68,7 +70,7 @@ func (d *delivery) run(s *session) bool {
 		return false
 	}
 	defer src.Close()
-	t := transaction{session: s, d: d, reused: s.pooled, params: s.ext.size && !d.plain}
+	t := transaction{session: s, d: d, reused: s.pooled, params: s.ext.size && !d.plain && !s.quirks.has(sizes)}
 	s.used++
 	d.tx.Session, d.tx.Use = s.id, s.used
 	if !t.reused {
@@ -114,7 +116,7 @@ func (t *transaction) envelope() {
 	t.needsReset = true
 	t.mark = time.Now()
 	size := 1
-	if t.ext.pipelining {
+	if t.ext.pipelining && !t.quirks.has(groups) {
 		size = groupSize
 	}
 	for group := range slices.Chunk(t.steps(), size) {
@@ -131,6 +133,9 @@ func (t *transaction) envelope() {
 		for _, st := range group {
 			r, err := t.read(t.timeouts.of(st.stage))
 			if t.hear(st, r, err); t.over {
+				if t.unanswered && len(group) > 1 && !t.reused {
+					t.quirks.found(groups)
+				}
 				return
 			}
 		}
@@ -210,6 +215,9 @@ func (t *transaction) hear(st step, r reply, err error) {
 	switch st.stage {
 	case mail.StageMail:
 		t.d.worked = true
+		if t.d.plain && t.ext.size {
+			t.quirks.found(sizes)
+		}
 	case mail.StageRcpt:
 		t.accepted = append(t.accepted, st.at)
 	default:
@@ -247,6 +255,7 @@ func (t *transaction) conclude(v verdict, st step, r reply, err error) {
 		// Its words answer something else and would mislead.
 		err = fmt.Errorf("%w: it answered %s", errOutOfStep, sayReply(r.code, r.enhanced, r.text()))
 	}
+	t.unanswered = err != nil
 	o := replyOutcome(v.class, st.stage, r, err)
 	switch {
 	case v.again == onNewSession:
