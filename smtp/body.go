@@ -87,7 +87,10 @@ func (t *transaction) final(begin time.Time) {
 	v := judge(answer{stage: mail.StageDot, reply: r, trusted: t.trusted})
 	t.conclude(v, step{stage: mail.StageDot}, r, nil)
 	t.needsReset = v.class != mail.Delivered
-	t.trusted = t.trusted || v.class == mail.Delivered
+	if v.class == mail.Delivered {
+		t.trusted = true
+		t.heard()
+	}
 }
 
 // abandon ends the transaction by closing the session. There is no other way to

@@ -79,14 +79,11 @@ func (c *circuit) failed(e *Error) {
 	c.why = e
 }
 
-// worked notes that the relay accepted mail, so that the next fault begins with a
-// short pause.
+// worked notes that the relay accepted mail, so that the next pause is a short one.
 func (c *circuit) worked() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.why == nil {
-		c.pause = c.min
-	}
+	c.pause = c.min
 }
 
 // wait pauses before the next probe. The jitter keeps workers that lost a relay

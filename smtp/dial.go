@@ -19,6 +19,7 @@ type dialer struct {
 	connect func(ctx context.Context, addr string) (net.Conn, error)
 	metrics *metrics
 	quirks  *quirks
+	heard   func()
 	echoes  echoes
 }
 
@@ -52,7 +53,7 @@ func (d *dialer) open(ctx context.Context) (*session, *Error) {
 	}
 	now := time.Now()
 	return &session{
-		wire: w, ext: x, timeouts: d.cfg.Timeouts, metrics: d.metrics, quirks: d.quirks,
+		wire: w, ext: x, timeouts: d.cfg.Timeouts, metrics: d.metrics, quirks: d.quirks, heard: d.heard,
 		id:     fmt.Sprintf("%08x", rand.Uint32()),
 		opened: now, idleSince: now, took: now.Sub(start), trusted: d.cfg.Username != "",
 	}, nil

@@ -113,7 +113,9 @@ func TestCannotPipeline(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				b := newPiped(t, nil)
-				b.dialer.connect = func(context.Context, string) (net.Conn, error) { return &regrouped{Conn: b.server.Pipe(), way: way}, nil }
+				b.dialer.connect = func(context.Context, string) (net.Conn, error) {
+					return &regrouped{Conn: b.server.Pipe(), way: way}, nil
+				}
 				if got := classes(b.deliver(t, message())); got != "requeued" && got != "deferred" || !b.Up() {
 					t.Errorf("a group got %s", got)
 				}

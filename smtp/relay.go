@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +22,8 @@ type Relay struct {
 	pool    *pool
 	circuit *circuit
 	metrics *metrics
+	// said is the limit of sessions that was logged last.
+	said atomic.Int64
 	// unregister removes the metrics from the registry.
 	unregister func()
 
@@ -51,7 +54,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Relay, error
 	if r.metrics, r.unregister, err = newMetrics(r, reg); err != nil {
 		return nil, err
 	}
-	r.dialer.metrics, r.dialer.quirks = r.metrics, &quirks{name: r.Name(), log: log}
+	r.dialer.metrics, r.dialer.heard, r.dialer.quirks = r.metrics, r.pool.hear, &quirks{name: r.Name(), log: log}
 	r.life, r.end = context.WithCancelCause(context.Background())
 	r.tidy, r.stopTidy = context.WithCancel(r.life)
 	r.tasks.Go(r.janitor)
@@ -143,14 +146,16 @@ func (r *Relay) attempt(d *delivery) bool {
 	}
 }
 
-// refused handles a session that could not be opened. If the relay only wants
-// fewer of them, and there are others, the delivery waits for one of those.
+// refused handles a session that could not be opened. While others work the relay
+// wants fewer of them, whatever it says or does: many a relay or firewall enforces its
+// limit by hanging up. The delivery then waits for one of the others. If those only seem
+// to work, they fail soon.
 func (r *Relay) refused(d *delivery, e *Error, begun time.Time) bool {
 	if d.ctx.Err() != nil {
 		d.postpone(mail.StageLocal, fmt.Errorf("open a session: %w", context.Cause(d.ctx)))
 		return false
 	}
-	if e.trouble == crowded && r.pool.lower(0) {
+	if e.trouble != alarming && r.fewer(0, e.deadSince(begun)) {
 		return true
 	}
 	r.isolate(e, begun)
@@ -158,12 +163,25 @@ func (r *Relay) refused(d *delivery, e *Error, begun time.Time) bool {
 	return false
 }
 
+// fewer lets the relay have no more than the sessions of others than the caller, which
+// has own; false if there are none.
+func (r *Relay) fewer(own int, since time.Time) bool {
+	return r.pool.lower(own, since, r.raised)
+}
+
+// raised is called when the pool has used fewer sessions for a while.
+func (r *Relay) raised(limit int) {
+	if r.said.Swap(int64(limit)) != int64(limit) {
+		r.circuit.log.Info(fmt.Sprintf("relay %s refused more than %d sessions at a time: more are tried once a minute; if that is its limit, lower SMTP_MAX_SESSIONS", r.Name(), limit), "relay", r.Name())
+	}
+}
+
 // settle applies what the delivery learned of the relay, and gives the session back.
 func (r *Relay) settle(d *delivery, s *session) {
-	if d.worked {
+	if d.worked && d.fault == nil {
 		r.circuit.worked()
 	}
-	if d.fault != nil && (d.fault.trouble != crowded || !r.pool.lower(1)) {
+	if d.fault != nil && (d.fault.trouble != crowded || !r.fewer(1, time.Time{})) {
 		r.isolate(d.fault, d.tx.At)
 	}
 	r.give(s)
@@ -171,10 +189,9 @@ func (r *Relay) settle(d *delivery, s *session) {
 
 // open opens a session in a slot that the caller has.
 func (r *Relay) open(ctx context.Context) (*session, *Error) {
+	r.pool.begin()
 	s, bad := r.dialer.open(ctx)
-	if bad == nil {
-		r.pool.opened()
-	}
+	r.pool.begun(bad == nil)
 	return s, bad
 }
 

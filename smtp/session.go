@@ -25,6 +25,8 @@ type session struct {
 	timeouts Timeouts
 	metrics  *metrics
 	quirks   *quirks
+	// heard is called when the relay did what a transaction asked for.
+	heard func()
 
 	id     string
 	opened time.Time

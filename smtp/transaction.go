@@ -212,6 +212,7 @@ func (t *transaction) hear(st step, r reply, err error) {
 		t.conclude(v, st, r, nil)
 		return
 	}
+	t.heard()
 	switch st.stage {
 	case mail.StageMail:
 		t.d.worked = true
