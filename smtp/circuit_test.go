@@ -3,6 +3,7 @@ package smtp
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -315,6 +316,117 @@ func TestPauseBeginsAnew(t *testing.T) {
 	if c.pause != c.min {
 		t.Errorf("pause %s", c.pause)
 	}
+}
+
+// TestTrial: a relay that accepts sessions and refuses all mail is asked with one
+// message at a time, ever more slowly, and the log says once that it refuses and once
+// that it is over.
+func TestTrial(t *testing.T) {
+	t.Parallel()
+	for _, verb := range []string{"MAIL", "RCPT", "DATA", "DOT"} {
+		t.Run(verb, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { trial(t, verb) })
+		})
+	}
+}
+
+func trial(t *testing.T, verb string) {
+	var asked atomic.Int64
+	var repaired atomic.Bool
+	b := newPiped(t, shortPauses, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+		switch {
+		case repaired.Load():
+		case st.Verb == verb:
+			asked.Add(1)
+			return &smtptest.Answer{Reply: "530 5.7.0 authentication required", Delay: time.Millisecond}
+		case verb == "RCPT" && st.Verb == "DATA": // it was told in a group
+			return &smtptest.Answer{Reply: "503 5.5.1 RCPT first"}
+		}
+		return nil
+	}))
+	b.wantClasses(t, message(), "requeued")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	var wg sync.WaitGroup
+	for range 10 { // as the worker does: wait for the relay, then try
+		wg.Go(func() {
+			for b.Wait(ctx) == nil && !repaired.Load() {
+				if got := classes(b.Deliver(ctx, message())); got != "requeued" && !repaired.Load() {
+					t.Errorf("outcome %s", got)
+				}
+			}
+		})
+	}
+	time.Sleep(9 * time.Minute)
+	if n := asked.Load(); n < 10 || n > 20 {
+		t.Errorf("asked %d times in 9 minutes", n)
+	}
+	if e, i := b.log.count("level=ERROR"), b.log.count("level=INFO"); e != 1 || i != 0 {
+		t.Errorf("%d errors and %d infos:\n%s", e, i, b.log)
+	}
+	repaired.Store(true)
+	cancel()
+	wg.Wait()
+	for !b.Up() {
+		time.Sleep(time.Second)
+	}
+	b.wantClasses(t, message(), "delivered")
+	if e, i := b.log.count("level=ERROR"), b.log.count("accepts mail again: sending resumes"); e != 1 || i != 1 {
+		t.Errorf("%d errors and %d infos:\n%s", e, i, b.log)
+	}
+	b.wantClasses(t, message(), "delivered")
+}
+
+// TestTrialGoesOn: a message on trial that says nothing about the relay leaves the
+// trial to the next one, and what waits for its turn can be left.
+func TestTrialGoesOn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var first, hold atomic.Bool
+		b := newPiped(t, shortPauses, smtptest.ByAddress(), smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+			switch {
+			case st.Verb == "DOT" && first.CompareAndSwap(false, true):
+				return &smtptest.Answer{Reply: "535 5.7.8 no more"}
+			case st.Verb == "DOT" && hold.Load():
+				return &smtptest.Answer{Until: release, Reply: "250 ok"}
+			}
+			return nil
+		}))
+		b.wantClasses(t, message(), "requeued")
+		if err := b.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		b.wantClasses(t, message("550@x.test"), "failed") // it did not get to the dot
+		m := message()
+		m.Body = bodyFunc(func() (io.ReadCloser, error) { return nil, errors.New("gone") })
+		b.wantClasses(t, m, "requeued")
+		if !b.Up() || b.log.count("resumes") > 0 {
+			t.Fatalf("up %v:\n%s", b.Up(), b.log)
+		}
+		hold.Store(true)
+		trying, waiting := make(chan string), make(chan string)
+		go func() { trying <- classes(b.Deliver(t.Context(), message())) }()
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { waiting <- classes(b.Deliver(ctx, message())) }()
+		synctest.Wait()
+		cancel()
+		if got := <-waiting; got != "requeued" {
+			t.Errorf("left while it waited: %s", got)
+		}
+		go func() { waiting <- classes(b.Deliver(t.Context(), message())) }()
+		synctest.Wait()
+		if n := b.server.Sessions(); n != 2 {
+			t.Errorf("%d sessions: two messages are tried", n)
+		}
+		close(release)
+		if got := <-trying + " " + <-waiting; got != "delivered delivered" || b.log.count("resumes") != 1 {
+			t.Errorf("%s\n%s", got, b.log)
+		}
+	})
 }
 
 // TestCircuitDropsSessions: while the circuit is open no session is kept, neither

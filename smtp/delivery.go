@@ -24,6 +24,11 @@ type delivery struct {
 	plain bool
 	// worked: the relay accepted a MAIL.
 	worked bool
+	// begun is when the message was admitted last, turn its turn to try the relay, and
+	// reached the last step that the relay answered without a fault.
+	begun   time.Time
+	turn    int
+	reached mail.Stage
 }
 
 func newDelivery(ctx context.Context, m *mail.Message, relay string) *delivery {

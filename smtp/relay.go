@@ -67,14 +67,19 @@ func (r *Relay) Name() string { return r.dialer.target.addr() }
 // Up reports whether the relay is believed to work. While it is not, Deliver
 // tries nothing.
 func (r *Relay) Up() bool {
-	why, _, _ := r.circuit.state()
-	return why == nil
+	_, up := r.circuit.state()
+	select {
+	case <-up:
+		return true
+	default:
+		return false
+	}
 }
 
 // Wait blocks until the relay is believed to work. The error is the cause of ctx,
 // or says that the Relay was closed.
 func (r *Relay) Wait(ctx context.Context) error {
-	_, up, _ := r.circuit.state()
+	_, up := r.circuit.state()
 	select {
 	case <-up:
 		return nil
@@ -102,6 +107,9 @@ func (r *Relay) Deliver(ctx context.Context, m mail.Message) mail.Transaction {
 	for len(d.to) > 0 && r.attempt(d) {
 		// The relay wants fewer sessions: wait for one of the others.
 	}
+	if d.turn > 0 {
+		r.circuit.tried(d.turn, d.reached)
+	}
 	r.metrics.transaction(d.tx.Outcomes)
 	d.tx.Down = !r.Up()
 	return d.tx
@@ -110,9 +118,8 @@ func (r *Relay) Deliver(ctx context.Context, m mail.Message) mail.Transaction {
 // attempt makes the delivery in one slot of the pool. It reports true if another
 // slot is wanted.
 func (r *Relay) attempt(d *delivery) bool {
-	why, _, down := r.circuit.state()
-	if why != nil {
-		d.postpone(why.Stage, fmt.Errorf("waiting for the relay, which %s", why.Detail()))
+	down, ok := r.admit(d)
+	if !ok {
 		return false
 	}
 	s, err := r.pool.take(d.ctx, down)
@@ -143,6 +150,31 @@ func (r *Relay) attempt(d *delivery) bool {
 			return false
 		}
 		r.leave(s)
+	}
+}
+
+// admit waits until the message may be sent; while the circuit is on trial, for its
+// turn. It reports false if the message is postponed.
+func (r *Relay) admit(d *delivery) (down <-chan struct{}, ok bool) {
+	for {
+		p := r.circuit.admit(d.turn)
+		d.turn, d.begun = p.turn, time.Now()
+		if p.why != nil {
+			d.postpone(p.why.Stage, fmt.Errorf("waiting for the relay, which %s", p.why.Detail()))
+			return nil, false
+		}
+		if p.wait == nil {
+			return p.down, true
+		}
+		select {
+		case <-p.wait:
+			continue
+		case <-d.ctx.Done():
+			d.postpone(mail.StageLocal, fmt.Errorf("another message is being tried: %w", context.Cause(d.ctx)))
+		case <-r.pool.closing:
+			d.postpone(mail.StageLocal, fmt.Errorf("another message is being tried: %w", errClosed))
+		}
+		return nil, false
 	}
 }
 
@@ -182,7 +214,7 @@ func (r *Relay) settle(d *delivery, s *session) {
 		r.circuit.worked()
 	}
 	if d.fault != nil && (d.fault.trouble != crowded || !r.fewer(1, time.Time{})) {
-		r.isolate(d.fault, d.tx.At)
+		r.isolate(d.fault, d.begun)
 	}
 	r.give(s)
 }

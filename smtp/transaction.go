@@ -213,6 +213,7 @@ func (t *transaction) hear(st step, r reply, err error) {
 		return
 	}
 	t.heard()
+	t.d.reached = st.stage
 	switch st.stage {
 	case mail.StageMail:
 		t.d.worked = true
@@ -256,7 +257,9 @@ func (t *transaction) conclude(v verdict, st step, r reply, err error) {
 		// Its words answer something else and would mislead.
 		err = fmt.Errorf("%w: it answered %s", errOutOfStep, sayReply(r.code, r.enhanced, r.text()))
 	}
-	t.unanswered = err != nil
+	if t.unanswered = err != nil; !t.unanswered && v.trouble == fine {
+		t.d.reached = st.stage
+	}
 	o := replyOutcome(v.class, st.stage, r, err)
 	switch {
 	case v.again == onNewSession:
