@@ -84,11 +84,12 @@ func (t *transaction) final(begin time.Time) {
 		t.lost(step{stage: mail.StageDot}, err)
 		return
 	}
-	v := judge(answer{stage: mail.StageDot, reply: r, trusted: t.trusted})
+	v := judge(answer{stage: mail.StageDot, reply: r, trusted: t.trusted, blamed: t.d.blamed})
 	t.conclude(v, step{stage: mail.StageDot}, r, nil)
 	t.needsReset = v.class != mail.Delivered
 	if v.class == mail.Delivered {
 		t.trusted = true
+		t.d.accepted = true
 		t.heard()
 	}
 }
@@ -108,7 +109,7 @@ func (t *transaction) cutOff(lost error) {
 		t.lost(step{stage: mail.StageBody}, lost)
 		return
 	}
-	t.conclude(judge(answer{stage: mail.StageBody, reply: r, trusted: t.trusted}), step{stage: mail.StageBody}, r, nil)
+	t.conclude(judge(answer{stage: mail.StageBody, reply: r, trusted: t.trusted, blamed: t.d.blamed}), step{stage: mail.StageBody}, r, nil)
 }
 
 // loneDot ends a DATA that the relay accepted although it accepted no recipient,

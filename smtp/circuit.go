@@ -13,6 +13,10 @@ import (
 	"github.com/postrider/postrider/mail"
 )
 
+// throttledFor: a relay that asks for less again within this time is not news. It has a
+// limit that is reached again and again.
+const throttledFor = 10 * time.Minute
+
 // circuit keeps mail from a relay that is at fault. It opens on a fault. When a probe
 // has opened a session up to and including AUTH, it closes, or is on trial if it was a
 // message that met the fault: then one message at a time is sent, until one gets past
@@ -34,6 +38,10 @@ type circuit struct {
 	openedAt      time.Time
 	// changed is when it closed or went on trial.
 	changed time.Time
+	// asked is when it was logged last that the relay asks for less; quiet: the fault
+	// was not logged for that reason.
+	asked time.Time
+	quiet bool
 	// pause is the time to wait before the next probe. It grows until mail works
 	// again: a relay that accepts sessions and refuses the mail is not asked
 	// faster.
@@ -150,6 +158,9 @@ func (c *circuit) close() {
 		what = "mail"
 	}
 	c.why, c.met, c.trial, c.changed = nil, "", false, time.Now()
+	if c.quiet {
+		return
+	}
 	c.log.Info(fmt.Sprintf("relay %s accepts %s again: sending resumes", c.name, what),
 		"relay", c.name, "after", c.changed.Sub(c.openedAt).Round(time.Millisecond))
 }
@@ -163,8 +174,14 @@ func (c *circuit) failed(e *Error) {
 
 // note notes a fault, and logs it only if it is news. The caller holds mu.
 func (c *circuit) note(e *Error) {
-	if c.why == nil || e.Problem != c.why.Problem {
-		c.say(e)
+	if news := c.why == nil || e.Problem != c.why.Problem; news {
+		c.quiet = e.trouble == throttled && time.Since(c.asked) < throttledFor
+		if e.trouble == throttled {
+			c.asked = time.Now()
+		}
+		if !c.quiet {
+			c.say(e)
+		}
 	}
 	c.why = e
 	if slices.Contains(envelopeOn, e.Stage) {
@@ -180,10 +197,14 @@ func (c *circuit) worked() {
 }
 
 // wait pauses before the next probe. The jitter keeps workers that lost a relay
-// together from coming back together.
+// together from coming back together. A relay that asked for less counts by the second,
+// and gets the whole pause.
 func (c *circuit) wait(ctx context.Context) error {
 	c.mu.Lock()
-	d := c.pause - time.Duration(rand.Float64()*0.25*float64(c.pause))
+	d := c.pause
+	if c.why.trouble != throttled {
+		d -= time.Duration(rand.Float64() * 0.25 * float64(c.pause))
+	}
 	c.pause = min(2*c.pause, c.max)
 	c.mu.Unlock()
 	t := time.NewTimer(d)

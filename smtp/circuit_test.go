@@ -200,7 +200,7 @@ func limited(t *testing.T, verb string, a smtptest.Answer, refuses ...error) {
 	change := func(c *Config) {
 		shortPauses(c)
 		if a.Stall { // those that hang count too: another session would be one more
-			c.SessionAge, c.MessagesPerSession = time.Hour, 1e6
+			c.SessionAge, c.MessagesPerSession, c.Timeouts.Command = time.Hour, 1e6, time.Minute
 		}
 	}
 	b = newPiped(t, change, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {

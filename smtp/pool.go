@@ -174,7 +174,7 @@ func (p *pool) lower(own int, since time.Time, raised func(int)) bool {
 	if others < 1 || p.closed {
 		return false
 	}
-	p.limit = min(others, p.max)
+	p.limit = min(others, p.limit-own)
 	if p.raise != nil {
 		p.raise.Stop()
 	}

@@ -22,6 +22,8 @@ type Relay struct {
 	pool    *pool
 	circuit *circuit
 	metrics *metrics
+	pace    pace
+	blame   blame
 	// said is the limit of sessions that was logged last.
 	said atomic.Int64
 	// unregister removes the metrics from the registry.
@@ -104,6 +106,7 @@ func (r *Relay) Deliver(ctx context.Context, m mail.Message) mail.Transaction {
 	defer context.AfterFunc(r.life, func() { cancel(errClosed) })()
 
 	d := newDelivery(ctx, &m, r.Name())
+	d.blamed = r.blame.often(d.key())
 	for len(d.to) > 0 && r.attempt(d) {
 		// The relay wants fewer sessions: wait for one of the others.
 	}
@@ -111,7 +114,7 @@ func (r *Relay) Deliver(ctx context.Context, m mail.Message) mail.Transaction {
 		r.circuit.tried(d.turn, d.reached)
 	}
 	r.metrics.transaction(d.tx.Outcomes)
-	d.tx.Down = !r.Up()
+	d.tx.Down = d.fault != nil || !r.Up()
 	return d.tx
 }
 
@@ -122,7 +125,11 @@ func (r *Relay) attempt(d *delivery) bool {
 	if !ok {
 		return false
 	}
-	s, err := r.pool.take(d.ctx, down)
+	var s *session
+	err := r.pace.wait(d.ctx, down)
+	if err == nil {
+		s, err = r.pool.take(d.ctx, down)
+	}
 	if errors.Is(err, errDown) {
 		return true // and the circuit says why
 	}
@@ -212,6 +219,16 @@ func (r *Relay) raised(limit int) {
 func (r *Relay) settle(d *delivery, s *session) {
 	if d.worked && d.fault == nil {
 		r.circuit.worked()
+	}
+	if d.accepted {
+		r.pace.accepted()
+		r.blame.clear(d.key())
+	}
+	if d.fault != nil && (d.fault.trouble == throttled || d.fault.trouble == crowded) {
+		r.blame.note(d.key())
+	}
+	if d.fault != nil && d.fault.trouble == throttled {
+		r.pace.less()
 	}
 	if d.fault != nil && (d.fault.trouble != crowded || !r.fewer(1, time.Time{})) {
 		r.isolate(d.fault, d.begun)

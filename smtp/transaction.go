@@ -206,7 +206,7 @@ func (t *transaction) hear(st step, r reply, err error) {
 		return
 	}
 	v := judge(answer{
-		stage: st.stage, reply: r, reused: t.reused, first: len(t.d.to) > 0 && st.at == t.d.to[0], params: t.params, trusted: t.trusted,
+		stage: st.stage, reply: r, reused: t.reused, first: len(t.d.to) > 0 && st.at == t.d.to[0], params: t.params, trusted: t.trusted, blamed: t.d.blamed,
 	})
 	if v.class != "" {
 		t.conclude(v, st, r, nil)
@@ -285,7 +285,10 @@ func (t *transaction) relayError(v verdict, st step, r reply) *Error {
 	problem, hint := "asks for less mail", "check its limits, or lower SMTP_MAX_SESSIONS"
 	switch v.trouble {
 	case crowded:
-		problem, hint = "closes the session", "check the relay's log"
+		problem = "asks for fewer sessions"
+		if r.code == 421 {
+			problem, hint = "closes the session", "check the relay's log"
+		}
 	case alarming:
 		problem, hint = "wants other credentials", "set SMTP_USERNAME and SMTP_PASSWORD"
 	}
