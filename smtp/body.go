@@ -84,10 +84,14 @@ func (t *transaction) final(begin time.Time) {
 		t.lost(step{stage: mail.StageDot}, err)
 		return
 	}
-	v := judge(answer{stage: mail.StageDot, reply: r, trusted: t.trusted})
+	v := judge(answer{stage: mail.StageDot, reply: r, trusted: t.trusted, blamed: t.d.blamed})
 	t.conclude(v, step{stage: mail.StageDot}, r, nil)
 	t.needsReset = v.class != mail.Delivered
-	t.trusted = t.trusted || v.class == mail.Delivered
+	if v.class == mail.Delivered {
+		t.trusted = true
+		t.d.accepted = true
+		t.heard()
+	}
 }
 
 // abandon ends the transaction by closing the session. There is no other way to
@@ -105,11 +109,11 @@ func (t *transaction) cutOff(lost error) {
 		t.lost(step{stage: mail.StageBody}, lost)
 		return
 	}
-	t.conclude(judge(answer{stage: mail.StageBody, reply: r, trusted: t.trusted}), step{stage: mail.StageBody}, r, nil)
+	t.conclude(judge(answer{stage: mail.StageBody, reply: r, trusted: t.trusted, blamed: t.d.blamed}), step{stage: mail.StageBody}, r, nil)
 }
 
-// loneDot ends a DATA that the relay accepted although it accepted no recipient
-// (RFC 2920 section 3.1).
+// loneDot ends a DATA that the relay accepted although it accepted no recipient,
+// and so waits for a dot (RFC 2920 section 3.1).
 func (t *transaction) loneDot() {
 	r, err := t.ask(".", t.timeouts.Dot)
 	if err != nil || r.code == 421 {

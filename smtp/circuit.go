@@ -5,15 +5,22 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/postrider/postrider/internal/check"
+	"github.com/postrider/postrider/mail"
 )
 
-// circuit keeps mail from a relay that is at fault. It opens on a fault, and
-// closes when a probe has opened a session up to and including AUTH. Any
-// goroutine may use it.
+// throttledFor: a relay that asks for less again within this time is not news. It has a
+// limit that is reached again and again.
+const throttledFor = 10 * time.Minute
+
+// circuit keeps mail from a relay that is at fault. It opens on a fault. When a probe
+// has opened a session up to and including AUTH, it closes, or is on trial if it was a
+// message that met the fault: then one message at a time is sent, until one gets past
+// the step of the fault. Any goroutine may use it.
 type circuit struct {
 	name     string
 	log      *slog.Logger
@@ -21,79 +28,183 @@ type circuit struct {
 
 	mu sync.Mutex
 	// why is the fault that opened it; nil while it is closed.
-	why      *Error
-	openedAt time.Time
-	closedAt time.Time
+	why *Error
+	// met is the step of the fault that a message met since it opened; or empty.
+	met mail.Stage
+	// trial: one message at a time is sent. trying: there is one, and it has the turn
+	// of that number.
+	trial, trying bool
+	turn          int
+	openedAt      time.Time
+	// changed is when it closed or went on trial.
+	changed time.Time
+	// asked is when it was logged last that the relay asks for less; quiet: the fault
+	// was not logged for that reason.
+	asked time.Time
+	quiet bool
 	// pause is the time to wait before the next probe. It grows until mail works
 	// again: a relay that accepts sessions and refuses the mail is not asked
 	// faster.
 	pause time.Duration
-	// up and down are closed while the circuit is in that state.
-	up, down chan struct{}
+	// up is closed while the relay may be used, on trial too; down is closed while it
+	// may not. next is closed when the trial is over or another message may be tried.
+	up, down, next chan struct{}
 }
 
 func newCircuit(name string, log *slog.Logger, c Config) *circuit {
 	up := make(chan struct{})
 	close(up)
-	return &circuit{name: name, log: log, min: c.PauseMin, max: c.PauseMax, pause: c.PauseMin, up: up, down: make(chan struct{})}
+	return &circuit{name: name, log: log, min: c.PauseMin, max: c.PauseMax, pause: c.PauseMin, up: up, down: make(chan struct{}), next: make(chan struct{})}
 }
 
-// state returns the fault that opened it, or nil, and the channels of both states.
-func (c *circuit) state() (why *Error, up, down <-chan struct{}) {
+// state returns the fault that opened it, or nil, and a channel that is closed while
+// the relay may be used.
+func (c *circuit) state() (why *Error, up <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.why, c.up, c.down
+	return c.why, c.up
+}
+
+// pass is the answer to a message that wants to be sent.
+type pass struct {
+	// why is the fault because of which it may not.
+	why *Error
+	// wait is closed when it may ask again; nil if it may be sent.
+	wait <-chan struct{}
+	// down is closed when the relay may not be used any more.
+	down <-chan struct{}
+	// turn is the number of its turn, if the relay is on trial. Whoever has one must
+	// call tried.
+	turn int
+}
+
+// admit lets a message be sent, or not. The message may have a turn already.
+func (c *circuit) admit(turn int) pass {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.why == nil:
+		return pass{down: c.down}
+	case !c.trial:
+		return pass{why: c.why}
+	case c.trying && turn != c.turn:
+		return pass{wait: c.next}
+	case !c.trying:
+		c.trying = true
+		c.turn++
+	}
+	return pass{down: c.down, turn: c.turn}
+}
+
+// tried ends the turn of a message, which got as far as that step without meeting a
+// fault of the relay; or nowhere.
+func (c *circuit) tried(turn int, reached mail.Stage) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.trying || turn != c.turn {
+		return // it met a fault
+	}
+	c.trying = false
+	if slices.Index(envelopeOn, reached) >= slices.Index(envelopeOn, c.met) {
+		c.close()
+	}
+	c.moved()
+}
+
+// envelopeOn are the steps of a transaction, in their order.
+var envelopeOn = []mail.Stage{mail.StageMail, mail.StageRcpt, mail.StageData, mail.StageBody, mail.StageDot}
+
+// moved has those who wait for the trial ask again. The caller holds mu.
+func (c *circuit) moved() {
+	close(c.next)
+	c.next = make(chan struct{})
 }
 
 // open opens it for e, which was met by work that began at that time. It reports
-// false if it is open already, or has been closed since.
+// false if it is open already, or has changed since.
 func (c *circuit) open(e *Error, begun time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.why != nil || begun.Before(c.closedAt) {
+	if c.why != nil && !c.trial || begun.Before(c.changed) {
 		return false
 	}
-	c.why, c.openedAt, c.up = e, time.Now(), make(chan struct{})
+	if !c.trial {
+		c.openedAt = time.Now()
+	}
+	c.up, c.trial, c.trying = make(chan struct{}), false, false
 	close(c.down)
-	c.say(e)
+	c.note(e)
+	c.moved()
 	return true
 }
 
-// close closes it again.
-func (c *circuit) close() {
+// ready notes that a probe has opened a session.
+func (c *circuit) ready() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.why, c.closedAt, c.down = nil, time.Now(), make(chan struct{})
+	c.changed, c.down = time.Now(), make(chan struct{})
 	close(c.up)
-	c.log.Info(fmt.Sprintf("relay %s accepts sessions again: sending resumes", c.name),
-		"relay", c.name, "after", c.closedAt.Sub(c.openedAt).Round(time.Millisecond))
+	if c.met != "" {
+		c.trial = true
+		return
+	}
+	c.close()
 }
 
-// failed notes what a probe met. It is logged only if it is news.
+// close closes it again. The caller holds mu.
+func (c *circuit) close() {
+	what := "sessions"
+	if c.met != "" {
+		what = "mail"
+	}
+	c.why, c.met, c.trial, c.changed = nil, "", false, time.Now()
+	if c.quiet {
+		return
+	}
+	c.log.Info(fmt.Sprintf("relay %s accepts %s again: sending resumes", c.name, what),
+		"relay", c.name, "after", c.changed.Sub(c.openedAt).Round(time.Millisecond))
+}
+
+// failed notes what a probe met.
 func (c *circuit) failed(e *Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e.Problem != c.why.Problem {
-		c.say(e)
-	}
-	c.why = e
+	c.note(e)
 }
 
-// worked notes that the relay accepted mail, so that the next fault begins with a
-// short pause.
+// note notes a fault, and logs it only if it is news. The caller holds mu.
+func (c *circuit) note(e *Error) {
+	if news := c.why == nil || e.Problem != c.why.Problem; news {
+		c.quiet = e.trouble == throttled && time.Since(c.asked) < throttledFor
+		if e.trouble == throttled {
+			c.asked = time.Now()
+		}
+		if !c.quiet {
+			c.say(e)
+		}
+	}
+	c.why = e
+	if slices.Contains(envelopeOn, e.Stage) {
+		c.met = e.Stage
+	}
+}
+
+// worked notes that the relay accepted mail, so that the next pause is a short one.
 func (c *circuit) worked() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.why == nil {
-		c.pause = c.min
-	}
+	c.pause = c.min
 }
 
 // wait pauses before the next probe. The jitter keeps workers that lost a relay
-// together from coming back together.
+// together from coming back together. A relay that asked for less counts by the second,
+// and gets the whole pause.
 func (c *circuit) wait(ctx context.Context) error {
 	c.mu.Lock()
-	d := c.pause - time.Duration(rand.Float64()*0.25*float64(c.pause))
+	d := c.pause
+	if c.why.trouble != throttled {
+		d -= time.Duration(rand.Float64() * 0.25 * float64(c.pause))
+	}
 	c.pause = min(2*c.pause, c.max)
 	c.mu.Unlock()
 	t := time.NewTimer(d)

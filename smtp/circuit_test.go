@@ -3,6 +3,8 @@ package smtp
 import (
 	"context"
 	"errors"
+	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/internal/smtptest"
+	"github.com/postrider/postrider/mail"
 )
 
 func shortPauses(c *Config) { c.PauseMin, c.PauseMax = time.Second, time.Minute }
@@ -165,6 +168,267 @@ func crowd(t *testing.T, verb, reply string) {
 	}
 }
 
+// TestConnectionLimit: a relay allows two sessions, and turns others away in any way
+// that there is. The two go on, and the relay is not called down.
+func TestConnectionLimit(t *testing.T) {
+	t.Parallel()
+	refused := smtptest.Answer{Reply: "554 5.7.0 too many connections", HangUp: true}
+	for name, c := range map[string]struct {
+		verb   string
+		answer smtptest.Answer
+	}{
+		"closed": {"CONNECT", smtptest.Answer{HangUp: true}}, "554": {"CONNECT", refused}, "garbage": {"CONNECT", smtptest.Answer{Reply: "busy", HangUp: true}},
+		"closed at EHLO": {"EHLO", smtptest.Answer{HangUp: true}}, "554 at EHLO": {"EHLO", refused}, "silence": {"CONNECT", smtptest.Answer{Stall: true}},
+		"silence at EHLO": {"EHLO", smtptest.Answer{Stall: true}}, "421": {"CONNECT", smtptest.Answer{Reply: "421 4.7.0 too many", HangUp: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { limited(t, c.verb, c.answer) })
+		})
+	}
+	for name, err := range map[string]error{"refused": syscall.ECONNREFUSED, "reset": syscall.ECONNRESET} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { limited(t, "", smtptest.Answer{}, err) })
+		})
+	}
+}
+
+// limited sends 60 messages to a relay that turns a third session away.
+func limited(t *testing.T, verb string, a smtptest.Answer, refuses ...error) {
+	var b *bundle
+	change := func(c *Config) {
+		shortPauses(c)
+		if a.Stall { // those that hang count too: another session would be one more
+			c.SessionAge, c.MessagesPerSession, c.Timeouts.Command = time.Hour, 1e6, time.Minute
+		}
+	}
+	b = newPiped(t, change, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+		switch {
+		case st.Verb == "DOT":
+			return &smtptest.Answer{Delay: 100 * time.Millisecond, Reply: "250 ok"}
+		case st.Verb == verb && b.server.Open() > 2:
+			return &a
+		}
+		return nil
+	}))
+	if len(refuses) > 0 {
+		b.dialer.connect = func(context.Context, string) (net.Conn, error) {
+			if b.server.Open() >= 2 {
+				return nil, &net.OpError{Op: "dial", Err: refuses[0]}
+			}
+			return b.server.Pipe(), nil
+		}
+	}
+	all := int64(60)
+	if a.Stall {
+		all = 20*int64(b.cfg.Timeouts.of("")/time.Second) + 60 // it takes long to notice
+	}
+	start := time.Now()
+	var wg sync.WaitGroup
+	var sent atomic.Int64
+	for range 10 {
+		wg.Go(func() {
+			for sent.Add(1) <= all {
+				if got := classes(b.Deliver(t.Context(), message())); got != "delivered" {
+					t.Errorf("outcome %s", got)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	ideal := time.Duration(all) * 50 * time.Millisecond
+	if took := time.Since(start); took > ideal+time.Second || !b.Up() || b.log.count("level=WARN") > 0 || b.server.Sessions() > 100 {
+		t.Errorf("took %s with %d sessions\n%s", took, b.server.Sessions(), b.log)
+	}
+}
+
+// TestDownBehindSessions: idle sessions, and busy ones that wait, only look alive. If
+// the relay is down, the circuit opens soon all the same.
+func TestDownBehindSessions(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		busy   int
+		silent bool
+		within time.Duration
+	}{
+		"idle": {0, false, time.Second}, "idle, silent": {0, true, 2 * time.Minute},
+		"busy": {2, false, 3 * time.Minute}, "busy, silent": {2, true, 3 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { behind(t, c.busy, c.silent, c.within) })
+		})
+	}
+}
+
+func behind(t *testing.T, busy int, silent bool, within time.Duration) {
+	var hold atomic.Bool
+	b := newPiped(t, nil, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+		if st.Verb != "DOT" {
+			return nil
+		}
+		if hold.Load() {
+			return &smtptest.Answer{Stall: true}
+		}
+		return &smtptest.Answer{Delay: time.Second, Reply: "250 ok"}
+	}))
+	var wg sync.WaitGroup
+	for range 5 - busy {
+		wg.Go(func() { b.Deliver(t.Context(), message()) })
+	}
+	wg.Wait()
+	hold.Store(true)
+	for range busy {
+		go b.Deliver(t.Context(), message())
+	}
+	synctest.Wait()
+	b.dialer.connect = func(ctx context.Context, _ string) (net.Conn, error) {
+		if silent {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+	}
+	// Those that are idle are dead, and those that are busy hang.
+	for _, s := range b.pool.evict(func(*session) bool { return true }) {
+		s.conn.Close()
+		b.pool.mu.Lock()
+		b.pool.busy--
+		b.pool.idle = append(b.pool.idle, s)
+		b.pool.mu.Unlock()
+	}
+	start := time.Now()
+	b.wantClasses(t, message(), "requeued")
+	if took := time.Since(start); b.Up() || took > within || b.log.count("level=WARN") != 1 {
+		t.Errorf("up %v after %s\n%s", b.Up(), took, b.log)
+	}
+}
+
+// TestPauseBeginsAnew: the pause grows while the relay is at fault, and is short again
+// after a message was accepted, even by a session that was there before.
+func TestPauseBeginsAnew(t *testing.T) {
+	t.Parallel()
+	c := newCircuit("relay.test", slog.New(slog.DiscardHandler), DefaultConfig())
+	c.open(newError(mail.StageConnect, down, "is away", ""), time.Now())
+	c.pause = 32 * time.Second
+	c.worked()
+	if c.pause != c.min {
+		t.Errorf("pause %s", c.pause)
+	}
+}
+
+// TestTrial: a relay that accepts sessions and refuses all mail is asked with one
+// message at a time, ever more slowly, and the log says once that it refuses and once
+// that it is over.
+func TestTrial(t *testing.T) {
+	t.Parallel()
+	for _, verb := range []string{"MAIL", "RCPT", "DATA", "DOT"} {
+		t.Run(verb, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { trial(t, verb) })
+		})
+	}
+}
+
+func trial(t *testing.T, verb string) {
+	var asked atomic.Int64
+	var repaired atomic.Bool
+	b := newPiped(t, shortPauses, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+		switch {
+		case repaired.Load():
+		case st.Verb == verb:
+			asked.Add(1)
+			return &smtptest.Answer{Reply: "530 5.7.0 authentication required", Delay: time.Millisecond}
+		case verb == "RCPT" && st.Verb == "DATA": // it was told in a group
+			return &smtptest.Answer{Reply: "503 5.5.1 RCPT first"}
+		}
+		return nil
+	}))
+	b.wantClasses(t, message(), "requeued")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	var wg sync.WaitGroup
+	for range 10 { // as the worker does: wait for the relay, then try
+		wg.Go(func() {
+			for b.Wait(ctx) == nil && !repaired.Load() {
+				if got := classes(b.Deliver(ctx, message())); got != "requeued" && !repaired.Load() {
+					t.Errorf("outcome %s", got)
+				}
+			}
+		})
+	}
+	time.Sleep(9 * time.Minute)
+	if n := asked.Load(); n < 10 || n > 20 {
+		t.Errorf("asked %d times in 9 minutes", n)
+	}
+	if e, i := b.log.count("level=ERROR"), b.log.count("level=INFO"); e != 1 || i != 0 {
+		t.Errorf("%d errors and %d infos:\n%s", e, i, b.log)
+	}
+	repaired.Store(true)
+	cancel()
+	wg.Wait()
+	for !b.Up() {
+		time.Sleep(time.Second)
+	}
+	b.wantClasses(t, message(), "delivered")
+	if e, i := b.log.count("level=ERROR"), b.log.count("accepts mail again: sending resumes"); e != 1 || i != 1 {
+		t.Errorf("%d errors and %d infos:\n%s", e, i, b.log)
+	}
+	b.wantClasses(t, message(), "delivered")
+}
+
+// TestTrialGoesOn: a message on trial that says nothing about the relay leaves the
+// trial to the next one, and what waits for its turn can be left.
+func TestTrialGoesOn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var first, hold atomic.Bool
+		b := newPiped(t, shortPauses, smtptest.ByAddress(), smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+			switch {
+			case st.Verb == "DOT" && first.CompareAndSwap(false, true):
+				return &smtptest.Answer{Reply: "535 5.7.8 no more"}
+			case st.Verb == "DOT" && hold.Load():
+				return &smtptest.Answer{Until: release, Reply: "250 ok"}
+			}
+			return nil
+		}))
+		b.wantClasses(t, message(), "requeued")
+		if err := b.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		b.wantClasses(t, message("550@x.test"), "failed") // it did not get to the dot
+		m := message()
+		m.Body = bodyFunc(func() (io.ReadCloser, error) { return nil, errors.New("gone") })
+		b.wantClasses(t, m, "requeued")
+		if !b.Up() || b.log.count("resumes") > 0 {
+			t.Fatalf("up %v:\n%s", b.Up(), b.log)
+		}
+		hold.Store(true)
+		trying, waiting := make(chan string), make(chan string)
+		go func() { trying <- classes(b.Deliver(t.Context(), message())) }()
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { waiting <- classes(b.Deliver(ctx, message())) }()
+		synctest.Wait()
+		cancel()
+		if got := <-waiting; got != "requeued" {
+			t.Errorf("left while it waited: %s", got)
+		}
+		go func() { waiting <- classes(b.Deliver(t.Context(), message())) }()
+		synctest.Wait()
+		if n := b.server.Sessions(); n != 2 {
+			t.Errorf("%d sessions: two messages are tried", n)
+		}
+		close(release)
+		if got := <-trying + " " + <-waiting; got != "delivered delivered" || b.log.count("resumes") != 1 {
+			t.Errorf("%s\n%s", got, b.log)
+		}
+	})
+}
+
 // TestCircuitDropsSessions: while the circuit is open no session is kept, neither
 // idle ones nor those given back.
 func TestCircuitDropsSessions(t *testing.T) {
@@ -213,19 +477,15 @@ func TestCircuitDropsSessions(t *testing.T) {
 func TestCircuitOldNews(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newPiped(t, shortPauses)
-		gone := &net.OpError{Op: "dial", Err: errors.New("no route")}
-		var dials atomic.Int64
-		b.dialer.connect = func(context.Context, string) (net.Conn, error) {
-			switch dials.Add(1) {
-			case 1: // slow to fail
-				time.Sleep(20 * time.Second)
-				return nil, gone
-			case 2:
-				return nil, gone
+		b := newPiped(t, shortPauses, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+			switch {
+			case st.Verb == "EHLO" && st.Session == 1: // slow to fail
+				return &smtptest.Answer{Delay: 20 * time.Second, Reply: "530 5.7.0 who are you"}
+			case st.Verb == "MAIL" && st.Session == 2:
+				return &smtptest.Answer{Reply: "452 4.3.1 full"}
 			}
-			return b.server.Pipe(), nil
-		}
+			return nil
+		}))
 		slow := make(chan string, 1)
 		go func() { slow <- classes(b.Deliver(t.Context(), message())) }()
 		synctest.Wait()
@@ -233,7 +493,7 @@ func TestCircuitOldNews(t *testing.T) {
 		if err := b.Wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := <-slow; got != "requeued" || !b.Up() || b.log.count("level=WARN") != 1 {
+		if got := <-slow; got != "requeued" || !b.Up() || b.log.count("level=WARN") != 1 || b.log.count("level=ERROR") != 0 {
 			t.Errorf("outcome %s, up %v:\n%s", got, b.Up(), b.log)
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ type Config struct {
 	Password       mail.Secret `env:"SMTP_PASSWORD" help:"Password of SMTP_USERNAME. Use at least 4 characters: a shorter one is not withheld from logs and records if the relay repeats it."`
 	CAFile         string      `env:"SMTP_CA_FILE" help:"File of PEM certificates that are trusted to sign the relay's certificate, besides the system's."`
 	AuthWithoutTLS bool        `env:"SMTP_AUTH_WITHOUT_TLS" help:"Send the password in clear text if the session has no TLS."`
+	DiscardEHLO    string      `env:"SMTP_DISCARD_EHLO" help:"Extensions that are not used although the relay offers them, separated by commas: any of PIPELINING, SIZE, 8BITMIME, SMTPUTF8, STARTTLS, AUTH."`
 	EHLOName       string      `env:"SMTP_EHLO_NAME" help:"Name to greet the relay with; empty: the host's name if it has a domain, else its address."`
 
 	MaxSessions        int           `env:"SMTP_MAX_SESSIONS" help:"Most sessions at the relay at the same time."`
@@ -66,6 +68,9 @@ func (c Config) Validate() []error {
 		"SMTP_URL: ?tls=none would send the password in clear text; remove it, or set SMTP_AUTH_WITHOUT_TLS=true")
 	_, err = c.roots()
 	wrong.If(err != nil, "SMTP_CA_FILE: %w", err)
+	for _, keyword := range c.discarded() {
+		wrong.If(!slices.Contains(extensionsUsed, keyword), "SMTP_DISCARD_EHLO: %q is none of %s", keyword, strings.Join(extensionsUsed, ", "))
+	}
 	wrong.If(c.EHLOName != "" && !mail.IsHostName(c.EHLOName),
 		"SMTP_EHLO_NAME: %q is neither a domain nor an address literal like [192.0.2.1]", c.EHLOName)
 	wrong.If(c.MaxSessions < 1, "SMTP_MAX_SESSIONS: is %d, must be at least 1", c.MaxSessions)
@@ -75,6 +80,14 @@ func (c Config) Validate() []error {
 		wrong.If(*d <= 0, "%s: is %s, must be positive", name, *d)
 	}
 	return wrong
+}
+
+// extensionsUsed are the keywords that [parseExtensions] knows.
+var extensionsUsed = []string{"PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "STARTTLS", "AUTH"}
+
+// discarded are the keywords of DiscardEHLO, in capitals.
+func (c Config) discarded() []string {
+	return strings.FieldsFunc(strings.ToUpper(c.DiscardEHLO), func(r rune) bool { return r == ',' || r == ' ' })
 }
 
 // durations maps each duration to its variable.

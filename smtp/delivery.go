@@ -20,8 +20,25 @@ type delivery struct {
 	to []int
 	// fault is set if the relay's replies say that the relay itself is at fault.
 	fault *Error
-	// worked: the relay accepted a MAIL.
-	worked bool
+	// blamed: the relay asks for less because of this message.
+	blamed bool
+	// plain: the relay refused the optional parameters of MAIL.
+	plain bool
+	// worked: the relay accepted a MAIL; accepted: it accepted the message.
+	worked, accepted bool
+	// begun is when the message was admitted last, turn its turn to try the relay, and
+	// reached the last step that the relay answered without a fault.
+	begun   time.Time
+	turn    int
+	reached mail.Stage
+}
+
+// key names the message, for [blame].
+func (d *delivery) key() string {
+	if len(d.m.Recipients) == 0 {
+		return d.m.ID
+	}
+	return d.m.ID + " " + d.m.Recipients[0].Address
 }
 
 func newDelivery(ctx context.Context, m *mail.Message, relay string) *delivery {

@@ -18,6 +18,8 @@ type dialer struct {
 	tls     *tls.Config
 	connect func(ctx context.Context, addr string) (net.Conn, error)
 	metrics *metrics
+	quirks  *quirks
+	heard   func()
 	echoes  echoes
 }
 
@@ -51,7 +53,7 @@ func (d *dialer) open(ctx context.Context) (*session, *Error) {
 	}
 	now := time.Now()
 	return &session{
-		wire: w, ext: x, timeouts: d.cfg.Timeouts, metrics: d.metrics,
+		wire: w, ext: x, timeouts: d.cfg.Timeouts, metrics: d.metrics, quirks: d.quirks, heard: d.heard,
 		id:     fmt.Sprintf("%08x", rand.Uint32()),
 		opened: now, idleSince: now, took: now.Sub(start), trusted: d.cfg.Username != "",
 	}, nil
@@ -101,7 +103,7 @@ func (d *dialer) prepare(ctx context.Context, w *wire, by time.Time) (extensions
 		return extensions{}, bad
 	}
 	name := ehloName(d.cfg.EHLOName, w.conn.LocalAddr())
-	x, bad := w.hello(name, d.cfg.Timeouts)
+	x, bad := w.hello(name, d.cfg)
 	if bad != nil {
 		return x, bad
 	}
@@ -111,7 +113,7 @@ func (d *dialer) prepare(ctx context.Context, w *wire, by time.Time) (extensions
 	}
 	if secured {
 		// What was offered in clear text no longer counts (RFC 3207 section 4.2).
-		if x, bad = w.hello(name, d.cfg.Timeouts); bad != nil {
+		if x, bad = w.hello(name, d.cfg); bad != nil {
 			return x, bad
 		}
 	}

@@ -3,6 +3,7 @@ package smtp
 import (
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,13 +24,13 @@ type extensions struct {
 	auth []string
 }
 
-// parseExtensions reads the lines after the first one. Keywords are compared
-// without case (RFC 5321 section 2.4).
-func parseExtensions(r reply) extensions {
+// parseExtensions reads the lines after the first one, but not those with a keyword
+// that is discarded. Keywords are compared without case (RFC 5321 section 2.4).
+func parseExtensions(r reply, discarded []string) extensions {
 	var x extensions
 	for _, line := range r.lines[1:] {
 		words := strings.Fields(strings.ToUpper(line))
-		if len(words) == 0 {
+		if len(words) == 0 || slices.Contains(discarded, before(words[0], "=")) {
 			continue
 		}
 		switch words[0] {
@@ -62,20 +63,26 @@ func parseExtensions(r reply) extensions {
 	return x
 }
 
+// before is the part of s before sep, or s.
+func before(s, sep string) string {
+	s, _, _ = strings.Cut(s, sep)
+	return s
+}
+
 // hello greets the relay. A relay that does not know EHLO is greeted with HELO and
 // has no extensions (RFC 5321 section 3.2).
-func (w *wire) hello(name string, t Timeouts) (extensions, *Error) {
+func (w *wire) hello(name string, c Config) (extensions, *Error) {
 	command := "EHLO"
-	r, err := w.ask("EHLO "+name, t.Command)
+	r, err := w.ask("EHLO "+name, c.Timeouts.Command)
 	if err != nil {
 		return extensions{}, silenceError(mail.StageEHLO, command, err)
 	}
 	if r.positive() {
-		return parseExtensions(r), nil
+		return parseExtensions(r, c.discarded()), nil
 	}
 	if r.code/100 == 5 && !wantsCredentials(r.code) {
 		command = "HELO"
-		if r, err = w.ask("HELO "+name, t.Command); err != nil {
+		if r, err = w.ask("HELO "+name, c.Timeouts.Command); err != nil {
 			return extensions{}, silenceError(mail.StageEHLO, command, err)
 		}
 		if r.positive() {

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/postrider/postrider/mail"
 )
@@ -38,6 +39,8 @@ type Error struct {
 	Err error
 
 	trouble trouble
+	// silent: the relay did nothing until time was over.
+	silent bool
 }
 
 // Error is one sentence that begins with the relay's name.
@@ -60,6 +63,19 @@ func (e *Error) Unwrap() error { return e.Err }
 // Crowded reports whether the relay only wants fewer sessions. It may well serve
 // those it has.
 func (e *Error) Crowded() bool { return e.trouble == crowded }
+
+// deadSince is the time since which the relay must have been heard to be alive, if a
+// session that began to be opened at that time failed so. Silence takes so long to
+// notice that what was heard before it counts for nothing.
+func (e *Error) deadSince(begun time.Time) time.Time {
+	switch {
+	case e.trouble == crowded:
+		return time.Time{} // it says itself that there are others
+	case e.silent:
+		return begun
+	}
+	return begun.Add(-crowdedFor)
+}
 
 // outcome is what a message gets that needed the session.
 func (e *Error) outcome() mail.Outcome {
@@ -102,7 +118,7 @@ func silenceError(stage mail.Stage, command string, err error) *Error {
 	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		e.Problem, e.Err = "does not answer "+what, errors.New("no reply in time")
+		e.Problem, e.Err, e.silent = "does not answer "+what, errors.New("no reply in time"), true
 	case errors.Is(err, errOutOfStep):
 		e.Problem, e.Hint = "does not speak SMTP", "see what listens there, and set SMTP_URL"
 	default:
@@ -122,7 +138,7 @@ func dialError(err error) *Error {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		e.Problem, e.Hint, e.Err = "refused the connection", "start it or set SMTP_URL", nil
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		e.Problem, e.Err = "does not answer the connection", errors.New("no answer in time")
+		e.Problem, e.Err, e.silent = "does not answer the connection", errors.New("no answer in time"), true
 	}
 	return e
 }
@@ -131,7 +147,7 @@ func dialError(err error) *Error {
 // alarm: it does not pass by itself, and clear text is no way out.
 func handshakeError(err error, host string) *Error {
 	e := newError(mail.StageTLS, down, "failed in the TLS handshake", "check the relay's log")
-	e.Err = plain(err)
+	e.Err, e.silent = plain(err), errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
 	if bad, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		e.trouble, e.Err = alarming, bad.Err
 		e.Problem = "has a certificate that cannot be trusted"

@@ -41,7 +41,7 @@ func FuzzReply(f *testing.F) {
 		if used := len(in) - br.Buffered(); len(in) <= br.Size() && in[used-1] != '\n' {
 			t.Errorf("read %d of %q", used, in)
 		}
-		parseExtensions(r)
+		parseExtensions(r, nil)
 		queueID(r.text())
 	})
 }

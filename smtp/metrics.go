@@ -50,8 +50,8 @@ func newMetrics(r *Relay, reg prometheus.Registerer) (*metrics, func(), error) {
 	const sessions = "Sessions by state: busy ones are in a transaction or being opened."
 	gauge("postrider_smtp_sessions", sessions, prometheus.Labels{"state": "busy"}, func() float64 { busy, _ := r.pool.count(); return float64(busy) })
 	gauge("postrider_smtp_sessions", sessions, prometheus.Labels{"state": "idle"}, func() float64 { _, idle := r.pool.count(); return float64(idle) })
-	gauge("postrider_smtp_circuit_open", "1 while the relay is believed to be at fault and gets no mail.", prometheus.Labels{}, func() float64 {
-		if r.Up() {
+	gauge("postrider_smtp_circuit_open", "1 while the relay is believed to be at fault and gets no mail, or one at a time to try.", prometheus.Labels{}, func() float64 {
+		if why, _ := r.circuit.state(); why == nil {
 			return 0
 		}
 		return 1

@@ -29,8 +29,12 @@ type pool struct {
 	// busy counts the slots in use: of sessions in a transaction, being opened or
 	// being closed.
 	busy int
-	// open counts the established sessions, busy and idle.
+	// open counts the established sessions, busy and idle, opening those that are
+	// being opened.
 	open    int
+	opening int
+	// heard is when the relay last did what a transaction asked for.
+	heard   time.Time
 	idle    []*session
 	waiters []chan *session
 	// paused: sessions that are given back are not kept.
@@ -129,32 +133,55 @@ func (p *pool) drop() {
 	p.serve()
 }
 
-// opened and ended count established sessions.
-func (p *pool) opened() { p.add(1) }
-func (p *pool) ended()  { p.add(-1) }
-
-func (p *pool) add(n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.open += n
+// begin counts a session that is being opened, begun one that was, ended one that
+// was established.
+func (p *pool) begin() { p.add(0, 1) }
+func (p *pool) ended() { p.add(-1, 0) }
+func (p *pool) begun(established bool) {
+	if established {
+		p.add(1, -1)
+	} else {
+		p.add(0, -1)
+	}
 }
 
-// lower limits the pool, for a while, to the sessions that are established
-// without the caller's own. It reports false if there is none.
-func (p *pool) lower(own int) bool {
+func (p *pool) add(open, opening int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open += open
+	p.opening += opening
+}
+
+// hear notes that the relay did what a transaction asked for.
+func (p *pool) hear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.heard = time.Now()
+}
+
+// lower limits the pool, for a while, to the sessions of others than the caller: those
+// that are established, unless the relay has not been heard in them since that time, and
+// those that are being opened. It reports false if there are no others. raised is
+// called with the limit when it is over.
+func (p *pool) lower(own int, since time.Time, raised func(int)) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	others := p.open - own
+	if p.heard.Before(since) {
+		others = 0
+	}
+	others += p.opening
 	if others < 1 || p.closed {
 		return false
 	}
-	p.limit = min(others, p.max)
+	p.limit = min(others, p.limit-own)
 	if p.raise != nil {
 		p.raise.Stop()
 	}
 	p.raise = time.AfterFunc(crowdedFor, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
+		raised(p.limit)
 		p.limit = p.max
 		p.serve()
 	})

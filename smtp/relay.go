@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +22,10 @@ type Relay struct {
 	pool    *pool
 	circuit *circuit
 	metrics *metrics
+	pace    pace
+	blame   blame
+	// said is the limit of sessions that was logged last.
+	said atomic.Int64
 	// unregister removes the metrics from the registry.
 	unregister func()
 
@@ -51,7 +56,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Relay, error
 	if r.metrics, r.unregister, err = newMetrics(r, reg); err != nil {
 		return nil, err
 	}
-	r.dialer.metrics = r.metrics
+	r.dialer.metrics, r.dialer.heard, r.dialer.quirks = r.metrics, r.pool.hear, &quirks{name: r.Name(), log: log}
 	r.life, r.end = context.WithCancelCause(context.Background())
 	r.tidy, r.stopTidy = context.WithCancel(r.life)
 	r.tasks.Go(r.janitor)
@@ -64,14 +69,19 @@ func (r *Relay) Name() string { return r.dialer.target.addr() }
 // Up reports whether the relay is believed to work. While it is not, Deliver
 // tries nothing.
 func (r *Relay) Up() bool {
-	why, _, _ := r.circuit.state()
-	return why == nil
+	_, up := r.circuit.state()
+	select {
+	case <-up:
+		return true
+	default:
+		return false
+	}
 }
 
 // Wait blocks until the relay is believed to work. The error is the cause of ctx,
 // or says that the Relay was closed.
 func (r *Relay) Wait(ctx context.Context) error {
-	_, up, _ := r.circuit.state()
+	_, up := r.circuit.state()
 	select {
 	case <-up:
 		return nil
@@ -96,23 +106,30 @@ func (r *Relay) Deliver(ctx context.Context, m mail.Message) mail.Transaction {
 	defer context.AfterFunc(r.life, func() { cancel(errClosed) })()
 
 	d := newDelivery(ctx, &m, r.Name())
+	d.blamed = r.blame.often(d.key())
 	for len(d.to) > 0 && r.attempt(d) {
 		// The relay wants fewer sessions: wait for one of the others.
 	}
+	if d.turn > 0 {
+		r.circuit.tried(d.turn, d.reached)
+	}
 	r.metrics.transaction(d.tx.Outcomes)
-	d.tx.Down = !r.Up()
+	d.tx.Down = d.fault != nil || !r.Up()
 	return d.tx
 }
 
 // attempt makes the delivery in one slot of the pool. It reports true if another
 // slot is wanted.
 func (r *Relay) attempt(d *delivery) bool {
-	why, _, down := r.circuit.state()
-	if why != nil {
-		d.postpone(why.Stage, fmt.Errorf("waiting for the relay, which %s", why.Detail()))
+	down, ok := r.admit(d)
+	if !ok {
 		return false
 	}
-	s, err := r.pool.take(d.ctx, down)
+	var s *session
+	err := r.pace.wait(d.ctx, down)
+	if err == nil {
+		s, err = r.pool.take(d.ctx, down)
+	}
 	if errors.Is(err, errDown) {
 		return true // and the circuit says why
 	}
@@ -127,26 +144,57 @@ func (r *Relay) attempt(d *delivery) bool {
 	if s != nil {
 		r.leave(s)
 	}
-	begun := time.Now()
-	s, bad := r.open(d.ctx)
-	if bad != nil {
-		again := r.refused(d, bad, begun)
-		r.pool.drop()
-		return again
+	for {
+		begun := time.Now()
+		s, bad := r.open(d.ctx)
+		if bad != nil {
+			again := r.refused(d, bad, begun)
+			r.pool.drop()
+			return again
+		}
+		if !d.run(s) {
+			r.settle(d, s)
+			return false
+		}
+		r.leave(s)
 	}
-	d.run(s)
-	r.settle(d, s)
-	return false
 }
 
-// refused handles a session that could not be opened. If the relay only wants
-// fewer of them, and there are others, the delivery waits for one of those.
+// admit waits until the message may be sent; while the circuit is on trial, for its
+// turn. It reports false if the message is postponed.
+func (r *Relay) admit(d *delivery) (down <-chan struct{}, ok bool) {
+	for {
+		p := r.circuit.admit(d.turn)
+		d.turn, d.begun = p.turn, time.Now()
+		if p.why != nil {
+			d.postpone(p.why.Stage, fmt.Errorf("waiting for the relay, which %s", p.why.Detail()))
+			return nil, false
+		}
+		if p.wait == nil {
+			return p.down, true
+		}
+		select {
+		case <-p.wait:
+			continue
+		case <-d.ctx.Done():
+			d.postpone(mail.StageLocal, fmt.Errorf("another message is being tried: %w", context.Cause(d.ctx)))
+		case <-r.pool.closing:
+			d.postpone(mail.StageLocal, fmt.Errorf("another message is being tried: %w", errClosed))
+		}
+		return nil, false
+	}
+}
+
+// refused handles a session that could not be opened. While others work the relay
+// wants fewer of them, whatever it says or does: many a relay or firewall enforces its
+// limit by hanging up. The delivery then waits for one of the others. If those only seem
+// to work, they fail soon.
 func (r *Relay) refused(d *delivery, e *Error, begun time.Time) bool {
 	if d.ctx.Err() != nil {
 		d.postpone(mail.StageLocal, fmt.Errorf("open a session: %w", context.Cause(d.ctx)))
 		return false
 	}
-	if e.trouble == crowded && r.pool.lower(0) {
+	if e.trouble != alarming && r.fewer(0, e.deadSince(begun)) {
 		return true
 	}
 	r.isolate(e, begun)
@@ -154,23 +202,45 @@ func (r *Relay) refused(d *delivery, e *Error, begun time.Time) bool {
 	return false
 }
 
+// fewer lets the relay have no more than the sessions of others than the caller, which
+// has own; false if there are none.
+func (r *Relay) fewer(own int, since time.Time) bool {
+	return r.pool.lower(own, since, r.raised)
+}
+
+// raised is called when the pool has used fewer sessions for a while.
+func (r *Relay) raised(limit int) {
+	if r.said.Swap(int64(limit)) != int64(limit) {
+		r.circuit.log.Info(fmt.Sprintf("relay %s refused more than %d sessions at a time: more are tried once a minute; if that is its limit, lower SMTP_MAX_SESSIONS", r.Name(), limit), "relay", r.Name())
+	}
+}
+
 // settle applies what the delivery learned of the relay, and gives the session back.
 func (r *Relay) settle(d *delivery, s *session) {
-	if d.worked {
+	if d.worked && d.fault == nil {
 		r.circuit.worked()
 	}
-	if d.fault != nil && (d.fault.trouble != crowded || !r.pool.lower(1)) {
-		r.isolate(d.fault, d.tx.At)
+	if d.accepted {
+		r.pace.accepted()
+		r.blame.clear(d.key())
+	}
+	if d.fault != nil && (d.fault.trouble == throttled || d.fault.trouble == crowded) {
+		r.blame.note(d.key())
+	}
+	if d.fault != nil && d.fault.trouble == throttled {
+		r.pace.less()
+	}
+	if d.fault != nil && (d.fault.trouble != crowded || !r.fewer(1, time.Time{})) {
+		r.isolate(d.fault, d.begun)
 	}
 	r.give(s)
 }
 
 // open opens a session in a slot that the caller has.
 func (r *Relay) open(ctx context.Context) (*session, *Error) {
+	r.pool.begin()
 	s, bad := r.dialer.open(ctx)
-	if bad == nil {
-		r.pool.opened()
-	}
+	r.pool.begun(bad == nil)
 	return s, bad
 }
 

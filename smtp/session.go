@@ -24,6 +24,9 @@ type session struct {
 	ext      extensions
 	timeouts Timeouts
 	metrics  *metrics
+	quirks   *quirks
+	// heard is called when the relay did what a transaction asked for.
+	heard func()
 
 	id     string
 	opened time.Time

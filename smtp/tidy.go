@@ -32,8 +32,7 @@ func (r *Relay) isolate(e *Error, begun time.Time) {
 	r.tasks.Go(r.probe)
 }
 
-// probe opens a session now and then until one succeeds. It never sends a message:
-// what becomes of a message says nothing about the relay.
+// probe opens a session now and then until one succeeds.
 func (r *Relay) probe() {
 	for r.circuit.wait(r.tidy) == nil {
 		if _, err := r.pool.take(r.tidy, nil); err != nil {
@@ -42,7 +41,7 @@ func (r *Relay) probe() {
 		s, bad := r.open(r.tidy)
 		if bad == nil {
 			r.pool.pause(false)
-			r.circuit.close()
+			r.circuit.ready()
 			r.give(s)
 			return
 		}

@@ -30,12 +30,16 @@ type transaction struct {
 	accepted []int
 	// refused: MAIL was refused, or all that is left of the transaction.
 	refused bool
+	// taken: the relay accepted a recipient behind a MAIL that it refused.
+	taken bool
 	// begun: the relay waits for the body.
 	begun bool
 	// over: the outcomes are settled, or the session is lost.
-	over  bool
-	again again
-	mark  time.Time
+	over bool
+	// unanswered: the session is lost because a reply did not come or did not fit.
+	unanswered bool
+	again      again
+	mark       time.Time
 }
 
 // step is one command of the envelope.
@@ -45,8 +49,9 @@ type step struct {
 	at int
 }
 
-// run makes the delivery on s. It reports true if the session was found dead
-// before it mattered, so that a new one is wanted.
+// run makes the delivery on s. It reports true if a new session is wanted: this one
+// was found dead before it mattered, or MAIL cannot be said in it again. That is so
+// at most once on a new session.
 func (d *delivery) run(s *session) bool {
 	stop := context.AfterFunc(d.ctx, func() { s.conn.Close() })
 	defer func() {
@@ -65,7 +70,7 @@ func (d *delivery) run(s *session) bool {
 		return false
 	}
 	defer src.Close()
-	t := transaction{session: s, d: d, reused: s.pooled, params: s.ext.size}
+	t := transaction{session: s, d: d, reused: s.pooled, params: s.ext.size && !d.plain && !s.quirks.has(sizes)}
 	s.used++
 	d.tx.Session, d.tx.Use = s.id, s.used
 	if !t.reused {
@@ -77,17 +82,32 @@ func (d *delivery) run(s *session) bool {
 	}
 	begin := time.Now()
 	t.envelope()
+	t.undo()
 	if t.again == withoutParams {
+		d.plain = true
+		if t.botched || t.taken && s.ready() != nil {
+			return true
+		}
 		t = transaction{session: s, d: d, reused: t.reused}
 		t.envelope()
+		t.undo()
 	}
-	switch {
-	case t.begun && len(t.accepted) == 0:
-		t.loneDot()
-	case t.begun:
+	if t.begun && !t.botched && len(t.accepted) > 0 {
 		t.body(src, begin)
 	}
 	return t.again == onNewSession
+}
+
+// undo ends a DATA that the relay accepted although nothing can follow. If it
+// accepted a recipient too, a dot would send an empty message, so the session is
+// closed instead.
+func (t *transaction) undo() {
+	switch {
+	case t.begun && t.taken:
+		t.botched = true
+	case t.begun && len(t.accepted) == 0:
+		t.loneDot()
+	}
 }
 
 // envelope sends MAIL, RCPT and DATA, all at once if the relay allows it.
@@ -96,7 +116,7 @@ func (t *transaction) envelope() {
 	t.needsReset = true
 	t.mark = time.Now()
 	size := 1
-	if t.ext.pipelining {
+	if t.ext.pipelining && !t.quirks.has(groups) {
 		size = groupSize
 	}
 	for group := range slices.Chunk(t.steps(), size) {
@@ -113,6 +133,9 @@ func (t *transaction) envelope() {
 		for _, st := range group {
 			r, err := t.read(t.timeouts.of(st.stage))
 			if t.hear(st, r, err); t.over {
+				if t.unanswered && len(group) > 1 && !t.reused {
+					t.quirks.found(groups)
+				}
 				return
 			}
 		}
@@ -175,23 +198,28 @@ func (t *transaction) hear(st step, r reply, err error) {
 	t.metrics.took(string(st.stage), now.Sub(t.mark))
 	t.mark = now
 	if settled {
-		// Nothing is left to decide. But a relay that accepts DATA without
-		// recipients waits for a dot (RFC 2920 section 3.1).
+		// Nothing is left to decide, but undo has to know what the relay accepted.
+		t.taken = t.taken || st.stage == mail.StageRcpt && r.positive()
 		t.begun = st.stage == mail.StageData && r.code == 354
 		t.over = r.code == 421
 		t.botched = t.botched || t.over
 		return
 	}
 	v := judge(answer{
-		stage: st.stage, reply: r, reused: t.reused, first: len(t.d.to) > 0 && st.at == t.d.to[0], params: t.params, trusted: t.trusted,
+		stage: st.stage, reply: r, reused: t.reused, first: len(t.d.to) > 0 && st.at == t.d.to[0], params: t.params, trusted: t.trusted, blamed: t.d.blamed,
 	})
 	if v.class != "" {
 		t.conclude(v, st, r, nil)
 		return
 	}
+	t.heard()
+	t.d.reached = st.stage
 	switch st.stage {
 	case mail.StageMail:
 		t.d.worked = true
+		if t.d.plain && t.ext.size {
+			t.quirks.found(sizes)
+		}
 	case mail.StageRcpt:
 		t.accepted = append(t.accepted, st.at)
 	default:
@@ -229,6 +257,9 @@ func (t *transaction) conclude(v verdict, st step, r reply, err error) {
 		// Its words answer something else and would mislead.
 		err = fmt.Errorf("%w: it answered %s", errOutOfStep, sayReply(r.code, r.enhanced, r.text()))
 	}
+	if t.unanswered = err != nil; !t.unanswered && v.trouble == fine {
+		t.d.reached = st.stage
+	}
 	o := replyOutcome(v.class, st.stage, r, err)
 	switch {
 	case v.again == onNewSession:
@@ -254,7 +285,10 @@ func (t *transaction) relayError(v verdict, st step, r reply) *Error {
 	problem, hint := "asks for less mail", "check its limits, or lower SMTP_MAX_SESSIONS"
 	switch v.trouble {
 	case crowded:
-		problem, hint = "closes the session", "check the relay's log"
+		problem = "asks for fewer sessions"
+		if r.code == 421 {
+			problem, hint = "closes the session", "check the relay's log"
+		}
 	case alarming:
 		problem, hint = "wants other credentials", "set SMTP_USERNAME and SMTP_PASSWORD"
 	}

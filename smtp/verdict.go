@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/postrider/postrider/mail"
 )
@@ -19,6 +20,8 @@ type answer struct {
 	params bool
 	// trusted: in this session the relay has accepted our password, or a message.
 	trusted bool
+	// blamed: the relay asks for less because of this message.
+	blamed bool
 }
 
 // verdict is what an answer means.
@@ -115,6 +118,7 @@ func rules() []rule {
 		lostSession   = verdict{class: mail.Requeued, gone: true}
 		fewerSessions = verdict{class: mail.Requeued, gone: true, trouble: crowded}
 		slowDown      = verdict{class: mail.Requeued, trouble: throttled}
+		slowDownGone  = verdict{class: mail.Requeued, gone: true, trouble: throttled}
 		relayDown     = verdict{class: mail.Requeued, gone: true, trouble: down}
 		alarm         = verdict{class: mail.Requeued, gone: true, trouble: alarming}
 	)
@@ -142,12 +146,21 @@ func rules() []rule {
 		{atMail, all(reused, code(421)), freshSession},                    // the session had been idle
 		{atMail, all(reused, code(451), enhanced("4.4.2")), freshSession}, // RFC 3463 section 3.5: the same
 		{atMail, code(421), fewerSessions},                                // RFC 5321 section 3.8
-		{atMail, code(452), slowDown},                                     // RFC 5321 section 4.2.3: no room
-		{atMail, code(454, 432), slowDown},                                // RFC 4954 section 6: no fault of the message
-		{atMail, enhanced("4.7.28"), slowDown},                            // a flood, says IANA's registry; other 4.7.x are greylisting
-		{atMail, digit(4), deferred},                                      // RFC 5321 section 4.2.1
-		{atMail, all(withParams, code(555, 501)), plainMail},              // RFC 5321 section 4.1.1.11
-		{atMail, digit(5), failed},                                        // RFC 5321 section 4.2.1
+		{atMail, all(code(452), excusable), slowDown},                     // RFC 5321 section 4.2.3: no room
+
+		// The relay asks for less, at whatever step. A flood is 4.7.28, says IANA's
+		// registry; other 4.7.x are greylisting. If it closes too, nothing else is lost.
+		{slices.Concat(address, message), wantsFewer, fewerSessions},
+		{slices.Concat(address, message), all(wantsLess, code(421)), slowDownGone},
+		{body, wantsLess, slowDownGone},
+		{body, noRoom, slowDownGone},
+		{slices.Concat(address, data, dot), wantsLess, slowDown}, // RFC 4954 section 6
+		{rcpt, saysNoRoom, slowDown},                             // RFC 5321 section 4.2.3
+		{slices.Concat(data, dot), noRoom, slowDown},             // RFC 5321 section 4.2.3
+
+		{atMail, digit(4), deferred},                         // RFC 5321 section 4.2.1
+		{atMail, all(withParams, code(555, 501)), plainMail}, // RFC 5321 section 4.1.1.11
+		{atMail, digit(5), failed},                           // RFC 5321 section 4.2.1
 
 		// RCPT is for one recipient, and the others go on.
 		{rcpt, digit(2), goOn}, // RFC 5321 sections 3.4 (251) and 3.5.3 (252)
@@ -176,6 +189,7 @@ func reused(a answer) bool     { return a.reused }
 func notFirst(a answer) bool   { return !a.first }
 func withParams(a answer) bool { return a.params }
 func untrusted(a answer) bool  { return !a.trusted }
+func excusable(a answer) bool  { return !a.blamed }
 
 func account(a answer) bool { return wantsCredentials(a.reply.code) }
 
@@ -201,10 +215,10 @@ func enhanced(code string) func(answer) bool {
 }
 
 // tooMany recipients for one transaction. 552 is what older relays say instead
-// of 452 (RFC 5321 section 4.5.3.1.10).
+// of 452 (RFC 5321 section 4.5.3.1.10). 4.2.x is about the mailbox.
 func tooMany(a answer) bool {
 	code, enhanced := a.reply.code, a.reply.agreed()
-	return code == 452 || enhanced == "4.5.3" || code == 552 && (enhanced == "" || enhanced == "5.5.3")
+	return code == 452 && !strings.HasPrefix(enhanced, "4.2.") || enhanced == "4.5.3" || code == 552 && (enhanced == "" || enhanced == "5.5.3")
 }
 
 // outOfStep reports that the reply cannot answer what was asked at that stage,

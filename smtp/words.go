@@ -1,0 +1,61 @@
+package smtp
+
+import (
+	"regexp"
+	"strings"
+)
+
+// What relays say in words where their codes say nothing. The forms are those that
+// people reported; testdata/replies.txt has them.
+var (
+	// fewerWords ask for fewer sessions.
+	fewerWords = regexp.MustCompile(`(?i)concurrent (\w+ )?(connection|session)|sender thread limit|connections? limit|too many (\w+ )?(connections|sessions)`)
+	// lessWords ask for less mail.
+	lessWords = regexp.MustCompile(`(?i)throttl|\b(rate|sending|submission|message|daily|hourly) (limit|quota)|\brate exceeded|(sending|message|submission) rate\b|too many (e-?mails|mails|messages|requests)|too (fast|quickly)\b`)
+	// roomWords say that the relay itself has no room.
+	roomWords = regexp.MustCompile(`(?i)\b(storage|disk|space|memory|resources?|system|load|queue)\b`)
+	// boxWords are about a recipient.
+	boxWords = regexp.MustCompile(`(?i)\b(mail ?box|in-?box|user|recipients?|account|over ?quota)\b`)
+)
+
+// wantsFewer reports a temporary reply that asks for fewer sessions.
+func wantsFewer(a answer) bool {
+	return !a.blamed && a.reply.code/100 == 4 && !ofRecipient(a.reply) && fewerWords.MatchString(a.reply.words())
+}
+
+// wantsLess reports a temporary reply that asks for less mail. It says nothing about
+// the message at any step.
+func wantsLess(a answer) bool {
+	r := a.reply
+	return !a.blamed && r.code/100 == 4 && !ofRecipient(r) &&
+		(r.code == 454 || r.code == 432 || r.agreed() == "4.7.28" || lessWords.MatchString(r.words()))
+}
+
+// noRoom reports a 452 that is about the relay's room and not about a mailbox or about
+// how many recipients a transaction has (RFC 5321 sections 4.2.3 and 4.5.3.1.10).
+func noRoom(a answer) bool {
+	r := a.reply
+	if a.blamed || r.code != 452 {
+		return false
+	}
+	if r.agreed() != "" {
+		return r.agreed() == "4.3.1"
+	}
+	return !boxWords.MatchString(r.words())
+}
+
+// saysNoRoom is noRoom in so many words.
+func saysNoRoom(a answer) bool {
+	return noRoom(a) && (a.reply.agreed() != "" || roomWords.MatchString(a.reply.words()))
+}
+
+// ofRecipient reports an enhanced code about an address, a mailbox (RFC 3463 sections
+// 3.2 and 3.3) or the number of recipients, or that relaying to it is not allowed, as
+// Postfix says it: 454 4.7.1.
+func ofRecipient(r reply) bool {
+	x := r.agreed()
+	return strings.HasPrefix(x, "4.1.") || strings.HasPrefix(x, "4.2.") || x == "4.5.3" || r.code == 454 && x == "4.7.1"
+}
+
+// words are all lines of the reply.
+func (r reply) words() string { return strings.Join(r.lines, " ") }
