@@ -54,8 +54,8 @@ type Server struct {
 	cfg    broker.Config
 	log    *slog.Logger
 	server *server.Server // nil if the start failed before it was made
-	// lock is the open lock file of the directory. Shutdown closes it.
-	lock *os.File
+	// lock is that on the directory. Shutdown closes it.
+	lock *dirLock
 	// broken: only a new process can open the store. Watch's goroutine sets it, and
 	// Shutdown reads it in the goroutine of its caller.
 	broken atomic.Bool
