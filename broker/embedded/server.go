@@ -28,13 +28,15 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// What prevents a start. Neither passes by itself. Test with
+// What prevents a start. None passes by itself. Test with
 // errors.Is.
 var (
 	// ErrPortTaken: NATS_LISTEN names an address that is in use.
 	ErrPortTaken = errors.New("the address is taken")
 	// ErrDirInUse: another process has locked POSTRIDER_DATA_DIR.
 	ErrDirInUse = errors.New("the directory is in use")
+	// ErrUnopened: some streams in POSTRIDER_DATA_DIR cannot be read.
+	ErrUnopened = errors.New("some streams cannot be opened")
 )
 
 const (
@@ -111,6 +113,9 @@ func start(ctx context.Context, cfg broker.Config, lanes []wire.Lane, log *slog.
 	if err := e.ready(ctx); err != nil {
 		return nil, fmt.Errorf("start the embedded broker in %s: %w", cfg.DataDir, err)
 	}
+	if closed := e.unopened(); listen && len(closed) > 0 {
+		log.Error("streams of the embedded broker cannot be opened: the mail in them is not sent; stop the worker and restore the directory from a backup (docs/troubleshooting.md, \"Mail is missing from the store\")", "streams", closed, "dir", e.streamsDir())
+	}
 	return e, nil
 }
 
@@ -186,6 +191,22 @@ func (e *Server) health(status *server.HealthStatus, opened bool) error {
 		return fmt.Errorf("the embedded broker cannot store mail: %s; make room in %s", h.Error, e.cfg.DataDir)
 	}
 	return nil
+}
+
+// streamsDir has a directory for each stream.
+func (e *Server) streamsDir() string {
+	return filepath.Join(e.cfg.DataDir, server.JetStreamStoreDir, mailAccount, "streams")
+}
+
+// unopened are the streams on the disk that the server could not open. Ask right
+// after the store was opened: later a stream may be in the making.
+func (e *Server) unopened() (names []string) {
+	for _, h := range e.look().Errors {
+		if h.Type == server.HealthzErrorStream {
+			names = append(names, h.Stream)
+		}
+	}
+	return names
 }
 
 // Shutdown closes the clients' connections and the store, and unlocks POSTRIDER_DATA_DIR.
