@@ -21,3 +21,11 @@ func (l *Logged) String() string { l.mu.Lock(); defer l.mu.Unlock(); return l.b.
 
 // Logger logs as text.
 func (l *Logged) Logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+// Looked gives what a look of [Server.Watch] found, once for each.
+func (e *Server) Looked() (fault error, looked bool) {
+	if err := e.fault.Swap(nil); err != nil {
+		return *err, true
+	}
+	return nil, false
+}

@@ -70,5 +70,20 @@ func flock(ctx context.Context, f *os.File, deadline time.Time) error {
 	}
 }
 
+// moved fails if dir or its lock is not what was locked any more: somebody removed
+// or replaced the files of this process.
+func (l *dirLock) moved(dir string) error {
+	for path, f := range map[string]*os.File{dir: l.dir, filepath.Join(dir, "lock"): l.file} {
+		ours, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		if there, err := os.Stat(path); err != nil || !os.SameFile(ours, there) {
+			return fmt.Errorf("%s was removed or replaced", path)
+		}
+	}
+	return nil
+}
+
 // Close unlocks the directory.
 func (l *dirLock) Close() error { return errors.Join(l.file.Close(), l.dir.Close()) }

@@ -58,9 +58,13 @@ type Server struct {
 	server *server.Server // nil if the start failed before it was made
 	// lock is that on the directory. Shutdown closes it.
 	lock *dirLock
-	// broken: only a new process can open the store. Watch's goroutine sets it, and
-	// Shutdown reads it in the goroutine of its caller.
-	broken atomic.Bool
+	// operator and producer are the public keys of both users. start sets them.
+	operator, producer string
+	// limit is how many bytes may be stored. start sets it, and later Watch's goroutine.
+	limit uint64
+	// fault is what the last look at the store found; nil for nothing. Watch's goroutine
+	// sets it, any may read it.
+	fault atomic.Pointer[error]
 }
 
 // Start starts the server on cfg.Listen and waits until JetStream answers. It
@@ -89,6 +93,9 @@ func start(ctx context.Context, cfg broker.Config, lanes []wire.Lane, log *slog.
 			err = errors.Join(err, e.Shutdown(context.WithoutCancel(ctx)))
 		}
 	}()
+	if err := e.ensureKeys(); err != nil {
+		return nil, err
+	}
 	opts, err := e.options(lanes)
 	if err != nil {
 		return nil, err
@@ -114,7 +121,7 @@ func start(ctx context.Context, cfg broker.Config, lanes []wire.Lane, log *slog.
 		return nil, fmt.Errorf("start the embedded broker in %s: %w", cfg.DataDir, err)
 	}
 	if closed := e.unopened(); listen && len(closed) > 0 {
-		log.Error("streams of the embedded broker cannot be opened: the mail in them is not sent; stop the worker and restore the directory from a backup (docs/troubleshooting.md, \"Mail is missing from the store\")", "streams", closed, "dir", e.streamsDir())
+		log.Error("streams of the embedded broker cannot be opened: the mail in them is not sent; stop the worker and restore the directory from a backup (docs/troubleshooting.md, The store lost files)", "streams", closed, "dir", e.streamsDir())
 	}
 	return e, nil
 }
@@ -123,10 +130,6 @@ func start(ctx context.Context, cfg broker.Config, lanes []wire.Lane, log *slog.
 func (e *Server) ready(ctx context.Context) error {
 	if !e.server.ReadyForConnections(startTimeout) {
 		return errors.New("it does not become ready")
-	}
-	account, err := e.server.LookupAccount(mailAccount)
-	if err != nil {
-		return err
 	}
 	stored, err := storedBytes(filepath.Join(e.cfg.DataDir, server.JetStreamStoreDir))
 	if err != nil {
@@ -140,16 +143,28 @@ func (e *Server) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	limit := storeLimit(free, stored, uint64(max(reserved, 0)))
+	e.limit = storeLimit(free, stored, uint64(max(reserved, 0)))
+	if err := e.setLimit(); err != nil {
+		return err
+	}
+	e.log.Debug("embedded broker ready", "url", e.URL(), "dir", e.cfg.DataDir, "stored", stored, "limit", e.limit)
+	return ctx.Err()
+}
+
+// setLimit limits what the account may store.
+func (e *Server) setLimit() error {
+	account, err := e.server.LookupAccount(mailAccount)
+	if err != nil {
+		return err
+	}
 	err = account.UpdateJetStreamLimits(map[string]server.JetStreamAccountLimits{"": {
-		MaxMemory: -1, MaxStore: int64(limit), MaxStreams: -1, MaxConsumers: -1,
+		MaxMemory: -1, MaxStore: int64(e.limit), MaxStreams: -1, MaxConsumers: -1,
 		MaxAckPending: -1, MemoryMaxStreamBytes: -1, StoreMaxStreamBytes: -1,
 	}})
 	if err != nil {
-		return fmt.Errorf("set the limit of %d bytes: %w", limit, err)
+		return fmt.Errorf("set the limit of %d bytes: %w", e.limit, err)
 	}
-	e.log.Debug("embedded broker ready", "url", e.URL(), "dir", e.cfg.DataDir, "stored", stored, "limit", limit)
-	return ctx.Err()
+	return nil
 }
 
 // URL is where clients connect. It has the port in use if NATS_LISTEN asked for
@@ -193,6 +208,15 @@ func (e *Server) health(status *server.HealthStatus, opened bool) error {
 	return nil
 }
 
+// Fault is why no mail can be stored, as of the last look of [Server.Watch]; nil if it
+// can.
+func (e *Server) Fault() error {
+	if err := e.fault.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
 // streamsDir has a directory for each stream.
 func (e *Server) streamsDir() string {
 	return filepath.Join(e.cfg.DataDir, server.JetStreamStoreDir, mailAccount, "streams")
@@ -213,7 +237,7 @@ func (e *Server) unopened() (names []string) {
 // If ctx ends first, the lock stays until the process ends; likewise after
 // [ErrBroken], when the server would not end. A second call does nothing.
 func (e *Server) Shutdown(ctx context.Context) error {
-	if e.broken.Load() {
+	if errors.Is(e.Fault(), ErrBroken) {
 		return nil
 	}
 	if e.server != nil {
