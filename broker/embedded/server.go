@@ -203,7 +203,7 @@ func (e *Server) health(status *server.HealthStatus, opened bool) error {
 		if h.Type == server.HealthzErrorStream && !opened && !strings.Contains(h.Error, "write error") {
 			continue
 		}
-		return fmt.Errorf("the embedded broker cannot store mail: %s; make room in %s", h.Error, e.cfg.DataDir)
+		return errors.New(h.Error)
 	}
 	return nil
 }

@@ -20,9 +20,10 @@ const (
 	// After hangFor without an answer the store is taken for broken if its disk was
 	// short of room, and after stuckFor in any case: a disk may stand still for long.
 	hangFor, stuckFor = 30 * time.Second, 10 * time.Minute
-	// roomToMend is the free space from which on the store is opened again. With
-	// less the next mail might fill the disk once more.
-	roomToMend = 2 * maxPayload
+	// silentFor is how long a worker without an answer still calls itself ready.
+	silentFor = 5 * time.Second
+	// sayAgain is how often what stays as it is is logged.
+	sayAgain = 10 * time.Minute
 )
 
 // ErrBroken: only a new process can open the store. What was acknowledged is on
@@ -43,7 +44,7 @@ var ErrLost = errors.New("the store of the embedded broker was removed from the 
 // If files of the store were removed, it refuses producers for good, and fails with
 // [ErrLost] once nothing is queued that is only in this process.
 func (e *Server) Watch(ctx context.Context) error {
-	w := &watch{Server: e, files: files{Server: e, streams: map[string]*streamFiles{}, lost: map[string]error{}}}
+	w := newWatch(e)
 	for stream.Pause(ctx, watchEvery) {
 		if err := w.tick(ctx); err != nil {
 			return err
@@ -58,18 +59,22 @@ type watch struct {
 	files     files
 	answer    chan seen // nil if nothing is asked
 	asked     time.Time
-	refused   bool   // producers are refused
-	short     bool   // the disk was short of room since the last good answer
-	reopening bool   // the store was closed, and not all of it is open again
-	said      string // what will be done, as it was logged last; empty if all is well
+	refused   bool                 // producers are refused
+	short     bool                 // the disk was short of room since the last good answer
+	reopening bool                 // the store was closed, and not all of it is open again
+	said      map[string]time.Time // what was logged since all was well, and when
+}
+
+func newWatch(e *Server) *watch {
+	return &watch{Server: e, said: map[string]time.Time{}, files: files{Server: e, streams: map[string]*streamFiles{}, lost: map[string]error{}}}
 }
 
 func (w *watch) tick(ctx context.Context) error {
-	free, err := broker.FreeBytes(w.cfg.DataDir)
-	room := err == nil && free >= roomToMend
-	w.short = w.short || !room
+	need := broker.CheckDisk(w.cfg.DataDir)
+	w.short = w.short || need != nil
 	known, err := w.ask(ctx)
 	if !known {
+		w.silent()
 		return nil
 	}
 	w.fault.Store(&err)
@@ -77,34 +82,52 @@ func (w *watch) tick(ctx context.Context) error {
 	case errors.Is(err, ErrLost):
 		return w.lose(err)
 	case err == nil:
-		if w.said != "" {
+		if len(w.said) > 0 {
 			w.log.Info("the embedded broker stores mail again", "dir", w.cfg.DataDir)
 		}
-		w.said, w.short, w.reopening = "", !room, false
+		w.said, w.short, w.reopening = map[string]time.Time{}, need != nil, false
 		return nil
 	case errors.Is(err, ErrBroken):
-		w.say(noRoom+"the worker ends, and its supervisor has to start it again", err)
-		if room {
+		w.unable("the worker ends, and its supervisor has to start it again", need, err)
+		if need == nil {
 			return err
 		}
 		return nil
 	default:
-		w.say(noRoom+"the worker goes on by itself", err)
-		if !room {
+		w.unable("the worker opens its store again by itself", need, err)
+		if need != nil {
 			return nil
 		}
 		return w.mend(ctx)
 	}
 }
 
-const noRoom = "the embedded broker cannot store mail: nothing is taken until there is room, then "
-
-// say logs what keeps mail from being stored, once for each sentence.
-func (w *watch) say(sentence string, err error) {
-	if w.said != sentence {
-		w.log.Error(sentence, "error", err)
+// unable logs what keeps mail from being stored, what the disk needs if it needs
+// something, and what happens then.
+func (w *watch) unable(then string, need, err error) {
+	sentence := "the embedded broker cannot store mail: " + then
+	if need != nil {
+		sentence = fmt.Sprintf("the embedded broker cannot store mail: %v: nothing is taken until then, and then %s", need, then)
 	}
-	w.said = sentence
+	w.say(then, sentence, "error", err)
+}
+
+// say logs an error, once in a while for each kind.
+func (w *watch) say(kind, sentence string, args ...any) {
+	if time.Since(w.said[kind]) < sayAgain {
+		return
+	}
+	w.said[kind] = time.Now()
+	w.log.Error(sentence, args...)
+}
+
+// silent makes a fault of an answer that does not come. What to do about it is
+// decided later.
+func (w *watch) silent() {
+	if waited := time.Since(w.asked).Round(time.Second); !w.refused && w.answer != nil && waited >= silentFor {
+		err := fmt.Errorf("the store of the embedded broker has not answered for %s (%s)", waited, w.cfg.DataDir)
+		w.fault.Store(&err)
+	}
 }
 
 // ask asks the server how the store is, or waits for its answer to the last time.
@@ -126,8 +149,8 @@ func (w *watch) ask(ctx context.Context) (known bool, err error) {
 	case <-time.After(answerFor):
 	}
 	waited := time.Since(w.asked).Round(time.Second)
-	if waited < hangFor || !w.short && waited < stuckFor {
-		return false, nil
+	if waited < hangFor || !w.short && waited < stuckFor || w.refused {
+		return false, nil // if it is refused, a new process would not find the mail
 	}
 	return true, fmt.Errorf("%w: it has not answered for %s (%s)", ErrBroken, waited, w.cfg.DataDir)
 }
@@ -145,7 +168,7 @@ func (w *watch) see(ctx context.Context) seen { return seen{w.look(), w.files.ch
 // lose refuses producers, and ends the worker when no mail is left that a new one
 // would not find. Opened again, the store would be without it.
 func (w *watch) lose(err error) error {
-	w.say("files of the embedded broker's store were removed: queued mail is only in this process. Do not stop it while postrider status shows mail; it accepts no more, delivers what it has, and then ends with status 78", err)
+	w.say("lost", "files of the embedded broker's store were removed: queued mail is only in this process. Do not stop it while postrider status shows mail; it accepts no more, delivers what it has, and then ends with status 78", "error", err)
 	if !w.refused {
 		if err := w.refuse(); err != nil {
 			w.log.Error("refuse producers", "error", err)
@@ -168,7 +191,7 @@ func (w *watch) mend(ctx context.Context) error {
 		return err
 	}
 	if err != nil && ctx.Err() == nil {
-		w.log.Error("open the store again", "dir", w.cfg.DataDir, "error", err)
+		w.say(err.Error(), "the store of the embedded broker cannot be opened again; it is tried every two seconds", "dir", w.cfg.DataDir, "error", err)
 	}
 	return nil
 }

@@ -139,7 +139,7 @@ func (w *actor) prepare(ctx context.Context) error {
 			continue
 		}
 		if err != nil {
-			return failed(err)
+			return w.failed(err)
 		}
 		n++
 	}
@@ -221,7 +221,7 @@ func (w *actor) result() error {
 	}
 	switch {
 	case w.err != nil:
-		return failed(w.err)
+		return w.failed(w.err)
 	case w.missing > 0:
 		return nothing("") // which ones has been said
 	case w.matched == 0:

@@ -52,7 +52,7 @@ func (a *app) printStatus(ctx context.Context, asJSON bool) error {
 	defer p.Close()
 	s, err := p.queue.Status(ctx)
 	if err != nil {
-		return failed(err)
+		return a.failed(err)
 	}
 	wrong := slices.DeleteFunc(doctor.Fit(s.Judge(), p.Embedded()), func(f queue.Finding) bool { return !f.Wrong() })
 	if asJSON {
