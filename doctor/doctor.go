@@ -107,7 +107,7 @@ func (p *Patient) broker(ctx context.Context) ([]Finding, error) {
 	for _, judge := range []func(*broker.Examination) []Finding{judgeServer, judgeWrites, judgeProducers, judgeRoom, judgeStreams, judgeReplicas} {
 		all = append(all, judge(x)...)
 	}
-	all = append(all, judgeLanes(x, p.Lanes)...)
+	all = append(append(all, judgeLanes(x, p.Lanes)...), Damage(x.Usage.Dir)...)
 	checks := []func(context.Context, *broker.Examination) []Finding{p.log, p.consumers, p.mail, p.stranded, p.schedules, p.deadLetters, p.clock}
 	found := make([][]Finding, len(checks))
 	var tasks sync.WaitGroup
@@ -132,10 +132,10 @@ func (p *Patient) unusable(err error) Finding {
 	return f
 }
 
-// disk judges the directory of an embedded broker that does not answer.
+// disk judges what is known of the directory of an embedded broker that does not answer.
 func (p *Patient) disk() []Finding {
 	if u := p.Broker.Disk(); u.Dir != "" {
-		return []Finding{judgeDisk(u)}
+		return append(Damage(u.Dir), judgeDisk(u))
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -62,6 +63,10 @@ type Server struct {
 	operator, producer string
 	// limit is how many bytes may be stored. start sets it, and later Watch's goroutine.
 	limit uint64
+	// served: clients can connect, so that a clean stop is worth its counts. start sets it.
+	served bool
+	// keeping makes one write of the file of damages at a time.
+	keeping sync.Mutex
 	// fault is what the last look at the store found; nil for nothing. Watch's goroutine
 	// sets it, any may read it.
 	fault atomic.Pointer[error]
@@ -111,7 +116,7 @@ func start(ctx context.Context, cfg broker.Config, lanes []wire.Lane, log *slog.
 	if e.server, err = server.NewServer(opts); err != nil {
 		return nil, fmt.Errorf("configure the embedded broker: %w", err)
 	}
-	words := &serverLog{log: log.With("part", "nats-server")}
+	words := &serverLog{log: log.With("part", "nats-server"), damaged: e.damaged, said: map[string]bool{}}
 	e.server.SetLogger(words, false, false)
 	e.server.Start()
 	if err := words.fatal(); err != nil {
@@ -120,9 +125,16 @@ func start(ctx context.Context, cfg broker.Config, lanes []wire.Lane, log *slog.
 	if err := e.ready(ctx); err != nil {
 		return nil, fmt.Errorf("start the embedded broker in %s: %w", cfg.DataDir, err)
 	}
-	if closed := e.unopened(); listen && len(closed) > 0 {
-		log.Error("streams of the embedded broker cannot be opened: the mail in them is not sent; stop the worker and restore the directory from a backup (docs/troubleshooting.md, The store lost files)", "streams", closed, "dir", e.streamsDir())
+	if !listen {
+		return e, nil
 	}
+	if closed := e.unopened(); len(closed) > 0 {
+		e.damaged(fmt.Sprintf("%s cannot be opened: the mail in them is not sent (%s)", strings.Join(closed, ", "), e.streamsDir()))
+	}
+	if err := e.compareCounts(); err != nil {
+		return nil, err
+	}
+	e.served = true
 	return e, nil
 }
 
@@ -241,14 +253,13 @@ func (e *Server) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	if e.server != nil {
-		done := make(chan struct{})
-		go func() {
-			e.server.Shutdown()
-			e.server.WaitForShutdown()
-			close(done)
-		}()
+		done := make(chan error, 1)
+		go func() { done <- e.stop() }()
 		select {
-		case <-done:
+		case err := <-done:
+			if err != nil {
+				e.log.Warn("stop the embedded broker", "error", err)
+			}
 		case <-ctx.Done():
 			return fmt.Errorf("stop the embedded broker: %w", context.Cause(ctx))
 		}
@@ -257,4 +268,15 @@ func (e *Server) Shutdown(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// stop ends the server, and keeps what its streams had.
+func (e *Server) stop() error {
+	var all map[string]count
+	if e.served && e.server.Running() {
+		all = e.counts()
+	}
+	e.server.Shutdown()
+	e.server.WaitForShutdown()
+	return e.keepCounts(all)
 }

@@ -168,6 +168,9 @@ func (w *watch) see(ctx context.Context) seen { return seen{w.look(), w.files.ch
 // lose refuses producers, and ends the worker when no mail is left that a new one
 // would not find. Opened again, the store would be without it.
 func (w *watch) lose(err error) error {
+	if !w.refused {
+		w.keepDamage(err.Error())
+	}
 	w.say("lost", "files of the embedded broker's store were removed: queued mail is only in this process. Do not stop it while postrider status shows mail; it accepts no more, delivers what it has, and then ends with status 78", "error", err)
 	if !w.refused {
 		if err := w.refuse(); err != nil {

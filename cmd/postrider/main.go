@@ -113,14 +113,14 @@ func (a *app) connect(ctx context.Context) (*post, error) {
 	return &post{c, queue.New(c.JS(), c.Store(), c.Now, c.Room), op}, nil
 }
 
-// failed adds to an error of the broker the status to exit with.
-func (a *app) failed(err error) error {
+// failed adds to an error of the broker the status to exit with. own is that of [app].
+func failed(err error, own string) error {
 	if errors.Is(err, context.Canceled) {
 		return cli.ErrInterrupted
 	}
-	err = queue.Explain(err, a.own)
+	err = queue.Explain(err, own)
 	switch {
-	case errors.Is(err, stream.ErrAway) && a.own != "":
+	case errors.Is(err, stream.ErrAway) && own != "":
 		return cli.Fail(cli.TempFail, err)
 	case errors.Is(err, stream.ErrAway):
 		// A request that is not permitted is not answered either.
