@@ -29,6 +29,7 @@ type Conn struct {
 
 	clock    clock
 	embedded bool                      // the broker is in this process; set before Conn is shared
+	own      string                    // see Own; set before Conn is shared
 	back     atomic.Pointer[time.Time] // the last reconnect, nil before the first
 
 	stop   context.CancelFunc // ends the clock
@@ -140,6 +141,10 @@ func (c *Conn) Embedded() bool {
 	_, embedded := ownerOf(c.nc.ConnectedServerName())
 	return embedded
 }
+
+// Own is the directory of the embedded broker, if its operator's key there is the
+// credential of the connection; empty for any other.
+func (c *Conn) Own() string { return c.own }
 
 // Epoch changes when the loss of the connection is noticed, not only when a
 // handler runs: if two values are equal, the connection was there all the time

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -44,6 +45,8 @@ type Usage struct {
 	// other broker. Free is what its file system has left.
 	Dir  string
 	Free uint64
+	// Needs says what Dir needs before mail can be stored; nil for nothing.
+	Needs error
 }
 
 // State is the state of a stream or consumer.
@@ -115,14 +118,24 @@ func Examine(ctx context.Context, c *Conn, lanes []wire.Lane, cfg Config) (*Exam
 func (c Config) usage(info *jetstream.AccountInfo, serverName string) Usage {
 	t := fullest(info)
 	u := Usage{Stored: t.Store, Reserved: t.ReservedStore, Limit: limitOf(t)}
-	owner, _ := ownerOf(serverName)
-	if operator, err := PublicKey(OperatorFile(c.DataDir)); err != nil || operator != owner {
+	if !c.owns(serverName) {
 		return u
 	}
-	if free, err := FreeBytes(c.DataDir); err == nil {
-		u.Dir, u.Free = c.DataDir, free
-	}
+	disk := c.Disk()
+	u.Dir, u.Free, u.Needs = disk.Dir, disk.Free, disk.Needs
 	return u
+}
+
+// Disk is the room in POSTRIDER_DATA_DIR; nothing if no embedded broker has used it.
+func (c Config) Disk() (u Usage) {
+	if _, err := os.Stat(OperatorFile(c.DataDir)); err != nil {
+		return u
+	}
+	free, err := FreeBytes(c.DataDir)
+	if err != nil {
+		return u
+	}
+	return Usage{Dir: c.DataDir, Free: free, Needs: CheckDisk(c.DataDir)}
 }
 
 // allLanes are those asked for and those that have a stream, by name.

@@ -36,6 +36,14 @@ func (c Config) ownSeed(ctx context.Context) (string, error) {
 	return "", nil
 }
 
+// owns reports that POSTRIDER_DATA_DIR is the directory of the embedded broker of that
+// name.
+func (c Config) owns(server string) bool {
+	owner, embedded := ownerOf(server)
+	ours, err := PublicKey(OperatorFile(c.DataDir))
+	return embedded && err == nil && owner == ours
+}
+
 // lacks says what is wrong with POSTRIDER_DATA_DIR. unread is why its credential cannot be
 // read; nil if it can.
 func (c Config) lacks(unread error) string {

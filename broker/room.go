@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"syscall"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -67,12 +68,49 @@ func newLanePart(limit, reserved uint64, lanes, missing int) int64 {
 // eventPart is the MaxBytes of the log that people read.
 func eventPart(limit uint64) int64 { return int64(limit / 100 * 10) }
 
+const (
+	// LeastDisk is the free space that an embedded broker needs: two of the largest
+	// messages. With less the next mail might fill the disk.
+	LeastDisk = 16 << 20
+	// leastFiles are the inodes that it needs, to open its streams.
+	leastFiles = 16
+	writable   = 2 // W_OK
+)
+
 // FreeBytes is how many bytes the file system of dir has left for a process
 // without privileges.
 func FreeBytes(dir string) (uint64, error) {
+	free, _, err := space(dir)
+	return free, err
+}
+
+// space is what the file system of dir has left, in bytes and inodes. A file system
+// that does not count inodes has any number.
+func space(dir string) (free, inodes uint64, err error) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(dir, &st); err != nil {
-		return 0, fmt.Errorf("read the free space of %s: %w", dir, err)
+		return 0, 0, fmt.Errorf("read the free space of %s: %w", dir, err)
 	}
-	return uint64(st.Bavail) * uint64(st.Bsize), nil //nolint:unconvert // signed on other systems
+	if inodes = st.Ffree; st.Files == 0 {
+		inodes = math.MaxUint64
+	}
+	return uint64(st.Bavail) * uint64(st.Bsize), inodes, nil //nolint:unconvert // signed on other systems
+}
+
+// CheckDisk says what dir needs before mail can be stored in it, as far as its file
+// system says; nil if it needs nothing.
+func CheckDisk(dir string) error {
+	free, inodes, err := space(dir)
+	switch {
+	case err != nil:
+		return err
+	case free < LeastDisk:
+		return fmt.Errorf("make room: %s has %d MiB free and needs %d", dir, free>>20, LeastDisk>>20)
+	case inodes < leastFiles:
+		return fmt.Errorf("remove files: the file system of %s has %d inodes free and needs %d", dir, inodes, leastFiles)
+	}
+	if err := syscall.Access(dir, writable); err != nil {
+		return fmt.Errorf("let the worker write in %s: %w", dir, err)
+	}
+	return nil
 }

@@ -52,13 +52,9 @@ func judgeProducers(x *broker.Examination) []Finding {
 	return []Finding{f}
 }
 
-const (
-	// promised is the share of the room that streams may have been promised, so
-	// that retries, records and dead letters find some.
-	promised = 0.90
-	// leastDisk holds a few of the largest messages.
-	leastDisk = 64 << 20
-)
+// promised is the share of the room that streams may have been promised, so
+// that retries, records and dead letters find some.
+const promised = 0.90
 
 // judgeRoom: does the store take what is to come?
 func judgeRoom(x *broker.Examination) []Finding {
@@ -90,12 +86,14 @@ func judgeDisk(u broker.Usage) Finding {
 	f := Finding{Level: OK, Check: "disk", At: u.Dir, Found: queue.Bytes(u.Free) + " are free"}
 	more := u.Limit - min(u.Limit, u.Stored)
 	switch {
-	case u.Free < leastDisk:
+	case u.Free < broker.LeastDisk:
 		f.Level, f.Found = Problem, queue.Bytes(u.Free)+" are free: mail cannot be stored"
+	case u.Needs != nil:
+		f.Level, f.Found, f.Do = Problem, "mail cannot be stored", u.Needs.Error()
 	case u.Free < more:
 		f.Level, f.Found = Warning, fmt.Sprintf("%s are free, less than the %s that the broker may still store: something else fills the disk", queue.Bytes(u.Free), queue.Bytes(more))
 	}
-	if f.Level != OK {
+	if f.Level != OK && f.Do == "" {
 		f.Do = "make room on the file system of " + u.Dir
 	}
 	return f

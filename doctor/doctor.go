@@ -18,6 +18,7 @@ import (
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -94,19 +95,19 @@ func together(all []Finding) []Finding {
 // broker has the checks at the broker.
 func (p *Patient) broker(ctx context.Context) ([]Finding, error) {
 	if p.Conn == nil {
-		return []Finding{{Level: Problem, Check: "broker", At: "connection", Found: p.Away.Error(), Do: "see that the broker runs, and that the NATS_ variables and POSTRIDER_DATA_DIR here are those of its operator"}}, p.Away
+		return append([]Finding{{Level: Problem, Check: "broker", At: "connection", Found: p.Away.Error(), Do: "see that the broker runs, and that the NATS_ variables and POSTRIDER_DATA_DIR here are those of its operator"}}, p.disk()...), p.Away
 	}
 	x, err := within(ctx, func(ctx context.Context) (*broker.Examination, error) {
 		return broker.Examine(ctx, p.Conn, p.Lanes, p.Broker)
 	})
 	if err != nil {
-		return []Finding{{Level: Problem, Check: "broker", At: "JetStream account", Found: err.Error(), Do: "use the operator's credential: set POSTRIDER_DATA_DIR to the directory of the broker, or NATS_CREDS, NATS_NKEY or NATS_USER"}}, err
+		return append([]Finding{p.unusable(err)}, p.disk()...), err
 	}
 	var all []Finding
 	for _, judge := range []func(*broker.Examination) []Finding{judgeServer, judgeWrites, judgeProducers, judgeRoom, judgeStreams, judgeReplicas} {
 		all = append(all, judge(x)...)
 	}
-	all = append(all, judgeLanes(x, p.Lanes)...)
+	all = append(append(all, judgeLanes(x, p.Lanes)...), Damage(x.Usage.Dir)...)
 	checks := []func(context.Context, *broker.Examination) []Finding{p.log, p.consumers, p.mail, p.stranded, p.schedules, p.deadLetters, p.clock}
 	found := make([][]Finding, len(checks))
 	var tasks sync.WaitGroup
@@ -121,6 +122,24 @@ func (p *Patient) broker(ctx context.Context) ([]Finding, error) {
 	return Fit(append(all, slices.Concat(found...)...), x.Embedded), nil
 }
 
+// unusable is the finding about a broker that does not tell of its streams.
+func (p *Patient) unusable(err error) Finding {
+	f := Finding{Level: Problem, Check: "broker", At: "JetStream account", Found: err.Error(), Do: "use the operator's credential: set POSTRIDER_DATA_DIR to the directory of the broker, or NATS_CREDS, NATS_NKEY or NATS_USER"}
+	if dir := p.Conn.Own(); dir != "" {
+		f.At, f.Found = dir, "the store of the worker's embedded broker is closed or does not answer: "+stream.Classify(err).Error()
+		f.Do = "see the worker's log, and make room in " + dir + " if it is full"
+	}
+	return f
+}
+
+// disk judges what is known of the directory of an embedded broker that does not answer.
+func (p *Patient) disk() []Finding {
+	if u := p.Broker.Disk(); u.Dir != "" {
+		return append(Damage(u.Dir), judgeDisk(u))
+	}
+	return nil
+}
+
 func within[T any](ctx context.Context, f func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkFor)
 	defer cancel()
@@ -129,5 +148,5 @@ func within[T any](ctx context.Context, f func(context.Context) (T, error)) (T, 
 
 // unread is the finding of a check that could not read.
 func unread(check, at string, err error) Finding {
-	return Finding{Level: Problem, Check: check, At: at, Found: "could not be read: " + queue.Explain(err).Error(), Do: readAgain}
+	return Finding{Level: Problem, Check: check, At: at, Found: "could not be read: " + queue.Explain(err, "").Error(), Do: readAgain}
 }

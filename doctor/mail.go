@@ -22,7 +22,7 @@ func (p *Patient) mail(ctx context.Context, x *broker.Examination) []Finding {
 			all = append(all, unread(queue.CheckMail, string(name), err))
 			continue
 		}
-		all = append(all, l.Judge(now))
+		all = append(append(all, l.Judge(now)), l.JudgeUnread()...)
 	}
 	return all
 }

@@ -107,7 +107,7 @@ func TestAct(t *testing.T) {
 	b.bury("ccc", mail.ReasonFailed)
 	for l := range b.Select(t.Context(), queue.Selection{IDs: []string{"ccc"}}) {
 		b.broker.Conn.NC().Close()
-		if refused, err := b.Discard()(t.Context(), l); refused != nil || !errors.Is(queue.Explain(err), stream.ErrAway) {
+		if refused, err := b.Discard()(t.Context(), l); refused != nil || !errors.Is(queue.Explain(err, ""), stream.ErrAway) {
 			t.Errorf("without a broker: refused: %v, failed: %v", refused, err)
 		}
 	}

@@ -92,14 +92,14 @@ func (g *Gauges) read(ctx context.Context) error {
 	for _, name := range g.lanes {
 		l, streams, err := g.lane(ctx, name)
 		if err != nil {
-			return Explain(err)
+			return stream.Classify(err)
 		}
 		s.lanes, s.streams = append(s.lanes, l), append(s.streams, streams...)
 	}
 	for _, name := range []string{wire.StreamRecord, wire.StreamEvent, wire.StreamDead} {
 		x, err := g.queue.stream(ctx, name)
 		if err != nil {
-			return Explain(err)
+			return stream.Classify(err)
 		}
 		s.streams = append(s.streams, x.CachedInfo())
 	}

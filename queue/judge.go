@@ -64,6 +64,7 @@ func (s *Status) Judge() []Finding {
 	}
 	for i := range s.Lanes {
 		all = append(all, s.Lanes[i].Judge(s.At))
+		all = append(all, s.Lanes[i].JudgeUnread()...)
 	}
 	return append(all, s.Room.Judge(), s.Dead.Judge(s.At))
 }

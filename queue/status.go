@@ -41,6 +41,9 @@ type Lane struct {
 	InFlight  uint64 `json:"in_flight"`
 	Scheduled uint64 `json:"scheduled"`
 	Dead      uint64 `json:"dead"`
+	// Unread counts the messages that no consumer hands out although they are not
+	// scheduled.
+	Unread uint64 `json:"unread,omitzero"`
 	// Oldest is since when the oldest message has been ready to be sent: accepted
 	// or due, and not settled. It is zero if nothing is ready.
 	Oldest time.Time `json:"oldest,omitzero"`
@@ -104,12 +107,19 @@ func (q *Queue) Lane(ctx context.Context, name wire.Lane, now time.Time) (*Lane,
 	if err != nil {
 		return nil, err
 	}
+	left := false
 	for _, s := range streams {
 		n, err := s.scheduled(ctx, l.Lane)
 		if err != nil {
 			return nil, err
 		}
 		l.Scheduled += n
+		left = left || s.notReady() > n
+	}
+	if left {
+		if l.Unread, err = unread(ctx, q, name); err != nil {
+			return nil, err
+		}
 	}
 	return l, q.rate(ctx, l, now)
 }

@@ -12,6 +12,15 @@ import (
 	"github.com/postrider/postrider/broker"
 )
 
+// ensureKeys reads both credentials, and makes them if they are missing.
+func (e *Server) ensureKeys() (err error) {
+	if e.operator, err = ensureKey(e.OperatorFile()); err != nil {
+		return err
+	}
+	e.producer, err = ensureKey(e.ProducerFile())
+	return err
+}
+
 // ensureKey gives the public key of the seed in the file. If there is no file,
 // it makes a key. A file that is there keeps the mode that its owner gave it.
 //

@@ -2,6 +2,8 @@ package embedded
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -20,6 +22,31 @@ func TestLockWaitsALittle(t *testing.T) {
 	}
 	time.AfterFunc(200*time.Millisecond, func() { held.Close() })
 	got, err := lockDir(t.Context(), dir, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.Close()
+}
+
+// TestLockOutlivesItsFile: whoever removes the file "lock" does not let a second
+// broker onto the store.
+func TestLockOutlivesItsFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	held, err := lockDir(t.Context(), dir, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "lock")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lockDir(t.Context(), dir, 0); !errors.Is(err, ErrDirInUse) {
+		t.Errorf("locked twice: %v", err)
+	}
+	if err := held.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := lockDir(t.Context(), dir, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

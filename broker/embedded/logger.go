@@ -11,10 +11,16 @@ import (
 // would end a process of its own, is kept.
 type serverLog struct {
 	log *slog.Logger
+	// damaged is called for a warning that mail may be lost.
+	damaged func(found string)
 
-	mu  sync.Mutex
-	err error // guarded by mu
+	mu   sync.Mutex
+	err  error           // guarded by mu
+	said map[string]bool // warnings of damage, guarded by mu
 }
+
+// manyDamages is how many different warnings of damage are reported as such.
+const manyDamages = 100
 
 // fatal is why the server could not start; nil if it did.
 func (l *serverLog) fatal() error {
@@ -26,8 +32,28 @@ func (l *serverLog) fatal() error {
 // Noticef logs at level debug: the server announces each of its settings.
 func (l *serverLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
 
-// Warnf logs a warning.
-func (l *serverLog) Warnf(format string, v ...any) { l.log.Warn(fmt.Sprintf(format, v...)) }
+// Warnf logs a warning, or that the store is damaged.
+func (l *serverLog) Warnf(format string, v ...any) {
+	text := fmt.Sprintf(format, v...)
+	switch {
+	case !damage(text):
+		l.log.Warn(text)
+	case l.news(text):
+		l.damaged(text)
+	}
+}
+
+// news reports that a warning is the first of its kind: the server repeats them at
+// each read.
+func (l *serverLog) news(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.said[text] || len(l.said) == manyDamages {
+		return false
+	}
+	l.said[text] = true
+	return true
+}
 
 // Errorf logs an error.
 func (l *serverLog) Errorf(format string, v ...any) { l.log.Error(fmt.Sprintf(format, v...)) }

@@ -55,3 +55,17 @@ func (e *Server) closeStore(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 }
+
+// refuse ends the acknowledgements: producers reach no lane any more, and are told
+// that nobody listens. Workers go on to read and to write.
+func (e *Server) refuse() error {
+	opts, err := e.options(nil)
+	if err != nil {
+		return err
+	}
+	if err := e.server.ReloadOptions(opts); err != nil {
+		return fmt.Errorf("refuse producers: %w", err)
+	}
+	// The reload has taken the account's limit away.
+	return e.setLimit()
+}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/postrider/postrider/broker"
@@ -64,5 +65,54 @@ func TestReopen(t *testing.T) {
 	}
 	if e.reopen(t.Context()) == nil {
 		t.Error("the store is taken for open without one of its streams")
+	}
+}
+
+// TestReopenFails: a store that cannot be opened again is reported once, without a
+// word of room, and as a fault all the while.
+func TestReopenFails(t *testing.T) {
+	t.Parallel()
+	cfg := broker.DefaultConfig()
+	cfg.DataDir, cfg.Listen = t.TempDir(), "127.0.0.1:0"
+	var log Logged
+	e, err := Start(t.Context(), cfg, nil, log.Logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := e.Shutdown(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	}()
+	damaged := filepath.Join(e.streamsDir(), "MAIL_DAMAGED")
+	if err := os.MkdirAll(damaged, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.server.DisableJetStream(); err != nil {
+		t.Fatal(err)
+	}
+	w := newWatch(e)
+	for range 5 {
+		if err := w.tick(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if e.Fault() == nil {
+			t.Error("a store that is not open is no fault")
+		}
+	}
+	said := log.String()
+	if strings.Count(said, "cannot store mail") != 1 || strings.Count(said, "cannot be opened again") != 1 || strings.Contains(said, "room") {
+		t.Errorf("it says:\n%s", said)
+	}
+	if err := os.Remove(damaged); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := w.tick(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e.Fault() != nil || !strings.Contains(log.String(), "stores mail again") {
+		t.Errorf("%v: %s", e.Fault(), log.String())
 	}
 }

@@ -23,7 +23,7 @@ const (
 	openBatches          = 64
 )
 
-// options are the server's. They make the credentials if they are missing.
+// options are the server's, for producers of those lanes.
 func (e *Server) options(lanes []wire.Lane) (*server.Options, error) {
 	host, port, err := net.SplitHostPort(e.cfg.Listen)
 	if err != nil {
@@ -36,16 +36,8 @@ func (e *Server) options(lanes []wire.Lane) (*server.Options, error) {
 	if n == 0 {
 		n = server.RANDOM_PORT
 	}
-	operator, err := ensureKey(e.OperatorFile())
-	if err != nil {
-		return nil, err
-	}
-	producer, err := ensureKey(e.ProducerFile())
-	if err != nil {
-		return nil, err
-	}
 	opts := &server.Options{
-		ServerName:             broker.ServerName(operator),
+		ServerName:             broker.ServerName(e.operator),
 		Host:                   host,
 		Port:                   n,
 		NoSigs:                 true, // the worker handles signals
@@ -57,7 +49,7 @@ func (e *Server) options(lanes []wire.Lane) (*server.Options, error) {
 		SyncAlways:             true,
 		DisableJetStreamBanner: true,
 	}
-	return opts, configureAccounts(opts, lanes, operator, producer, broker.IsLoopback(e.cfg.Listen))
+	return opts, configureAccounts(opts, lanes, e.operator, e.producer, broker.IsLoopback(e.cfg.Listen))
 }
 
 // portFree tells a port that is taken from other failures, and says who has it.

@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,13 +29,15 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// What prevents a start. Neither passes by itself. Test with
+// What prevents a start. None passes by itself. Test with
 // errors.Is.
 var (
 	// ErrPortTaken: NATS_LISTEN names an address that is in use.
 	ErrPortTaken = errors.New("the address is taken")
 	// ErrDirInUse: another process has locked POSTRIDER_DATA_DIR.
 	ErrDirInUse = errors.New("the directory is in use")
+	// ErrUnopened: some streams in POSTRIDER_DATA_DIR cannot be read.
+	ErrUnopened = errors.New("some streams cannot be opened")
 )
 
 const (
@@ -54,11 +57,19 @@ type Server struct {
 	cfg    broker.Config
 	log    *slog.Logger
 	server *server.Server // nil if the start failed before it was made
-	// lock is the open lock file of the directory. Shutdown closes it.
-	lock *os.File
-	// broken: only a new process can open the store. Watch's goroutine sets it, and
-	// Shutdown reads it in the goroutine of its caller.
-	broken atomic.Bool
+	// lock is that on the directory. Shutdown closes it.
+	lock *dirLock
+	// operator and producer are the public keys of both users. start sets them.
+	operator, producer string
+	// limit is how many bytes may be stored. start sets it, and later Watch's goroutine.
+	limit uint64
+	// served: clients can connect, so that a clean stop is worth its counts. start sets it.
+	served bool
+	// keeping makes one write of the file of damages at a time.
+	keeping sync.Mutex
+	// fault is what the last look at the store found; nil for nothing. Watch's goroutine
+	// sets it, any may read it.
+	fault atomic.Pointer[error]
 }
 
 // Start starts the server on cfg.Listen and waits until JetStream answers. It
@@ -87,6 +98,9 @@ func start(ctx context.Context, cfg broker.Config, lanes []wire.Lane, log *slog.
 			err = errors.Join(err, e.Shutdown(context.WithoutCancel(ctx)))
 		}
 	}()
+	if err := e.ensureKeys(); err != nil {
+		return nil, err
+	}
 	opts, err := e.options(lanes)
 	if err != nil {
 		return nil, err
@@ -102,7 +116,7 @@ func start(ctx context.Context, cfg broker.Config, lanes []wire.Lane, log *slog.
 	if e.server, err = server.NewServer(opts); err != nil {
 		return nil, fmt.Errorf("configure the embedded broker: %w", err)
 	}
-	words := &serverLog{log: log.With("part", "nats-server")}
+	words := &serverLog{log: log.With("part", "nats-server"), damaged: e.damaged, said: map[string]bool{}}
 	e.server.SetLogger(words, false, false)
 	e.server.Start()
 	if err := words.fatal(); err != nil {
@@ -111,6 +125,16 @@ func start(ctx context.Context, cfg broker.Config, lanes []wire.Lane, log *slog.
 	if err := e.ready(ctx); err != nil {
 		return nil, fmt.Errorf("start the embedded broker in %s: %w", cfg.DataDir, err)
 	}
+	if !listen {
+		return e, nil
+	}
+	if closed := e.unopened(); len(closed) > 0 {
+		e.damaged(fmt.Sprintf("%s cannot be opened: the mail in them is not sent (%s)", strings.Join(closed, ", "), e.streamsDir()))
+	}
+	if err := e.compareCounts(); err != nil {
+		return nil, err
+	}
+	e.served = true
 	return e, nil
 }
 
@@ -118,10 +142,6 @@ func start(ctx context.Context, cfg broker.Config, lanes []wire.Lane, log *slog.
 func (e *Server) ready(ctx context.Context) error {
 	if !e.server.ReadyForConnections(startTimeout) {
 		return errors.New("it does not become ready")
-	}
-	account, err := e.server.LookupAccount(mailAccount)
-	if err != nil {
-		return err
 	}
 	stored, err := storedBytes(filepath.Join(e.cfg.DataDir, server.JetStreamStoreDir))
 	if err != nil {
@@ -135,16 +155,28 @@ func (e *Server) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	limit := storeLimit(free, stored, uint64(max(reserved, 0)))
+	e.limit = storeLimit(free, stored, uint64(max(reserved, 0)))
+	if err := e.setLimit(); err != nil {
+		return err
+	}
+	e.log.Debug("embedded broker ready", "url", e.URL(), "dir", e.cfg.DataDir, "stored", stored, "limit", e.limit)
+	return ctx.Err()
+}
+
+// setLimit limits what the account may store.
+func (e *Server) setLimit() error {
+	account, err := e.server.LookupAccount(mailAccount)
+	if err != nil {
+		return err
+	}
 	err = account.UpdateJetStreamLimits(map[string]server.JetStreamAccountLimits{"": {
-		MaxMemory: -1, MaxStore: int64(limit), MaxStreams: -1, MaxConsumers: -1,
+		MaxMemory: -1, MaxStore: int64(e.limit), MaxStreams: -1, MaxConsumers: -1,
 		MaxAckPending: -1, MemoryMaxStreamBytes: -1, StoreMaxStreamBytes: -1,
 	}})
 	if err != nil {
-		return fmt.Errorf("set the limit of %d bytes: %w", limit, err)
+		return fmt.Errorf("set the limit of %d bytes: %w", e.limit, err)
 	}
-	e.log.Debug("embedded broker ready", "url", e.URL(), "dir", e.cfg.DataDir, "stored", stored, "limit", limit)
-	return ctx.Err()
+	return nil
 }
 
 // URL is where clients connect. It has the port in use if NATS_LISTEN asked for
@@ -183,26 +215,46 @@ func (e *Server) health(status *server.HealthStatus, opened bool) error {
 		if h.Type == server.HealthzErrorStream && !opened && !strings.Contains(h.Error, "write error") {
 			continue
 		}
-		return fmt.Errorf("the embedded broker cannot store mail: %s; make room in %s", h.Error, e.cfg.DataDir)
+		return errors.New(h.Error)
 	}
 	return nil
+}
+
+// Fault is why no mail can be stored, as of the last look of [Server.Watch]; nil if it
+// can.
+func (e *Server) Fault() error {
+	if err := e.fault.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// streamsDir has a directory for each stream.
+func (e *Server) streamsDir() string {
+	return filepath.Join(e.cfg.DataDir, server.JetStreamStoreDir, mailAccount, "streams")
+}
+
+// unopened are the streams on the disk that the server could not open. Ask right
+// after the store was opened: later a stream may be in the making.
+func (e *Server) unopened() (names []string) {
+	for _, h := range e.look().Errors {
+		if h.Type == server.HealthzErrorStream {
+			names = append(names, h.Stream)
+		}
+	}
+	return names
 }
 
 // Shutdown closes the clients' connections and the store, and unlocks POSTRIDER_DATA_DIR.
 // If ctx ends first, the lock stays until the process ends; likewise after
 // [ErrBroken], when the server would not end. A second call does nothing.
 func (e *Server) Shutdown(ctx context.Context) error {
-	if e.broken.Load() {
+	if errors.Is(e.Fault(), ErrBroken) {
 		return nil
 	}
 	if e.server != nil {
 		done := make(chan error, 1)
-		go func() {
-			unwritten := e.unwritten()
-			e.server.Shutdown()
-			e.server.WaitForShutdown()
-			done <- forgetIndexes(unwritten)
-		}()
+		go func() { done <- e.stop() }()
 		select {
 		case err := <-done:
 			if err != nil {
@@ -216,4 +268,16 @@ func (e *Server) Shutdown(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// stop ends the server, and keeps what its streams had.
+func (e *Server) stop() error {
+	var all map[string]count
+	if e.served && e.server.Running() {
+		all = e.counts()
+	}
+	unwritten := e.unwritten()
+	e.server.Shutdown()
+	e.server.WaitForShutdown()
+	return errors.Join(forgetIndexes(unwritten), e.keepCounts(all))
 }

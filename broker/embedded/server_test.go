@@ -254,3 +254,36 @@ func TestMailLeft(t *testing.T) {
 		t.Errorf("one fresh, one due, one record: %d, %v; want 2", n, err)
 	}
 }
+
+// TestUnopenedIsNotEmpty: a stream that cannot be opened is not taken for an empty
+// one, and a worker that starts on it says so.
+func TestUnopenedIsNotEmpty(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	if _, err := b.Conn.JS().Publish(natstest.Within(t), normal.SendSubject(), []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	cfg := b.Config
+	natstest.Shutdown(t, b.Embedded)
+	meta := filepath.Join(cfg.DataDir, "jetstream", "MAIL", "streams", normal.SendStream(), "meta.inf")
+	whole, err := os.ReadFile(meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(meta, whole[:len(whole)/2], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := embedded.MailLeft(natstest.Within(t), cfg, quiet); !errors.Is(err, embedded.ErrUnopened) || !strings.Contains(err.Error(), normal.SendStream()) {
+		t.Errorf("with a damaged stream: %d, %v", n, err)
+	}
+	var log embedded.Logged
+	cfg.Listen = "127.0.0.1:0"
+	e, err := embedded.Start(natstest.Within(t), cfg, nil, log.Logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	natstest.Shutdown(t, e)
+	if said := log.String(); !strings.Contains(said, "level=ERROR") || !strings.Contains(said, normal.SendStream()) {
+		t.Errorf("it says %s", said)
+	}
+}

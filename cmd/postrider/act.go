@@ -139,7 +139,7 @@ func (w *actor) prepare(ctx context.Context) error {
 			continue
 		}
 		if err != nil {
-			return failed(err)
+			return failed(err, w.own)
 		}
 		n++
 	}
@@ -221,7 +221,7 @@ func (w *actor) result() error {
 	}
 	switch {
 	case w.err != nil:
-		return failed(w.err)
+		return failed(w.err, w.own)
 	case w.missing > 0:
 		return nothing("") // which ones has been said
 	case w.matched == 0:

@@ -82,7 +82,7 @@ func (a *app) listDead(ctx context.Context, c *choice) error {
 	defer p.Close()
 	for l, err := range p.queue.Select(ctx, queue.Selection{Filter: f}) {
 		if err != nil {
-			return failed(err)
+			return failed(err, a.own)
 		}
 		if err := c.print(a.stdout, l); err != nil {
 			return err

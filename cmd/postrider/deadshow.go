@@ -53,7 +53,7 @@ func (a *app) showDead(ctx context.Context, id string, asJSON, body bool) error 
 			return nothing("no dead letter %s: postrider dead list shows what there is, postrider show %s shows what became of the message", id, id)
 		}
 		if err != nil {
-			return failed(err)
+			return failed(err, a.own)
 		}
 		all = append(all, l)
 	}

@@ -64,7 +64,7 @@ func (a *app) examine(ctx context.Context, asJSON bool) error {
 	case away != nil:
 		return away
 	case unusable != nil:
-		return failed(unusable)
+		return failed(unusable, a.own)
 	}
 	return verdict(all)
 }

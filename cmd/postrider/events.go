@@ -79,7 +79,7 @@ func (a *app) printEvents(ctx context.Context, q *question) error {
 	found := false
 	for r, err := range entries(ctx, f) {
 		if err != nil {
-			return failed(err)
+			return failed(err, a.own)
 		}
 		found = true
 		if q.json {

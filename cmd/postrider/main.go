@@ -43,13 +43,16 @@ type app struct {
 	stdin  io.Reader
 	stdout io.Writer
 	stderr io.Writer
+
+	// own is [broker.Conn.Own] of the connection; connect sets it.
+	own string
 }
 
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) == 0 || !slices.Contains(strict, args[0]) {
 		env.Warn(stderr, "postrider", environ)
 	}
-	a := &app{env.Of(environ), stdin, stdout, stderr}
+	a := &app{lookup: env.Of(environ), stdin: stdin, stdout: stdout, stderr: stderr}
 	root := a.root()
 	root.AddCommand(a.commands(environ)...)
 	version.Add(root)
@@ -106,16 +109,20 @@ func (a *app) connect(ctx context.Context) (*post, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.own = c.Own()
 	return &post{c, queue.New(c.JS(), c.Store(), c.Now, c.Room), op}, nil
 }
 
-// failed adds to an error of the broker the status to exit with.
-func failed(err error) error {
+// failed adds to an error of the broker the status to exit with. own is that of [app].
+func failed(err error, own string) error {
 	if errors.Is(err, context.Canceled) {
 		return cli.ErrInterrupted
 	}
-	err = queue.Explain(err)
-	if errors.Is(err, stream.ErrAway) {
+	err = queue.Explain(err, own)
+	switch {
+	case errors.Is(err, stream.ErrAway) && own != "":
+		return cli.Fail(cli.TempFail, err)
+	case errors.Is(err, stream.ErrAway):
 		// A request that is not permitted is not answered either.
 		return cli.Fail(cli.TempFail, fmt.Errorf("%w\nThe broker is reached, but is busy or does not let this user read the queue: set POSTRIDER_DATA_DIR to the directory of that broker, or NATS_CREDS, NATS_NKEY or NATS_USER", err))
 	}

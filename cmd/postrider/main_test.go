@@ -203,3 +203,21 @@ func TestSameFindings(t *testing.T) {
 		t.Errorf("status %d: none is %+v:\n%s", code, status.Wrong[0], stdout)
 	}
 }
+
+// TestStoreClosed: if the embedded broker has closed its store, nobody is told to set
+// another credential.
+func TestStoreClosed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	url := natstest.StartClosed(t, dir)
+	for _, args := range []string{"status", "doctor", "show x", "dead list"} {
+		status, stdout, stderr := postrider(t, []string{"NATS_URL=" + url, "POSTRIDER_DATA_DIR=" + dir}, strings.Split(args, " ")...)
+		said := stdout + stderr
+		if status == cli.OK || !strings.Contains(said, "closed or does not answer") || !strings.Contains(said, "make room in "+dir) || strings.Contains(said, "NATS_CREDS") {
+			t.Errorf("%s: status %d: %s", args, status, said)
+		}
+		if args == "doctor" && !strings.Contains(said, "are free") {
+			t.Errorf("doctor does not judge the disk: %s", said)
+		}
+	}
+}

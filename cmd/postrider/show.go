@@ -35,7 +35,7 @@ func (a *app) showTraces(ctx context.Context, id string, asJSON bool) error {
 	defer p.Close()
 	found, err := p.queue.Traces(ctx, id, a.watch)
 	if err != nil {
-		return failed(err)
+		return failed(err, a.own)
 	}
 	if len(found.Messages) == 0 {
 		return nothing("no message %s: the id is not complete, or it was never published to this broker, or it was settled more than 30 days ago; postrider events --to ADDRESS finds messages by recipient", id)

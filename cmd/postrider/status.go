@@ -52,9 +52,9 @@ func (a *app) printStatus(ctx context.Context, asJSON bool) error {
 	defer p.Close()
 	s, err := p.queue.Status(ctx)
 	if err != nil {
-		return failed(err)
+		return failed(err, a.own)
 	}
-	wrong := slices.DeleteFunc(doctor.Fit(s.Judge(), p.Embedded()), func(f queue.Finding) bool { return !f.Wrong() })
+	wrong := slices.DeleteFunc(append(doctor.Damage(p.Own()), doctor.Fit(s.Judge(), p.Embedded())...), func(f queue.Finding) bool { return !f.Wrong() })
 	if asJSON {
 		return writeJSON(a.stdout, struct {
 			*queue.Status

@@ -77,7 +77,7 @@ func (a *admin) isReady() bool {
 func (a *admin) describe(reg prometheus.Registerer) {
 	f := promauto.With(reg)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "postrider_ready", Help: "1 while /readyz says ok: connected to the broker, taking mail, and not told to stop.",
+		Name: "postrider_ready", Help: "1 while /readyz says ok: connected to the broker, its store open if it is embedded, taking mail, and not told to stop.",
 	}, func() float64 {
 		if a.isReady() {
 			return 1

@@ -71,11 +71,28 @@ func (w *Worker) watch(ctx context.Context, name string, watch func(context.Cont
 }
 
 // watchStore repairs the store after its disk was full, and ends the worker where
-// only a new one can.
+// only a new one can, or where somebody has removed its files.
 func (w *Worker) watchStore(ctx context.Context) {
-	if err := w.embedded.Watch(ctx); err != nil {
+	err := w.embedded.Watch(ctx)
+	if errors.Is(err, embedded.ErrLost) {
+		err = &ConfigError{err}
+	}
+	if err != nil {
 		w.stops.fail(err)
 	}
+}
+
+// lost is why a worker fails that was told to stop while mail is only in its memory.
+func (w *Worker) lost() error {
+	if w.embedded == nil || w.stops.failure() != nil || !errors.Is(w.embedded.Fault(), embedded.ErrLost) {
+		return nil
+	}
+	return &ConfigError{w.embedded.Fault()}
+}
+
+// ready reports that the worker can take mail and store what becomes of it.
+func (w *Worker) ready() bool {
+	return w.conn.NC().IsConnected() && (w.embedded == nil || w.embedded.Fault() == nil)
 }
 
 // watchQueue adds the state of the queue to /metrics.

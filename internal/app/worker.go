@@ -77,7 +77,7 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	defer cancel()
 	defer context.AfterFunc(w.stops.first, cancel)()
 	defer func() {
-		err = errors.Join(err, w.close())
+		err = errors.Join(w.lost(), err, w.close())
 		err = errors.Join(w.stops.failure(), err)
 	}()
 	for _, start := range []func(context.Context) error{w.startAdmin, w.startBroker, w.provision, w.startRelay} {
@@ -90,7 +90,7 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	}
 	c := w.takeMail(ctx)
 	w.watchQueue(ctx)
-	w.admin.ready(w.conn.NC().IsConnected)
+	w.admin.ready(w.ready)
 	end := w.onStop(ctx, w.report.stop, c.Hurry)
 	w.report.started()
 	err = c.Run(ctx)

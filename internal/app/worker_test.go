@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/postrider/postrider/broker/embedded"
 	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/internal/testrun"
 	"github.com/postrider/postrider/settle"
@@ -124,5 +126,59 @@ func TestSecondStop(t *testing.T) {
 	}
 	if s.next(); s.second.Err() == nil {
 		t.Error("the second stop does not hurry")
+	}
+}
+
+// TestStoreRemoved: a worker whose store is removed is not ready, and ends as a thing
+// that somebody has to repair: by itself if nothing is queued, else when it is told to
+// stop.
+func TestStoreRemoved(t *testing.T) {
+	t.Parallel()
+	for name, settings := range map[string][]string{
+		"nothing queued": nil,
+		"mail queued":    {"SMTP_URL=smtp://" + freeport.Addr() + "?tls=none"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := settingsFor(t, settings...)
+			var out output
+			w := New(s, &out, &out)
+			ended := make(chan error, 1)
+			go func() { ended <- w.Run(t.Context()) }()
+			testrun.Eventually(t, "it starts", 20*time.Second, func() bool { return strings.Contains(out.String(), "ublish") }, out.String)
+			if settings != nil {
+				publishOne(t, s)
+			}
+			lane := filepath.Join(s.Broker.DataDir, "jetstream", "MAIL", "streams", "MAIL_SEND_NORMAL")
+			if err := os.RemoveAll(lane); err != nil {
+				t.Fatal(err)
+			}
+			testrun.Eventually(t, "it is not ready", 20*time.Second, func() bool { return !w.admin.isReady() }, out.String)
+			if settings != nil {
+				w.Stop()
+			}
+			var failed *ConfigError
+			select {
+			case err := <-ended:
+				if !errors.As(err, &failed) || !errors.Is(err, embedded.ErrLost) {
+					t.Errorf("%v: %s", err, out.String())
+				}
+			case <-time.After(20 * time.Second):
+				t.Fatalf("Run did not end: %s", out.String())
+			}
+		})
+	}
+}
+
+// publishOne publishes a mail.
+func publishOne(t *testing.T, s *Settings) {
+	t.Helper()
+	nc, err := nats.Connect("nats://" + s.Broker.Listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if _, err := nc.Request("mail.send.normal", []byte(`{"id":"m","from":"a@example.com","to":["b@example.net"],"text":"hi"}`), 10*time.Second); err != nil {
+		t.Fatal(err)
 	}
 }
