@@ -52,6 +52,8 @@ func TestWrongUse(t *testing.T) {
 		"dead list --recipient a@b":  "unknown flag --recipient, --help lists them; usage: postrider dead list [flags]",
 		"events --lane UP":           `--lane: lane "UP" must be 1 to 32`,
 		"events --follow --until 1h": "--follow, --until: give one of them; usage: postrider events [flags]",
+		"events --tail 0":            "--tail: is 0, must be positive; usage: postrider events [flags]",
+		"events --tail -2":           "--tail: is -2, must be positive; usage: postrider events [flags]",
 		"dead nosuch":                `unknown command "nosuch" for postrider dead; usage: postrider dead [discard | list | replay | show] [flags]`,
 		"dead list x":                `unexpected argument "x"; usage: postrider dead list [flags]`,
 		"dead list --reason odd":     `--reason: "odd" is none of failed, exhausted, `,
