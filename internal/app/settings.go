@@ -26,7 +26,7 @@ type Settings struct {
 
 // Process is what concerns the process itself.
 type Process struct {
-	Admin     string `env:"POSTRIDER_ADMIN" help:"Address of /livez, /readyz, /startupz and /metrics."`
+	Admin     string `env:"POSTRIDER_ADMIN" help:"Address of /livez, /healthz (the same), /readyz, /startupz and /metrics."`
 	LogFormat string `env:"POSTRIDER_LOG_FORMAT" help:"text for people, json for machines; auto is text on a terminal and with the development relay."`
 	LogLevel  string `env:"POSTRIDER_LOG_LEVEL" help:"debug, info, warn or error: what the worker reports about itself, and in JSON about mail too."`
 	LogMail   string `env:"POSTRIDER_LOG_MAIL" help:"all reports what became of each message; failures leaves out what was delivered or scheduled."`
