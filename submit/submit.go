@@ -18,7 +18,8 @@
 //
 // If Publish returns an error that is [stream.ErrAway], it is not known whether
 // the mail is stored. Publish it again with the same ID: for ten minutes the lane
-// keeps one mail of an ID.
+// keeps one mail of an ID. (It goes by the header Nats-Msg-Id, to which Publish sets
+// the ID; the ID in an envelope that is published without that header drops nothing.)
 //
 // The package sends nothing by SMTP and waits for no delivery. It fetches no
 // bodies, signs nothing, and does not look whether an address exists. Its

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/spf13/cobra"
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/cli"
@@ -91,7 +91,8 @@ type result struct {
 	File string `json:"file,omitempty"`
 }
 
-func (r result) write(w io.Writer, asJSON bool) error {
+func (r result) write(cmd *cobra.Command, asJSON bool) error {
+	w := cmd.OutOrStdout()
 	if asJSON {
 		b, err := json.Marshal(r)
 		if err != nil {
@@ -107,6 +108,11 @@ func (r result) write(w io.Writer, asJSON bool) error {
 	if r.File != "" {
 		file = " " + r.File
 	}
-	_, err := fmt.Fprintf(w, "%s %s %s/%d%s\n", word, r.ID, r.Lane, r.Sequence, file)
+	if _, err := fmt.Fprintf(w, "%s %s %s/%d%s\n", word, r.ID, r.Lane, r.Sequence, file); err != nil || !r.Duplicate {
+		return err
+	}
+	// Not an error: whoever tries again after a lost answer gets this too.
+	_, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s: not stored: %s/%d, published in the last ten minutes, has the id %s and is kept as it is; a mail that is to be sent besides needs another id\n",
+		cmd.Root().Name(), r.Lane, r.Sequence, r.ID)
 	return err
 }
