@@ -133,10 +133,7 @@ func (c *Conn) URL() string {
 }
 
 // Embedded reports that the broker is part of a worker.
-func (c *Conn) Embedded() bool {
-	_, embedded := ownerOf(c.nc.ConnectedServerName())
-	return embedded
-}
+func (c *Conn) Embedded() bool { return IsEmbedded(c.nc.ConnectedServerName()) }
 
 // Epoch changes when the loss of the connection is noticed, not only when a
 // handler runs: if two values are equal, the connection was there all the time

@@ -29,6 +29,8 @@ package submit
 import (
 	"context"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -43,9 +45,18 @@ import (
 // Client publishes mail over one connection. Its methods may be called
 // concurrently.
 type Client struct {
+	// Waiting, if it is set, is called once in a publish that waits for an answer,
+	// with the reason. Set it before the first publish.
+	Waiting func(why error)
+
 	nc    *nats.Conn
 	store *stream.Store
 	close func()
+
+	// taken has the subjects that have taken mail of this client.
+	taken sync.Map
+	// mute: the broker does not let this client ask which lanes there are.
+	mute atomic.Bool
 }
 
 // New is a client on a connection that the application has. The connection

@@ -59,7 +59,7 @@ func (c *command) publishFiles(cmd *cobra.Command, m *eml, files []string) error
 	if err != nil {
 		return err
 	}
-	s := &sender{command: c}
+	s := c.sender(cmd)
 	defer s.close()
 	return eachFile(cmd, files, func(file string) error {
 		e := asked.envelope()

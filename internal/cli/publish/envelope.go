@@ -32,7 +32,7 @@ func (c *command) publishEnvelopes(cmd *cobra.Command, m *flags, files []string)
 		}
 		return ""
 	}
-	s := &sender{command: c}
+	s := c.sender(cmd)
 	defer s.close()
 	return eachFile(cmd, files, func(file string) error {
 		e, err := c.readEnvelope(cmd, file)

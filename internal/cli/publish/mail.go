@@ -92,7 +92,7 @@ func (c *command) publishMail(cmd *cobra.Command, m *flags) error {
 	if err != nil {
 		return cli.Interrupted(cmd.Context(), err, "nothing was published")
 	}
-	s := &sender{command: c}
+	s := c.sender(cmd)
 	defer s.close()
 	r, err := s.send(cmd.Context(), asked.lane, e, func(field string) string { return m.flagOf(field, asked) })
 	if err != nil {

@@ -205,6 +205,19 @@ func TestEnvelopeFiles(t *testing.T) {
 	}
 }
 
+// TestNoSuchLane is said while it waits, and soon.
+func TestNoSuchLane(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	began := time.Now()
+	status, stdout, stderr := d.run(nil, "--from", "a@b", "--to", "c@d", "--text", "x", "--lane", "nowhere")
+	lines := strings.Split(stderr, "\n")
+	if status != cli.Usage || stdout != "" || len(lines) != 3 || !strings.HasPrefix(lines[0], "publish: no stream takes mail.send.nowhere; waiting up to 2s") ||
+		!strings.HasPrefix(lines[1], "publish: --lane: publish to lane nowhere: no such lane: ") || time.Since(began) > 5*time.Second {
+		t.Errorf("after %s: %d %s%s", time.Since(began), status, stdout, stderr)
+	}
+}
+
 // TestDuplicate: a text that was changed under the same id is not taken for sent.
 func TestDuplicate(t *testing.T) {
 	t.Parallel()

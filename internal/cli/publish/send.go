@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -25,11 +26,21 @@ const publishFor = 30 * time.Second
 type sender struct {
 	*command
 
+	stderr  io.Writer
+	program string
+
 	conn   *broker.Conn
 	client *submit.Client
 	// away is why there is no connection.
 	away error
 }
+
+func (c *command) sender(cmd *cobra.Command) *sender {
+	return &sender{command: c, stderr: cmd.ErrOrStderr(), program: cmd.Root().Name()}
+}
+
+// waiting says why nothing happens yet.
+func (s *sender) waiting(why error) { _, _ = fmt.Fprintf(s.stderr, "%s: %v\n", s.program, why) }
 
 // send publishes a mail. flagOf names the flag that a field comes from, for
 // errors; empty for none.
@@ -45,6 +56,7 @@ func (s *sender) send(ctx context.Context, lane wire.Lane, e *schema.Envelope, f
 			return submit.Receipt{}, cli.Interrupted(ctx, s.away, "nothing was published")
 		}
 		s.client = submit.New(s.conn.NC())
+		s.client.Waiting = s.waiting
 	}
 	patient, cancel := context.WithTimeout(ctx, publishFor)
 	defer cancel()
@@ -59,7 +71,7 @@ func (s *sender) send(ctx context.Context, lane wire.Lane, e *schema.Envelope, f
 	case errors.Is(err, stream.ErrTooLarge):
 		return r, cli.Fail(cli.Data, err)
 	case errors.Is(err, submit.ErrNoLane):
-		return r, cli.Wrongf("--lane: no stream takes mail of lane %s: check the name against POSTRIDER_LANES of the workers, and that a worker has been started", lane)
+		return r, cli.Wrongf("--lane: %w", err)
 	case errors.Is(err, stream.ErrFull), errors.Is(err, stream.ErrAway):
 		return r, cli.Fail(cli.TempFail, err)
 	case err != nil:
