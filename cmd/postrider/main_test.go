@@ -131,6 +131,10 @@ func TestNoSuchDeadLetter(t *testing.T) {
 	for args, want := range map[string]string{
 		"dead replay m1":            "postrider: no dead letter matches m1; postrider dead list shows them\n",
 		"dead discard m1 m2":        "postrider: no dead letter matches m1; postrider dead list shows them\npostrider: no dead letter matches m2; postrider dead list shows them\n",
+		"dead list":                 "postrider: there is no dead letter\n",
+		"dead list --since 1d":      "postrider: no dead letter matches\n",
+		"dead replay --since 1d":    "postrider: no dead letter matches\n",
+		"dead discard --until 1d":   "postrider: no dead letter matches\n",
 		"dead replay -":             "postrider: standard input names no dead letter\n",
 		"dead replay --lane normal": "postrider: no dead letter matches\n",
 		"dead show m1":              "postrider: no dead letter m1: postrider dead list shows what there is, postrider show m1 shows what became of the message\n",

@@ -3,11 +3,11 @@ package app
 import (
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/consumer"
+	"github.com/postrider/postrider/internal/check"
 	"github.com/postrider/postrider/internal/env"
 	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/smtp"
@@ -40,8 +40,8 @@ func DefaultProcess() Process {
 // Validate reports everything that is wrong. Each error names its variable.
 func (p Process) Validate() []error {
 	var errs []error
-	if _, _, err := net.SplitHostPort(p.Admin); err != nil {
-		errs = append(errs, fmt.Errorf("POSTRIDER_ADMIN: %q is not host:port", p.Admin))
+	if err := check.HostPort(p.Admin); err != nil {
+		errs = append(errs, fmt.Errorf("POSTRIDER_ADMIN: %w", err))
 	}
 	if !slices.Contains([]string{"auto", "text", "json"}, p.LogFormat) {
 		errs = append(errs, fmt.Errorf("POSTRIDER_LOG_FORMAT: %q is not text, json or auto", p.LogFormat))
