@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
@@ -35,8 +36,13 @@ type Filter struct {
 	// Recipient is an address, or "@domain" for all of a domain.
 	Recipient string
 	Event     wire.Event
+	// QueueID is the relay's name for a message that it accepted.
+	QueueID string
 	// Since and Until bound the time of the record.
 	Since, Until time.Time
+	// Read, if it is set, is called for each entry that is read, also for those that
+	// do not match.
+	Read func()
 }
 
 // Search yields the entries that are there now, oldest first. An entry that
@@ -105,6 +111,12 @@ func (l *Log) read(ctx context.Context, f Filter, from jetstream.OrderedConsumer
 			if !f.Until.IsZero() && meta.Timestamp.After(f.Until.Add(sourceLag)) {
 				return
 			}
+			if f.Read != nil {
+				f.Read()
+			}
+			if !bytes.Contains(m.Data(), []byte(f.QueueID)) {
+				continue // decoding takes most of the time
+			}
 			r, err := wire.DecodeRecord(m.Data())
 			switch {
 			case err != nil:
@@ -155,11 +167,11 @@ func (f Filter) match(r *wire.Record) bool {
 		!f.Until.IsZero() && r.At.After(f.Until):
 		return false
 	}
-	if f.Recipient == "" {
+	if f.Recipient == "" && f.QueueID == "" {
 		return true
 	}
 	for _, x := range r.Recipients {
-		if mail.SameAddress(x.Address, f.Recipient) {
+		if (f.Recipient == "" || mail.SameAddress(x.Address, f.Recipient)) && (f.QueueID == "" || x.QueueID == f.QueueID) {
 			return true
 		}
 	}
