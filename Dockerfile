@@ -19,9 +19,11 @@ COPY worker publish postrider /usr/bin/
 # Mail and credentials of an embedded broker. A named volume put here takes over
 # the owner.
 COPY --chown=65532:65532 data /data
-# Probes and metrics are asked for from outside the container.
+# Probes and metrics are asked for from outside the container too.
 ENV PATH=/usr/bin POSTRIDER_DATA_DIR=/data POSTRIDER_ADMIN=:8026
 EXPOSE 8026 4222
 WORKDIR /data
 USER 65532:65532
+# Of the worker alone: run the devrelay with --no-healthcheck.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["postrider", "healthcheck"]
 ENTRYPOINT ["worker"]

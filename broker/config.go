@@ -1,10 +1,12 @@
 package broker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -80,8 +82,8 @@ func (c Config) Validate() []error {
 	wrong.If(c.Password != "" && c.User == "", "NATS_PASSWORD: is set without NATS_USER")
 	wrong.If((c.Cert == "") != (c.Key == ""), "NATS_CERT, NATS_KEY: set both or neither")
 	if c.URL == "" {
-		_, _, err := net.SplitHostPort(c.Listen)
-		wrong.If(err != nil, "NATS_LISTEN: %q is not host:port", c.Listen)
+		err := check.HostPort(c.Listen)
+		wrong.If(err != nil, "NATS_LISTEN: %w", err)
 		wrong.If(c.DataDir == "", "POSTRIDER_DATA_DIR: is empty")
 		wrong.If(c.Replicas > 1, "POSTRIDER_REPLICAS: is %d, but the embedded broker is one server; set NATS_URL to a cluster or unset POSTRIDER_REPLICAS", c.Replicas)
 	}
@@ -138,6 +140,9 @@ func (c Config) servers() ([]*url.URL, error) {
 		case "nats", "tls", "ws", "wss":
 		default:
 			return nil, fmt.Errorf("has scheme %q, must be nats, tls, ws or wss", u.Scheme)
+		}
+		if _, err := strconv.ParseUint(cmp.Or(u.Port(), "1"), 10, 16); err != nil {
+			return nil, fmt.Errorf("has port %q, must be 1 to 65535", u.Port())
 		}
 		if u.Port() == "" && (u.Scheme == "nats" || u.Scheme == "tls") {
 			u.Host = net.JoinHostPort(u.Hostname(), "4222")

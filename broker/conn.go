@@ -137,10 +137,7 @@ func (c *Conn) URL() string {
 }
 
 // Embedded reports that the broker is part of a worker.
-func (c *Conn) Embedded() bool {
-	_, embedded := ownerOf(c.nc.ConnectedServerName())
-	return embedded
-}
+func (c *Conn) Embedded() bool { return IsEmbedded(c.nc.ConnectedServerName()) }
 
 // Own is the directory of the embedded broker, if its operator's key there is the
 // credential of the connection; empty for any other.

@@ -127,6 +127,11 @@ type absent string
 func (a absent) Error() string { return string(a) }
 func (absent) Unwrap() error   { return stream.ErrAway }
 
+// refusal is [ErrRefused] in the words of the server.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() []error { return []error{ErrRefused, r.error} }
+
 // explain says what a failed connection means and what to do. The errors of
 // nats.go name hosts and no credentials.
 func (c Config) explain(err error) error {
@@ -139,9 +144,9 @@ func (c Config) explain(err error) error {
 	switch {
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
 		if kinds := c.credentialKinds(); len(kinds) > 0 {
-			return fmt.Errorf("connect to NATS at %s: it refuses the credentials of %s: %w", at, strings.Join(kinds, ", "), err)
+			return fmt.Errorf("connect to NATS at %s: it refuses the credentials of %s: %w", at, strings.Join(kinds, ", "), refusal{err})
 		}
-		return fmt.Errorf("connect to NATS at %s: it requires credentials; set NATS_CREDS, NATS_NKEY, NATS_USER or NATS_TOKEN, or POSTRIDER_DATA_DIR to the directory of that broker: %w", at, err)
+		return fmt.Errorf("connect to NATS at %s: it requires credentials; set NATS_CREDS, NATS_NKEY, NATS_USER or NATS_TOKEN, or POSTRIDER_DATA_DIR to the directory of that broker: %w", at, refusal{err})
 	case errors.As(err, &unknownCA):
 		return fmt.Errorf("connect to NATS at %s: its certificate is not trusted; set NATS_CA to the certificate that signed it: %w", at, err)
 	case errors.As(err, &notTLS), errors.As(err, &alert), errors.Is(err, nats.ErrSecureConnRequired), errors.Is(err, nats.ErrSecureConnWanted):

@@ -9,6 +9,8 @@ var (
 	ErrForeign = errors.New("made by something other than Postrider")
 	// ErrMissing: a stream or consumer that should be there is not.
 	ErrMissing = errors.New("it is missing")
+	// ErrRefused: the server refuses the credentials, or requires some.
+	ErrRefused = errors.New("not authorized")
 	// ErrOldServer: the server lacks what Postrider is built on.
 	ErrOldServer = errors.New("the NATS server is too old")
 )

@@ -46,3 +46,9 @@ func ownerOf(name string) (operator string, embedded bool) {
 	operator, ok := strings.CutPrefix(name, namePrefix)
 	return operator, ok && nkeys.IsValidPublicUserKey(operator)
 }
+
+// IsEmbedded reports that a server of that name is part of a worker.
+func IsEmbedded(name string) bool {
+	_, embedded := ownerOf(name)
+	return embedded
+}

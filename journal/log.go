@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
@@ -35,8 +36,13 @@ type Filter struct {
 	// Recipient is an address, or "@domain" for all of a domain.
 	Recipient string
 	Event     wire.Event
+	// QueueID is the relay's name for a message that it accepted.
+	QueueID string
 	// Since and Until bound the time of the record.
 	Since, Until time.Time
+	// Read, if it is set, is called for each entry that is read, also for those that
+	// do not match.
+	Read func()
 }
 
 // Search yields the entries that are there now, oldest first. An entry that
@@ -44,20 +50,38 @@ type Filter struct {
 // on. Any other error is the last that it yields. If ctx ends, so does the
 // reading, without an error.
 func (l *Log) Search(ctx context.Context, f Filter) iter.Seq2[*wire.Record, error] {
-	return l.read(ctx, f, false)
+	return l.records(ctx, f, f.config(), false)
 }
 
 // Follow is [Log.Search], and then yields new entries as they are written, until
 // ctx ends. It survives a restart of the broker.
 func (l *Log) Follow(ctx context.Context, f Filter) iter.Seq2[*wire.Record, error] {
-	return l.read(ctx, f, true)
+	return l.records(ctx, f, f.config(), true)
 }
 
-func (l *Log) read(ctx context.Context, f Filter, follow bool) iter.Seq2[*wire.Record, error] {
+// records is [Log.read] without the sequences.
+func (l *Log) records(ctx context.Context, f Filter, from jetstream.OrderedConsumerConfig, follow bool) iter.Seq2[*wire.Record, error] {
 	return func(yield func(*wire.Record, error) bool) {
-		c, err := l.js.OrderedConsumer(ctx, wire.StreamEvent, f.config())
+		for e, err := range l.read(ctx, f, from, follow) {
+			if !yield(e.Record, err) {
+				return
+			}
+		}
+	}
+}
+
+// entry is a record, and where it is in the log.
+type entry struct {
+	*wire.Record
+
+	seq uint64
+}
+
+func (l *Log) read(ctx context.Context, f Filter, from jetstream.OrderedConsumerConfig, follow bool) iter.Seq2[entry, error] {
+	return func(yield func(entry, error) bool) {
+		c, err := l.js.OrderedConsumer(ctx, wire.StreamEvent, from)
 		if err != nil {
-			yield(nil, fmt.Errorf("read the log: %w", err))
+			yield(entry{}, fmt.Errorf("read the log: %w", err))
 			return
 		}
 		left := c.CachedInfo().NumPending
@@ -66,7 +90,7 @@ func (l *Log) read(ctx context.Context, f Filter, follow bool) iter.Seq2[*wire.R
 		}
 		it, err := c.Messages(jetstream.PullMaxMessages(1000))
 		if err != nil {
-			yield(nil, fmt.Errorf("read the log: %w", err))
+			yield(entry{}, fmt.Errorf("read the log: %w", err))
 			return
 		}
 		defer it.Stop()
@@ -74,18 +98,24 @@ func (l *Log) read(ctx context.Context, f Filter, follow bool) iter.Seq2[*wire.R
 			m, err := it.Next(jetstream.NextContext(ctx))
 			if err != nil {
 				if ctx.Err() == nil {
-					yield(nil, fmt.Errorf("read the log: %w", err))
+					yield(entry{}, fmt.Errorf("read the log: %w", err))
 				}
 				return
 			}
 			meta, err := m.Metadata()
 			if err != nil {
-				yield(nil, fmt.Errorf("read the log: %w", err))
+				yield(entry{}, fmt.Errorf("read the log: %w", err))
 				return
 			}
 			left = meta.NumPending
 			if !f.Until.IsZero() && meta.Timestamp.After(f.Until.Add(sourceLag)) {
 				return
+			}
+			if f.Read != nil {
+				f.Read()
+			}
+			if !bytes.Contains(m.Data(), []byte(f.QueueID)) {
+				continue // decoding takes most of the time
 			}
 			r, err := wire.DecodeRecord(m.Data())
 			switch {
@@ -94,7 +124,7 @@ func (l *Log) read(ctx context.Context, f Filter, follow bool) iter.Seq2[*wire.R
 			case !f.match(r):
 				continue
 			}
-			if !yield(r, err) {
+			if !yield(entry{r, meta.Sequence.Stream}, err) {
 				return
 			}
 		}
@@ -137,11 +167,11 @@ func (f Filter) match(r *wire.Record) bool {
 		!f.Until.IsZero() && r.At.After(f.Until):
 		return false
 	}
-	if f.Recipient == "" {
+	if f.Recipient == "" && f.QueueID == "" {
 		return true
 	}
 	for _, x := range r.Recipients {
-		if mail.SameAddress(x.Address, f.Recipient) {
+		if (f.Recipient == "" || mail.SameAddress(x.Address, f.Recipient)) && (f.QueueID == "" || x.QueueID == f.QueueID) {
 			return true
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/internal/testrun"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/wire"
 )
@@ -128,4 +129,84 @@ func TestFollow(t *testing.T) {
 	next("9")
 	stop()
 	<-done
+}
+
+// TestTail: the last entries that match, whichever lane and recipient is asked for,
+// and after them only what is new.
+func TestTail(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, "normal", "bulk")
+	l := journal.NewLog(b.Conn.JS())
+	now := b.Conn.Now()
+	written(t, b, now)
+	awaitEntries(t, b, "0123")
+	for _, c := range []struct {
+		f    journal.Filter
+		n    int
+		want string
+	}{
+		{journal.Filter{}, 2, "23"}, {journal.Filter{}, 9, "0123"}, {journal.Filter{}, 0, ""}, {journal.Filter{Lane: "normal"}, 2, "13"},
+		{journal.Filter{Recipient: "ann@example.net"}, 1, "3"}, {journal.Filter{Event: wire.EventFailed}, 3, "1"},
+		{journal.Filter{Since: now.Add(-30 * time.Second)}, 3, "3"}, {journal.Filter{ID: wire.Origin(now, 1)}, 1, "1"},
+	} {
+		got := ""
+		for r, err := range l.Tail(t.Context(), c.f, c.n, false) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got += fmt.Sprint(r.Generation)
+		}
+		if got != c.want {
+			t.Errorf("the last %d of %+v: %s, want %s", c.n, c.f, got, c.want)
+		}
+	}
+	got := ""
+	for r, err := range l.Tail(natstest.Within(t), journal.Filter{ID: "one"}, 1, true) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got += fmt.Sprint(r.Generation); got == "39" {
+			break
+		}
+		r := &wire.Record{V: 1, ID: "one", Origin: wire.Origin(now, 9), Lane: "normal", Recipient: wire.All, Generation: 9, Event: wire.EventDelivered, At: now}
+		if _, err := journal.New(b.Conn.Store()).Set(t.Context(), r, 0, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got != "39" {
+		t.Errorf("followed: %s, want 39", got)
+	}
+}
+
+// TestTailOfMuch: the last match may be far from the end.
+func TestTailOfMuch(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, "normal")
+	j := journal.New(b.Conn.Store())
+	now := b.Conn.Now()
+	for i := range 1500 {
+		r := &wire.Record{V: 1, ID: fmt.Sprint("m", i), Origin: wire.Origin(now, uint64(i)), Lane: "normal", Recipient: wire.All, Event: wire.EventDelivered, At: now}
+		if i == 7 {
+			r.Event = wire.EventFailed
+		}
+		if _, err := j.Set(t.Context(), r, 0, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	testrun.Eventually(t, "the log has the last record", natstest.Timeout, func() bool {
+		for r, err := range journal.NewLog(b.Conn.JS()).Tail(natstest.Within(t), journal.Filter{}, 1, false) {
+			return err == nil && r.ID == "m1499"
+		}
+		return false
+	})
+	got := ""
+	for r, err := range journal.NewLog(b.Conn.JS()).Tail(t.Context(), journal.Filter{Event: wire.EventFailed}, 1, false) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got += r.ID
+	}
+	if got != "m7" {
+		t.Errorf("got %q, want m7", got)
+	}
 }

@@ -14,6 +14,8 @@ import (
 // Fate is what became of one recipient, and what comes next.
 type Fate struct {
 	wire.RecipientRecord
+	// Bcc: the envelope is at hand and names the recipient as Bcc alone.
+	Bcc bool `json:"bcc,omitempty"`
 	// Known is when that became known.
 	Known time.Time `json:"known,omitzero"`
 	// Due is when the next attempt is.

@@ -27,10 +27,34 @@ func (q *Queue) Unsettled(ctx context.Context) (uint64, error) {
 }
 
 // Search reads what producers published and no worker has settled, for messages of
-// that id: nothing else knows the id of such mail. It calls read for each message
-// that it reads, one at a time.
+// that id or Message-ID: nothing else knows the id of such mail. It calls read for each
+// message that it reads, one at a time.
 func (q *Queue) Search(ctx context.Context, id string, read func()) ([]*Message, error) {
-	return q.gather(ctx, true, func(s source) ([]*Message, error) { return q.searchIn(ctx, s, id, read) })
+	return q.gather(ctx, true, func(s source) ([]*Message, error) {
+		return q.searchIn(ctx, s, read, func(m *jetstream.RawStreamMsg) *Message {
+			if !mayBe(m, id) {
+				return nil
+			}
+			if x := s.readFresh(m); x.Key.ID == id || hasMessageID(x.Envelope, id) {
+				return x
+			}
+			return nil
+		})
+	})
+}
+
+// searchCopies is [Queue.Search] of the scheduled and due copies, by Message-ID alone:
+// their ids are in their subjects.
+func (q *Queue) searchCopies(ctx context.Context, messageID string, read func()) ([]*Message, error) {
+	return q.gather(ctx, false, func(s source) ([]*Message, error) {
+		s.Filter = s.Lane.CopySubjects(wire.CopyAny) // and not only those that are due
+		return q.searchIn(ctx, s, read, func(m *jetstream.RawStreamMsg) *Message {
+			if x := s.readCopy(m); hasMessageID(x.Envelope, messageID) {
+				return x
+			}
+			return nil
+		})
+	})
 }
 
 const (
@@ -40,9 +64,9 @@ const (
 	part    = 64
 )
 
-// searchIn reads a stream in parts, side by side: of a work queue, the broker gives
+// searchIn is what match makes of the messages of a source. It reads the stream in parts, side by side: of a work queue, the broker gives
 // only the workers' consumer many messages at once.
-func (q *Queue) searchIn(ctx context.Context, s source, id string, read func()) ([]*Message, error) {
+func (q *Queue) searchIn(ctx context.Context, s source, read func(), match func(*jetstream.RawStreamMsg) *Message) ([]*Message, error) {
 	x, err := q.stream(ctx, s.Stream)
 	if err != nil {
 		return nil, err
@@ -57,10 +81,8 @@ func (q *Queue) searchIn(ctx context.Context, s source, id string, read func()) 
 		mu.Lock()
 		defer mu.Unlock()
 		read()
-		if mayBe(m, id) {
-			if x := s.readFresh(m); x.Key.ID == id {
-				found = append(found, x)
-			}
+		if x := match(m); x != nil {
+			found = append(found, x)
 		}
 	})
 	slices.SortFunc(found, func(a, b *Message) int { return cmp.Compare(a.Sequence, b.Sequence) })

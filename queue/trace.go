@@ -7,6 +7,7 @@ import (
 
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/schema"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -54,7 +55,11 @@ func (t *Trace) Fates() []SharedFate {
 			i = len(all)
 			all = append(all, SharedFate{Is: f.Is})
 		}
-		all[i].Addresses = append(all[i].Addresses, f.Address)
+		address := f.Address
+		if f.Bcc {
+			address += " (Bcc)"
+		}
+		all[i].Addresses = append(all[i].Addresses, address)
 	}
 	return all
 }
@@ -73,8 +78,11 @@ func (e *evidence) trace(now time.Time, lane *Lane) *Trace {
 	e.complete()
 	t := &Trace{Origin: e.origin, Lane: e.lane(), Attempts: e.attempts(), Events: e.records}
 	e.head(t)
+	blind := e.bcc()
 	for _, r := range e.recipients() {
-		t.Recipients = append(t.Recipients, e.fate(r, now, lane))
+		f := e.fate(r, now, lane)
+		f.Bcc = slices.Contains(blind, f.Address)
+		t.Recipients = append(t.Recipients, f)
 	}
 	if len(t.Recipients) == 0 {
 		t.Next = e.undecoded(now, lane)
@@ -125,6 +133,29 @@ func (e *evidence) head(t *Trace) {
 			t.From, t.Subject, t.Tags = m.Envelope.ReversePath(), m.Envelope.Subject, m.Envelope.Tags
 		}
 	}
+}
+
+// bcc are the addresses that the envelope names as Bcc alone; none if it is not at
+// hand, because the log does not tell.
+func (e *evidence) bcc() (addresses []string) {
+	var from *schema.Envelope
+	for _, m := range e.live {
+		from = cmp.Or(m.Envelope, from)
+	}
+	for _, l := range e.dead {
+		if x, err := schema.Decode(l.Producer, l.Body); err == nil {
+			from = x
+		}
+	}
+	if from == nil {
+		return nil
+	}
+	for _, a := range from.Bcc {
+		if !slices.ContainsFunc(slices.Concat(from.To, from.Cc), func(b mail.Address) bool { return b.Email == a.Email }) {
+			addresses = append(addresses, a.Email)
+		}
+	}
+	return addresses
 }
 
 // attempts are those of all records, each once. In the record of one recipient an

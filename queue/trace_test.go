@@ -132,3 +132,27 @@ func TestFates(t *testing.T) {
 		t.Errorf("of nobody: %v", got)
 	}
 }
+
+// TestBcc: who is told from the others only by the envelope is shown while that is at
+// hand.
+func TestBcc(t *testing.T) {
+	t.Parallel()
+	m := message(Waiting, 0)
+	m.Envelope.Bcc = []mail.Address{{Email: "secret@x.test"}, {Email: "a@x.test"}}
+	l := buried(wire.All)
+	l.Body = []byte(`{"from":"me@x.test","to":["a@x.test"],"bcc":["secret@x.test"],"text":"hi"}`)
+	l.Recipients = []mail.Recipient{{Address: "a@x.test"}, {Index: 1, Address: "secret@x.test"}}
+	for name, e := range map[string]*evidence{"waiting": {origin: origin, live: []*Message{m}}, "dead": {origin: origin, dead: []*deadletter.Found{l}}} {
+		trace := e.trace(at, nil)
+		if r := trace.Recipients; len(r) != 2 || r[0].Bcc || !r[1].Bcc {
+			t.Errorf("%s: %+v", name, r)
+		}
+		if f := trace.Fates(); strings.Join(f[0].Addresses, ", ") != "a@x.test, secret@x.test (Bcc)" {
+			t.Errorf("%s: %+v", name, f)
+		}
+	}
+	settled := &evidence{origin: origin, records: []*wire.Record{record(0, wire.All, wire.StateDelivered, wire.EventDelivered)}}
+	if settled.trace(at, nil).Recipients[0].Bcc {
+		t.Error("without the envelope nobody knows")
+	}
+}

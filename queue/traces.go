@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -43,14 +44,18 @@ type Traces struct {
 	// Unsearched is how many unsettled messages were not searched for another one
 	// of that id, because there are too many.
 	Unsearched uint64
+	// Searched says where it searched, in the order in which it did.
+	Searched []string
 }
 
 // searchAll is the number of unsettled messages up to which they are searched for
 // another one of an id that was found elsewhere, which is rare.
 const searchAll = 2000
 
-// Traces finds the messages of that name: an id, an origin, or lane/sequence as
-// publish prints it. Several messages may have one id.
+// Traces finds the messages of that name: an id, an origin, lane/sequence as publish
+// prints it, a Message-ID, or the queue id that a relay gave. Several messages may have
+// one id. A Message-ID that Postrider did not make is found while the message is in the
+// queue or dead.
 func (q *Queue) Traces(ctx context.Context, name string, watch Watch) (*Traces, error) {
 	f := &finder{Queue: q, watch: watch, found: map[string]*evidence{}}
 	unsearched, err := f.find(ctx, name)
@@ -58,7 +63,7 @@ func (q *Queue) Traces(ctx context.Context, name string, watch Watch) (*Traces, 
 		return nil, err
 	}
 	lanes := map[wire.Lane]*Lane{}
-	t := &Traces{Unsearched: unsearched}
+	t := &Traces{Unsearched: unsearched, Searched: f.searched}
 	for _, e := range f.sorted() {
 		lane := e.lane()
 		if lanes[lane] == nil && len(e.live) > 0 {
@@ -77,6 +82,8 @@ type finder struct {
 	*Queue
 	watch Watch
 	found map[string]*evidence
+	// searched says where.
+	searched []string
 }
 
 func (f *finder) of(origin string) *evidence {
@@ -111,29 +118,56 @@ var laneAndSequence = regexp.MustCompile(`^([a-z0-9-]{1,32})/([0-9]{1,19})$`)
 
 // find collects what there is, by any kind of name.
 func (f *finder) find(ctx context.Context, name string) (unsearched uint64, err error) {
-	if m := laneAndSequence.FindStringSubmatch(name); m != nil {
+	m := laneAndSequence.FindStringSubmatch(name)
+	if m != nil {
 		origin, err := f.originAt(ctx, wire.Lane(m[1]), m[2])
 		if err != nil {
 			return 0, err
 		}
-		name = cmp.Or(origin, name)
-	}
-	if err := f.settled(ctx, name); err != nil {
-		return 0, err
-	}
-	if _, ok := wire.OriginTime(name); ok {
-		m, err := f.FreshByOrigin(ctx, name)
-		switch {
-		case err == nil:
-			f.addLive(m)
-			return 0, nil
-		case !errors.Is(err, stream.ErrNotFound):
-			return 0, err
-		case len(f.found) > 0:
-			return 0, nil
+		if origin != "" {
+			return 0, f.byOrigin(ctx, origin)
 		}
 	}
-	return f.untouched(ctx, name)
+	if origin := originIn(name); origin != "" {
+		if err := f.byOrigin(ctx, origin); err != nil || len(f.found) > 0 {
+			return 0, err
+		}
+	}
+	if _, ok := wire.OriginTime(name); ok {
+		if err := f.byOrigin(ctx, name); err != nil || len(f.found) > 0 {
+			return 0, err
+		}
+	} else if err := f.settled(ctx, name); err != nil {
+		return 0, err
+	}
+	f.searched = append(f.searched, "the log of the last 30 days, scheduled mail and dead letters by id")
+	// An id that looks like lane/sequence is unlikely: nobody has to wait for it.
+	if unsearched, err = f.untouched(ctx, name, m != nil); err != nil || len(f.found) > 0 || m != nil {
+		return unsearched, err
+	}
+	origins, err := f.otherNames(ctx, name)
+	for _, origin := range origins {
+		err = errors.Join(err, f.byOrigin(ctx, origin))
+	}
+	return unsearched, err
+}
+
+// byOrigin collects everything of one message.
+func (f *finder) byOrigin(ctx context.Context, origin string) error {
+	if f.found[origin] != nil {
+		return nil
+	}
+	if err := f.settled(ctx, origin); err != nil {
+		return err
+	}
+	m, err := f.FreshByOrigin(ctx, origin)
+	switch {
+	case err == nil:
+		f.addLive(m)
+	case !errors.Is(err, stream.ErrNotFound):
+		return err
+	}
+	return nil
 }
 
 // settled collects records, log entries, copies and dead letters.
@@ -193,14 +227,19 @@ func (f *finder) originAt(ctx context.Context, lane wire.Lane, sequence string) 
 	if err != nil {
 		return "", nil // too large for a sequence: then it is an id
 	}
+	lanes, err := f.lanes(ctx)
+	if err != nil {
+		return "", err
+	}
+	if !slices.Contains(lanes, lane) { // then it is an id
+		f.searched = append(f.searched, fmt.Sprintf("the lanes: there is no lane %s among %s", lane, list(lanes)))
+		return "", nil
+	}
 	m, err := f.Fresh(ctx, lane, seq)
-	switch {
-	case err == nil:
+	if err == nil {
 		return m.Key.Origin, nil
-	case errors.Is(err, stream.ErrNotFound):
-	case errors.Is(err, stream.ErrNoStream):
-		return "", nil // no such lane: then it is an id
-	default:
+	}
+	if !errors.Is(err, stream.ErrNotFound) {
 		return "", err
 	}
 	bar := f.watch.bar(-1, "reading the log of lane "+string(lane))
@@ -214,23 +253,33 @@ func (f *finder) originAt(ctx context.Context, lane wire.Lane, sequence string) 
 			return r.Origin, nil
 		}
 	}
+	f.searched = append(f.searched, fmt.Sprintf("lane %s and its log for message %s", lane, sequence))
 	return "", nil
 }
 
+func list(lanes []wire.Lane) string {
+	names := make([]string, len(lanes))
+	for i, l := range lanes {
+		names[i] = string(l)
+	}
+	return strings.Join(names, ", ")
+}
+
 // untouched reads the lanes for mail that no worker has recorded yet: only the
-// message itself has its id. If the id was found elsewhere and there is much to read,
-// it returns how much instead.
-func (f *finder) untouched(ctx context.Context, id string) (unsearched uint64, err error) {
+// message itself has its id. If the id was found elsewhere, or is unlikely, and there is
+// much to read, it returns how much instead.
+func (f *finder) untouched(ctx context.Context, id string, unlikely bool) (unsearched uint64, err error) {
 	n, err := f.Unsettled(ctx)
 	if err != nil {
 		return 0, err
 	}
-	if len(f.found) > 0 && n > searchAll {
+	if (unlikely || len(f.found) > 0) && n > searchAll {
 		return n, nil
 	}
 	bar := f.watch.bar(int64(n), "reading what waits")
 	defer bar.End()
 	found, err := f.Search(ctx, id, bar.Step)
 	f.addLive(found...)
+	f.searched = append(f.searched, "what waits in the lanes ("+Counted(n, "message")+") by id and Message-ID")
 	return 0, err
 }

@@ -61,8 +61,11 @@ func units(d, large time.Duration, largeName string, small time.Duration, smallN
 	return s
 }
 
-// Clock is a time in the time zone of this process.
-func Clock(t time.Time) string { return t.Local().Format(time.DateTime) }
+// ClockLayout is RFC 3339 with a space. --since and --until read it.
+const ClockLayout = "2006-01-02 15:04:05Z07:00"
+
+// Clock is a time in the time zone of this process, which it names.
+func Clock(t time.Time) string { return t.Local().Format(ClockLayout) }
 
 // Distant is a time and how far away it is.
 func Distant(now, t time.Time) string {

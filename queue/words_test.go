@@ -50,3 +50,13 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+// TestClockNamesItsZone: who reads it elsewhere, or later, must not guess.
+func TestClockNamesItsZone(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2030, 1, 2, 3, 4, 5, 6, time.UTC)
+	got, err := time.Parse(ClockLayout, Clock(at))
+	if err != nil || !got.Equal(at.Truncate(time.Second)) {
+		t.Errorf("%s: %v", Clock(at), err)
+	}
+}

@@ -118,6 +118,27 @@ func TestDecodeHeaders(t *testing.T) {
 	}
 }
 
+// TestMessageWithoutItsHeader: whoever forgets the NATS header of a message reads
+// which one, and not that it is no JSON.
+func TestMessageWithoutItsHeader(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{message, "Received: x\n\nhi", "From: a@b\n"} {
+		_, err := Decode(map[string][]string{"Mail-Tag": nil}, []byte(body))
+		if err == nil || !strings.Contains(err.Error(), "JSON") {
+			t.Errorf("beside Mail-*: %v", err)
+		}
+		const want = "header Content-Type: is missing, and the body begins like a message, not like JSON: publish a message with the NATS header Content-Type: message/rfc822"
+		if _, err := Decode(nil, []byte(body)); err == nil || err.Error() != want {
+			t.Errorf("%.20q: %v", body, err)
+		}
+	}
+	for _, body := range []string{"hello", "{:}", `"a":1`, "true", ": x", "[a: b"} {
+		if _, err := Decode(nil, []byte(body)); err == nil || strings.Contains(err.Error(), "Content-Type") {
+			t.Errorf("%q: %v", body, err)
+		}
+	}
+}
+
 func TestDecodeSpread(t *testing.T) {
 	t.Parallel()
 	rcpts := strings.TrimSuffix(strings.Repeat(`"x@example.net",`, 1000), ",")

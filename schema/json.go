@@ -27,6 +27,9 @@ func decodeJSON(body []byte) (*Envelope, error) {
 	if len(body) == 0 {
 		return nil, badField("", "the body is empty: an envelope is a JSON object")
 	}
+	if beginsLikeMessage(body) {
+		return nil, badHeader(HeaderContentType, "is missing, and the body begins like a message, not like JSON: publish a message with the NATS header %s: %s", HeaderContentType, TypeMessage)
+	}
 	// The decoder reads a bytes.Buffer in place.
 	r := &reader{dec: jsontext.NewDecoder(bytes.NewBuffer(body))}
 	e := new(Envelope)
@@ -45,6 +48,12 @@ func decodeJSON(body []byte) (*Envelope, error) {
 		}
 	}
 	return e, nil
+}
+
+// beginsLikeMessage reports a header field. No JSON begins with a name and a colon.
+func beginsLikeMessage(body []byte) bool {
+	name, _, ok := bytes.Cut(body[:min(len(body), 80)], []byte(":"))
+	return ok && len(name) > 0 && name[0] >= 'A' && name[0] <= 'z' && name[0] != '[' && Writable(string(name))
 }
 
 // field reads the value of one field of the envelope.

@@ -20,14 +20,9 @@ import (
 // has made it yet.
 var ErrNoLane = errors.New("no such lane")
 
-const (
-	// retryPause is waited between tries. Without a leader "no responders" comes
-	// at once.
-	retryPause = 250 * time.Millisecond
-	// electionTime is how long a lane may be without a leader. After that it is
-	// taken not to exist.
-	electionTime = 10 * time.Second
-)
+// retryPause is waited between tries. Without a leader "no responders" comes
+// at once.
+const retryPause = 250 * time.Millisecond
 
 // Receipt says that a mail is stored, and where.
 type Receipt struct {
@@ -52,7 +47,9 @@ type Receipt struct {
 //   - [*schema.EnvelopeError]: a worker would refuse it; nothing was published
 //   - [stream.ErrTooLarge]: the lane does not take a mail of that size
 //   - [stream.ErrFull]: the lane has no room; try again later
-//   - [ErrNoLane]: nothing took the lane's mail for ten seconds, or until ctx ended
+//   - [ErrNoLane]: the broker has lanes, and not this one; or, if it does not say which
+//     it has, nothing took the lane's mail for ten seconds (two, if the broker is part
+//     of a worker), or until ctx ended
 //   - [stream.ErrAway]: ctx ended without an answer, or the connection was closed;
 //     the mail may be stored
 //   - another one: the broker refused it, for example by its permissions; nothing
@@ -69,7 +66,7 @@ func (c *Client) Publish(ctx context.Context, lane wire.Lane, e *schema.Envelope
 	if err != nil {
 		return Receipt{}, err
 	}
-	ack, err := c.publish(ctx, message(lane, &sent, header, body))
+	ack, err := c.publish(ctx, lane, message(lane, &sent, header, body))
 	if err != nil {
 		return Receipt{}, fmt.Errorf("publish to lane %s: %w", lane, err)
 	}
@@ -93,12 +90,13 @@ func message(lane wire.Lane, e *schema.Envelope, header map[string][]string, bod
 }
 
 // publish publishes m until there is an answer.
-func (c *Client) publish(ctx context.Context, m *nats.Msg) (stream.Ack, error) {
-	giveUp := time.Now().Add(electionTime)
-	for nobody := false; ; {
+func (c *Client) publish(ctx context.Context, lane wire.Lane, m *nats.Msg) (stream.Ack, error) {
+	w := &wait{client: c, lane: lane, subject: m.Subject, began: time.Now()}
+	for {
 		ack, err := c.store.Publish(ctx, m)
 		switch {
 		case err == nil:
+			c.taken.Store(m.Subject, true)
 			return ack, nil
 		case errors.Is(err, stream.ErrTooLarge):
 			return stream.Ack{}, fmt.Errorf("%w: it has %d bytes with its headers, the lane takes %d, and %d of headers",
@@ -108,13 +106,7 @@ func (c *Client) publish(ctx context.Context, m *nats.Msg) (stream.Ack, error) {
 		case c.forbidden(m.Subject):
 			return stream.Ack{}, fmt.Errorf("the broker's permissions do not let this connection publish to %s%s", m.Subject, tenantAdvice(m.Subject))
 		}
-		// A try that ctx cut short says nothing new: keep what the last one said.
-		nobody = errors.Is(err, nats.ErrNoResponders) || nobody && ctx.Err() != nil
-		if nobody && time.Now().After(giveUp) || !stream.Pause(ctx, retryPause) {
-			if nobody {
-				// Not ErrAway: the mail is not stored, and publishing it again does not help.
-				err = fmt.Errorf("%w: no stream takes %s; check the name against POSTRIDER_LANES of the workers, and that a worker has been started: %v", ErrNoLane, m.Subject, err) //nolint:errorlint // see above
-			}
+		if err := w.after(ctx, err); err != nil {
 			return stream.Ack{}, err
 		}
 	}

@@ -18,7 +18,8 @@
 //
 // If Publish returns an error that is [stream.ErrAway], it is not known whether
 // the mail is stored. Publish it again with the same ID: for ten minutes the lane
-// keeps one mail of an ID.
+// keeps one mail of an ID. (It goes by the header Nats-Msg-Id, to which Publish sets
+// the ID; the ID in an envelope that is published without that header drops nothing.)
 //
 // The package sends nothing by SMTP and waits for no delivery. It fetches no
 // bodies, signs nothing, and does not look whether an address exists. Its
@@ -28,6 +29,8 @@ package submit
 import (
 	"context"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -42,9 +45,18 @@ import (
 // Client publishes mail over one connection. Its methods may be called
 // concurrently.
 type Client struct {
+	// Waiting, if it is set, is called once in a publish that waits for an answer,
+	// with the reason. Set it before the first publish.
+	Waiting func(why error)
+
 	nc    *nats.Conn
 	store *stream.Store
 	close func()
+
+	// taken has the subjects that have taken mail of this client.
+	taken sync.Map
+	// mute: the broker does not let this client ask which lanes there are.
+	mute atomic.Bool
 }
 
 // New is a client on a connection that the application has. The connection

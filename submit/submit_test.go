@@ -2,10 +2,12 @@ package submit_test
 
 import (
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -211,6 +213,79 @@ func TestNoLane(t *testing.T) {
 			t.Errorf("Publish = %v, want ErrNoLane", err)
 		}
 	})
+}
+
+// TestNoLaneIsSaidAtOnce by a broker that says which lanes it has. One that does not say
+// is waited for, and the caller is told so within the first second.
+func TestNoLaneIsSaidAtOnce(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, normal, bulk)
+	for name, x := range map[string]struct {
+		nc    *nats.Conn
+		waits bool
+		word  string
+	}{
+		"worker's": {b.Connect(t, broker.Worker).NC(), true, "no responders"}, // no question is needed
+		"producer": {b.Producer(t), true, "no responders"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, began := submit.New(x.nc), time.Now()
+			var told []time.Duration
+			c.Waiting = func(why error) {
+				told = append(told, time.Since(began))
+				if !strings.Contains(why.Error(), "no stream takes mail.send.nrmal; waiting up to 2s") {
+					t.Errorf("told: %v", why)
+				}
+			}
+			_, err := c.Publish(within(t, patience), "nrmal", hello("x"))
+			if !errors.Is(err, submit.ErrNoLane) || !strings.Contains(err.Error(), x.word) || time.Since(began) > 5*time.Second {
+				t.Errorf("after %s: %v", time.Since(began), err)
+			}
+			if len(told) != 1 || told[0] > time.Second {
+				t.Errorf("told %v", told)
+			}
+		})
+	}
+}
+
+// TestNoLaneOfAnOwnBroker: with others' account or permissions no answer comes, and an
+// account without lanes may import them from another.
+func TestNoLaneOfAnOwnBroker(t *testing.T) {
+	t.Parallel()
+	url := natstest.StartServer(t, func(o *server.Options) {
+		producers := &server.Permissions{Publish: &server.SubjectPermission{Allow: []string{"mail.send.*"}}}
+		o.Users = []*server.User{{Username: "admin", Password: "x"}, {Username: "producer", Password: "x", Permissions: producers}}
+	})
+	connect := func(user string) *broker.Conn {
+		cfg := broker.DefaultConfig()
+		cfg.URL, cfg.User, cfg.Password, cfg.Role = url, user, "x", broker.Publisher
+		c, err := broker.Dial(within(t, patience), cfg, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		return c
+	}
+	if _, err := broker.Provision(t.Context(), connect("admin"), []wire.Lane{normal, bulk}, broker.DefaultConfig()); err != nil {
+		t.Fatal(err)
+	}
+	for user, want := range map[string]string{"admin": "the broker has bulk, normal", "producer": ""} {
+		c, began := submit.New(connect(user).NC()), time.Now()
+		told := make(chan error, 1)
+		c.Waiting = func(why error) { told <- why }
+		if want != "" {
+			_, err := c.Publish(within(t, patience), "nrmal", hello("x"))
+			if !errors.Is(err, submit.ErrNoLane) || !strings.HasSuffix(err.Error(), want) || time.Since(began) > time.Second || len(told) > 0 {
+				t.Errorf("%s: after %s: %v", user, time.Since(began), err)
+			}
+			continue
+		}
+		_, err := c.Publish(within(t, 2*time.Second), "nrmal", hello("x"))
+		if why := <-told; !errors.Is(err, submit.ErrNoLane) || !strings.Contains(why.Error(), "waiting up to 10s") {
+			t.Errorf("%s: told %v, then %v", user, why, err)
+		}
+	}
 }
 
 // TestForbidden: producers of the embedded broker have no tenants.

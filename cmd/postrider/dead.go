@@ -60,7 +60,7 @@ func (a *app) deadList() *cobra.Command {
 		Use: "list", Short: "List dead letters, a line each",
 		Long: `List dead letters, oldest first, a line each: id, recipients, reason, reply (or
 what was wrong) and the time when it was dead-lettered, separated by tabs. Of
-several flags, all must match.`,
+several flags, all must match. Exits with 1 if there is none.`,
 		Example: `  postrider dead list --reason failed --to @example.net --since 24h
   postrider dead list | grep 5.7.1 | postrider dead replay -`,
 		Args: cli.NoArgs,
@@ -80,15 +80,23 @@ func (a *app) listDead(ctx context.Context, c *choice) error {
 		return err
 	}
 	defer p.Close()
+	found := false
 	for l, err := range p.queue.Select(ctx, queue.Selection{Filter: f}) {
 		if err != nil {
 			return failed(err, a.own)
 		}
+		found = true
 		if err := c.print(a.stdout, l); err != nil {
 			return err
 		}
 	}
-	return nil
+	switch {
+	case found:
+		return nil
+	case f == deadletter.Filter{}:
+		return nothing("there is no dead letter")
+	}
+	return nothing("no dead letter matches")
 }
 
 // deadLetterLine is a dead letter as JSON.

@@ -39,7 +39,8 @@ SMTP_URL included. Without POSTRIDER_LANES it examines the lanes that exist, wit
 POSTRIDER_ACK_WAIT it accepts any, without SMTP_URL it examines no relay.
 
 The status is 0 if nothing is wrong, 1 for warnings, 2 for problems; 75 or 69 if the
-broker cannot be reached or read, and 78 if NATS_ variables are wrong.`,
+broker cannot be reached or read, 77 if it refuses the credentials, and 78 if NATS_
+variables are wrong.`,
 		Example: "  postrider doctor\n  postrider doctor --json",
 		Args:    cli.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.examine(cmd.Context(), asJSON) },

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +22,8 @@ type question struct {
 
 	id, event    string
 	follow, json bool
+	// tail is how many of the last entries are wanted; -1 if that is not said.
+	tail int
 }
 
 func (a *app) events() *cobra.Command {
@@ -29,12 +32,14 @@ func (a *app) events() *cobra.Command {
 		Use:   "events",
 		Short: "Read the log: what became of each message, step by step",
 		Long: `Read the log: what became of each message, step by step, oldest first, for the
-last 30 days. With --follow it goes on with what is written, until it is interrupted.
-Exits with 1 if nothing matches. An entry has one event, that of the recipient that
+last 30 days. With --follow it waits for new entries, until it is interrupted: it
+begins now or, if --since or --tail is given, with those entries. Exits with 1 if
+nothing matches. An entry has one event, that of the recipient that
 matters most: if one failed and the others were delivered, it is failed.`,
 		Example: `  postrider events --since 1h --event failed
   postrider events --to @example.net --since 2030-01-02T15:04:05Z
-  postrider events --follow --lane bulk`,
+  postrider events --tail 20
+  postrider events --follow --tail 10 --lane bulk`,
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.printEvents(cmd.Context(), q) },
 	}
@@ -42,7 +47,9 @@ matters most: if one failed and the others were delivered, it is failed.`,
 	q.flags(cmd, "entries")
 	f.StringVar(&q.id, "id", "", "only entries of the message with this `ID` or origin")
 	f.StringVar(&q.event, "event", "", "only entries with this `EVENT`: "+list(wire.Events))
-	f.BoolVar(&q.follow, "follow", false, "go on with new entries as they are written")
+	f.BoolVar(&q.follow, "follow", false, "print new entries as they are written")
+	f.IntVar(&q.tail, "tail", -1, "only the last `NUMBER` of the entries that are there")
+	f.Lookup("tail").DefValue = "0" // help texts show no default of 0
 	f.BoolVar(&q.json, "json", false, "print a JSON object a line")
 	return cmd
 }
@@ -55,10 +62,27 @@ func (q *question) filter(now time.Time) (f journal.Filter, err error) {
 	if f.Lane, f.Since, f.Until, err = q.read(now); err != nil {
 		return f, err
 	}
-	if q.follow && q.until != "" {
+	switch {
+	case q.follow && q.until != "":
 		return f, cli.Wrongf("--follow, --until: give one of them")
+	case q.tail < -1, q.tail == 0 && !q.follow:
+		return f, cli.Wrongf("--tail: is %d, must be positive", q.tail)
 	}
 	return f, nil
+}
+
+// entries are those that the flags ask for. Whoever follows does not wait for 30 days
+// of log to pass: like journalctl and kubectl logs, it begins at the end.
+func (q *question) entries(ctx context.Context, log *journal.Log, f journal.Filter) iter.Seq2[*wire.Record, error] {
+	switch {
+	case q.tail >= 0:
+		return log.Tail(ctx, f, q.tail, q.follow)
+	case q.follow && q.since == "":
+		return log.Tail(ctx, f, 0, true)
+	case q.follow:
+		return log.Follow(ctx, f)
+	}
+	return log.Search(ctx, f)
 }
 
 func (a *app) printEvents(ctx context.Context, q *question) error {
@@ -71,13 +95,8 @@ func (a *app) printEvents(ctx context.Context, q *question) error {
 		return err
 	}
 	defer p.Close()
-	log := journal.NewLog(p.JS())
-	entries := log.Search
-	if q.follow {
-		entries = log.Follow
-	}
 	found := false
-	for r, err := range entries(ctx, f) {
+	for r, err := range q.entries(ctx, journal.NewLog(p.JS()), f) {
 		if err != nil {
 			return failed(err, a.own)
 		}

@@ -87,6 +87,7 @@ func (a *app) commands(environ []string) []*cobra.Command {
 		worker.Run(environ, a.stdout, a.stderr), publish.Command("postrider publish", a.lookup),
 		a.status(), a.show(), a.events(), a.dead(), a.doctor(),
 		worker.Provision(environ, a.stdout, a.stderr), worker.Config(environ, a.stdout), publish.Schema(),
+		worker.Healthcheck(environ, a.stdout),
 		worker.Devrelay(environ, a.stdout, a.stderr), completion(), man(),
 	}
 }

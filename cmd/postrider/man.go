@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,6 +25,11 @@ SOURCE_DATE_EPOCH is set, their date is that.`,
 		Example: "  postrider man /usr/local/share/man/man1",
 		Args:    cli.One("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if s := os.Getenv("SOURCE_DATE_EPOCH"); s != "" {
+				if _, err := strconv.ParseInt(s, 10, 64); err != nil {
+					return cli.Failf(cli.Config, "SOURCE_DATE_EPOCH: %q is not a number of seconds", s)
+				}
+			}
 			if err := os.MkdirAll(args[0], 0o755); err != nil { //nolint:gosec // everybody reads man pages
 				return fmt.Errorf("make the directory of the man pages: %w", err)
 			}

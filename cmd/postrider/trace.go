@@ -16,18 +16,23 @@ import (
 func writeTrace(out io.Writer, p paint, t *queue.Trace, now time.Time) error {
 	var b strings.Builder
 	_, seq, _ := strings.Cut(t.Origin, "-")
-	to := make([]string, len(t.Recipients))
-	for i, f := range t.Recipients {
-		to[i] = f.Address
+	var to, bcc []string
+	for _, f := range t.Recipients {
+		if f.Bcc {
+			bcc = append(bcc, f.Address)
+		} else {
+			to = append(to, f.Address)
+		}
 	}
 	p.field(&b, "message", p.bold(t.ID))
 	p.field(&b, "queued", fmt.Sprintf("%s as %s/%s, origin %s", queue.Distant(now, t.Enqueued), t.Lane, seq, t.Origin))
 	from := cmp.Or(t.From, "<>")
-	if len(to) == 0 {
+	if len(t.Recipients) == 0 {
 		from = "-" // its envelope cannot be read: "<>" is a sender too
 	}
 	p.field(&b, "from", from)
 	p.field(&b, "to", queue.Names(to))
+	p.field(&b, "bcc", queue.Names(bcc))
 	p.field(&b, "subject", t.Subject)
 	p.field(&b, "size", queue.Counted(uint64(t.Size), "byte"))
 	p.field(&b, "tags", strings.Join(t.Tags, ", "))

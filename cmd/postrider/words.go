@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/postrider/postrider/internal/env"
+	"github.com/postrider/postrider/queue"
 )
 
 // writeJSON writes v as one line.
@@ -30,8 +31,8 @@ func list[T ~string](values []T) string {
 	return strings.Join(all, ", ")
 }
 
-// moment reads a time, in the local time zone if it names none as in [queue.Clock],
-// or how long ago it was.
+// moment reads a time, also as [queue.Clock] writes it, in the local time zone if it
+// names none, or how long ago it was.
 func moment(s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
@@ -42,7 +43,7 @@ func moment(s string, now time.Time) (time.Time, error) {
 		}
 		return now.Add(-d), nil
 	}
-	for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
+	for _, layout := range []string{time.RFC3339, queue.ClockLayout, time.DateTime, time.DateOnly} {
 		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
 			return t, nil
 		}

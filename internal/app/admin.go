@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"html"
 	"log/slog"
 	"net"
 	"net/http"
@@ -44,11 +45,13 @@ func startAdmin(addr string, reg *prometheus.Registry, log *slog.Logger) (*admin
 	a.describe(reg)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
-	// This says only that the process runs: an outage of the broker must not
+	// These say only that the process runs: an outage of the broker must not
 	// restart every worker.
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
 	mux.HandleFunc("GET /startupz", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.began.Load()) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.isReady()) })
+	mux.HandleFunc("GET /{$}", contents)
 	a.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		if err := a.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -91,6 +94,22 @@ func (a *admin) describe(reg prometheus.Registerer) {
 }
 
 func (a *admin) close(ctx context.Context) error { return a.server.Shutdown(ctx) }
+
+// contents is the page for people who come without a path.
+func contents(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	fmt.Fprintf(w, `<!DOCTYPE html>
+<title>Postrider</title>
+<h1>Postrider worker %s</h1>
+<ul>
+<li><a href="/livez">/livez</a>, <a href="/healthz">/healthz</a>: the process runs
+<li><a href="/readyz">/readyz</a>: it is connected to the broker, takes mail, and was not told to stop
+<li><a href="/startupz">/startupz</a>: it has begun to take mail
+<li><a href="/metrics">/metrics</a>: for Prometheus
+</ul>
+<p>The queue itself: <code>postrider status</code>
+`, html.EscapeString(version.String()))
+}
 
 func answer(w http.ResponseWriter, good bool) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -39,16 +39,20 @@ func (s *Settings) text(out io.Writer) bool {
 func (p Process) Logger(text bool, stdout, stderr io.Writer) *slog.Logger {
 	o := &slog.HandlerOptions{Level: levels[p.LogLevel]}
 	if text {
-		o.ReplaceAttr = shortTime
+		o.ReplaceAttr = wholeSeconds
 		return slog.New(slog.NewTextHandler(stderr, o))
 	}
 	return slog.New(slog.NewJSONHandler(stdout, o))
 }
 
-// shortTime leaves out the day.
-func shortTime(groups []string, a slog.Attr) slog.Attr {
+// stamp is the time of a line in the text form: lines about mail have it too, and both
+// are kept by whoever keeps the output.
+func stamp(t time.Time) string { return t.Local().Format(time.RFC3339) }
+
+// wholeSeconds leaves out the fractions.
+func wholeSeconds(groups []string, a slog.Attr) slog.Attr {
 	if a.Key == slog.TimeKey && len(groups) == 0 {
-		return slog.String(a.Key, a.Value.Time().Format(time.TimeOnly))
+		return slog.String(a.Key, stamp(a.Value.Time()))
 	}
 	return a
 }
@@ -153,15 +157,6 @@ func (r *reporter) undelivered(b *strings.Builder, rec *wire.Record) {
 	r.remedy(b, rec, rec.Reason)
 }
 
-// moment is a time for people, with its date if that is not today's.
-func moment(t, now time.Time) string {
-	t, now = t.Local(), now.Local()
-	if t.Format(time.DateOnly) == now.Format(time.DateOnly) {
-		return t.Format(time.TimeOnly)
-	}
-	return t.Format(time.DateTime)
-}
-
 func (r *reporter) recipient(b *strings.Builder, rec *wire.Record, x wire.RecipientRecord) {
 	switch x.State {
 	case wire.StateDelivered:
@@ -173,7 +168,7 @@ func (r *reporter) recipient(b *strings.Builder, rec *wire.Record, x wire.Recipi
 		if said != "" {
 			said = ": " + said
 		}
-		fmt.Fprintf(b, "%s %s to %s, next attempt at %s%s\n", r.word(string(rec.Waits(x.Index)), yellow), rec.ID, x.Address, moment(rec.Due, rec.At), said)
+		fmt.Fprintf(b, "%s %s to %s, next attempt at %s%s\n", r.word(string(rec.Waits(x.Index)), yellow), rec.ID, x.Address, queue.Clock(rec.Due), said)
 	case wire.StateDead:
 		fmt.Fprintf(b, "%s %s to %s, %s: %s\n", r.word("dead", red), rec.ID, x.Address, x.Reason, cmp.Or(x.Words(), rec.Error))
 		r.remedy(b, rec, x.Reason)
@@ -182,7 +177,7 @@ func (r *reporter) recipient(b *strings.Builder, rec *wire.Record, x wire.Recipi
 
 const red, green, yellow = "31", "32", "33"
 
-// word begins a line. Its width is fixed, so that the ids form a column.
+// word follows the time. Its width is fixed, so that the ids form a column.
 func (r *reporter) word(s, color string) string {
 	s = fmt.Sprintf("%-10s", s)
 	if r.color {

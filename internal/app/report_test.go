@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -87,8 +88,29 @@ func TestDead(t *testing.T) {
 	want := "dead       m1, bad-envelope: sbuject: unknown field\n           " + queue.Remedy(post, mail.ReasonBadEnvelope, "m1") +
 		"\ndead       m2 to a@x.test, b@x.test, bad-envelope: sbuject: unknown field\n           " + queue.Remedy(post, mail.ReasonBadEnvelope, "m2") +
 		"\ndead       m 1 to b@x.test, failed: 550\n           " + queue.Remedy(post, mail.ReasonFailed, "m 1") + "\n"
-	if out.String() != want {
-		t.Errorf("%s\nwant\n%s", out.String(), want)
+	stamped := regexp.MustCompile(`(?m)^2[0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(Z|[+-][0-9:]{5}) `)
+	if got := stamped.ReplaceAllString(out.String(), ""); got != want || len(stamped.FindAllString(out.String(), -1)) != 2 {
+		t.Errorf("%s\nwant, each with its time,\n%s", out.String(), want)
+	}
+}
+
+// TestTextHasTheTime with its zone, in the lines about mail and in those of the worker.
+func TestTextHasTheTime(t *testing.T) {
+	t.Parallel()
+	s := &Settings{Process: Process{LogLevel: "info", LogMail: "all", LogFormat: "text"}}
+	var out, errs bytes.Buffer
+	w := &Worker{set: s, log: s.Process.Logger(true, &out, &errs)}
+	r := &reporter{w: w, out: &out, text: true}
+	w.log.Warn("waits")
+	rec := settledRecord()
+	rec.Recipients = rec.Recipients[2:]
+	r.settled(rec, nil)
+	zone := time.Now().Format("Z07:00")
+	if got := errs.String(); !strings.HasPrefix(got, "time=2") || !strings.Contains(got, zone+" level=WARN msg=waits") {
+		t.Errorf("the worker: %s", got)
+	}
+	if got := out.String(); !strings.Contains(got[:30], "T") || !strings.Contains(got, zone+" deferred   m 1 to c@x.test, next attempt at "+queue.Clock(rec.Due)+": 450\n") {
+		t.Errorf("mail: %s", got)
 	}
 }
 

@@ -3,11 +3,11 @@ package app
 import (
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/consumer"
+	"github.com/postrider/postrider/internal/check"
 	"github.com/postrider/postrider/internal/env"
 	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/smtp"
@@ -26,7 +26,7 @@ type Settings struct {
 
 // Process is what concerns the process itself.
 type Process struct {
-	Admin     string `env:"POSTRIDER_ADMIN" help:"Address of /livez, /readyz, /startupz and /metrics."`
+	Admin     string `env:"POSTRIDER_ADMIN" help:"Address of /livez, /healthz (the same), /readyz, /startupz and /metrics."`
 	LogFormat string `env:"POSTRIDER_LOG_FORMAT" help:"text for people, json for machines; auto is text on a terminal and with the development relay."`
 	LogLevel  string `env:"POSTRIDER_LOG_LEVEL" help:"debug, info, warn or error: what the worker reports about itself, and in JSON about mail too."`
 	LogMail   string `env:"POSTRIDER_LOG_MAIL" help:"all reports what became of each message; failures leaves out what was delivered or scheduled."`
@@ -40,8 +40,8 @@ func DefaultProcess() Process {
 // Validate reports everything that is wrong. Each error names its variable.
 func (p Process) Validate() []error {
 	var errs []error
-	if _, _, err := net.SplitHostPort(p.Admin); err != nil {
-		errs = append(errs, fmt.Errorf("POSTRIDER_ADMIN: %q is not host:port", p.Admin))
+	if err := check.HostPort(p.Admin); err != nil {
+		errs = append(errs, fmt.Errorf("POSTRIDER_ADMIN: %w", err))
 	}
 	if !slices.Contains([]string{"auto", "text", "json"}, p.LogFormat) {
 		errs = append(errs, fmt.Errorf("POSTRIDER_LOG_FORMAT: %q is not text, json or auto", p.LogFormat))

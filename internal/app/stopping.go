@@ -3,6 +3,8 @@ package app
 import (
 	"fmt"
 	"io"
+	"strings"
+	"time"
 
 	"github.com/postrider/postrider/internal/check"
 )
@@ -65,8 +67,18 @@ func messages(n int) string {
 	return fmt.Sprintf("%d messages", n)
 }
 
+// print writes lines with the time. A line that begins with a space belongs to the one
+// before.
 func (r *reporter) print(s string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, _ = io.WriteString(r.out, s)
+	var b strings.Builder
+	at := stamp(time.Now())
+	for line := range strings.Lines(s) {
+		if !strings.HasPrefix(line, " ") {
+			b.WriteString(at + " ")
+		}
+		b.WriteString(line)
+	}
+	_, _ = io.WriteString(r.out, b.String())
 }

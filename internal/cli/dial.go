@@ -28,6 +28,8 @@ func Dial(ctx context.Context, lookup env.Lookup, role broker.Role, patience tim
 		return c, nil
 	case errors.Is(ctx.Err(), context.Canceled):
 		return nil, ErrInterrupted
+	case errors.Is(err, broker.ErrRefused):
+		return nil, Fail(NoPerm, err)
 	}
 	if cfg.URL == "" && errors.Is(err, stream.ErrAway) {
 		err = fmt.Errorf("%w (%s)", err, Typed("postrider worker"))

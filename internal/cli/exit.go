@@ -17,6 +17,7 @@ const (
 	Unavailable = 69
 	InOut       = 74
 	TempFail    = 75
+	NoPerm      = 77
 	Config      = 78
 )
 

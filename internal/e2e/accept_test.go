@@ -431,7 +431,7 @@ func TestRelayAway(t *testing.T) {
 		t.Errorf("sent twice: %v", twice)
 	}
 	out, _, status := w.run("postrider", "dead", "list")
-	if out != "" || status != 0 {
+	if out != "" || status != 1 {
 		t.Errorf("dead: %s (status %d)", out, status)
 	}
 	admin := w.adminOf(p)

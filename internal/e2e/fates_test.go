@@ -45,7 +45,7 @@ func TestFates(t *testing.T) {
 		"delivered  delivered", "deferred   waits(?s:.*)deferred   waits", "scheduled  later", "dead       refused", "dead       exhausted",
 		"dead       again", "dead       thrown away", "dead       mixed", "delivered  mixed to 452", "dead       bad to ann@example.net, bad-envelope: sbuject",
 	} {
-		w.await(p.Out, "^"+line, 30*time.Second)
+		w.await(p.Out, `^\S+ `+line, 30*time.Second)
 	}
 	if out, stderr, status := w.run("postrider", "dead", "replay", "bad"); status == 0 || !strings.Contains(out+stderr, "correct it and publish it again") {
 		t.Errorf("replay of a bad envelope: status %d\n%s%s", status, out, stderr)
@@ -57,9 +57,9 @@ func TestFates(t *testing.T) {
 		if out, stderr, status := w.run("postrider", "dead", "replay", "again"); status != 0 {
 			t.Fatal(out, stderr)
 		}
-		w.await(p.Out, "^(dead       again(?s:.*)dead       again|delivered  again)", 30*time.Second)
+		w.await(p.Out, `^\S+ (dead       again(?s:.*)dead       again|delivered  again)`, 30*time.Second)
 	}
-	w.await(p.Out, "^delivered  again", 30*time.Second)
+	w.await(p.Out, `^\S+ delivered  again`, 30*time.Second)
 	for id, want := range map[string]string{
 		"delivered":   `attempt 1: relay .*\n.*ann@example.net  delivered at DOT: 250 2.0.0 queued as .*\nNow\n  ann@example.net\n      delivered: accepted by the relay`,
 		"normal/1":    `message  delivered\n`,

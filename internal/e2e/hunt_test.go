@@ -62,7 +62,7 @@ func (h *hunt) serve(args ...string) {
 // pages are what the worker serves.
 func (h *hunt) pages(admin string) {
 	h.w.t.Helper()
-	for _, page := range []string{"/metrics", "/livez", "/readyz", "/startupz"} {
+	for _, page := range []string{"/", "/metrics", "/livez", "/healthz", "/readyz", "/startupz"} {
 		r, err := http.Get(admin + page)
 		if err != nil {
 			h.w.t.Fatal(err)

@@ -60,8 +60,8 @@ func TestStopping(t *testing.T) {
 			}
 			var said []string
 			for line := range strings.Lines(string(out)) {
-				if strings.HasPrefix(line, "Stop") {
-					said = append(said, strings.TrimSuffix(line, "\n"))
+				if _, words, _ := strings.Cut(line, " "); strings.HasPrefix(words, "Stop") { // after its time
+					said = append(said, strings.TrimSuffix(words, "\n"))
 				}
 			}
 			if got, want := strings.Join(said, "\n"), strings.Join(c.want, "\n"); got != want {

@@ -63,7 +63,7 @@ func TestUncertain(t *testing.T) {
 			w.set("POSTRIDER_LOG_FORMAT", format)
 			p := w.worker("worker")
 			w.uncertain(m, p, map[string]string{
-				"text": `^uncertain  %s to ann@example.net, next attempt at .*: it may have taken the message: `,
+				"text": `^\S+ uncertain  %s to ann@example.net, next attempt at .*: it may have taken the message: `,
 				"json": `"msg":"uncertain","id":"%s".*"outcome":"uncertain","stage":"dot",.*"reply":"it may have taken the message: `,
 			}[format])
 		})

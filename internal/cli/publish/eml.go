@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -41,7 +42,7 @@ published even if one is bad; the exit status is the highest of all.`,
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&m.from, "from", "", "`ADDRESS` of the sender in the SMTP envelope; empty is the null path, for mail that wants no bounces")
-	f.StringArrayVar(&m.to, "to", nil, "`ADDRESS` of a recipient in the SMTP envelope; may be repeated")
+	f.StringArrayVar(&m.to, "to", nil, "`ADDRESS` of a recipient in the SMTP envelope, or several with commas; may be repeated")
 	m.flags(cmd)
 	return cmd
 }
@@ -58,18 +59,28 @@ func (c *command) publishFiles(cmd *cobra.Command, m *eml, files []string) error
 	if err != nil {
 		return err
 	}
-	s := &sender{command: c}
+	s := c.sender(cmd)
 	defer s.close()
-	worst := cli.OK
-	for _, file := range files {
+	return eachFile(cmd, files, func(file string) error {
 		e := asked.envelope()
 		e.Envelope = path
-		if err := s.file(cmd.Context(), cmd, m, asked, e, file); err != nil {
-			_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s: %v\n", cmd.Root().Name(), file, err)
-			worst = max(worst, cli.Status(err))
-			if errors.Is(err, cli.ErrInterrupted) {
-				break
-			}
+		return s.file(cmd.Context(), cmd, m, asked, e, file)
+	})
+}
+
+// eachFile publishes all files, also if one is bad. Their errors are printed with
+// their names; the status is the highest of all.
+func eachFile(cmd *cobra.Command, files []string, publish func(file string) error) error {
+	worst := cli.OK
+	for _, file := range files {
+		err := publish(file)
+		if err == nil {
+			continue
+		}
+		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s: %v\n", cmd.Root().Name(), file, err)
+		worst = max(worst, cli.Status(err))
+		if errors.Is(err, cli.ErrInterrupted) {
+			break
 		}
 	}
 	if worst == cli.OK {
@@ -82,18 +93,18 @@ func (c *command) publishFiles(cmd *cobra.Command, m *eml, files []string) error
 func (m *eml) path(cmd *cobra.Command) (*schema.Path, error) {
 	p := new(schema.Path)
 	if cmd.Flags().Changed("from") {
-		from, err := mail.ParseAddress(m.from)
+		from, err := mail.ParseAddress(strings.TrimSpace(m.from))
 		if err != nil {
 			return nil, cli.Failf(cli.Data, "--from: %w", err)
 		}
 		p.MailFrom = &from.Email
 	}
-	for _, s := range m.to {
-		to, err := recipient("--to", s)
-		if err != nil {
-			return nil, err
-		}
-		p.RcptTo = append(p.RcptTo, to.Email)
+	to, err := recipients("--to", m.to)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range to {
+		p.RcptTo = append(p.RcptTo, a.Email)
 	}
 	if p.MailFrom == nil && p.RcptTo == nil {
 		return nil, nil
@@ -110,7 +121,7 @@ func (s *sender) file(ctx context.Context, cmd *cobra.Command, m *eml, asked *as
 	if err != nil {
 		return err
 	}
-	return result{r, file}.write(cmd.OutOrStdout(), m.json)
+	return result{r, file}.write(cmd, m.json)
 }
 
 func readMessage(ctx context.Context, stdin io.Reader, file string) ([]byte, error) {

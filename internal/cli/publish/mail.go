@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -31,10 +30,16 @@ type flags struct {
 func (c *command) mail() *cobra.Command {
 	m := new(flags)
 	cmd := &cobra.Command{
-		Use:   "publish --from ADDRESS --to ADDRESS [flags]",
+		Use:   "publish {--from ADDRESS --to ADDRESS | FILE...} [flags]",
 		Short: "Put a mail into the queue",
 		Long: `Put a mail into the queue. It returns once the broker has stored the mail;
 workers send it. What a worker would refuse is refused before it is published.
+
+The mail is made of flags, or it is an envelope in JSON (publish schema describes it)
+in each FILE; - is standard input. Flags that say how to send, like --in and --tag, add
+what a FILE does not say; one that says what the FILE says too is an error. A line is
+printed for each FILE. The others are published even if one is bad; the exit status is
+the highest of all. Messages as mail programs write them are for publish eml.
 
 Without --text and --html the text comes from standard input, if that is a file
 or a pipe. Settings such as NATS_URL come from the environment; without them the
@@ -44,14 +49,21 @@ mail goes to the worker on this machine.`,
   PUBLISH --from shop@example.com --to ann@example.net --subject "Your ticket" \
       --html '<img src="cid:logo.png"> Thank you' --text "Thank you" --inline logo.png --attach ticket.pdf
   PUBLISH --from you@example.com --to ann@example.net --text "Good morning" --in 8h --tag greetings
+  PUBLISH envelope.json
+  make-invoice | PUBLISH --lane bulk --tag invoices -
   PUBLISH eml mails/*.eml`),
-		Args: cli.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.publishMail(cmd, m) },
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, files []string) error {
+			if len(files) > 0 {
+				return c.publishEnvelopes(cmd, m, files)
+			}
+			return c.publishMail(cmd, m)
+		},
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&m.from, "from", "", "`ADDRESS` of the sender, \"a@b\" or \"Name <a@b>\"")
-	f.StringArrayVar(&m.to, "to", nil, "`ADDRESS` of a recipient; may be repeated, as --cc, --bcc and --reply-to may")
+	f.StringArrayVar(&m.to, "to", nil, "`ADDRESS` of a recipient, or several with commas; may be repeated, as --cc, --bcc and --reply-to may")
 	f.StringArrayVar(&m.cc, "cc", nil, "`ADDRESS` that gets a copy")
 	f.StringArrayVar(&m.bcc, "bcc", nil, "`ADDRESS` that gets a copy and is in no header")
 	f.StringArrayVar(&m.replyTo, "reply-to", nil, "`ADDRESS` for replies")
@@ -80,13 +92,13 @@ func (c *command) publishMail(cmd *cobra.Command, m *flags) error {
 	if err != nil {
 		return cli.Interrupted(cmd.Context(), err, "nothing was published")
 	}
-	s := &sender{command: c}
+	s := c.sender(cmd)
 	defer s.close()
 	r, err := s.send(cmd.Context(), asked.lane, e, func(field string) string { return m.flagOf(field, asked) })
 	if err != nil {
 		return err
 	}
-	return result{Receipt: r}.write(cmd.OutOrStdout(), m.json)
+	return result{Receipt: r}.write(cmd, m.json)
 }
 
 // envelope is what the flags say, not checked yet.
@@ -94,7 +106,7 @@ func (m *flags) envelope(cmd *cobra.Command, r *asked) (*schema.Envelope, error)
 	e := r.envelope()
 	e.Subject = m.subject
 	var err error
-	if e.From, err = mail.ParseAddress(m.from); err != nil {
+	if e.From, err = mail.ParseAddress(strings.TrimSpace(m.from)); err != nil {
 		return nil, cli.Failf(cli.Data, "--from: %w", err)
 	}
 	for _, l := range []struct {
@@ -102,12 +114,8 @@ func (m *flags) envelope(cmd *cobra.Command, r *asked) (*schema.Envelope, error)
 		in   []string
 		out  *[]mail.Address
 	}{{"--to", m.to, &e.To}, {"--cc", m.cc, &e.Cc}, {"--bcc", m.bcc, &e.Bcc}, {"--reply-to", m.replyTo, &e.ReplyTo}} {
-		for _, s := range l.in {
-			address, err := recipient(l.flag, s)
-			if err != nil {
-				return nil, err
-			}
-			*l.out = append(*l.out, address)
+		if *l.out, err = recipients(l.flag, l.in); err != nil {
+			return nil, err
 		}
 	}
 	if err := m.texts(cmd, e); err != nil {
@@ -117,20 +125,6 @@ func (m *flags) envelope(cmd *cobra.Command, r *asked) (*schema.Envelope, error)
 		return nil, err
 	}
 	return e, m.attachments(e)
-}
-
-// recipient reads one address of a flag that may be repeated.
-func recipient(flag, s string) (mail.Address, error) {
-	a, err := mail.ParseAddress(s)
-	several := ""
-	if strings.Contains(s, ",") {
-		several = "; one address each; repeat " + flag
-		err = cmp.Or(err, mail.ValidateAddrSpec(a.Email))
-	}
-	if err != nil {
-		return a, cli.Failf(cli.Data, "%s: %w%s", flag, err, several)
-	}
-	return a, nil
 }
 
 // texts are those of the flags; one of them may come from standard input.

@@ -3,11 +3,13 @@ package publish
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -122,6 +124,115 @@ func TestEveryFlag(t *testing.T) {
 	}
 }
 
+// TestSeveralAddresses in one flag, as in a header field: a comma at the end and spaces
+// are no addresses.
+func TestSeveralAddresses(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	status, _, stderr := d.run(nil, "--from", " a@b ", "--to", "b@x, \"Doe, C\" <c@x> ,", "--to", "d@x,", "--cc", " e@x,,f@x", "--bcc", `"g,\"h"@x`, "--text", "")
+	if status != 0 {
+		t.Fatal(stderr)
+	}
+	e, err := schema.Decode(nil, d.stored()[0].Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []mail.Address{{Email: "b@x"}, {Name: "Doe, C", Email: "c@x"}, {Email: "d@x"}, {Email: "e@x"}, {Email: "f@x"}, {Email: `"g,\"h"@x`}}
+	if got := slices.Concat(e.To, e.Cc, e.Bcc); !reflect.DeepEqual(got, want) || e.From.Email != "a@b" {
+		t.Errorf("from %q to %+v", e.From.Email, got)
+	}
+	eml := d.file("x.eml", "From: a@example.com\nTo: b@example.net\n\nhi\n")
+	if status, _, stderr = d.run(nil, "eml", "--to", "y@x, z@x,", eml); status != 0 {
+		t.Fatal(stderr)
+	}
+	m := d.stored()[1]
+	if e, err = schema.Decode(m.Header, m.Data); err != nil || len(e.Recipients()) != 2 || e.Recipients()[1].Address != "z@x" {
+		t.Errorf("%+v, %v", e, err)
+	}
+}
+
+// TestEnvelopeFiles: what a worker would refuse in a file is refused before it is
+// published, and a flag and a file that contradict each other are an error.
+func TestEnvelopeFiles(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	good := d.file("good.json", `{"id":"g","from":"a@b","to":["c@d"],"bcc":["e@f"],"text":"hi","tags":["t"],"send_at":"2100-01-01T00:00:00Z"}`)
+	plain := d.file("plain.json", `{"from":"a@b","to":["c@d"],"text":"plain"}`)
+	raw := d.file("raw.json", `{"raw":"`+base64.StdEncoding.EncodeToString([]byte("From: a@b\r\nTo: c@d\r\nSubject: S\r\n\r\nhi\r\n"))+`"}`)
+	bad, eml := d.file("bad.json", `{"from":"a@b","to":["c@d"],"text":"hi","sbuject":"x"}`), d.file("x.eml", "From: a@b\nTo: c@d\n\nhi\n")
+	status, stdout, stderr := d.run(strings.NewReader(`{"from":"a@b","to":["c@d"],"text":"piped"}`), good, bad, eml, filepath.Join(d.dir, "missing.json"), raw, "-")
+	lines := strings.Split(strings.TrimSpace(stdout), "\n")
+	if status != cli.NoInput || len(lines) != 3 || lines[0] != "queued g normal/1 "+good || !strings.HasSuffix(lines[1], " normal/2 "+raw) || !strings.HasSuffix(lines[2], " normal/3 -") {
+		t.Errorf("%d\n%s", status, stdout)
+	}
+	for _, want := range []string{
+		"bad.json: a worker would refuse this mail: sbuject: unknown field", "x.eml: is a message and not an envelope in JSON: publish eml publishes it", "missing.json: open",
+	} {
+		if !strings.Contains(stderr, want) || strings.Count(stderr, "\n") != 3 {
+			t.Errorf("%q is missing:\n%s", want, stderr)
+		}
+	}
+	status, _, stderr = d.run(nil, "--id", "p", "--in", "2h", "--expires", "3h", "--max-attempts", "3", "--tag", "x", "--meta", "k=v", "--lane", "normal", plain)
+	if status != 0 {
+		t.Fatal(stderr)
+	}
+	all := d.stored()
+	m := all[3]
+	e, err := schema.Decode(m.Header, m.Data)
+	if err != nil || e.ID != "p" || e.SendAt.IsZero() || e.ExpiresAt.IsZero() || e.MaxAttempts != 3 || e.Tags[0] != "x" || e.Metadata["k"] != "v" || *e.Text != "plain" || m.Header.Get(schema.HeaderMsgID) != "p" {
+		t.Errorf("%+v, %v", e, err)
+	}
+	if e, err = schema.Decode(all[1].Header, all[1].Data); err != nil || e.Subject != "S" || e.Recipients()[0].Address != "c@d" || !strings.Contains(string(e.Raw), "\r\n\r\nhi") {
+		t.Errorf("the raw one: %+v, %v", e, err)
+	}
+	for args, want := range map[string]string{
+		"--id x " + good: "--id: the file has its own id; omit one of them", "--in 1h " + good: "--in: the file has its own send_at",
+		"--at 2100-01-01T00:00:00Z " + good: "--at: the file has its own send_at", "--tag x " + good: "--tag: the file has its own tags",
+		"--id x " + plain + " " + good: "--id: is for one mail, and there are 2 files", "--to a@b " + good: `--to: is for a mail that is made of flags, and "` + good,
+		"--subject x -": `--subject: is for a mail that is made of flags, and "-" is a file`,
+		"nowhere":       "nowhere: open nowhere:",
+	} {
+		status, stdout, stderr := d.run(nil, strings.Split(args, " ")...)
+		if status != cli.Usage && args != "nowhere" || stdout != "" || !strings.Contains(stderr, want) {
+			t.Errorf("%s: %d %s%s", args, status, stdout, stderr)
+		}
+	}
+	if status, _, stderr := d.run(nil, "--expires", "1h", good); status != cli.Data || !strings.Contains(stderr, "--expires: a worker would refuse it: expires_at") {
+		t.Errorf("%d %s", status, stderr)
+	}
+	if n := len(d.stored()); n != 4 {
+		t.Errorf("%d are stored, want 4", n)
+	}
+}
+
+// TestNoSuchLane is said while it waits, and soon.
+func TestNoSuchLane(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	began := time.Now()
+	status, stdout, stderr := d.run(nil, "--from", "a@b", "--to", "c@d", "--text", "x", "--lane", "nowhere")
+	lines := strings.Split(stderr, "\n")
+	if status != cli.Usage || stdout != "" || len(lines) != 3 || !strings.HasPrefix(lines[0], "publish: no stream takes mail.send.nowhere; waiting up to 2s") ||
+		!strings.HasPrefix(lines[1], "publish: --lane: publish to lane nowhere: no such lane: ") || time.Since(began) > 5*time.Second {
+		t.Errorf("after %s: %d %s%s", time.Since(began), status, stdout, stderr)
+	}
+}
+
+// TestDuplicate: a text that was changed under the same id is not taken for sent.
+func TestDuplicate(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	args := []string{"--from", "a@b", "--to", "c@d", "--id", "x", "--text"}
+	if status, _, stderr := d.run(nil, append(args, "first")...); status != 0 || stderr != "" {
+		t.Fatal(stderr)
+	}
+	status, stdout, stderr := d.run(nil, append(args, "changed")...)
+	const want = "publish: not stored: normal/1, published in the last ten minutes, has the id x and is kept as it is; a mail that is to be sent besides needs another id\n"
+	if status != 0 || stdout != "duplicate x normal/1\n" || stderr != want {
+		t.Errorf("%d %s%s", status, stdout, stderr)
+	}
+}
+
 func TestTextFromStandardInput(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
@@ -188,7 +299,7 @@ func TestRefusesBeforeItPublishes(t *testing.T) {
 		{"--header X", cli.Usage, "--header: "}, {"--header To:_x", cli.Data, "--header: a worker would refuse it: headers.To: "}, {"--header X:a --header X:b", cli.Usage, "--header: X is given twice"},
 		{"--lane UP", cli.Usage, "--lane: "}, {"--at tomorrow", cli.Usage, "--at: "}, {"--at 2001-01-01T00:00:00Z", cli.Usage, "--at: 2001-01-01T00:00:00Z has passed"},
 		{"--at 2263-01-01T00:00:00Z", cli.Data, "--at: a worker would refuse it: send_at"}, {"--in -1s", cli.Usage, "--in: "}, {"--in 2", cli.Usage, `--in: "2" is not a duration like 2h or 3d`},
-		{"--to a@x,b@y", cli.Data, "; one address each; repeat --to"},
+		{"--to Doe,_J_<a@x>", cli.Data, "; a name with a comma must be in quotes"}, {"--to ,", cli.Data, `--to: "," has no address`},
 		{"--in 1h --at 2100-01-01T00:00:00Z", cli.Usage, "at"}, {"--in 2h --expires 1h", cli.Data, "--expires: a worker would refuse it: expires_at"},
 		{"--expires -1h", cli.Usage, "--expires: "}, {"--expires never", cli.Usage, "--expires: "}, {"--expires 2001-01-01T00:00:00Z", cli.Usage, "--expires: "},
 		{"--max-attempts 0", cli.Usage, "--max-attempts: "}, {"--max-attempts 101", cli.Data, "--max-attempts: "}, {"--max-attempts x", cli.Usage, "max-attempts"},
@@ -209,13 +320,13 @@ func TestRefusesBeforeItPublishes(t *testing.T) {
 			args = append(args[:2], args[4:]...)
 		}
 		status, stdout, stderr := d.run(nil, args...)
-		called := strings.HasSuffix(stderr, "; usage: publish --from ADDRESS --to ADDRESS [flags]\n") && strings.Count(stderr, "\n") == 1
+		called := strings.HasSuffix(stderr, "; usage: publish {--from ADDRESS --to ADDRESS | FILE...} [flags]\n") && strings.Count(stderr, "\n") == 1
 		if status != c.status || !strings.Contains(stderr, c.word) || status != cli.OK && stdout != "" || called != (status == cli.Usage) {
 			t.Errorf("%q: status %d, want %d; %s%s, want %q", c.args, status, c.status, stdout, stderr, c.word)
 		}
 	}
 	for args, want := range map[string]string{
-		"--from a@b --text x": "--to is missing (or --cc or --bcc); usage: publish --from", "--to a@b": "--from is missing; usage: publish --from",
+		"--from a@b --text x": "--to is missing (or --cc or --bcc); usage: publish {--from", "--to a@b": "--from is missing; usage: publish {--from",
 		"eml": "FILE is missing; usage: publish eml FILE... [flags]",
 	} {
 		if status, _, stderr := d.run(nil, strings.Split(args, " ")...); status != cli.Usage || !strings.HasPrefix(stderr, "publish: "+want) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/spf13/cobra"
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/cli"
@@ -25,11 +26,21 @@ const publishFor = 30 * time.Second
 type sender struct {
 	*command
 
+	stderr  io.Writer
+	program string
+
 	conn   *broker.Conn
 	client *submit.Client
 	// away is why there is no connection.
 	away error
 }
+
+func (c *command) sender(cmd *cobra.Command) *sender {
+	return &sender{command: c, stderr: cmd.ErrOrStderr(), program: cmd.Root().Name()}
+}
+
+// waiting says why nothing happens yet.
+func (s *sender) waiting(why error) { _, _ = fmt.Fprintf(s.stderr, "%s: %v\n", s.program, why) }
 
 // send publishes a mail. flagOf names the flag that a field comes from, for
 // errors; empty for none.
@@ -45,6 +56,7 @@ func (s *sender) send(ctx context.Context, lane wire.Lane, e *schema.Envelope, f
 			return submit.Receipt{}, cli.Interrupted(ctx, s.away, "nothing was published")
 		}
 		s.client = submit.New(s.conn.NC())
+		s.client.Waiting = s.waiting
 	}
 	patient, cancel := context.WithTimeout(ctx, publishFor)
 	defer cancel()
@@ -59,7 +71,7 @@ func (s *sender) send(ctx context.Context, lane wire.Lane, e *schema.Envelope, f
 	case errors.Is(err, stream.ErrTooLarge):
 		return r, cli.Fail(cli.Data, err)
 	case errors.Is(err, submit.ErrNoLane):
-		return r, cli.Wrongf("--lane: no stream takes mail of lane %s: check the name against POSTRIDER_LANES of the workers, and that a worker has been started", lane)
+		return r, cli.Wrongf("--lane: %w", err)
 	case errors.Is(err, stream.ErrFull), errors.Is(err, stream.ErrAway):
 		return r, cli.Fail(cli.TempFail, err)
 	case err != nil:
@@ -91,7 +103,8 @@ type result struct {
 	File string `json:"file,omitempty"`
 }
 
-func (r result) write(w io.Writer, asJSON bool) error {
+func (r result) write(cmd *cobra.Command, asJSON bool) error {
+	w := cmd.OutOrStdout()
 	if asJSON {
 		b, err := json.Marshal(r)
 		if err != nil {
@@ -107,6 +120,11 @@ func (r result) write(w io.Writer, asJSON bool) error {
 	if r.File != "" {
 		file = " " + r.File
 	}
-	_, err := fmt.Fprintf(w, "%s %s %s/%d%s\n", word, r.ID, r.Lane, r.Sequence, file)
+	if _, err := fmt.Fprintf(w, "%s %s %s/%d%s\n", word, r.ID, r.Lane, r.Sequence, file); err != nil || !r.Duplicate {
+		return err
+	}
+	// Not an error: whoever tries again after a lost answer gets this too.
+	_, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s: not stored: %s/%d, published in the last ten minutes, has the id %s and is kept as it is; a mail that is to be sent besides needs another id\n",
+		cmd.Root().Name(), r.Lane, r.Sequence, r.ID)
 	return err
 }

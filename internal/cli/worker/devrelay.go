@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/postrider/postrider/internal/app"
+	"github.com/postrider/postrider/internal/check"
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/devrelay"
 	"github.com/postrider/postrider/internal/env"
@@ -37,8 +37,8 @@ names each message.`,
 		Example: "  {path}\n  {path} --listen :2525 --dir /data/sent",
 		Args:    cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, _, err := net.SplitHostPort(cfg.Listen); err != nil {
-				return cli.Wrongf("--listen: %q is not host:port", cfg.Listen)
+			if err := check.HostPort(cfg.Listen); err != nil {
+				return cli.Wrongf("--listen: %w", err)
 			}
 			return runDevrelay(cmd.Context(), environ, cfg, stdout, stderr)
 		},

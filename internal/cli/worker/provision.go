@@ -26,7 +26,8 @@ func Provision(environ []string, stdout, stderr io.Writer) *cobra.Command {
 		Short: "Make and upgrade the streams and consumers at NATS_URL, and end",
 		Long: `Make and upgrade the streams and consumers at NATS_URL, and end. What all
 workers share, such as POSTRIDER_ACK_WAIT, is changed for all of them. The exit
-status is 75 if the broker cannot be reached: trying again may help.`,
+status is 75 if the broker cannot be reached: trying again may help. It is 77 if the
+broker refuses the credentials.`,
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if timeout <= 0 {
@@ -74,6 +75,9 @@ func provisionOnce(ctx context.Context, s *app.Settings, timeout time.Duration, 
 func notProvisioned(ctx context.Context, err error) error {
 	if errors.Is(err, stream.ErrAway) || ctx.Err() != nil {
 		return cli.Fail(cli.TempFail, err)
+	}
+	if errors.Is(err, broker.ErrRefused) {
+		return cli.Fail(cli.NoPerm, err)
 	}
 	return cli.Fail(cli.Config, err)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/app"
 	"github.com/postrider/postrider/internal/cli"
 )
@@ -85,6 +86,9 @@ func withSettings(environ []string, check, do func(*app.Settings) error) error {
 	}
 	if _, ok := errors.AsType[*cli.ExitError](err); ok {
 		return err
+	}
+	if errors.Is(err, broker.ErrRefused) {
+		return cli.Fail(cli.NoPerm, err)
 	}
 	if _, ok := errors.AsType[*app.ConfigError](err); ok {
 		return cli.Fail(cli.Config, err)

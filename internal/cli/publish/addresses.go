@@ -1,0 +1,61 @@
+package publish
+
+import (
+	"strings"
+
+	"github.com/postrider/postrider/internal/cli"
+	"github.com/postrider/postrider/mail"
+)
+
+// recipients reads the addresses of a flag that may be repeated; each value may have
+// several, with commas between them.
+func recipients(flag string, values []string) ([]mail.Address, error) {
+	var all []mail.Address
+	for _, value := range values {
+		parts := splitAddresses(value)
+		if len(parts) == 0 {
+			return nil, cli.Failf(cli.Data, "%s: %q has no address", flag, value)
+		}
+		for _, part := range parts {
+			a, err := mail.ParseAddress(part)
+			if err == nil && len(parts) > 1 {
+				err = mail.ValidateAddrSpec(a.Email)
+			}
+			if err != nil && len(parts) > 1 {
+				return nil, cli.Failf(cli.Data, "%s: %w; a name with a comma must be in quotes, like \"Doe, Ann\" <ann@example.net>", flag, err)
+			}
+			if err != nil {
+				return nil, cli.Failf(cli.Data, "%s: %w", flag, err)
+			}
+			all = append(all, a)
+		}
+	}
+	return all, nil
+}
+
+// splitAddresses splits at the commas outside of quotes and angle brackets. What is
+// empty between two commas is nothing, as in a header field.
+func splitAddresses(s string) (parts []string) {
+	begin, quoted, angle := 0, false, false
+	add := func(end int) {
+		if part := strings.TrimSpace(s[begin:end]); part != "" {
+			parts = append(parts, part)
+		}
+		begin = end + 1
+	}
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '\\' && quoted:
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '<', c == '>':
+			angle = c == '<'
+		case c == ',' && !angle:
+			add(i)
+		}
+	}
+	add(len(s))
+	return parts
+}

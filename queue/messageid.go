@@ -1,0 +1,107 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"regexp"
+	"strings"
+
+	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/journal"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/schema"
+)
+
+// ownMessageID is a Message-ID that Postrider made: it begins with the origin.
+var ownMessageID = regexp.MustCompile(`^<?([0-9]{16,19}-[0-9]+)(\.[^@]*)?@`)
+
+// originIn is the origin in a Message-ID of ours; empty if it is of somebody else.
+func originIn(name string) string {
+	if m := ownMessageID.FindStringSubmatch(name); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// hasMessageID reports whether the envelope has its own Message-ID, and that one, with
+// or without its angle brackets.
+func hasMessageID(e *schema.Envelope, id string) bool {
+	if e == nil || !strings.Contains(id, "@") {
+		return false
+	}
+	id = "<" + strings.Trim(id, "<>") + ">"
+	for name, value := range e.Headers {
+		if strings.EqualFold(name, "Message-ID") {
+			return strings.TrimSpace(value) == id
+		}
+	}
+	if e.Raw == nil {
+		return false
+	}
+	head, err := mail.ReadHead(e.Raw)
+	if err != nil {
+		return false
+	}
+	f := head.Find("Message-ID")
+	return f != nil && string(bytes.TrimSpace(f.Value())) == id
+}
+
+// otherNames searches for a message by what others call it: its Message-ID, or the
+// relay's queue id. It returns origins.
+func (f *finder) otherNames(ctx context.Context, name string) (origins []string, err error) {
+	if strings.Contains(name, "@") {
+		if origins, err = f.byMessageID(ctx, name); err != nil || len(origins) > 0 {
+			return origins, err
+		}
+	}
+	return f.byQueueID(ctx, name)
+}
+
+// byMessageID searches what has its envelope at hand. The log has no Message-IDs.
+func (f *finder) byMessageID(ctx context.Context, id string) (origins []string, err error) {
+	bar := f.watch.bar(-1, "reading scheduled mail")
+	copies, err := f.searchCopies(ctx, id, bar.Step)
+	bar.End()
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range copies {
+		origins = append(origins, m.Key.Origin)
+	}
+	bar = f.watch.bar(-1, "reading dead letters")
+	defer bar.End()
+	for l, err := range f.dead.All(ctx, deadletter.Filter{}) {
+		if l == nil {
+			return nil, err
+		}
+		bar.Step()
+		if e, err := schema.Decode(l.Producer, l.Body); err == nil && hasMessageID(e, id) {
+			origins = append(origins, l.Key.Origin)
+		}
+	}
+	f.searched = append(f.searched, "the Message-IDs of scheduled mail and dead letters (the log has only those that Postrider made)")
+	return origins, nil
+}
+
+// byQueueID searches the log for what a relay accepted under that name.
+func (f *finder) byQueueID(ctx context.Context, id string) (origins []string, err error) {
+	bar := f.watch.bar(-1, "reading the log for a relay's queue id")
+	defer bar.End()
+	read := uint64(0)
+	for r, err := range f.log.Search(ctx, journal.Filter{QueueID: id, Read: func() { read++; bar.Step() }}) {
+		if err != nil {
+			return nil, err
+		}
+		origins = append(origins, r.Origin)
+	}
+	f.searched = append(f.searched, "the relays' queue ids in the log ("+entries(read)+")")
+	return origins, nil
+}
+
+// entries counts entries of the log.
+func entries(n uint64) string {
+	if n == 1 {
+		return "1 entry"
+	}
+	return Thousands(n) + " entries"
+}
