@@ -36,7 +36,7 @@ const (
 
 // Config says which broker to use and how. Call [Config.Validate] before use.
 type Config struct {
-	URL      string      `env:"NATS_URL" help:"NATS servers to use, separated by commas; empty: the worker starts its own broker, publish and postrider use the one at NATS_LISTEN."`
+	URL      string      `env:"NATS_URL" shape:"hosts" help:"NATS servers to use, separated by commas; empty: the worker starts its own broker, publish and postrider use the one at NATS_LISTEN."`
 	Creds    string      `env:"NATS_CREDS" help:"File with a NATS user's JWT and seed."`
 	NKey     string      `env:"NATS_NKEY" help:"File with the seed of a NATS nkey."`
 	User     string      `env:"NATS_USER" help:"User name at the NATS server."`
@@ -46,7 +46,7 @@ type Config struct {
 	Cert     string      `env:"NATS_CERT" help:"File with the PEM certificate shown to the NATS server."`
 	Key      string      `env:"NATS_KEY" help:"File with the PEM key of NATS_CERT."`
 
-	Listen  string `env:"NATS_LISTEN" help:"Address of the embedded broker; on a loopback address clients may publish without credentials."`
+	Listen  string `env:"NATS_LISTEN" shape:"address" help:"Address of the embedded broker; on a loopback address clients may publish without credentials."`
 	DataDir string `env:"POSTRIDER_DATA_DIR" help:"Directory of the embedded broker's mail and credentials."`
 
 	Replicas  int           `env:"POSTRIDER_REPLICAS" help:"Copies of each stream: 0 means 3 in a cluster and 1 elsewhere, and leaves streams that exist as they are."`
@@ -82,7 +82,7 @@ func (c Config) Validate() []error {
 	wrong.If(c.Password != "" && c.User == "", "NATS_PASSWORD: is set without NATS_USER")
 	wrong.If((c.Cert == "") != (c.Key == ""), "NATS_CERT, NATS_KEY: set both or neither")
 	if c.URL == "" {
-		err := check.HostPort(c.Listen)
+		err := check.Address(c.Listen)
 		wrong.If(err != nil, "NATS_LISTEN: %w", err)
 		wrong.If(c.DataDir == "", "POSTRIDER_DATA_DIR: is empty")
 		wrong.If(c.Replicas > 1, "POSTRIDER_REPLICAS: is %d, but the embedded broker is one server; set NATS_URL to a cluster or unset POSTRIDER_REPLICAS", c.Replicas)
@@ -142,7 +142,10 @@ func (c Config) servers() ([]*url.URL, error) {
 			return nil, fmt.Errorf("has scheme %q, must be nats, tls, ws or wss", u.Scheme)
 		}
 		if _, err := strconv.ParseUint(cmp.Or(u.Port(), "1"), 10, 16); err != nil {
-			return nil, fmt.Errorf("has port %q, must be 1 to 65535", u.Port())
+			return nil, errors.New("has a port that is not 1 to 65535")
+		}
+		if u.Fragment != "" || u.RawQuery != "" || strings.Trim(u.Path, "/") != "" && !strings.HasPrefix(u.Scheme, "ws") {
+			return nil, errors.New("has something after the port")
 		}
 		if u.Port() == "" && (u.Scheme == "nats" || u.Scheme == "tls") {
 			u.Host = net.JoinHostPort(u.Hostname(), "4222")

@@ -15,7 +15,7 @@ import (
 
 // Config says which relay to use and how. A Config is validated before use.
 type Config struct {
-	URL            string      `env:"SMTP_URL" help:"The relay: smtp://host:587 (STARTTLS required) or smtps://host:465; ?tls=none, opportunistic or required changes what smtp:// asks for. If it is empty, a worker with an embedded broker uses its development relay, and any other worker does not start."`
+	URL            string      `env:"SMTP_URL" shape:"url" help:"The relay: smtp://host:587 (STARTTLS required) or smtps://host:465; ?tls=none, opportunistic or required changes what smtp:// asks for. If it is empty, a worker with an embedded broker uses its development relay, and any other worker does not start."`
 	Username       string      `env:"SMTP_USERNAME" help:"User name at the relay; empty: no AUTH."`
 	Password       mail.Secret `env:"SMTP_PASSWORD" help:"Password of SMTP_USERNAME. Use at least 4 characters: a shorter one is not withheld from logs and records if the relay repeats it."`
 	CAFile         string      `env:"SMTP_CA_FILE" help:"File of PEM certificates that are trusted to sign the relay's certificate, besides the system's."`
@@ -23,7 +23,7 @@ type Config struct {
 	DiscardEHLO    string      `env:"SMTP_DISCARD_EHLO" help:"Extensions that are not used although the relay offers them, separated by commas: any of PIPELINING, SIZE, 8BITMIME, SMTPUTF8, STARTTLS, AUTH."`
 	EHLOName       string      `env:"SMTP_EHLO_NAME" help:"Name to greet the relay with; empty: the host's name if it has a domain, else its address."`
 
-	MaxSessions        int           `env:"SMTP_MAX_SESSIONS" help:"Most sessions at the relay at the same time."`
+	MaxSessions        int           `env:"SMTP_MAX_SESSIONS" help:"Most sessions at the relay at the same time, up to 4096."`
 	MessagesPerSession int           `env:"SMTP_MESSAGES_PER_SESSION" help:"Transactions after which a session is closed."`
 	SessionAge         time.Duration `env:"SMTP_SESSION_AGE" help:"Age at which a session is closed."`
 	SessionIdle        time.Duration `env:"SMTP_SESSION_IDLE" help:"How long an unused session is kept."`
@@ -33,6 +33,10 @@ type Config struct {
 
 	Timeouts Timeouts
 }
+
+// mostSessions is how many messages of a lane the broker hands out at the same time:
+// more sessions would stay idle.
+const mostSessions = 4096
 
 // DefaultConfig lacks only the URL.
 func DefaultConfig() Config {
@@ -73,7 +77,7 @@ func (c Config) Validate() []error {
 	}
 	wrong.If(c.EHLOName != "" && !mail.IsHostName(c.EHLOName),
 		"SMTP_EHLO_NAME: %q is neither a domain nor an address literal like [192.0.2.1]", c.EHLOName)
-	wrong.If(c.MaxSessions < 1, "SMTP_MAX_SESSIONS: is %d, must be at least 1", c.MaxSessions)
+	wrong.If(c.MaxSessions < 1 || c.MaxSessions > mostSessions, "SMTP_MAX_SESSIONS: is %d, must be 1 to %d", c.MaxSessions, mostSessions)
 	wrong.If(c.MessagesPerSession < 1, "SMTP_MESSAGES_PER_SESSION: is %d, must be at least 1", c.MessagesPerSession)
 	wrong.If(c.PauseMax < c.PauseMin, "SMTP_PAUSE_MAX: is %s, less than SMTP_PAUSE_MIN (%s)", c.PauseMax, c.PauseMin)
 	for name, d := range c.durations() {

@@ -55,7 +55,7 @@ func parseURL(s string) (target, error) {
 		return target{}, fmt.Errorf("has scheme %q, must be smtp or smtps", u.Scheme)
 	}
 	if n, err := strconv.Atoi(t.port); err != nil || n < 1 || n > 65535 {
-		return target{}, fmt.Errorf("has port %q, must be 1 to 65535", t.port)
+		return target{}, errors.New("has a port that is not 1 to 65535")
 	}
 	return t, t.readQuery(u.RawQuery)
 }
@@ -67,7 +67,7 @@ func (t *target) readQuery(raw string) error {
 	}
 	for name, values := range q {
 		if name != "tls" || len(values) != 1 {
-			return fmt.Errorf("has the option %q; only one ?tls= is known", name)
+			return errors.New("has an option that is not known; only one ?tls= is")
 		}
 	}
 	mode := tlsMode(q.Get("tls"))
@@ -75,12 +75,12 @@ func (t *target) readQuery(raw string) error {
 	case !q.Has("tls"):
 	case t.tls == tlsImplicit:
 		if mode != tlsRequired {
-			return fmt.Errorf("has ?tls=%s, but smtps:// is always under TLS; use smtp:// for STARTTLS", mode)
+			return errors.New("has ?tls=, but smtps:// is always under TLS; use smtp:// for STARTTLS")
 		}
 	case mode == tlsNone || mode == tlsOpportunistic || mode == tlsRequired:
 		t.tls = mode
 	default:
-		return fmt.Errorf("has ?tls=%s, must be none, opportunistic or required", mode)
+		return errors.New("has ?tls= with a value that is not none, opportunistic or required")
 	}
 	return nil
 }

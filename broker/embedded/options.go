@@ -27,11 +27,11 @@ const (
 func (e *Server) options(lanes []wire.Lane) (*server.Options, error) {
 	host, port, err := net.SplitHostPort(e.cfg.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("NATS_LISTEN: %q is not host:port", e.cfg.Listen)
+		return nil, errors.New("NATS_LISTEN: is not host:port")
 	}
 	n, err := strconv.Atoi(port)
 	if err != nil || n < 0 || n > math.MaxUint16 {
-		return nil, fmt.Errorf("NATS_LISTEN: %q is not a port", port)
+		return nil, errors.New("NATS_LISTEN: has a port that is not 0 to 65535")
 	}
 	if n == 0 {
 		n = server.RANDOM_PORT

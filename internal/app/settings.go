@@ -3,7 +3,9 @@ package app
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"syscall"
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/consumer"
@@ -26,7 +28,7 @@ type Settings struct {
 
 // Process is what concerns the process itself.
 type Process struct {
-	Admin     string `env:"POSTRIDER_ADMIN" help:"Address of /livez, /healthz (the same), /readyz, /startupz and /metrics."`
+	Admin     string `env:"POSTRIDER_ADMIN" shape:"address" help:"Address of /livez, /healthz (the same), /readyz, /startupz and /metrics."`
 	LogFormat string `env:"POSTRIDER_LOG_FORMAT" help:"text for people, json for machines; auto is text on a terminal and with the development relay."`
 	LogLevel  string `env:"POSTRIDER_LOG_LEVEL" help:"debug, info, warn or error: what the worker reports about itself, and in JSON about mail too."`
 	LogMail   string `env:"POSTRIDER_LOG_MAIL" help:"all reports what became of each message; failures leaves out what was delivered or scheduled."`
@@ -40,7 +42,7 @@ func DefaultProcess() Process {
 // Validate reports everything that is wrong. Each error names its variable.
 func (p Process) Validate() []error {
 	var errs []error
-	if err := check.HostPort(p.Admin); err != nil {
+	if err := check.Address(p.Admin); err != nil {
 		errs = append(errs, fmt.Errorf("POSTRIDER_ADMIN: %w", err))
 	}
 	if !slices.Contains([]string{"auto", "text", "json"}, p.LogFormat) {
@@ -75,7 +77,31 @@ func ReadSettings(environ []string) (*Settings, []error) {
 	s.color = no == ""
 	s.Consumer.Slots, s.Consumer.MaxBytes = s.SMTP.MaxSessions, bytesInFlight(memoryLimit())
 	s.Settle.PauseMin, s.Settle.PauseMax = s.SMTP.PauseMin, s.SMTP.PauseMax
+	if err := s.checkFiles(openFiles()); err != nil && len(errs) == 0 {
+		errs = append(errs, err)
+	}
 	return s, append(errs, env.Unknown(environ)...)
+}
+
+// spareFiles are those that a worker has open beside its sessions.
+const spareFiles = 200
+
+// checkFiles refuses more sessions than the process may have connections.
+func (s *Settings) checkFiles(limit uint64) error {
+	n := uint64(max(s.SMTP.MaxSessions, 0))
+	if few := uint64(smtp.DefaultConfig().MaxSessions); n > few && n+spareFiles > limit {
+		return fmt.Errorf("SMTP_MAX_SESSIONS: is %d, but this process may open only %d files: set it to at most %d, or raise the limit (ulimit -n)", n, limit, limit-min(limit, spareFiles))
+	}
+	return nil
+}
+
+// openFiles is how many files this process may have open.
+func openFiles() uint64 {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return math.MaxUint64
+	}
+	return uint64(limit.Cur) //nolint:unconvert // signed on other systems
 }
 
 // Group is a heading of the list of settings, and the structs that have them,

@@ -32,3 +32,28 @@ func TestDurationsAreReportedAsTheyAreSet(t *testing.T) {
 		}
 	}
 }
+
+// TestTooManySessions: a number that no machine bears is refused, not tried.
+func TestTooManySessions(t *testing.T) {
+	t.Parallel()
+	if _, errs := ReadSettings([]string{"SMTP_MAX_SESSIONS=99999999"}); len(errs) != 1 || errs[0].Error() != "SMTP_MAX_SESSIONS: is 99999999, must be 1 to 4096" {
+		t.Error(errs)
+	}
+	s := &Settings{}
+	for sessions, refused := range map[int]bool{10: false, 800: false, 1000: true} {
+		s.SMTP.MaxSessions = sessions
+		if err := s.checkFiles(1024); (err != nil) != refused || refused && !strings.Contains(err.Error(), "at most 824") {
+			t.Errorf("%d: %v", sessions, err)
+		}
+	}
+}
+
+// TestAddressIsChecked: before it is used, and without quoting it.
+func TestAddressIsChecked(t *testing.T) {
+	t.Parallel()
+	for _, set := range []string{"POSTRIDER_ADMIN=127.0.0.1:99999", "POSTRIDER_ADMIN=u:SECRET@127.0.0.1:8026", "NATS_LISTEN=127.0.0.1:SECRET"} {
+		if _, errs := ReadSettings([]string{set}); len(errs) != 1 || strings.Contains(errs[0].Error(), "SECRET") {
+			t.Errorf("%s: %v", set, errs)
+		}
+	}
+}

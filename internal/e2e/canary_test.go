@@ -274,6 +274,9 @@ func TestCanariesInSettings(t *testing.T) {
 		"SMTP_PASSWORD=" + canary, "SMTP_PASSWORD=" + canary + " SMTP_PASSWORD_FILE=" + file + " SMTP_USERNAME=x",
 		"SMTP_URL=smtp://app:" + canary + "@127.0.0.1:9", "SMTP_URL=smtp:app:" + canary + "@127.0.0.1", "SMTP_URL=smtp://app:%zz" + canary + "@127.0.0.1",
 		"SMTP_URL=smtp://127.0.0.1:9?password=" + canary, "SMTP_URL=smtp://app:" + canary, "SMTP_CA_FILE=" + file,
+		"NATS_URL=app:" + canary, "NATS_URL=nats://127.0.0.1:9/#" + canary, "SMTP_URL=" + canary, "SMTP_URL=smtp://127.0.0.1:9/" + canary,
+		"SMTP_URL=smtp://127.0.0.1:9?tls=" + canary, "SMTP_URL=smtp://127.0.0.1:9?" + canary,
+		"POSTRIDER_ADMIN=app:" + canary + "@127.0.0.1:0", "POSTRIDER_ADMIN=app:" + canary, "NATS_LISTEN=app:" + canary,
 		"SMTP_URL=smtp://127.0.0.1:9?tls=none SMTP_USERNAME=x SMTP_PASSWORD=" + canary,
 	} {
 		t.Run(strings.NewReplacer(t.TempDir(), "", canary, "SECRET").Replace(env), func(t *testing.T) {

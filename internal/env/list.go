@@ -3,6 +3,7 @@ package env
 import (
 	"net/url"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"github.com/postrider/postrider/mail"
@@ -33,7 +34,7 @@ func List(lookup Lookup, targets ...any) []Setting {
 			}
 			secret := isSecret(f.Type)
 			all = append(all, Setting{
-				Name: name, Value: withoutPassword(format(v.Field(i))), Source: source(lookup, name, secret),
+				Name: name, Value: shown(f.Tag.Get("shape"), format(v.Field(i))), Source: source(lookup, name, secret),
 				Help: f.Tag.Get("help"), Secret: secret,
 			})
 		}
@@ -50,6 +51,32 @@ func source(lookup Lookup, name string, secret bool) string {
 		return "file " + file
 	}
 	return "default"
+}
+
+const (
+	host    = `([A-Za-z0-9._-]+|\[[A-Za-z0-9.:%]+\])(:[0-9]{1,5})?`
+	rest    = `/?(\?(tls=(none|opportunistic|required)|REDACTED))?`
+	userAnd = `(REDACTED@)?`
+)
+
+// shapes are what may be printed of a setting that has that tag: shape. Whatever else
+// is in it may be a mistyped secret.
+var shapes = map[string]*regexp.Regexp{
+	"url":     regexp.MustCompile(`^([a-z]+://(` + userAnd + host + rest + `|REDACTED))?$`),
+	"hosts":   regexp.MustCompile(`^(([a-z]+://)?(` + userAnd + host + rest + `|REDACTED)(, *|$))*$`),
+	"address": regexp.MustCompile(`^([A-Za-z0-9._-]*|\[[A-Za-z0-9.:%]+\]):[0-9]{1,5}$`),
+}
+
+// shown is the value without what may be a secret.
+func shown(shape, value string) string {
+	value = withoutPassword(value)
+	if may := shapes[shape]; may == nil || may.MatchString(value) {
+		return value
+	}
+	if scheme, _, ok := strings.Cut(value, "://"); ok && shape != "address" {
+		return scheme + "://" + hidden
+	}
+	return hidden
 }
 
 // withoutPassword hides what may be secret in a URL: the user and password

@@ -39,3 +39,21 @@ func TestWithoutPassword(t *testing.T) {
 		}
 	}
 }
+
+// TestShown: of what is no URL or address nothing is printed that may be a secret.
+func TestShown(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ shape, in, want string }{
+		{"hosts", "u:SECRET", "REDACTED"}, {"hosts", "nats://h/#SECRET", "nats://REDACTED"}, {"hosts", "nats://h:4222/SECRET", "nats://REDACTED"},
+		{"hosts", "h1:1, h2:2", "h1:1, h2:2"}, {"hosts", "localhost", "localhost"}, {"hosts", "nats://h1:1,u:SECRET", "nats://REDACTED"}, {"hosts", "", ""},
+		{"hosts", "nats://u:SECRET@h", "nats://REDACTED@h"}, {"hosts", "tls://[::1]:4222", "tls://[::1]:4222"},
+		{"url", "SECRET", "REDACTED"}, {"url", "smtp://h/SECRET", "smtp://REDACTED"}, {"url", "smtp://h?SECRET", "smtp://h?REDACTED"}, {"url", "", ""},
+		{"url", "smtp://h:587?tls=none", "smtp://h:587?tls=none"}, {"url", "smtp://h?tls=SECRET", "smtp://REDACTED"}, {"url", "smtp://u:SECRET", "smtp://REDACTED"},
+		{"address", "u:SECRET@h:80", "REDACTED"}, {"address", "u:SECRET", "REDACTED"}, {"address", ":8026", ":8026"}, {"address", "[::1]:0", "[::1]:0"},
+		{"", "any thing/#?", "any thing/#?"},
+	} {
+		if got := shown(c.shape, c.in); got != c.want {
+			t.Errorf("%s %s: %s, want %s", c.shape, c.in, got, c.want)
+		}
+	}
+}

@@ -37,7 +37,7 @@ names each message.`,
 		Example: "  {path}\n  {path} --listen :2525 --dir /data/sent",
 		Args:    cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := check.HostPort(cfg.Listen); err != nil {
+			if err := check.Address(cfg.Listen); err != nil {
 				return cli.Wrongf("--listen: %w", err)
 			}
 			return runDevrelay(cmd.Context(), environ, cfg, stdout, stderr)
