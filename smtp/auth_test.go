@@ -11,7 +11,11 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/postrider/postrider/internal/smtptest"
@@ -89,6 +93,87 @@ func TestAuthFaults(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPasswordIsNotSaidForEver: a refused password is said again after 15 minutes, and
+// then ever more rarely, by one session. Meanwhile the relay is probed up to EHLO, and
+// the log says when the password is next. A temporary refusal is probed as ever.
+func TestPasswordIsNotSaidForEver(t *testing.T) {
+	t.Parallel()
+	for reply, c := range map[string]struct{ least, most int }{
+		"535 5.7.8 no": {8, 8}, "534 5.7.9 weak": {8, 8}, "538 5.7.11 encrypt": {8, 8}, "530 5.7.0 STARTTLS": {8, 8},
+		"454 4.7.0 later": {1400, 2000}, "421 4.7.0 later": {1400, 2000},
+	} {
+		t.Run(reply, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var said, greeted atomic.Int64
+				var repaired atomic.Bool
+				b := newPiped(t, func(c *Config) { credentials(c); shortPauses(c) }, smtptest.Auth("user", secret),
+					smtptest.On("EHLO", smtptest.Answer{Reply: "250-relay.test\r\n250 AUTH LOGIN"}), smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+						if st.Verb == "CONNECT" {
+							greeted.Add(1)
+						}
+						if st.Verb != "AUTH" || repaired.Load() {
+							return nil
+						}
+						said.Add(1)
+						return &smtptest.Answer{Reply: reply, Delay: time.Millisecond}
+					}))
+				var wg sync.WaitGroup
+				for range 10 {
+					wg.Go(func() {
+						if got := classes(b.Deliver(t.Context(), message())); got != "requeued" {
+							t.Errorf("outcome %s", got)
+						}
+					})
+				}
+				wg.Wait()
+				if n := said.Load(); n != 1 && c.most == 8 {
+					t.Errorf("ten messages at once said it %d times", n)
+				}
+				time.Sleep(24 * time.Hour)
+				if n := said.Load(); int(n) < c.least || int(n) > c.most || greeted.Load() < 1400 {
+					t.Errorf("said %d times in a day, %d sessions", n, greeted.Load())
+				}
+				if e := b.log.count("level=ERROR"); c.most == 8 && (e != 8 || b.log.count("tried again in 15m") != 1 || b.log.count("tried again in 6h") != 3) {
+					t.Errorf("%d lines:\n%s", e, b.log)
+				}
+				repaired.Store(true)
+				time.Sleep(7 * time.Hour)
+				b.wantClasses(t, message(), "delivered")
+			})
+		})
+	}
+}
+
+// TestPasswordAndOutage: an outage after a refusal is told, and what is left of the
+// pause is kept.
+func TestPasswordAndOutage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newPiped(t, func(c *Config) { credentials(c); shortPauses(c) }, smtptest.Auth("user", "else"))
+		var away atomic.Bool
+		b.dialer.connect = func(context.Context, string) (net.Conn, error) {
+			if away.Load() {
+				return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+			}
+			return b.server.Pipe(), nil
+		}
+		b.wantClasses(t, message(), "requeued")
+		time.Sleep(5 * time.Minute)
+		away.Store(true)
+		time.Sleep(2 * time.Minute)
+		away.Store(false)
+		time.Sleep(7 * time.Minute)
+		all := ""
+		for n := 1; n <= b.server.Sessions(); n++ {
+			all += b.server.Transcript(n)
+		}
+		if n := strings.Count(all, "C: AUTH PLAIN"); n != 1 || b.log.count("refused the connection") != 1 || b.log.count("refused the password") != 2 {
+			t.Errorf("AUTH %d times:\n%s", n, b.log)
+		}
+	})
 }
 
 // TestTrusted: if a relay has accepted the password and then asks for

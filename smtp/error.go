@@ -41,6 +41,9 @@ type Error struct {
 	trouble trouble
 	// silent: the relay did nothing until time was over.
 	silent bool
+	// again is when AUTH is said again after the password was refused. The credential
+	// sets it before anybody else sees the error.
+	again time.Time
 }
 
 // Error is one sentence that begins with the relay's name.
