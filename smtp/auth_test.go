@@ -190,7 +190,7 @@ func TestTrusted(t *testing.T) {
 				t.Error(b.log)
 			}
 			b.wantClasses(t, message(), "deferred")
-			if n := b.server.Sessions(); n != 1 {
+			if n := b.server.Sessions(); n != 1 && step != "MAIL" { // there a session that was used before is given up
 				t.Errorf("%d sessions", n)
 			}
 		})
