@@ -50,6 +50,97 @@ func TestAuth(t *testing.T) {
 	}
 }
 
+// challenging is a relay that answers AUTH, and whatever follows, with a challenge.
+var challenging = smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+	if st.Verb == "CONNECT" || st.Verb == "EHLO" || st.Verb == "QUIT" {
+		return nil
+	}
+	return &smtptest.Answer{Reply: "334 more"}
+})
+
+// TestAuthNext: a relay that does not do the first mechanism after all, or not for this
+// user, is asked with the next one. If both are refused, the reply that says more counts.
+func TestAuthNext(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ plain, login, auth, class, said, log string }{
+		{"500 5.5.1 what", "", "", "delivered", "PLAIN LOGIN", ""},
+		{"502 5.5.1 what", "", "", "delivered", "PLAIN LOGIN", ""},
+		{"504 5.5.4 not this one", "", "", "delivered", "PLAIN LOGIN", ""},
+		{"534 5.7.9 too weak", "", "", "delivered", "PLAIN LOGIN", ""},
+		{"535 5.7.8 no", "", "", "delivered", "PLAIN LOGIN", ""},
+		{"535 5.7.8 no", "535 5.7.8 no again", "", "requeued", "PLAIN LOGIN", "level=ERROR.*refused the password of user: 535 5.7.8 no:"},
+		{"535 5.7.8 no", "504 5.5.4 not this one", "", "requeued", "PLAIN LOGIN", "refused the password of user: 535 5.7.8 no:"},
+		{"504 5.5.4 not this one", "535 5.7.8 no", "", "requeued", "PLAIN LOGIN", "refused the password of user: 535 5.7.8 no:"},
+		{"504 5.5.4 not this one", "454 4.7.0 later", "", "requeued", "PLAIN LOGIN", "level=WARN.*cannot check the password now: 454"},
+		{"504 5.5.4 not this one", "504 5.5.4 nor this one", "", "requeued", "PLAIN LOGIN", `level=ERROR.*refused AUTH LOGIN \(it offers LOGIN PLAIN XOAUTH2\): 504.*set SMTP_AUTH`},
+		{"454 4.7.0 later", "", "", "requeued", "PLAIN", "cannot check the password now: 454"},
+		{"554 5.7.0 no", "", "", "requeued", "PLAIN", "refused the password of user: 554"},
+		{"535 5.7.8 no", "", "plain", "requeued", "PLAIN", "refused the password of user: 535 5.7.8 no:"},
+		{"535 5.7.8 no", "", "LOGIN", "delivered", "LOGIN", ""},
+	} {
+		t.Run(c.plain+c.login+c.auth, func(t *testing.T) {
+			t.Parallel()
+			b := newBundle(t, smtptest.New(t, smtptest.Auth("user", secret), smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+				switch {
+				case st.Verb == "EHLO":
+					return &smtptest.Answer{Reply: "250-relay.test\r\n250 AUTH LOGIN PLAIN XOAUTH2"}
+				case strings.HasPrefix(st.Line, "AUTH PLAIN") && c.plain != "":
+					return &smtptest.Answer{Reply: c.plain}
+				case strings.HasPrefix(st.Line, "AUTH LOGIN") && c.login != "":
+					return &smtptest.Answer{Reply: c.login}
+				}
+				return nil
+			})), func(cfg *Config) { credentials(cfg); cfg.Auth = c.auth })
+			b.wantClasses(t, message(), c.class)
+			var said []string
+			for _, m := range regexp.MustCompile(`C: AUTH (\w+)`).FindAllStringSubmatch(b.server.Transcript(1), -1) {
+				said = append(said, m[1])
+			}
+			if got := strings.Join(said, " "); got != c.said {
+				t.Errorf("said AUTH %s, want %s", got, c.said)
+			}
+			wantLog(t, b.log, c.log)
+		})
+	}
+}
+
+// TestPlainChallenged: a relay that ignores the initial response of PLAIN and asks for
+// it is told it again.
+func TestPlainChallenged(t *testing.T) {
+	t.Parallel()
+	for _, challenge := range []string{"334", "334 ", "334 go on"} {
+		b := newBundle(t, smtptest.New(t, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+			switch {
+			case st.Verb == "EHLO":
+				return &smtptest.Answer{Reply: "250-relay.test\r\n250 AUTH PLAIN"}
+			case st.Verb == "AUTH":
+				return &smtptest.Answer{Reply: challenge}
+			case st.Line == base64.StdEncoding.EncodeToString([]byte("\x00user\x00"+secret)):
+				return &smtptest.Answer{Reply: "235 2.7.0 welcome"}
+			}
+			return nil
+		})), credentials)
+		b.wantClasses(t, message(), "delivered")
+	}
+}
+
+// TestAuthOffers: the sentence says what the relay offers.
+func TestAuthOffers(t *testing.T) {
+	t.Parallel()
+	for offer, c := range map[string]struct{ auth, says string }{
+		"AUTH CRAM-MD5 GSSAPI": {"", "offers neither AUTH PLAIN nor AUTH LOGIN, but CRAM-MD5 GSSAPI, and SMTP_USERNAME is set"},
+		"AUTH PLAIN":           {"login", "does not offer AUTH LOGIN, which SMTP_AUTH names, but PLAIN"},
+		"SIZE":                 {"plain", "does not offer AUTH PLAIN, which SMTP_AUTH names, but none"},
+	} {
+		b := newBundle(t, smtptest.New(t, smtptest.On("EHLO", smtptest.Answer{Reply: "250-relay.test\r\n250 " + offer})), func(cfg *Config) {
+			credentials(cfg)
+			cfg.Auth = c.auth
+		})
+		b.wantClasses(t, message(), "requeued")
+		wantLog(t, b.log, "level=ERROR.*"+c.says)
+	}
+}
+
 func TestAuthFaults(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -72,7 +163,7 @@ func TestAuthFaults(t *testing.T) {
 			"level=ERROR.*the password is not sent in clear text.*SMTP_AUTH_WITHOUT_TLS",
 		},
 		{
-			"one challenge too many", []smtptest.Option{smtptest.Auth("user", secret), smtptest.On("AUTH", smtptest.Answer{Reply: "334 more"})}, nil,
+			"one challenge too many", []smtptest.Option{smtptest.Auth("user", secret), challenging}, nil,
 			"level=WARN.*cannot check the password now: 334",
 		},
 	} {

@@ -154,7 +154,7 @@ func handshakeError(err error, host string) *Error {
 	if bad, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		e.trouble, e.Err = alarming, bad.Err
 		e.Problem = "has a certificate that cannot be trusted"
-		e.Hint = "renew the certificate, name its authority in SMTP_CA_FILE, or use the name in SMTP_URL that it is for"
+		e.Hint = "renew the certificate, name its authority in SMTP_CA_FILE, or use the name in SMTP_URL that it is for, or ?servername="
 		if _, ok := errors.AsType[x509.HostnameError](err); ok {
 			e.Problem = "has a certificate that is not for " + host
 		}

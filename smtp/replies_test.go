@@ -138,7 +138,8 @@ func (r row) bundle(t *testing.T, ext string, open maker, given *atomic.Bool) *b
 		c.CAFile = file
 		switch r.stage {
 		case "AUTH":
-			c.Username, c.Password, c.AuthWithoutTLS = "user", "secret", true
+			// TestAuthNext has what follows if there is another mechanism.
+			c.Username, c.Password, c.AuthWithoutTLS, c.Auth = "user", "secret", true, "plain"
 		case "STARTTLS":
 			urlOption("")(c)
 		case "QUIT":
