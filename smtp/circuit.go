@@ -174,7 +174,7 @@ func (c *circuit) failed(e *Error) {
 
 // note notes a fault, and logs it only if it is news. The caller holds mu.
 func (c *circuit) note(e *Error) {
-	if news := c.why == nil || e.Problem != c.why.Problem; news {
+	if news := c.why == nil || e.Problem != c.why.Problem || !e.again.IsZero() && e != c.why; news {
 		c.quiet = e.trouble == throttled && time.Since(c.asked) < throttledFor
 		if e.trouble == throttled {
 			c.asked = time.Now()
@@ -226,6 +226,9 @@ func (c *circuit) say(e *Error) {
 	every := "trying again every " + check.Duration(c.min)
 	if c.max > c.min {
 		every += " to " + check.Duration(c.max)
+	}
+	if !e.again.IsZero() {
+		every = "the password is tried again in " + check.Duration(time.Until(e.again).Round(time.Second)) + ", or by a worker that starts"
 	}
 	c.log.Log(context.Background(), level, fmt.Sprintf("%v: %s; %s; %s", e, state, e.Hint, every),
 		"relay", c.name, "stage", string(e.Stage), "code", e.Code)

@@ -38,6 +38,7 @@ func TestValidate(t *testing.T) {
 		"SMTP_URL: is not set, but SMTP_USERN": func(c *Config) { c.URL, c.Username, c.Password = "", "u", "p" },
 		"SMTP_USERNAME: is set without":        func(c *Config) { c.Username = "u" },
 		"SMTP_USERNAME, SMTP_PASSWORD: hold":   func(c *Config) { c.Username, c.Password = "u", "p\x00q" },
+		"SMTP_AUTH: is \"cram-md5\", must":     func(c *Config) { c.Auth = "cram-md5" },
 		"SMTP_EHLO_NAME: ":                     func(c *Config) { c.EHLOName = "a b" },
 		"SMTP_MAX_SESSIONS: is 0":              func(c *Config) { c.MaxSessions = 0 },
 		"SMTP_MESSAGES_PER_SESSION: is -1":     func(c *Config) { c.MessagesPerSession = -1 },
@@ -85,25 +86,27 @@ func TestTags(t *testing.T) {
 func TestParseURL(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]target{
-		"smtp://h":                    {"h", "587", tlsRequired},
-		"smtp://h:25/":                {"h", "25", tlsRequired},
-		"smtps://h":                   {"h", "465", tlsImplicit},
-		"smtps://h:1465?tls=required": {"h", "1465", tlsImplicit},
-		"smtp://h?tls=none":           {"h", "587", tlsNone},
-		"smtp://h?tls=opportunistic":  {"h", "587", tlsOpportunistic},
-		"smtp://h?tls=required":       {"h", "587", tlsRequired},
-		"smtp://[::1]:25":             {"::1", "25", tlsRequired},
+		"smtp://h":                    {"h", "587", tlsRequired, "h"},
+		"smtp://h:25/":                {"h", "25", tlsRequired, "h"},
+		"smtps://h":                   {"h", "465", tlsImplicit, "h"},
+		"smtps://h:1465?tls=required": {"h", "1465", tlsImplicit, "h"},
+		"smtp://h?tls=none":           {"h", "587", tlsNone, "h"},
+		"smtp://h?tls=opportunistic":  {"h", "587", tlsOpportunistic, "h"},
+		"smtp://h?tls=required":       {"h", "587", tlsRequired, "h"},
+		"smtp://h?servername=mail.x.test&tls=opportunistic": {"h", "587", tlsOpportunistic, "mail.x.test"},
+		"smtps://192.0.2.1?servername=mail.x.test":          {"192.0.2.1", "465", tlsImplicit, "mail.x.test"},
+		"smtp://[::1]:25": {"::1", "25", tlsRequired, "::1"},
 	} {
 		if got, err := parseURL(in); err != nil || got != want {
 			t.Errorf("%s: %+v, %v", in, got, err)
 		}
 	}
-	if got := (target{"::1", "25", tlsNone}).addr(); got != "[::1]:25" {
+	if got := (target{"::1", "25", tlsNone, "::1"}).addr(); got != "[::1]:25" {
 		t.Errorf("address %s", got)
 	}
 	for _, in := range []string{
 		"", "h:587", "smtp:", "smtp://", "smtp://:25", "smtp://u@h", "smtp://h/x", "smtp://h#x", "smtp://h:0", "smtp://h:99999", "smtp://h:x",
-		"smtp://h?tls=maybe", "smtp://h?tls=none&tls=required", "smtp://h?x=y", "smtp://h?tls=%", "smtps://h?tls=none", "imap://h", "smtp:h", "\x7f",
+		"smtp://h?tls=maybe", "smtp://h?tls=none&tls=required", "smtp://h?x=y", "smtp://h?servername=", "smtp://h?servername=a b", "smtp://h?servername=a&servername=b", "smtp://h?tls=%", "smtps://h?tls=none", "imap://h", "smtp:h", "\x7f",
 	} {
 		if got, err := parseURL(in); err == nil {
 			t.Errorf("%q was read as %+v", in, got)

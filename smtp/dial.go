@@ -35,7 +35,7 @@ func newDialer(cfg Config) (*dialer, error) {
 	return &dialer{
 		cfg: cfg, target: t, echoes: newEchoes(string(cfg.Password)),
 		// RFC 8996: nothing below TLS 1.2.
-		tls: &tls.Config{ServerName: t.host, RootCAs: roots, MinVersion: tls.VersionTLS12},
+		tls: &tls.Config{ServerName: t.name, RootCAs: roots, MinVersion: tls.VersionTLS12},
 		connect: func(ctx context.Context, addr string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", addr)
 		},
@@ -170,11 +170,11 @@ func (d *dialer) handshake(ctx context.Context, w *wire, by time.Time) *Error {
 	defer cancel()
 	// The handshake sets no deadlines, and those of earlier steps would end it.
 	if err := w.conn.SetDeadline(by); err != nil {
-		return handshakeError(err, d.target.host)
+		return handshakeError(err, d.target.name)
 	}
 	conn := tls.Client(w.conn, d.tls)
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return handshakeError(err, d.target.host)
+		return handshakeError(err, d.target.name)
 	}
 	d.metrics.took("tls", time.Since(start))
 	w.reset(conn)

@@ -41,6 +41,9 @@ type Error struct {
 	trouble trouble
 	// silent: the relay did nothing until time was over.
 	silent bool
+	// again is when AUTH is said again after the password was refused. The credential
+	// sets it before anybody else sees the error.
+	again time.Time
 }
 
 // Error is one sentence that begins with the relay's name.
@@ -151,7 +154,7 @@ func handshakeError(err error, host string) *Error {
 	if bad, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		e.trouble, e.Err = alarming, bad.Err
 		e.Problem = "has a certificate that cannot be trusted"
-		e.Hint = "renew the certificate, name its authority in SMTP_CA_FILE, or use the name in SMTP_URL that it is for"
+		e.Hint = "renew the certificate, name its authority in SMTP_CA_FILE, or use the name in SMTP_URL that it is for, or ?servername="
 		if _, ok := errors.AsType[x509.HostnameError](err); ok {
 			e.Problem = "has a certificate that is not for " + host
 		}

@@ -2,12 +2,16 @@ package smtp
 
 import (
 	"bufio"
+	"context"
 	"errors"
+	"io"
 	"maps"
+	"net"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/postrider/postrider/internal/smtptest"
@@ -116,6 +120,102 @@ func TestUnasked(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestLiberalReplies: three digits and then no digit are a code, and an empty line
+// between replies is none.
+func TestLiberalReplies(t *testing.T) {
+	t.Parallel()
+	for said, want := range map[string]string{
+		"250ok\r\n": "250 ok", "250\tok\r\n": "250 ok", "250 ok\r\n": "250 ok", "250\r\n": "250", "250\n": "250", "250: ok\r\n": "250 : ok",
+		"250-a\r\n250b\r\n": "250 a / b", "250-a\r\n250\tb\r\n": "250 a / b", "\r\n\n\r\n250 ok\r\n": "250 ok", "\r\n250-a\r\n250 b\r\n": "250 a / b",
+		"550\t5.1.1 nobody\r\n": "550 5.1.1 nobody", "2500 ok\r\n": "", "250-a\r\n\r\n250 b\r\n": "", "25 ok\r\n": "", strings.Repeat("\r\n", 5000): "",
+	} {
+		r, err := readReply(bufio.NewReader(strings.NewReader(said)), nil)
+		got := sayReply(r.code, r.enhanced, r.text())
+		if want == "" && !errors.Is(err, errOutOfStep) || want != "" && (err != nil || got != want) {
+			t.Errorf("%.30q: %q, %v, want %q", said, got, err, want)
+		}
+	}
+}
+
+// TestEmptyLines: a relay that sends an empty line after each reply, in the same
+// segment or later, is understood.
+func TestEmptyLines(t *testing.T) {
+	t.Parallel()
+	for _, ext := range []string{"PIPELINING", "plain"} {
+		b := newListening(t, nil, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+			switch st.Verb {
+			case "EHLO":
+				return &smtptest.Answer{Reply: "250-relay.test\r\n250 " + ext + "\r\n"}
+			case "BODY":
+				return &smtptest.Answer{Raw: "\r\n"}
+			}
+			return &smtptest.Answer{Reply: smtptest.Yes(st.Verb) + " ok\r\n"}
+		}))
+		for range 3 {
+			b.wantClasses(t, message(), "delivered")
+			b.wantClasses(t, mailWith(strings.Repeat("0123456789abcde\r\n", 1<<14)), "delivered")
+		}
+		if n := b.server.Sessions(); n != 1 {
+			t.Errorf("%d sessions", n)
+		}
+	}
+}
+
+// TestSaidWhileIdle: what a relay says while a session is idle is no reply to the next
+// command: the message gets a new session, at no cost.
+func TestSaidWhileIdle(t *testing.T) {
+	t.Parallel()
+	for _, said := range []string{"250 ok", "451 4.4.2 idle too long", "550 5.7.0 idle too long", "421 4.4.2 bye"} {
+		for _, idle := range []time.Duration{2 * time.Second, 7 * time.Second} {
+			synctest.Test(t, func(t *testing.T) {
+				b := newPiped(t, nil)
+				var theirs net.Conn
+				dial := b.dialer.connect
+				b.dialer.connect = func(ctx context.Context, addr string) (net.Conn, error) {
+					conn, err := dial(ctx, addr)
+					if b.server.Sessions() > 0 || theirs != nil {
+						return conn, err
+					}
+					ours, other := net.Pipe()
+					theirs = other
+					go func() { _, _ = io.Copy(conn, other) }()
+					go func() { _, _ = io.Copy(other, conn) }()
+					return ours, err
+				}
+				b.wantClasses(t, message(), "delivered")
+				go func() { _, _ = io.WriteString(theirs, said+"\r\n") }()
+				time.Sleep(idle)
+				b.wantClasses(t, message(), "delivered")
+				if got := b.server.Messages(); b.server.Sessions() != 2 || len(got) != 2 || got[1].Session != 2 || !b.Up() {
+					t.Errorf("%s: %d sessions, %+v", said, b.server.Sessions(), got)
+				}
+				theirs.Close()
+			})
+		}
+	}
+}
+
+// TestRefusedOnReused: a session that was used before and is refused at MAIL is given
+// up for a new one once; what that one is told counts.
+func TestRefusedOnReused(t *testing.T) {
+	t.Parallel()
+	for reply, want := range map[string]string{"450 4.7.1 greylisted": "deferred", "550 5.7.1 no": "failed", "452 4.3.1 full": "requeued"} {
+		b := newListening(t, nil, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+			if st.Verb == "MAIL" && st.From == "bad@x.test" {
+				return &smtptest.Answer{Reply: reply}
+			}
+			return nil
+		}))
+		b.wantClasses(t, message(), "delivered")
+		m := message()
+		m.From = "bad@x.test"
+		b.wantClasses(t, m, want)
+		if n := b.server.Sessions(); n != 2 || strings.Count(b.server.Transcript(2), "C: MAIL") != 1 {
+			t.Errorf("%s: %d sessions", reply, n)
+		}
 	}
 }
 

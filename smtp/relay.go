@@ -23,7 +23,9 @@ type Relay struct {
 	circuit *circuit
 	metrics *metrics
 	pace    pace
-	blame   blame
+	// credential is what the relay said of the password.
+	credential *credential
+	blame      blame
 	// said is the limit of sessions that was logged last.
 	said atomic.Int64
 	// unregister removes the metrics from the registry.
@@ -48,7 +50,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Relay, error
 	if err != nil {
 		return nil, err
 	}
-	r := &Relay{cfg: cfg, dialer: dialer, pool: newPool(cfg.MaxSessions)}
+	r := &Relay{cfg: cfg, dialer: dialer, pool: newPool(cfg.MaxSessions), credential: newCredential(cfg)}
 	if tooShort(string(cfg.Password)) {
 		log.Warn(fmt.Sprintf("SMTP_PASSWORD has fewer than %d characters that count: if the relay repeats it, it will be in logs, records and dead letters; use a longer one", echoLeast))
 	}
@@ -146,9 +148,9 @@ func (r *Relay) attempt(d *delivery) bool {
 	}
 	for {
 		begun := time.Now()
-		s, bad := r.open(d.ctx)
-		if bad != nil {
-			again := r.refused(d, bad, begun)
+		s, bad, err := r.fresh(d.ctx, down)
+		if s == nil {
+			again := errors.Is(err, errDown) || r.refused(d, bad, begun)
 			r.pool.drop()
 			return again
 		}
@@ -236,11 +238,24 @@ func (r *Relay) settle(d *delivery, s *session) {
 	r.give(s)
 }
 
+// fresh opens a session for a message, which waits while another one tries the
+// password. The error is set if that wait ended; the *Error says how the relay failed.
+func (r *Relay) fresh(ctx context.Context, down <-chan struct{}) (*session, *Error, error) {
+	heard, err := r.credential.claim(ctx, down)
+	if err != nil {
+		denied, _ := errors.AsType[*Error](err)
+		return nil, denied, err
+	}
+	s, bad := r.open(ctx, heard)
+	return s, bad, nil
+}
+
 // open opens a session in a slot that the caller has.
-func (r *Relay) open(ctx context.Context) (*session, *Error) {
+func (r *Relay) open(ctx context.Context, heard func(*Error)) (*session, *Error) {
 	r.pool.begin()
 	s, bad := r.dialer.open(ctx)
 	r.pool.begun(bad == nil)
+	heard(bad)
 	return s, bad
 }
 

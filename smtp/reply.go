@@ -48,6 +48,9 @@ func readReply(br *bufio.Reader, e echoes) (reply, error) {
 		if err != nil {
 			return reply{}, err
 		}
+		if len(line) == 0 && len(r.lines) == 0 {
+			continue // some relays send an empty line between replies
+		}
 		if total += len(line); total > maxReplyBytes {
 			return reply{}, fmt.Errorf("%w: its reply is longer than %d bytes", errOutOfStep, maxReplyBytes)
 		}
@@ -86,7 +89,8 @@ func readReplyLine(br *bufio.Reader) ([]byte, error) {
 }
 
 // splitReplyLine reads `code SP text`, `code "-" text` or a bare code
-// (RFC 5321 section 4.2.1).
+// (RFC 5321 section 4.2.1). Some relays forget the space, or send a tab: three digits
+// and then no digit are a code.
 func splitReplyLine(line []byte) (code int, more bool, text string, ok bool) {
 	if len(line) < 3 || line[0] < '2' || line[0] > '5' || !isDigit(line[1]) || !isDigit(line[2]) {
 		return 0, false, "", false
@@ -95,10 +99,13 @@ func splitReplyLine(line []byte) (code int, more bool, text string, ok bool) {
 	if len(line) == 3 {
 		return code, false, "", true
 	}
-	if line[3] != ' ' && line[3] != '-' {
-		return 0, false, "", false
+	switch line[3] {
+	case '-':
+		return code, true, string(line[4:]), true
+	case ' ', '\t':
+		return code, false, string(line[4:]), true
 	}
-	return code, line[3] == '-', string(line[4:]), true
+	return code, false, string(line[3:]), !isDigit(line[3])
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }

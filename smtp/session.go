@@ -9,6 +9,9 @@ import (
 const (
 	// probeAfter is how long a session may be idle and still be believed alive.
 	probeAfter = 5 * time.Second
+	// listenAfter is how long a session may be idle before it is listened to: relays
+	// say why they close it.
+	listenAfter = time.Second
 	// resetTimeout is short: a session that does not answer RSET is replaced, at
 	// no cost to the message.
 	resetTimeout = 10 * time.Second
@@ -48,7 +51,14 @@ type session struct {
 
 // ready checks that the relay is still there and has no transaction open. RSET
 // does both; after a delivered message it would only cost a round trip.
+//
+// What an idle relay has said meanwhile is no reply to the next command.
 func (s *session) ready() error {
+	if s.pooled && time.Since(s.idleSince) >= listenAfter {
+		if err := s.listen(listenFor); err != nil {
+			return err
+		}
+	}
 	if !s.needsReset && (!s.pooled || time.Since(s.idleSince) < probeAfter) {
 		return nil
 	}

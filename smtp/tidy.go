@@ -38,7 +38,7 @@ func (r *Relay) probe() {
 		if _, err := r.pool.take(r.tidy, nil); err != nil {
 			return
 		}
-		s, bad := r.open(r.tidy)
+		s, bad := r.knock()
 		if bad == nil {
 			r.pool.pause(false)
 			r.circuit.ready()

@@ -37,6 +37,8 @@ func TestTLS(t *testing.T) {
 			opts: []smtptest.Option{smtptest.TLS(ca.Certificate("127.0.0.1", -time.Minute), false)}, class: "requeued", says: "level=ERROR.*expired",
 		},
 		{name: "expired", opts: []smtptest.Option{smtptest.TLS(ca.Certificate("127.0.0.1", -time.Minute), false)}, class: "requeued", says: "level=ERROR.*expired"},
+		{name: "another name", opts: []smtptest.Option{smtptest.TLS(ca.Certificate("else.test", time.Hour), false)}, class: "delivered", tls: true, change: urlOption("?servername=else.test")},
+		{name: "wrong other name", opts: []smtptest.Option{smtptest.TLS(ca.Certificate("127.0.0.1", time.Hour), false)}, class: "requeued", says: "level=ERROR.*is not for else.test", change: urlOption("?servername=else.test")},
 		{name: "wrong name", opts: []smtptest.Option{smtptest.TLS(ca.Certificate("else.test", time.Hour), false)}, class: "requeued", says: "level=ERROR.*is not for 127.0.0.1"},
 		{name: "self-signed", opts: []smtptest.Option{smtptest.TLS(ca.SelfSigned("127.0.0.1"), false)}, class: "requeued", says: "level=ERROR.*cannot be trusted"},
 		{name: "unknown authority", opts: []smtptest.Option{smtptest.TLS(other.Certificate("127.0.0.1", time.Hour), true)}, class: "requeued", says: "level=ERROR.*SMTP_CA_FILE"},

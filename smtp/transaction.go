@@ -70,7 +70,9 @@ func (d *delivery) run(s *session) bool {
 		return false
 	}
 	defer src.Close()
-	t := transaction{session: s, d: d, reused: s.pooled, params: s.ext.size && !d.plain && !s.quirks.has(sizes)}
+	// What a probe opened and nobody has used is as good as new.
+	reused := s.pooled && (s.used > 0 || time.Since(s.idleSince) >= listenAfter)
+	t := transaction{session: s, d: d, reused: reused, params: s.ext.size && !d.plain && !s.quirks.has(sizes)}
 	s.used++
 	d.tx.Session, d.tx.Use = s.id, s.used
 	if !t.reused {

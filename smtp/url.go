@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+
+	"github.com/postrider/postrider/mail"
 )
 
 // tlsMode says when TLS begins and whether it must.
@@ -24,6 +26,8 @@ type target struct {
 	host string
 	port string
 	tls  tlsMode
+	// name is the one in the certificate.
+	name string
 }
 
 // addr is host:port.
@@ -43,9 +47,9 @@ func parseURL(s string) (target, error) {
 		return target{}, errors.New("holds a user or password; move them to SMTP_USERNAME and SMTP_PASSWORD")
 	}
 	if u.Path != "" && u.Path != "/" || u.Fragment != "" {
-		return target{}, errors.New("has something after the port; only ?tls= may follow")
+		return target{}, errors.New("has something after the port; only ?tls= and &servername= may follow")
 	}
-	t := target{host: u.Hostname(), port: u.Port()}
+	t := target{host: u.Hostname(), port: u.Port(), name: u.Hostname()}
 	switch u.Scheme {
 	case "smtp":
 		t.tls, t.port = tlsRequired, orDefault(t.port, "587")
@@ -63,12 +67,18 @@ func parseURL(s string) (target, error) {
 func (t *target) readQuery(raw string) error {
 	q, err := url.ParseQuery(raw)
 	if err != nil {
-		return errors.New("has options that cannot be read; only ?tls= is known")
+		return errors.New("has options that cannot be read; only ?tls= and &servername= are known")
 	}
 	for name, values := range q {
-		if name != "tls" || len(values) != 1 {
-			return errors.New("has an option that is not known; only one ?tls= is")
+		if name != "tls" && name != "servername" || len(values) != 1 {
+			return errors.New("has an option that is not known; only one ?tls= and one ?servername= are")
 		}
+	}
+	if name := q.Get("servername"); q.Has("servername") {
+		if !mail.IsHostName(name) {
+			return errors.New("has a ?servername= that is no domain")
+		}
+		t.name = name
 	}
 	mode := tlsMode(q.Get("tls"))
 	switch {

@@ -123,6 +123,10 @@ func rules() []rule {
 		alarm         = verdict{class: mail.Requeued, gone: true, trouble: alarming}
 	)
 	return []rule{
+		// A session that was used before may be refused for itself: it was idle, or had as
+		// many messages as the relay allows.
+		{atMail, all(reused, refusal), freshSession},
+
 		// Whatever was asked, the relay wants other credentials; or, if it has
 		// accepted them, it does not want this sender, recipient or message.
 		{opening, account, alarm}, // RFC 4954 sections 4 and 6
@@ -142,11 +146,9 @@ func rules() []rule {
 		{dot, outOfStep, uncertain},                     // RFC 1047: it may have been accepted
 
 		// MAIL is for all recipients.
-		{atMail, digit(2), goOn},                                          // RFC 5321 section 3.3
-		{atMail, all(reused, code(421)), freshSession},                    // the session had been idle
-		{atMail, all(reused, code(451), enhanced("4.4.2")), freshSession}, // RFC 3463 section 3.5: the same
-		{atMail, code(421), fewerSessions},                                // RFC 5321 section 3.8
-		{atMail, all(code(452), excusable), slowDown},                     // RFC 5321 section 4.2.3: no room
+		{atMail, digit(2), goOn},                      // RFC 5321 section 3.3
+		{atMail, code(421), fewerSessions},            // RFC 5321 section 3.8
+		{atMail, all(code(452), excusable), slowDown}, // RFC 5321 section 4.2.3: no room
 
 		// The relay asks for less, at whatever step. A flood is 4.7.28, says IANA's
 		// registry; other 4.7.x are greylisting. If it closes too, nothing else is lost.
@@ -186,6 +188,7 @@ func rules() []rule {
 
 func anything(answer) bool     { return true }
 func reused(a answer) bool     { return a.reused }
+func refusal(a answer) bool    { return digit(4)(a) || digit(5)(a) }
 func notFirst(a answer) bool   { return !a.first }
 func withParams(a answer) bool { return a.params }
 func untrusted(a answer) bool  { return !a.trusted }

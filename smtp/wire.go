@@ -40,7 +40,7 @@ var errUnasked = fmt.Errorf("%w: it replied before it was asked", errOutOfStep)
 // write sends b. If it returns an error, the last byte of b was not sent: neither
 // TCP nor TLS delivers the end of a write that failed.
 func (w *wire) write(b []byte, within time.Duration) error {
-	if w.r.Buffered() > 0 {
+	if w.unasked() {
 		return errUnasked
 	}
 	if err := w.conn.SetWriteDeadline(time.Now().Add(within)); err != nil {
@@ -48,6 +48,17 @@ func (w *wire) write(b []byte, within time.Duration) error {
 	}
 	_, err := w.conn.Write(b)
 	return err
+}
+
+// unasked reports that a reply is there already. Empty lines are none, and are dropped.
+func (w *wire) unasked() bool {
+	for w.r.Buffered() > 0 {
+		if c, _ := w.r.Peek(1); c[0] != '\r' && c[0] != '\n' {
+			return true
+		}
+		_, _ = w.r.Discard(1) // it is buffered
+	}
+	return false
 }
 
 // read reads one reply. The deadline is for all of it, so that a relay cannot
@@ -66,8 +77,10 @@ func (w *wire) listen(within time.Duration) error {
 		return err
 	}
 	switch _, err := w.r.Peek(1); {
-	case err == nil:
+	case err == nil && w.unasked():
 		return errUnasked
+	case err == nil:
+		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil
 	default:
