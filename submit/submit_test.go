@@ -225,8 +225,8 @@ func TestNoLaneIsSaidAtOnce(t *testing.T) {
 		waits bool
 		word  string
 	}{
-		"worker's": {b.Connect(t, broker.Worker).NC(), true, "no responders"}, // no question is needed
-		"producer": {b.Producer(t), true, "no responders"},
+		"worker's": {b.Connect(t, broker.Worker).NC(), true, "POSTRIDER_LANES"}, // no question is needed
+		"producer": {b.Producer(t), true, "POSTRIDER_LANES"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

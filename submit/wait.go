@@ -37,6 +37,8 @@ type wait struct {
 	tries   int
 	// nobody: the last answer was that nothing takes the subject.
 	nobody bool
+	// said: the caller knows why it waits.
+	said bool
 }
 
 // after waits after a try without an answer. The error ends the publish.
@@ -46,35 +48,29 @@ func (w *wait) after(ctx context.Context, err error) error {
 	w.tries++
 	if !w.nobody {
 		w.say(err)
-		return w.pause(ctx, err)
+		if !stream.Pause(ctx, retryPause) {
+			return err
+		}
+		return nil
 	}
 	if w.tries == 2 { // the first may have met a lane that was just being made
 		if lanes := w.client.lanes(ctx, w.subject); len(lanes) > 0 && !slices.Contains(lanes, string(w.lane)) {
-			return w.noLane(fmt.Errorf("the broker has %s", strings.Join(lanes, ", ")))
+			return w.noLane("; the broker has " + strings.Join(lanes, ", "))
 		}
-		w.say(fmt.Errorf("no stream takes %s; waiting up to %s for the election of its leader, if there is such a lane", w.subject, w.patience()))
+		w.say(fmt.Errorf("no stream takes %s; waiting up to %s, in case its leader is being elected or a worker is making it", w.subject, w.patience()))
 	}
-	if time.Since(w.began) > w.patience() {
-		return w.noLane(err)
-	}
-	if err := w.pause(ctx, err); err != nil {
-		return w.noLane(err)
+	if time.Since(w.began) > w.patience() || !stream.Pause(ctx, retryPause) {
+		return w.noLane("")
 	}
 	return nil
 }
 
 // say reports why the publish goes on waiting, once.
 func (w *wait) say(why error) {
-	if say := w.client.Waiting; say != nil && w.tries <= 2 {
+	if say := w.client.Waiting; say != nil && !w.said {
+		w.said = true
 		say(why)
 	}
-}
-
-func (w *wait) pause(ctx context.Context, err error) error {
-	if !stream.Pause(ctx, retryPause) {
-		return err
-	}
-	return nil
 }
 
 // patience is how long a lane that nobody answers for is waited for. One that has
@@ -88,8 +84,8 @@ func (w *wait) patience() time.Duration {
 
 // noLane is not [stream.ErrAway]: the mail is not stored, and publishing it again does
 // not help.
-func (w *wait) noLane(why error) error {
-	return fmt.Errorf("%w: no stream takes %s; check the name against POSTRIDER_LANES of the workers, and that a worker has been started: %v", ErrNoLane, w.subject, why) //nolint:errorlint // see above
+func (w *wait) noLane(known string) error {
+	return fmt.Errorf("%w: no stream takes %s: check the name against POSTRIDER_LANES of the workers, and that a worker has been started%s", ErrNoLane, w.subject, known)
 }
 
 // lanes are those that have a stream at the broker, in this account. None says

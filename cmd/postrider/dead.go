@@ -33,6 +33,8 @@ type choice struct {
 	ids    []string
 	reason string
 	json   bool
+	// all: of the list, one line each, also on a terminal.
+	all bool
 	// Of commands that act.
 	dryRun, yes bool
 }
@@ -57,16 +59,19 @@ func (c *choice) filter(now time.Time) (f deadletter.Filter, err error) {
 func (a *app) deadList() *cobra.Command {
 	c := &choice{}
 	cmd := &cobra.Command{
-		Use: "list", Short: "List dead letters, a line each",
-		Long: `List dead letters, oldest first, a line each: id, recipients, reason, reply (or
-what was wrong) and the time when it was dead-lettered, separated by tabs. Of
-several flags, all must match. Exits with 1 if there is none.`,
+		Use: "list", Short: "List dead letters",
+		Long: `List dead letters. On a terminal those with one reply are one entry with their
+count, or with --all each has a line as wide as the terminal, with a long id cut off.
+Elsewhere each has a line, oldest first: id, recipients, reason, reply (or what was
+wrong) and the time when it was dead-lettered, separated by tabs. Of several flags,
+all must match. Exits with 1 if there is none.`,
 		Example: `  postrider dead list --reason failed --to @example.net --since 24h
   postrider dead list | grep 5.7.1 | postrider dead replay -`,
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.listDead(cmd.Context(), c) },
 	}
 	c.flags(cmd)
+	cmd.Flags().BoolVar(&c.all, "all", false, "one line each, also on a terminal")
 	return cmd
 }
 
@@ -80,17 +85,26 @@ func (a *app) listDead(ctx context.Context, c *choice) error {
 		return err
 	}
 	defer p.Close()
-	found := false
+	width := 0
+	if !c.json {
+		width = cli.Width(a.stdout)
+	}
+	t, found := &deadTable{each: c.all}, false
 	for l, err := range p.queue.Select(ctx, queue.Selection{Filter: f}) {
 		if err != nil {
 			return failed(err, a.own)
 		}
-		found = true
+		if found = true; width > 0 {
+			t.add(l)
+			continue
+		}
 		if err := c.print(a.stdout, l); err != nil {
 			return err
 		}
 	}
 	switch {
+	case found && width > 0:
+		return t.write(a.stdout, a.paint(), width)
 	case found:
 		return nil
 	case f == deadletter.Filter{}:
