@@ -151,7 +151,7 @@ func (q *Queue) ready(ctx context.Context, l *Lane) ([]laneStream, error) {
 		}
 		l.InFlight += uint64(c.NumAckPending)
 		l.Takers += c.NumWaiting
-		oldest, err := q.oldest(ctx, s, x.CachedInfo().State)
+		oldest, err := oldest(ctx, q.store, s, x.CachedInfo().State)
 		if err != nil {
 			return nil, err
 		}
@@ -165,14 +165,14 @@ func (q *Queue) ready(ctx context.Context, l *Lane) ([]laneStream, error) {
 
 // oldest is when the oldest message that the source hands out was stored; zero if
 // there is none.
-func (q *Queue) oldest(ctx context.Context, s wire.Source, state jetstream.StreamState) (time.Time, error) {
+func oldest(ctx context.Context, store *stream.Store, s wire.Source, state jetstream.StreamState) (time.Time, error) {
 	if s.Filter == wire.Everything {
 		if state.Msgs == 0 {
 			return time.Time{}, nil
 		}
 		return state.FirstTime, nil
 	}
-	first, err := q.store.Next(ctx, s.Stream, s.Filter, 1, time.Time{})
+	first, err := store.Next(ctx, s.Stream, s.Filter, 1, time.Time{})
 	if errors.Is(err, stream.ErrNotFound) {
 		return time.Time{}, nil
 	}

@@ -276,7 +276,7 @@ func (e *Server) stop() error {
 	if e.served && e.server.Running() {
 		all = e.counts()
 	}
-	unwritten := e.unwritten()
+	unwritten := unwritten(e.server, e.cfg.DataDir)
 	e.server.Shutdown()
 	e.server.WaitForShutdown()
 	return errors.Join(forgetIndexes(unwritten), e.keepCounts(all))

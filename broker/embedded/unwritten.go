@@ -11,18 +11,18 @@ import (
 )
 
 // unwritten are the directories of the streams that were never written to.
-func (e *Server) unwritten() (dirs []string) {
-	if !e.server.JetStreamEnabled() {
+func unwritten(s *server.Server, dataDir string) (dirs []string) {
+	if !s.JetStreamEnabled() {
 		return nil
 	}
-	info, err := e.server.Jsz(&server.JSzOptions{Accounts: true, Streams: true})
+	info, err := s.Jsz(&server.JSzOptions{Accounts: true, Streams: true})
 	if err != nil {
 		return nil
 	}
 	for _, a := range info.AccountDetails {
-		for _, s := range a.Streams {
-			if s.State.LastSeq == 0 {
-				dirs = append(dirs, filepath.Join(e.cfg.DataDir, server.JetStreamStoreDir, a.Name, "streams", s.Name, "msgs"))
+		for _, x := range a.Streams {
+			if x.State.LastSeq == 0 {
+				dirs = append(dirs, filepath.Join(dataDir, server.JetStreamStoreDir, a.Name, "streams", x.Name, "msgs"))
 			}
 		}
 	}
