@@ -79,16 +79,7 @@ type entry struct {
 
 func (l *Log) read(ctx context.Context, f Filter, from jetstream.OrderedConsumerConfig, follow bool) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
-		c, err := l.js.OrderedConsumer(ctx, wire.StreamEvent, from)
-		if err != nil {
-			yield(entry{}, fmt.Errorf("read the log: %w", err))
-			return
-		}
-		left := c.CachedInfo().NumPending
-		if left == 0 && !follow {
-			return
-		}
-		it, err := c.Messages(jetstream.PullMaxMessages(1000))
+		it, left, err := l.open(ctx, from)
 		if err != nil {
 			yield(entry{}, fmt.Errorf("read the log: %w", err))
 			return
@@ -129,6 +120,17 @@ func (l *Log) read(ctx context.Context, f Filter, from jetstream.OrderedConsumer
 			}
 		}
 	}
+}
+
+// open begins to read; left is how many entries are there now.
+func (l *Log) open(ctx context.Context, from jetstream.OrderedConsumerConfig) (it jetstream.MessagesContext, left uint64, err error) {
+	c, err := l.js.OrderedConsumer(ctx, wire.StreamEvent, from)
+	if err != nil {
+		return nil, 0, err
+	}
+	left = c.CachedInfo().NumPending
+	it, err = c.Messages(jetstream.PullMaxMessages(1000))
+	return it, left, err
 }
 
 // config is the consumer that reads no more than necessary: the bucket of the id,

@@ -6,10 +6,13 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
+	"github.com/postrider/postrider/wire"
 )
 
 // ownMessageID is a Message-ID that Postrider made: it begins with the origin.
@@ -81,6 +84,20 @@ func (f *finder) byMessageID(ctx context.Context, id string) (origins []string, 
 	}
 	f.searched = append(f.searched, "the Message-IDs of scheduled mail and dead letters (the log has only those that Postrider made)")
 	return origins, nil
+}
+
+// searchCopies is [Queue.Search] of the scheduled and due copies, by Message-ID alone:
+// their ids are in their subjects.
+func (f *finder) searchCopies(ctx context.Context, messageID string, read func()) ([]*Message, error) {
+	return f.gather(ctx, false, func(s source) ([]*Message, error) {
+		s.Filter = s.Lane.CopySubjects(wire.CopyAny) // and not only those that are due
+		return f.searchIn(ctx, s, read, func(m *jetstream.RawStreamMsg) *Message {
+			if x := s.readCopy(m); hasMessageID(x.Envelope, messageID) {
+				return x
+			}
+			return nil
+		})
+	})
 }
 
 // byQueueID searches the log for what a relay accepted under that name.

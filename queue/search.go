@@ -43,20 +43,6 @@ func (q *Queue) Search(ctx context.Context, id string, read func()) ([]*Message,
 	})
 }
 
-// searchCopies is [Queue.Search] of the scheduled and due copies, by Message-ID alone:
-// their ids are in their subjects.
-func (q *Queue) searchCopies(ctx context.Context, messageID string, read func()) ([]*Message, error) {
-	return q.gather(ctx, false, func(s source) ([]*Message, error) {
-		s.Filter = s.Lane.CopySubjects(wire.CopyAny) // and not only those that are due
-		return q.searchIn(ctx, s, read, func(m *jetstream.RawStreamMsg) *Message {
-			if x := s.readCopy(m); hasMessageID(x.Envelope, messageID) {
-				return x
-			}
-			return nil
-		})
-	})
-}
-
 const (
 	// readers is how many requests are under way while a stream is searched, each
 	// for the next message of a part.

@@ -152,7 +152,7 @@ func TestSeveralAddresses(t *testing.T) {
 }
 
 // TestEnvelopeFiles: what a worker would refuse in a file is refused before it is
-// published, and a flag and a file that contradict each other are an error.
+// published, and the others are published all the same.
 func TestEnvelopeFiles(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
@@ -185,6 +185,17 @@ func TestEnvelopeFiles(t *testing.T) {
 	if e, err = schema.Decode(all[1].Header, all[1].Data); err != nil || e.Subject != "S" || e.Recipients()[0].Address != "c@d" || !strings.Contains(string(e.Raw), "\r\n\r\nhi") {
 		t.Errorf("the raw one: %+v, %v", e, err)
 	}
+	if n := len(d.stored()); n != 4 {
+		t.Errorf("%d are stored, want 4", n)
+	}
+}
+
+// TestFlagsAgainstAFile: neither wins, because one of them is a mistake.
+func TestFlagsAgainstAFile(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	good := d.file("good.json", `{"id":"g","from":"a@b","to":["c@d"],"text":"hi","tags":["t"],"send_at":"2100-01-01T00:00:00Z"}`)
+	plain := d.file("plain.json", `{"from":"a@b","to":["c@d"],"text":"plain"}`)
 	for args, want := range map[string]string{
 		"--id x " + good: "--id: the file has its own id; omit one of them", "--in 1h " + good: "--in: the file has its own send_at",
 		"--at 2100-01-01T00:00:00Z " + good: "--at: the file has its own send_at", "--tag x " + good: "--tag: the file has its own tags",
@@ -200,8 +211,8 @@ func TestEnvelopeFiles(t *testing.T) {
 	if status, _, stderr := d.run(nil, "--expires", "1h", good); status != cli.Data || !strings.Contains(stderr, "--expires: a worker would refuse it: expires_at") {
 		t.Errorf("%d %s", status, stderr)
 	}
-	if n := len(d.stored()); n != 4 {
-		t.Errorf("%d are stored, want 4", n)
+	if n := len(d.stored()); n != 0 {
+		t.Errorf("%d are stored", n)
 	}
 }
 
