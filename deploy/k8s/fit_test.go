@@ -224,6 +224,31 @@ func probes(c core.Container) []*core.Probe {
 	return slices.DeleteFunc([]*core.Probe{c.StartupProbe, c.ReadinessProbe, c.LivenessProbe}, func(p *core.Probe) bool { return p == nil })
 }
 
+// TestSpread: pods spread over nodes also if these have no zone. The scheduler's
+// scores leave out nodes that lack the key of any soft constraint, so that a second
+// one switches the first off there: four workers were on one of two nodes.
+func TestSpread(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *system) {
+		for _, p := range s.pods() {
+			for _, c := range p.Spec.TopologySpreadConstraints {
+				if c.TopologyKey != core.LabelHostname {
+					t.Errorf("%s spreads by %s", p.name, c.TopologyKey)
+				}
+			}
+		}
+		w := s.worker(t).Spec.Template.Spec
+		if len(w.TopologySpreadConstraints) != 1 {
+			t.Errorf("workers spread by %v", w.TopologySpreadConstraints)
+		}
+		apart := w.Affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution
+		if len(apart) != 1 || apart[0].PodAffinityTerm.TopologyKey != core.LabelTopologyZone {
+			t.Fatalf("workers keep apart by %v", apart)
+		}
+		s.finds(t, "anti-affinity of workers", apart[0].PodAffinityTerm.LabelSelector)
+	})
+}
+
 // TestWaitingIsNoFault: a broker that is away restarts no worker, also none that
 // starts meanwhile. With a startup probe that waited for five minutes each was
 // restarted every five minutes, and in the end only after as long a pause.
