@@ -265,6 +265,18 @@ func TestWaitingIsNoFault(t *testing.T) {
 	})
 }
 
+// TestHangingIsShort: a worker that hangs is not given the time of a drain. With the
+// pod's grace it was replaced after 149 s.
+func TestHangingIsShort(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *system) {
+		pod := s.worker(t).Spec.Template.Spec
+		if grace := pod.Containers[0].LivenessProbe.TerminationGracePeriodSeconds; grace == nil || *grace < 10 || *grace > 30 || *grace >= *pod.TerminationGracePeriodSeconds {
+			t.Errorf("a worker that hangs has %v s to end", grace)
+		}
+	})
+}
+
 // TestReferences: what pods refer to is there, but for the one Secret that is
 // made apart.
 func TestReferences(t *testing.T) {
