@@ -1,6 +1,7 @@
 package k8s
 
 import (
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -196,6 +197,39 @@ func (s *system) checkPolicy(t *testing.T, x *networking.NetworkPolicy) {
 	for _, r := range x.Spec.Egress {
 		named(peers(r.To), r.Ports)
 	}
+}
+
+// TestRelayPorts: workers may reach the ports of submission, those beside them that
+// providers offer where the usual ones are blocked, and that of SMTP_URL.
+func TestRelayPorts(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *system) {
+		want := []string{"25", "465", "587", "2525", "2465", "2587"}
+		worker := s.worker(t).Spec.Template
+		data, _ := s.configMap(worker.Spec.Containers[0].EnvFrom[0].ConfigMapRef.Name)
+		if u, err := url.Parse(data["SMTP_URL"]); err != nil {
+			t.Error(err)
+		} else if u.Host != "" {
+			want = append(want, u.Port())
+		}
+		open := map[string]bool{}
+		for _, x := range find[*networking.NetworkPolicy](s) {
+			sel, err := meta.LabelSelectorAsSelector(&x.Spec.PodSelector)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range x.Spec.Egress {
+				for _, p := range r.Ports {
+					open[p.Port.String()] = open[p.Port.String()] || sel.Matches(labels.Set(worker.Labels)) && len(r.To) == 0
+				}
+			}
+		}
+		for _, port := range want {
+			if !open[port] {
+				t.Errorf("workers do not reach port %s of a relay", port)
+			}
+		}
+	})
 }
 
 func (s *system) checkProbes(t *testing.T) {
