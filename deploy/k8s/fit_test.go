@@ -401,13 +401,18 @@ func TestLameDuck(t *testing.T) {
 	}
 }
 
-// TestFirstMail: what sends a newcomer's first mail is of the same image; TestDev
-// sends that mail.
+// TestFirstMail: what sends a newcomer's first mail is of the workers' image, also
+// after that was changed in its one place; TestDev sends that mail.
 func TestFirstMail(t *testing.T) {
 	t.Parallel()
 	s, c := render(t, "dev"), firstMail(t).Spec.Template.Spec.Containers[0]
 	if image := s.worker(t).Spec.Template.Spec.Containers[0].Image; c.Image != image {
 		t.Errorf("its image is %s, the workers' %s", c.Image, image)
+	}
+	for _, file := range []string{"dev/kustomization.yaml", "dev/first-mail/kustomization.yaml"} {
+		if strings.Contains(string(readFile(t, file)), "images:") {
+			t.Errorf("%s has an image of its own", file)
+		}
 	}
 }
 
@@ -437,7 +442,7 @@ func TestCommands(t *testing.T) {
 				seen = append(seen, word)
 			case "-l":
 				if k, v, _ := strings.Cut(word, "="); job.Labels[k] != v {
-					t.Errorf("%q selects no job of first-mail.yaml: %v", word, job.Labels)
+					t.Errorf("%q selects no job of dev/first-mail: %v", word, job.Labels)
 				}
 				seen = append(seen, word)
 			}

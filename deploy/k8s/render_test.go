@@ -155,6 +155,16 @@ func (s *system) worker(t testing.TB) *apps.Deployment {
 	return nil
 }
 
+// firstMail is the Job of a newcomer's first mail.
+func firstMail(t testing.TB) *batch.Job {
+	t.Helper()
+	jobs := find[*batch.Job](render(t, "dev/first-mail"))
+	if len(jobs) != 1 {
+		t.Fatalf("dev/first-mail renders %d jobs", len(jobs))
+	}
+	return jobs[0]
+}
+
 // configMap and secret are the data of those of that name.
 func (s *system) configMap(name string) (map[string]string, bool) {
 	for _, m := range find[*core.ConfigMap](s) {
