@@ -41,7 +41,15 @@ func TestBareCluster(t *testing.T) {
 		if components := strings.HasSuffix(s.overlay, withAll); components != (own == 3) || !components && own != 0 {
 			t.Errorf("%d objects of CRDs", own)
 		}
-		if n := len(find[*core.Namespace](s)); n != 1 {
+	})
+}
+
+// TestDeleted: "kubectl delete -k" takes the namespace, and with it all mail and
+// Secrets, only where these are part of what is to try.
+func TestDeleted(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *system) {
+		if n, dev := len(find[*core.Namespace](s)), strings.HasPrefix(s.overlay, "dev"); dev != (n == 1) || n > 1 {
 			t.Errorf("%d namespaces", n)
 		}
 	})
@@ -70,11 +78,14 @@ func TestPodSecurity(t *testing.T) {
 		}
 	}
 	each(t, func(t *testing.T, s *system) {
-		if l := find[*core.Namespace](s)[0].Labels; l[security.EnforceLevelLabel] != string(security.LevelRestricted) {
-			t.Errorf("the namespace admits any pod: %v", l)
-		}
 		for _, p := range s.pods() {
 			check(t, p.name, p.PodTemplateSpec)
+		}
+	})
+	t.Run("namespace", func(t *testing.T) {
+		t.Parallel()
+		if l := find[*core.Namespace](render(t, "namespace"))[0].Labels; l[security.EnforceLevelLabel] != string(security.LevelRestricted) {
+			t.Errorf("it admits any pod: %v", l)
 		}
 	})
 	t.Run("first-mail", func(t *testing.T) {
@@ -353,6 +364,20 @@ func TestReferences(t *testing.T) {
 	})
 }
 
+// TestImmutable: a ConfigMap whose change would roll pods cannot be changed in the
+// cluster, where it would roll none. One with a name of its own is changed in place.
+func TestImmutable(t *testing.T) {
+	t.Parallel()
+	hashed := regexp.MustCompile(`-[a-z0-9]{10}$`)
+	each(t, func(t *testing.T, s *system) {
+		for _, m := range find[*core.ConfigMap](s) {
+			if fixed := m.Immutable != nil && *m.Immutable; fixed != hashed.MatchString(m.Name) {
+				t.Errorf("ConfigMap %s is immutable: %v", m.Name, fixed)
+			}
+		}
+	})
+}
+
 // TestRollout: a rollout never has fewer workers than before, and each has time
 // to settle what it has in flight.
 func TestRollout(t *testing.T) {
@@ -422,7 +447,7 @@ func TestFirstMail(t *testing.T) {
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	_, text, _ := strings.Cut(string(readFile(t, "../../docs/operations.md")), "### Kubernetes, to try")
-	namespace := "kubectl create namespace " + find[*core.Namespace](render(t, "base"))[0].Name
+	namespace := "kubectl create namespace " + find[*core.Namespace](render(t, "namespace"))[0].Name
 	job := firstMail(t)
 	var seen []string
 	for line := range strings.Lines(text) {
@@ -430,7 +455,7 @@ func TestCommands(t *testing.T) {
 			continue
 		}
 		if strings.TrimSpace(line) == namespace {
-			t.Errorf("%q: the namespace stands in base", namespace)
+			t.Errorf("%q: a manifest has the namespace", namespace)
 		}
 		words := strings.Fields(strings.ReplaceAll(line, "--from-file=", "-f "))
 		for i, word := range words[1:] {
@@ -448,7 +473,7 @@ func TestCommands(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) != 6 {
+	if len(seen) != 9 {
 		t.Errorf("the commands name %q", seen)
 	}
 }
