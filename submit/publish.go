@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -96,7 +94,7 @@ func message(lane wire.Lane, e *schema.Envelope, header map[string][]string, bod
 func (c *Client) publish(ctx context.Context, m *nats.Msg) (stream.Ack, error) {
 	giveUp := time.Now().Add(electionTime)
 	for nobody := false; ; {
-		ack, err := c.store.Publish(ctx, m)
+		ack, err := c.try(ctx, m)
 		switch {
 		case err == nil:
 			return ack, nil
@@ -106,7 +104,7 @@ func (c *Client) publish(ctx context.Context, m *nats.Msg) (stream.Ack, error) {
 		case !errors.Is(err, stream.ErrAway) || c.nc.IsClosed():
 			return stream.Ack{}, err
 		case c.forbidden(m.Subject):
-			return stream.Ack{}, fmt.Errorf("the broker's permissions do not let this connection publish to %s%s", m.Subject, tenantAdvice(m.Subject))
+			return stream.Ack{}, fmt.Errorf("the broker's permissions do not let %s publish to %s: %s", c.who(), m.Subject, forbiddenAdvice(m.Subject))
 		}
 		// A try that ctx cut short says nothing new: keep what the last one said.
 		nobody = errors.Is(err, nats.ErrNoResponders) || nobody && ctx.Err() != nil
@@ -118,19 +116,4 @@ func (c *Client) publish(ctx context.Context, m *nats.Msg) (stream.Ack, error) {
 			return stream.Ack{}, err
 		}
 	}
-}
-
-// tenantAdvice is what helps if a tenant's subject is forbidden; empty for another.
-func tenantAdvice(subject string) string {
-	if strings.Count(subject, ".") < 3 {
-		return ""
-	}
-	return ": the producers of a worker's embedded broker have no tenants; on a broker of your own, let the tenant's account import that subject (docs/wire.md, Accounts)"
-}
-
-// forbidden reports that the broker refused a publish to that subject. It says so
-// apart from the publish, which has no answer.
-func (c *Client) forbidden(subject string) bool {
-	err := c.nc.LastError()
-	return errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), strconv.Quote(subject))
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -222,6 +223,40 @@ func TestForbidden(t *testing.T) {
 	_, err := submit.New(b.Producer(t, nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))).Publish(t.Context(), normal, e)
 	if err == nil || !strings.Contains(err.Error(), "mail.send.normal.acme: the producers of a worker's embedded broker have no tenants") || errors.Is(err, stream.ErrAway) {
 		t.Errorf("Publish = %v", err)
+	}
+}
+
+// TestForbiddenUser: a worker's credential cannot publish to lanes and hears no answer.
+// The publish ends at once and names the user.
+func TestForbiddenUser(t *testing.T) {
+	t.Parallel()
+	allow := func(subjects ...string) *server.SubjectPermission { return &server.SubjectPermission{Allow: subjects} }
+	worker := &server.Permissions{Publish: allow("mail.record.>"), Subscribe: allow("_INBOX_worker.>")}
+	listener := &server.Permissions{Publish: allow("mail.record.>"), Subscribe: allow(">")}
+	cfg := broker.DefaultConfig()
+	cfg.URL = natstest.StartServer(t, func(o *server.Options) {
+		o.Users = []*server.User{
+			{Username: "worker", Password: "x", Permissions: worker}, {Username: "listener", Password: "x", Permissions: listener},
+		}
+	})
+	for user, says := range map[string]string{
+		"worker":   `do not let user "worker" publish to mail.send.normal`,
+		"listener": `do not let user "listener" publish to mail.send.normal`,
+	} {
+		t.Run(user, func(t *testing.T) {
+			t.Parallel()
+			cfg := cfg
+			cfg.User, cfg.Password = user, "x"
+			c, err := submit.Dial(within(t, patience), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			start := time.Now()
+			if _, err := c.Publish(within(t, patience), normal, hello("a")); err == nil || !strings.Contains(err.Error(), says) || errors.Is(err, stream.ErrAway) || time.Since(start) > patience/10 {
+				t.Errorf("Publish = %v after %s", err, time.Since(start))
+			}
+		})
 	}
 }
 
