@@ -92,6 +92,9 @@ func (c Config) Validate() []error {
 	return wrong
 }
 
+// HasCredential reports that a variable names a credential.
+func (c Config) HasCredential() bool { return len(c.credentialKinds()) > 0 }
+
 // credentialKinds are the variables that are set and give a credential.
 func (c Config) credentialKinds() []string {
 	var kinds []string
