@@ -14,12 +14,15 @@ import (
 
 // Config says which relay to use and how. A Config is validated before use.
 type Config struct {
-	URL            string      `env:"SMTP_URL" help:"The relay: smtp://host:587 (STARTTLS required) or smtps://host:465; ?tls=none, opportunistic or required changes what smtp:// asks for. If it is empty, a worker with an embedded broker uses its development relay, and any other worker does not start."`
-	Username       string      `env:"SMTP_USERNAME" help:"User name at the relay; empty: no AUTH."`
-	Password       mail.Secret `env:"SMTP_PASSWORD" help:"Password of SMTP_USERNAME. Use at least 4 characters: a shorter one is not withheld from logs and records if the relay repeats it."`
-	CAFile         string      `env:"SMTP_CA_FILE" help:"File of PEM certificates that are trusted to sign the relay's certificate, besides the system's."`
-	AuthWithoutTLS bool        `env:"SMTP_AUTH_WITHOUT_TLS" help:"Send the password in clear text if the session has no TLS."`
-	EHLOName       string      `env:"SMTP_EHLO_NAME" help:"Name to greet the relay with; empty: the host's name if it has a domain, else its address."`
+	URL      string      `env:"SMTP_URL" help:"The relay: smtp://host:587 (STARTTLS required) or smtps://host:465; ?tls=none, opportunistic or required changes what smtp:// asks for. If it is empty, a worker with an embedded broker uses its development relay, and any other worker does not start."`
+	Username string      `env:"SMTP_USERNAME" help:"User name at the relay; empty: no AUTH."`
+	Password mail.Secret `env:"SMTP_PASSWORD" help:"Password of SMTP_USERNAME. Use at least 4 characters: a shorter one is not withheld from logs and records if the relay repeats it."`
+	// PasswordFile is where Password was read from; empty if it was not. Each session
+	// reads it again.
+	PasswordFile   string `fileof:"SMTP_PASSWORD"`
+	CAFile         string `env:"SMTP_CA_FILE" help:"File of PEM certificates that are trusted to sign the relay's certificate, besides the system's."`
+	AuthWithoutTLS bool   `env:"SMTP_AUTH_WITHOUT_TLS" help:"Send the password in clear text if the session has no TLS."`
+	EHLOName       string `env:"SMTP_EHLO_NAME" help:"Name to greet the relay with; empty: the host's name if it has a domain, else its address."`
 
 	MaxSessions        int           `env:"SMTP_MAX_SESSIONS" help:"Most sessions at the relay at the same time."`
 	MessagesPerSession int           `env:"SMTP_MESSAGES_PER_SESSION" help:"Transactions after which a session is closed."`
