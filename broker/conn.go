@@ -91,8 +91,8 @@ func (c *Conn) options(ctx context.Context, role Role) []nats.Option {
 		// Nothing is kept to be sent after a reconnect: a write whose lease was checked
 		// a minute ago would be a wrong write.
 		nats.ReconnectBufSize(-1),
-		// Refused credentials may be accepted later: an operator who rotates them
-		// need not restart workers.
+		// Refused credentials may be accepted later: an operator who changes them
+		// need not restart workers, which read their files again.
 		nats.IgnoreAuthErrorAbort(),
 		// A broker that was cut off is noticed after 15 s.
 		nats.PingInterval(5 * time.Second),
@@ -108,9 +108,8 @@ func (c *Conn) options(ctx context.Context, role Role) []nats.Option {
 			c.back.Store(&now)
 			c.log.Info("connected to the broker again", "server", nc.ConnectedServerName())
 		}),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			c.log.Warn("the broker reports an error", "error", err)
-		}),
+		// Dial puts its own in the place of this one.
+		nats.ErrorHandler((&complaints{log: c.log, credential: "POSTRIDER_DATA_DIR"}).report),
 		nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),
 	}
 }

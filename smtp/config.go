@@ -15,14 +15,17 @@ import (
 
 // Config says which relay to use and how. A Config is validated before use.
 type Config struct {
-	URL            string      `env:"SMTP_URL" shape:"url" help:"The relay: smtp://host:587 (STARTTLS required) or smtps://host:465; ?tls=none, opportunistic or required changes what smtp:// asks for; ?servername= is the name in its certificate, if that is not the host. If it is empty, a worker with an embedded broker uses its development relay, and any other worker does not start."`
-	Username       string      `env:"SMTP_USERNAME" help:"User name at the relay; empty: no AUTH."`
-	Password       mail.Secret `env:"SMTP_PASSWORD" help:"Password of SMTP_USERNAME. Use at least 4 characters: a shorter one is not withheld from logs and records if the relay repeats it."`
-	CAFile         string      `env:"SMTP_CA_FILE" help:"File of PEM certificates that are trusted to sign the relay's certificate, besides the system's."`
-	Auth           string      `env:"SMTP_AUTH" help:"The one AUTH mechanism to use, plain or login; empty: the first of them that the relay offers, and if it refuses that one, the other."`
-	AuthWithoutTLS bool        `env:"SMTP_AUTH_WITHOUT_TLS" help:"Send the password in clear text if the session has no TLS."`
-	DiscardEHLO    string      `env:"SMTP_DISCARD_EHLO" help:"Extensions that are not used although the relay offers them, separated by commas: any of PIPELINING, SIZE, 8BITMIME, SMTPUTF8, STARTTLS, AUTH."`
-	EHLOName       string      `env:"SMTP_EHLO_NAME" help:"Name to greet the relay with; empty: the host's name if it has a domain, else its address."`
+	URL      string      `env:"SMTP_URL" shape:"url" help:"The relay: smtp://host:587 (STARTTLS required) or smtps://host:465; ?tls=none, opportunistic or required changes what smtp:// asks for; ?servername= is the name in its certificate, if that is not the host. If it is empty, a worker with an embedded broker uses its development relay, and any other worker does not start."`
+	Username string      `env:"SMTP_USERNAME" help:"User name at the relay; empty: no AUTH."`
+	Password mail.Secret `env:"SMTP_PASSWORD" help:"Password of SMTP_USERNAME. Use at least 4 characters: a shorter one is not withheld from logs and records if the relay repeats it."`
+	// PasswordFile is where Password was read from; empty if it was not. Each session
+	// reads it again.
+	PasswordFile   string `fileof:"SMTP_PASSWORD"`
+	CAFile         string `env:"SMTP_CA_FILE" help:"File of PEM certificates that are trusted to sign the relay's certificate, besides the system's."`
+	Auth           string `env:"SMTP_AUTH" help:"The one AUTH mechanism to use, plain or login; empty: the first of them that the relay offers, and if it refuses that one, the other."`
+	AuthWithoutTLS bool   `env:"SMTP_AUTH_WITHOUT_TLS" help:"Send the password in clear text if the session has no TLS."`
+	DiscardEHLO    string `env:"SMTP_DISCARD_EHLO" help:"Extensions that are not used although the relay offers them, separated by commas: any of PIPELINING, SIZE, 8BITMIME, SMTPUTF8, STARTTLS, AUTH."`
+	EHLOName       string `env:"SMTP_EHLO_NAME" help:"Name to greet the relay with; empty: the host's name if it has a domain, else its address."`
 
 	MaxSessions        int           `env:"SMTP_MAX_SESSIONS" help:"Most sessions at the relay at the same time, up to 4096."`
 	MessagesPerSession int           `env:"SMTP_MESSAGES_PER_SESSION" help:"Transactions after which a session is closed."`

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -93,7 +91,7 @@ func message(lane wire.Lane, e *schema.Envelope, header map[string][]string, bod
 func (c *Client) publish(ctx context.Context, lane wire.Lane, m *nats.Msg) (stream.Ack, error) {
 	w := &wait{client: c, lane: lane, subject: m.Subject, began: time.Now()}
 	for {
-		ack, err := c.store.Publish(ctx, m)
+		ack, err := c.try(ctx, m)
 		switch {
 		case err == nil:
 			c.taken.Store(m.Subject, true)
@@ -104,25 +102,10 @@ func (c *Client) publish(ctx context.Context, lane wire.Lane, m *nats.Msg) (stre
 		case !errors.Is(err, stream.ErrAway) || c.nc.IsClosed():
 			return stream.Ack{}, err
 		case c.forbidden(m.Subject):
-			return stream.Ack{}, fmt.Errorf("the broker's permissions do not let this connection publish to %s%s", m.Subject, tenantAdvice(m.Subject))
+			return stream.Ack{}, fmt.Errorf("the broker's permissions do not let %s publish to %s: %s", c.who(), m.Subject, forbiddenAdvice(m.Subject))
 		}
 		if err := w.after(ctx, err); err != nil {
 			return stream.Ack{}, err
 		}
 	}
-}
-
-// tenantAdvice is what helps if a tenant's subject is forbidden; empty for another.
-func tenantAdvice(subject string) string {
-	if strings.Count(subject, ".") < 3 {
-		return ""
-	}
-	return ": the producers of a worker's embedded broker have no tenants; on a broker of your own, let the tenant's account import that subject (docs/wire.md, Accounts)"
-}
-
-// forbidden reports that the broker refused a publish to that subject. It says so
-// apart from the publish, which has no answer.
-func (c *Client) forbidden(subject string) bool {
-	err := c.nc.LastError()
-	return errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), strconv.Quote(subject))
 }

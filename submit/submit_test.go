@@ -300,6 +300,40 @@ func TestForbidden(t *testing.T) {
 	}
 }
 
+// TestForbiddenUser: a worker's credential cannot publish to lanes and hears no answer.
+// The publish ends at once and names the user.
+func TestForbiddenUser(t *testing.T) {
+	t.Parallel()
+	allow := func(subjects ...string) *server.SubjectPermission { return &server.SubjectPermission{Allow: subjects} }
+	worker := &server.Permissions{Publish: allow("mail.record.>"), Subscribe: allow("_INBOX_worker.>")}
+	listener := &server.Permissions{Publish: allow("mail.record.>"), Subscribe: allow(">")}
+	cfg := broker.DefaultConfig()
+	cfg.URL = natstest.StartServer(t, func(o *server.Options) {
+		o.Users = []*server.User{
+			{Username: "worker", Password: "x", Permissions: worker}, {Username: "listener", Password: "x", Permissions: listener},
+		}
+	})
+	for user, says := range map[string]string{
+		"worker":   `do not let user "worker" publish to mail.send.normal`,
+		"listener": `do not let user "listener" publish to mail.send.normal`,
+	} {
+		t.Run(user, func(t *testing.T) {
+			t.Parallel()
+			cfg := cfg
+			cfg.User, cfg.Password = user, "x"
+			c, err := submit.Dial(within(t, patience), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			start := time.Now()
+			if _, err := c.Publish(within(t, patience), normal, hello("a")); err == nil || !strings.Contains(err.Error(), says) || errors.Is(err, stream.ErrAway) || time.Since(start) > patience/10 {
+				t.Errorf("Publish = %v after %s", err, time.Since(start))
+			}
+		})
+	}
+}
+
 func TestPublishOutlastsARestart(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)

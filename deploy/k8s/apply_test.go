@@ -35,7 +35,7 @@ import (
 // and kube-apiserver, in KUBEBUILDER_ASSETS or on the PATH; no pod runs.
 func TestApply(t *testing.T) {
 	a := startAPI(t)
-	for _, overlay := range []string{"base", "dev", "prod"} {
+	for _, overlay := range []string{"namespace", "base", "dev", "prod"} {
 		t.Run(overlay, func(t *testing.T) {
 			all, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(tree(t), "/k8s/"+overlay)
 			if err != nil {

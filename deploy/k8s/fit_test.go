@@ -1,6 +1,7 @@
 package k8s
 
 import (
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -40,7 +41,15 @@ func TestBareCluster(t *testing.T) {
 		if components := strings.HasSuffix(s.overlay, withAll); components != (own == 3) || !components && own != 0 {
 			t.Errorf("%d objects of CRDs", own)
 		}
-		if n := len(find[*core.Namespace](s)); n != 1 {
+	})
+}
+
+// TestDeleted: "kubectl delete -k" takes the namespace, and with it all mail and
+// Secrets, only where these are part of what is to try.
+func TestDeleted(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *system) {
+		if n, dev := len(find[*core.Namespace](s)), strings.HasPrefix(s.overlay, "dev"); dev != (n == 1) || n > 1 {
 			t.Errorf("%d namespaces", n)
 		}
 	})
@@ -69,11 +78,14 @@ func TestPodSecurity(t *testing.T) {
 		}
 	}
 	each(t, func(t *testing.T, s *system) {
-		if l := find[*core.Namespace](s)[0].Labels; l[security.EnforceLevelLabel] != string(security.LevelRestricted) {
-			t.Errorf("the namespace admits any pod: %v", l)
-		}
 		for _, p := range s.pods() {
 			check(t, p.name, p.PodTemplateSpec)
+		}
+	})
+	t.Run("namespace", func(t *testing.T) {
+		t.Parallel()
+		if l := find[*core.Namespace](render(t, "namespace"))[0].Labels; l[security.EnforceLevelLabel] != string(security.LevelRestricted) {
+			t.Errorf("it admits any pod: %v", l)
 		}
 	})
 	t.Run("first-mail", func(t *testing.T) {
@@ -198,6 +210,39 @@ func (s *system) checkPolicy(t *testing.T, x *networking.NetworkPolicy) {
 	}
 }
 
+// TestRelayPorts: workers may reach the ports of submission, those beside them that
+// providers offer where the usual ones are blocked, and that of SMTP_URL.
+func TestRelayPorts(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *system) {
+		want := []string{"25", "465", "587", "2525", "2465", "2587"}
+		worker := s.worker(t).Spec.Template
+		data, _ := s.configMap(worker.Spec.Containers[0].EnvFrom[0].ConfigMapRef.Name)
+		if u, err := url.Parse(data["SMTP_URL"]); err != nil {
+			t.Error(err)
+		} else if u.Host != "" {
+			want = append(want, u.Port())
+		}
+		open := map[string]bool{}
+		for _, x := range find[*networking.NetworkPolicy](s) {
+			sel, err := meta.LabelSelectorAsSelector(&x.Spec.PodSelector)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range x.Spec.Egress {
+				for _, p := range r.Ports {
+					open[p.Port.String()] = open[p.Port.String()] || sel.Matches(labels.Set(worker.Labels)) && len(r.To) == 0
+				}
+			}
+		}
+		for _, port := range want {
+			if !open[port] {
+				t.Errorf("workers do not reach port %s of a relay", port)
+			}
+		}
+	})
+}
+
 func (s *system) checkProbes(t *testing.T) {
 	t.Helper()
 	for _, p := range s.pods() {
@@ -224,6 +269,31 @@ func probes(c core.Container) []*core.Probe {
 	return slices.DeleteFunc([]*core.Probe{c.StartupProbe, c.ReadinessProbe, c.LivenessProbe}, func(p *core.Probe) bool { return p == nil })
 }
 
+// TestSpread: pods spread over nodes also if these have no zone. The scheduler's
+// scores leave out nodes that lack the key of any soft constraint, so that a second
+// one switches the first off there: four workers were on one of two nodes.
+func TestSpread(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *system) {
+		for _, p := range s.pods() {
+			for _, c := range p.Spec.TopologySpreadConstraints {
+				if c.TopologyKey != core.LabelHostname {
+					t.Errorf("%s spreads by %s", p.name, c.TopologyKey)
+				}
+			}
+		}
+		w := s.worker(t).Spec.Template.Spec
+		if len(w.TopologySpreadConstraints) != 1 {
+			t.Errorf("workers spread by %v", w.TopologySpreadConstraints)
+		}
+		apart := w.Affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution
+		if len(apart) != 1 || apart[0].PodAffinityTerm.TopologyKey != core.LabelTopologyZone {
+			t.Fatalf("workers keep apart by %v", apart)
+		}
+		s.finds(t, "anti-affinity of workers", apart[0].PodAffinityTerm.LabelSelector)
+	})
+}
+
 // TestWaitingIsNoFault: a broker that is away restarts no worker, also none that
 // starts meanwhile. With a startup probe that waited for five minutes each was
 // restarted every five minutes, and in the end only after as long a pause.
@@ -236,6 +306,18 @@ func TestWaitingIsNoFault(t *testing.T) {
 		}
 		if p := c.StartupProbe; p != nil && p.HTTPGet.Path != "/livez" {
 			t.Errorf("a worker that does not answer ok at %s within %d s is restarted", p.HTTPGet.Path, p.PeriodSeconds*p.FailureThreshold)
+		}
+	})
+}
+
+// TestHangingIsShort: a worker that hangs is not given the time of a drain. With the
+// pod's grace it was replaced after 149 s.
+func TestHangingIsShort(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *system) {
+		pod := s.worker(t).Spec.Template.Spec
+		if grace := pod.Containers[0].LivenessProbe.TerminationGracePeriodSeconds; grace == nil || *grace < 10 || *grace > 30 || *grace >= *pod.TerminationGracePeriodSeconds {
+			t.Errorf("a worker that hangs has %v s to end", grace)
 		}
 	})
 }
@@ -277,6 +359,20 @@ func TestReferences(t *testing.T) {
 						secret(p.name, e.SecretRef.Name)
 					}
 				}
+			}
+		}
+	})
+}
+
+// TestImmutable: a ConfigMap whose change would roll pods cannot be changed in the
+// cluster, where it would roll none. One with a name of its own is changed in place.
+func TestImmutable(t *testing.T) {
+	t.Parallel()
+	hashed := regexp.MustCompile(`-[a-z0-9]{10}$`)
+	each(t, func(t *testing.T, s *system) {
+		for _, m := range find[*core.ConfigMap](s) {
+			if fixed := m.Immutable != nil && *m.Immutable; fixed != hashed.MatchString(m.Name) {
+				t.Errorf("ConfigMap %s is immutable: %v", m.Name, fixed)
 			}
 		}
 	})
@@ -330,13 +426,18 @@ func TestLameDuck(t *testing.T) {
 	}
 }
 
-// TestFirstMail: what sends a newcomer's first mail is of the same image; TestDev
-// sends that mail.
+// TestFirstMail: what sends a newcomer's first mail is of the workers' image, also
+// after that was changed in its one place; TestDev sends that mail.
 func TestFirstMail(t *testing.T) {
 	t.Parallel()
 	s, c := render(t, "dev"), firstMail(t).Spec.Template.Spec.Containers[0]
 	if image := s.worker(t).Spec.Template.Spec.Containers[0].Image; c.Image != image {
 		t.Errorf("its image is %s, the workers' %s", c.Image, image)
+	}
+	for _, file := range []string{"dev/kustomization.yaml", "dev/first-mail/kustomization.yaml"} {
+		if strings.Contains(string(readFile(t, file)), "images:") {
+			t.Errorf("%s has an image of its own", file)
+		}
 	}
 }
 
@@ -346,7 +447,7 @@ func TestFirstMail(t *testing.T) {
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	_, text, _ := strings.Cut(string(readFile(t, "../../docs/operations.md")), "### Kubernetes, to try")
-	namespace := "kubectl create namespace " + find[*core.Namespace](render(t, "base"))[0].Name
+	namespace := "kubectl create namespace " + find[*core.Namespace](render(t, "namespace"))[0].Name
 	job := firstMail(t)
 	var seen []string
 	for line := range strings.Lines(text) {
@@ -354,7 +455,7 @@ func TestCommands(t *testing.T) {
 			continue
 		}
 		if strings.TrimSpace(line) == namespace {
-			t.Errorf("%q: the namespace stands in base", namespace)
+			t.Errorf("%q: a manifest has the namespace", namespace)
 		}
 		words := strings.Fields(strings.ReplaceAll(line, "--from-file=", "-f "))
 		for i, word := range words[1:] {
@@ -366,13 +467,13 @@ func TestCommands(t *testing.T) {
 				seen = append(seen, word)
 			case "-l":
 				if k, v, _ := strings.Cut(word, "="); job.Labels[k] != v {
-					t.Errorf("%q selects no job of first-mail.yaml: %v", word, job.Labels)
+					t.Errorf("%q selects no job of dev/first-mail: %v", word, job.Labels)
 				}
 				seen = append(seen, word)
 			}
 		}
 	}
-	if len(seen) != 6 {
+	if len(seen) != 9 {
 		t.Errorf("the commands name %q", seen)
 	}
 }

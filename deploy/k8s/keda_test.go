@@ -8,8 +8,6 @@ import (
 
 	"github.com/postrider/postrider/consumer"
 	"github.com/postrider/postrider/wire"
-
-	batch "k8s.io/api/batch/v1"
 )
 
 // scaledObject is what is used here of KEDA's (keda.sh, v1alpha1).
@@ -73,9 +71,4 @@ func TestScaling(t *testing.T) {
 			t.Errorf("%s does not look at %s", o, fmt.Sprint(want))
 		}
 	}
-}
-
-func firstMail(t testing.TB) *batch.Job {
-	t.Helper()
-	return decode(t, readFile(t, "dev/first-mail.yaml")).(*batch.Job)
 }

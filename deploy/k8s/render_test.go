@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -58,6 +59,9 @@ func tree(t testing.TB) filesys.FileSystem {
 	for _, name := range overlays {
 		if on, ok := strings.CutSuffix(name, withAll); ok {
 			text := fmt.Sprintf("resources: [../%s]\nnamespace: postrider\ncomponents: [../components/monitoring, ../components/keda]\n", on)
+			if on == "prod" { // a copy, with the lines in which it says how
+				text = regexp.MustCompile(`(?m)^# (components:|  - \.\./)`).ReplaceAllString(string(readFile(t, "prod/kustomization.yaml")), "$1")
+			}
 			if err := mem.WriteFile("/k8s/"+name+"/kustomization.yaml", []byte(text)); err != nil {
 				t.Fatal(err)
 			}
@@ -153,6 +157,16 @@ func (s *system) worker(t testing.TB) *apps.Deployment {
 	}
 	t.Fatalf("%s has no Deployment postrider", s.overlay)
 	return nil
+}
+
+// firstMail is the Job of a newcomer's first mail.
+func firstMail(t testing.TB) *batch.Job {
+	t.Helper()
+	jobs := find[*batch.Job](render(t, "dev/first-mail"))
+	if len(jobs) != 1 {
+		t.Fatalf("dev/first-mail renders %d jobs", len(jobs))
+	}
+	return jobs[0]
 }
 
 // configMap and secret are the data of those of that name.

@@ -101,19 +101,32 @@ func (r *reporter) started() {
 		relay = fmt.Sprintf("the development relay: each mail is kept in %s and sent nowhere", filepath.Join(r.w.set.Broker.DataDir, "sent"))
 	}
 	lanes, _ := r.w.set.Consumer.Lanes.MarshalText()
-	next := r.at() + cli.Typed("postrider") + ` publish --from you@example.com --to ann@example.net --subject Hello --text "My first mail"`
+	next := r.next()
 	if !r.text {
-		r.w.log.Info("worker started", "broker", where, "relay", relay, "lanes", string(lanes), "admin", r.w.admin.addr, "publish", next)
+		attrs := []any{"broker", where, "relay", relay, "lanes", string(lanes), "admin", r.w.admin.addr}
+		if next != "" {
+			attrs = append(attrs, "publish", next)
+		}
+		r.w.log.Info("worker started", attrs...)
 		return
 	}
 	fmt.Fprintf(r.out, `Postrider takes mail from %s
   and hands it to %s.
 Lanes: %s. Probes and metrics: http://%s
-Publish a mail, in another terminal:
+`, where, relay, lanes, r.w.admin.addr)
+	if next != "" {
+		fmt.Fprintf(r.out, "Publish a mail, in another terminal:\n\n  %s\n", next)
+	}
+	fmt.Fprintln(r.out)
+}
 
-  %s
-
-`, where, relay, lanes, r.w.admin.addr, next)
+// next is the command that publishes a first mail. There is none for a worker with a
+// credential: that need not be let publish, and it is not ours to tell.
+func (r *reporter) next() string {
+	if r.w.embedded == nil && r.w.set.Broker.HasCredential() {
+		return ""
+	}
+	return r.at() + cli.Typed("postrider") + ` publish --from you@example.com --to ann@example.net --subject Hello --text "My first mail"`
 }
 
 // failure reports whether a recipient is neither delivered nor scheduled for

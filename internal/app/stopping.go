@@ -38,7 +38,7 @@ func (r *reporter) stop() {
 	case failure != nil:
 		r.w.log.Error("stopping at once", "in_flight", n, "error", failure)
 	case !r.text:
-		r.w.log.Info("stopping", "in_flight", n, "within", drain)
+		r.w.log.Info("stopping", "in_flight", n, "within", check.Duration(drain))
 	case n == 0:
 		r.print("Stopping: no message is in flight.\n")
 	default:
