@@ -187,8 +187,8 @@ func TestPaceRecovers(t *testing.T) {
 		p.less()
 		p.less() // of the same burst
 		time.Sleep(time.Second)
-		for _, c := range []struct{ after, rate time.Duration }{{0, 18}, {30, 20}, {60, 34}, {120, 146}} {
-			time.Sleep(time.Until(began.Add(time.Second + c.after*time.Second)))
+		for _, c := range []struct{ after, rate int }{{0, 18}, {30, 20}, {60, 34}, {120, 146}} {
+			time.Sleep(time.Until(began.Add(time.Duration(1+c.after) * time.Second)))
 			took := send(10)
 			if got := 9 / took.Seconds(); got < 0.9*float64(c.rate) || got > 1.2*float64(c.rate) {
 				t.Errorf("after %d s: %.1f a second, want %d", c.after, got, c.rate)

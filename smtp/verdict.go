@@ -218,10 +218,6 @@ func code(codes ...int) func(answer) bool {
 	return func(a answer) bool { return slices.Contains(codes, a.reply.code) }
 }
 
-func enhanced(code string) func(answer) bool {
-	return func(a answer) bool { return a.reply.agreed() == code }
-}
-
 // tooMany recipients for one transaction. 552 is what older relays say instead
 // of 452 (RFC 5321 section 4.5.3.1.10). 4.2.x is about the mailbox.
 func tooMany(a answer) bool {
