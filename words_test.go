@@ -35,6 +35,8 @@ var formerly = []struct {
 var plain = []struct{ name, in string }{
 	{"Line", "internal/smtptest/"},          // of a dialogue
 	{"Line", "smtp/transaction_test.go"},    // as above
+	{"Line", "smtp/group_test.go"},          // as above
+	{"Line", "smtp/auth_test.go"},           // as above
 	{"place", "settle/injection_test.go"},   // the verb: to place a piece in a value
 	{"places", "internal/e2e/hunt_test.go"}, // where a secret may be found
 }

@@ -17,6 +17,10 @@ import (
 // limit that is reached again and again.
 const throttledFor = 10 * time.Minute
 
+// exhaustedTimes is how much longer than PauseMax the pauses may become if a limit of the
+// account is reached: it may be one of a day.
+const exhaustedTimes = 10
+
 // circuit keeps mail from a relay that is at fault. It opens on a fault. When a probe
 // has opened a session up to and including AUTH, it closes, or is on trial if it was a
 // message that met the fault: then one message at a time is sent, until one gets past
@@ -175,8 +179,9 @@ func (c *circuit) failed(e *Error) {
 // note notes a fault, and logs it only if it is news. The caller holds mu.
 func (c *circuit) note(e *Error) {
 	if news := c.why == nil || e.Problem != c.why.Problem || !e.again.IsZero() && e != c.why; news {
-		c.quiet = e.trouble == throttled && time.Since(c.asked) < throttledFor
-		if e.trouble == throttled {
+		less := e.trouble == throttled || e.trouble == exhausted
+		c.quiet = less && time.Since(c.asked) < throttledFor
+		if less {
 			c.asked = time.Now()
 		}
 		if !c.quiet {
@@ -201,11 +206,14 @@ func (c *circuit) worked() {
 // and gets the whole pause.
 func (c *circuit) wait(ctx context.Context) error {
 	c.mu.Lock()
-	d := c.pause
-	if c.why.trouble != throttled {
+	d, longest := c.pause, c.max
+	if c.why.trouble == exhausted {
+		longest = exhaustedTimes * c.max
+	}
+	if c.why.trouble != throttled && c.why.trouble != exhausted {
 		d -= time.Duration(rand.Float64() * 0.25 * float64(c.pause))
 	}
-	c.pause = min(2*c.pause, c.max)
+	c.pause = min(2*c.pause, longest)
 	c.mu.Unlock()
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -224,8 +232,12 @@ func (c *circuit) say(e *Error) {
 		level, state = slog.LevelError, "mail waits until somebody fixes it"
 	}
 	every := "trying again every " + check.Duration(c.min)
-	if c.max > c.min {
-		every += " to " + check.Duration(c.max)
+	longest := c.max
+	if e.trouble == exhausted {
+		longest = exhaustedTimes * c.max
+	}
+	if longest > c.min {
+		every += " to " + check.Duration(longest)
 	}
 	if !e.again.IsZero() {
 		every = "the password is tried again in " + check.Duration(time.Until(e.again).Round(time.Second)) + ", or by a worker that starts"

@@ -33,7 +33,7 @@ type Config struct {
 	SessionIdle        time.Duration `env:"SMTP_SESSION_IDLE" help:"How long an unused session is kept."`
 
 	PauseMin time.Duration `env:"SMTP_PAUSE_MIN" help:"First pause between probes of a relay that is at fault; each pause is twice the one before."`
-	PauseMax time.Duration `env:"SMTP_PAUSE_MAX" help:"Longest pause between probes of a relay that is at fault."`
+	PauseMax time.Duration `env:"SMTP_PAUSE_MAX" help:"Longest pause between probes of a relay that is at fault; ten times that if it says that a limit of the account is reached."`
 
 	Timeouts Timeouts
 }

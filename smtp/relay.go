@@ -226,11 +226,14 @@ func (r *Relay) settle(d *delivery, s *session) {
 		r.pace.accepted()
 		r.blame.clear(d.key())
 	}
-	if d.fault != nil && (d.fault.trouble == throttled || d.fault.trouble == crowded) {
-		r.blame.note(d.key())
-	}
-	if d.fault != nil && d.fault.trouble == throttled {
-		r.pace.less()
+	if d.fault != nil {
+		switch d.fault.trouble {
+		case throttled, exhausted:
+			r.pace.less()
+			r.blame.note(d.key())
+		case crowded:
+			r.blame.note(d.key())
+		}
 	}
 	if d.fault != nil && (d.fault.trouble != crowded || !r.fewer(1, time.Time{})) {
 		r.isolate(d.fault, d.begun)

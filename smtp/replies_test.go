@@ -284,10 +284,11 @@ func TestJudgeEverything(t *testing.T) {
 				a := answer{
 					stage: stage, reply: reply{code: code}, reused: flags&1 > 0, first: flags&2 > 0, params: flags&4 > 0, trusted: flags&8 > 0, blamed: flags&16 > 0,
 				}
-				v := judge(a)
 				if ruleFor(a).at == nil {
 					t.Errorf("%s %d: in no row of the table", stage, code)
 				}
+				v := judge(a)
+				checkExcuses(t, a, v)
 				is := func(bad bool, what string) {
 					if bad {
 						t.Errorf("%s %d %+v: %s: %+v", stage, code, a, what, v)
@@ -301,14 +302,24 @@ func TestJudgeEverything(t *testing.T) {
 				is(v.class.Counted() && !before[stage] && !after[stage], "counted before MAIL")
 				is(v.again == onNewSession && (!a.reused || !before[stage]), "sent again at a cost")
 				is(v.again == withoutParams && !a.params, "sent again as it was")
-				is(v.trouble >= throttled && after[stage] && !wantsCredentials(code) && !slices.Contains([]int{432, 452, 454}, code), "the relay's fault from DATA on")
+				is(v.trouble >= throttled && after[stage] && !wantsCredentials(code) && !asksForLess(code), "the relay's fault from DATA on")
 				is(stage != mail.StageAuth && v.again != onNewSession && (wantsCredentials(code) && (!a.trusted || !before[stage] && !after[stage])) != (v.trouble == alarming), "the account's trouble or not")
 				is(wantsCredentials(code) && (v.class == mail.Failed || v.class == mail.Delivered), "dead or delivered for want of a password")
-				is(a.blamed && v.trouble == throttled, "excused for ever")
 				is(code == 421 && v.class != "" && !v.gone, "421 and goes on")
 				is(v.class == "" && v.gone, "goes on without a session")
 			}
 		}
+	}
+}
+
+// asksForLess are the codes that say nothing about the message at any step.
+func asksForLess(code int) bool { return slices.Contains([]int{432, 452, 454}, code) }
+
+// checkExcuses: a message that is to blame is not excused for ever.
+func checkExcuses(t *testing.T, a answer, v verdict) {
+	t.Helper()
+	if a.blamed && (v.trouble == throttled || v.trouble == exhausted) {
+		t.Errorf("%+v: excused for ever: %+v", a, v)
 	}
 }
 

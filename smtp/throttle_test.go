@@ -75,7 +75,7 @@ func (b *bundle) flow(t *testing.T, n int) (requeued int64) {
 					}
 				case "requeued":
 					again.Add(1)
-					time.AfterFunc(time.Second<<x.times, func() { queue <- mine{x.id, x.times + 1} })
+					time.AfterFunc(min(time.Second<<x.times, time.Minute), func() { queue <- mine{x.id, x.times + 1} })
 				default:
 					t.Errorf("outcome %s", got)
 				}
@@ -127,6 +127,43 @@ func TestFindsTheSessions(t *testing.T) {
 	}
 }
 
+// TestLimitOfTheAccount: no mail dies of a limit that is said with 5yz. If it is one of a
+// second, its rate is found; if it is one of a day, one message is tried at a growing
+// pause.
+func TestLimitOfTheAccount(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newPiped(t, shortPauses, perSecond(5, "DOT", "550 5.7.0 Requested action not taken: too many emails per second"))
+		start := time.Now()
+		b.flow(t, 100)
+		if took := time.Since(start); took > 26*time.Second || b.log.count("level=WARN") != 1 {
+			t.Errorf("took %s; ideal are 19s\n%s", took, b.log)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		var said, sent atomic.Int64
+		day := time.Now().Add(24 * time.Hour)
+		b := newPiped(t, shortPauses, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+			if st.Verb != "DOT" || sent.Add(1) <= 5 || time.Now().After(day) {
+				return nil
+			}
+			said.Add(1)
+			return &smtptest.Answer{Reply: "550-5.4.5 Daily user sending limit exceeded. For more information see\r\n550 5.4.5 https://relay.example/limits - gsmtp"}
+		}))
+		start := time.Now()
+		b.flow(t, 30)
+		if took := time.Since(start); took > 25*time.Hour {
+			t.Errorf("took %s", took)
+		}
+		if n := said.Load(); n > 170 {
+			t.Errorf("asked %d times in a day", n)
+		}
+		if w, i := b.log.count("level=WARN"), b.log.count("sending resumes"); w != 1 || i != 1 {
+			t.Errorf("%d warnings, %d times resumed:\n%s", w, i, b.log)
+		}
+	})
+}
+
 // TestPaceRecovers: the rate grows slowly near the one that was too much, is forgotten
 // after some minutes, and nobody waits at a relay that never asked for less.
 func TestPaceRecovers(t *testing.T) {
@@ -150,8 +187,8 @@ func TestPaceRecovers(t *testing.T) {
 		p.less()
 		p.less() // of the same burst
 		time.Sleep(time.Second)
-		for _, c := range []struct{ after, rate time.Duration }{{0, 18}, {30, 20}, {60, 34}, {120, 146}} {
-			time.Sleep(time.Until(began.Add(time.Second + c.after*time.Second)))
+		for _, c := range []struct{ after, rate int }{{0, 18}, {30, 20}, {60, 34}, {120, 146}} {
+			time.Sleep(time.Until(began.Add(time.Duration(1+c.after) * time.Second)))
 			took := send(10)
 			if got := 9 / took.Seconds(); got < 0.9*float64(c.rate) || got > 1.2*float64(c.rate) {
 				t.Errorf("after %d s: %.1f a second, want %d", c.after, got, c.rate)
@@ -175,6 +212,31 @@ func TestBlame(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { blames(t, verb) })
 		})
 	}
+}
+
+// TestBlameForWords: the same for words in a permanent reply. The message fails then.
+func TestBlameForWords(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newPiped(t, shortPauses, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+			if st.Verb == "DOT" && st.From == "bad@x.test" {
+				return &smtptest.Answer{Reply: "554 5.7.1 the rate of spam is too high"}
+			}
+			return nil
+		}))
+		bad := message()
+		bad.ID, bad.From = "bad", "bad@x.test"
+		start := time.Now()
+		for range excused {
+			b.wantClasses(t, bad, "requeued")
+			_ = b.Wait(t.Context())
+			b.wantClasses(t, message(), "delivered")
+		}
+		b.wantClasses(t, bad, "failed")
+		if took := time.Since(start); took > 30*time.Second { // a pause of a second each, and the rate is lowered
+			t.Errorf("others were held for %s", took)
+		}
+	})
 }
 
 func blames(t *testing.T, verb string) {

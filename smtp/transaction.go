@@ -291,6 +291,8 @@ func (t *transaction) relayError(v verdict, st step, r reply) *Error {
 		if r.code == 421 {
 			problem, hint = "closes the session", "check the relay's log"
 		}
+	case exhausted:
+		problem, hint = "says that a limit of the account is reached", "check its limits, or wait until it allows more"
 	case alarming:
 		problem, hint = "wants other credentials", "set SMTP_USERNAME and SMTP_PASSWORD"
 	}

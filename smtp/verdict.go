@@ -45,6 +45,8 @@ const (
 	crowded
 	// throttled: it works and asks for less.
 	throttled
+	// exhausted: the same, and in words that may mean a limit of an hour or a day.
+	exhausted
 	// down: it does not work for now.
 	down
 	// alarming: it will not work until somebody changes something.
@@ -119,6 +121,7 @@ func rules() []rule {
 		fewerSessions = verdict{class: mail.Requeued, gone: true, trouble: crowded}
 		slowDown      = verdict{class: mail.Requeued, trouble: throttled}
 		slowDownGone  = verdict{class: mail.Requeued, gone: true, trouble: throttled}
+		overLimits    = verdict{class: mail.Requeued, trouble: exhausted}
 		relayDown     = verdict{class: mail.Requeued, gone: true, trouble: down}
 		alarm         = verdict{class: mail.Requeued, gone: true, trouble: alarming}
 	)
@@ -159,6 +162,8 @@ func rules() []rule {
 		{slices.Concat(address, data, dot), wantsLess, slowDown}, // RFC 4954 section 6
 		{rcpt, saysNoRoom, slowDown},                             // RFC 5321 section 4.2.3
 		{slices.Concat(data, dot), noRoom, slowDown},             // RFC 5321 section 4.2.3
+
+		{slices.Concat(atMail, dot), overLimit, overLimits},
 
 		{atMail, digit(4), deferred},                         // RFC 5321 section 4.2.1
 		{atMail, all(withParams, code(555, 501)), plainMail}, // RFC 5321 section 4.1.1.11
@@ -211,10 +216,6 @@ func digit(n int) func(answer) bool { return func(a answer) bool { return a.repl
 
 func code(codes ...int) func(answer) bool {
 	return func(a answer) bool { return slices.Contains(codes, a.reply.code) }
-}
-
-func enhanced(code string) func(answer) bool {
-	return func(a answer) bool { return a.reply.agreed() == code }
 }
 
 // tooMany recipients for one transaction. 552 is what older relays say instead

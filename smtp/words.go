@@ -12,6 +12,10 @@ var (
 	fewerWords = regexp.MustCompile(`(?i)concurrent (\w+ )?(connection|session)|sender thread limit|connections? limit|too many (\w+ )?(connections|sessions)`)
 	// lessWords ask for less mail.
 	lessWords = regexp.MustCompile(`(?i)throttl|\b(rate|sending|submission|message|daily|hourly) (limit|quota)|\brate exceeded|(sending|message|submission) rate\b|too many (e-?mails|mails|messages|requests)|too (fast|quickly)\b`)
+	// limitWords say that a limit of our account is reached, in a permanent reply.
+	limitWords = regexp.MustCompile(`(?i)quota|\btoo many\b|\brate\b|sending limit|throttl`)
+	// notOurs are other things of which there may be too many, and other quotas.
+	notOurs = regexp.MustCompile(`(?i)\b(recipients?|rcpts?|hops|received|loops?|errors?|invalid|unknown|attachments?|links|lines|headers?|urls?|mail ?box|in-?box|over ?quota)\b`)
 	// roomWords say that the relay itself has no room.
 	roomWords = regexp.MustCompile(`(?i)\b(storage|disk|space|memory|resources?|system|load|queue)\b`)
 	// boxWords are about a recipient.
@@ -29,6 +33,22 @@ func wantsLess(a answer) bool {
 	r := a.reply
 	return !a.blamed && r.code/100 == 4 && !ofRecipient(r) &&
 		(r.code == 454 || r.code == 432 || r.agreed() == "4.7.28" || lessWords.MatchString(r.words()))
+}
+
+// overLimit reports a permanent reply that says that our account has sent too much. The
+// message is as good as any other.
+func overLimit(a answer) bool {
+	r := a.reply
+	if a.blamed || r.code/100 != 5 {
+		return false
+	}
+	switch r.agreed() {
+	case "5.4.5":
+		return true // RFC 3463 section 3.5: as relays use it, a limit of the account
+	case "5.2.2", "5.3.4", "5.4.6", "5.5.3":
+		return false // a mailbox, the size, a loop, the number of recipients
+	}
+	return limitWords.MatchString(r.words()) && !notOurs.MatchString(r.words())
 }
 
 // noRoom reports a 452 that is about the relay's room and not about a mailbox or about
