@@ -71,7 +71,8 @@ func checkEnvelope(t *testing.T, name, address, subject, text, key, value string
 	a := mail.Address{Name: name, Email: address}
 	body, err := json.Marshal(&schema.Envelope{
 		ID: key, From: a, To: []mail.Address{a, {Email: address}, a}, ReplyTo: []mail.Address{a},
-		Subject: subject, Text: &text, Headers: map[string]string{key: value, "X-Other": subject},
+		Sender: a, Subject: subject, Text: &text, Headers: map[string]schema.Values{key: {value}, "X-Other": {subject, value}},
+		Alternatives: []schema.Alternative{{ContentType: "text/calendar", Content: text}},
 	})
 	if err != nil {
 		return false
@@ -96,7 +97,7 @@ func mayBeRefused(e *schema.Envelope, field string) bool {
 	switch strings.ToLower(field) {
 	case "headers.date", "headers.message-id":
 		return true
-	case "from", "to[0]":
+	case "from", "sender", "to[0]":
 		return !isASCII(e.From.Email)
 	}
 	return false

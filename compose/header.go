@@ -31,6 +31,8 @@ type header struct {
 	open bool // a field has begun
 	utf8 bool // it has characters beyond ASCII
 	err  error
+	// eightBit: an attached message has bytes above 127.
+	eightBit bool
 }
 
 // bytes ends the last field.
