@@ -43,7 +43,7 @@ func (m *Message) Open() (io.ReadCloser, error) {
 
 // Compose makes the message of an envelope. Its Message-ID derives from origin, the
 // time and sequence of the envelope's acceptance, and its Date is at, the enqueue
-// time. A Message-ID or Date among the envelope's headers, or in a raw message, takes
+// time, or SendAt if that is later: readers sort by it. A Message-ID or Date among the envelope's headers, or in a raw message, takes
 // precedence.
 //
 // The same three arguments give the same bytes, which the message may share with
@@ -53,6 +53,9 @@ func Compose(e *schema.Envelope, origin string, at time.Time) (*Message, error) 
 	// and no header's name can break out of its line.
 	if err := e.Validate(); err != nil {
 		return nil, err
+	}
+	if e.SendAt.After(at) {
+		at = e.SendAt
 	}
 	if e.Raw != nil {
 		return composeRaw(e, origin, at)
