@@ -11,6 +11,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -126,8 +127,12 @@ func (h *header) others(headers map[string]schema.Values) {
 	})
 	for _, name := range names {
 		if !strings.EqualFold(name, "Date") && !strings.EqualFold(name, "Message-ID") {
-			for _, v := range headers[name] {
-				h.text(name, v, longestWord)
+			for i, v := range headers[name] {
+				field := "headers." + name
+				if len(headers[name]) > 1 {
+					field += "[" + strconv.Itoa(i) + "]"
+				}
+				h.own(field, name, v)
 			}
 		}
 	}
