@@ -25,8 +25,8 @@ type Message struct {
 	Size int64
 	// EightBit: the bytes are not all below 128.
 	EightBit bool
-	// UTF8: the header has UTF-8 in it, so that the message needs SMTPUTF8 (RFC
-	// 6531). Only a raw message, or a local part beyond ASCII, has that. Addresses
+	// UTF8: an address in the header is beyond ASCII, so that the message needs
+	// SMTPUTF8 (RFC 6531): a local part, or any address in a raw message. Addresses
 	// that are in no header (Bcc, rcpt_to, mail_from) do not count.
 	UTF8 bool
 	// MessageID is the message's Message-ID, without its angle brackets; empty if a

@@ -96,6 +96,7 @@ func (r *Relay) Deliver(ctx context.Context, m mail.Message) mail.Transaction {
 	defer context.AfterFunc(r.life, func() { cancel(errClosed) })()
 
 	d := newDelivery(ctx, &m, r.Name())
+	d.failEightBit = r.cfg.EightBit == "fail"
 	for len(d.to) > 0 && r.attempt(d) {
 		// The relay wants fewer sessions: wait for one of the others.
 	}

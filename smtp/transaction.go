@@ -151,7 +151,7 @@ func (t *transaction) appendParams(b []byte) []byte {
 	if t.params {
 		b = strconv.AppendInt(append(b, " SIZE="...), t.d.m.Size, 10) // RFC 1870 section 6
 	}
-	if t.d.m.EightBit {
+	if t.d.m.EightBit && t.ext.eightBit {
 		b = append(b, " BODY=8BITMIME"...) // RFC 6152 section 2
 	}
 	if t.d.m.UTF8 {
@@ -229,7 +229,7 @@ func (t *transaction) conclude(v verdict, st step, r reply, err error) {
 		// Its words answer something else and would mislead.
 		err = fmt.Errorf("%w: it answered %s", errOutOfStep, sayReply(r.code, r.enhanced, r.text()))
 	}
-	o := replyOutcome(v.class, st.stage, r, err)
+	o := t.d.withNote(replyOutcome(v.class, st.stage, r, err), t.ext)
 	switch {
 	case v.again == onNewSession:
 		// What the stale session said does not count.
