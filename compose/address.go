@@ -17,7 +17,7 @@ func (h *header) addresses(name, field string, list []mail.Address) {
 	h.begin(name)
 	for i, a := range list {
 		at := field
-		if field != "from" {
+		if field != "from" && field != "sender" {
 			at += "[" + strconv.Itoa(i) + "]"
 		}
 		h.mailbox(at, a, i < len(list)-1)

@@ -138,6 +138,43 @@ func TestMessageIDAndDate(t *testing.T) {
 	}
 }
 
+// TestDateOfScheduledMail is its send_at, whatever its time zone, in both forms. A
+// producer's Date takes precedence.
+func TestDateOfScheduledMail(t *testing.T) {
+	t.Parallel()
+	const own = "Mon, 02 Jan 2006 15:04:05 +0000"
+	text := "x"
+	for _, c := range []struct {
+		sendAt time.Time
+		given  string
+		want   string
+	}{
+		{time.Time{}, "", "Tue, 25 Nov 2025 04:00:00 +0000"},
+		{enqueued.Add(-time.Hour), "", "Tue, 25 Nov 2025 04:00:00 +0000"},
+		{enqueued, "", "Tue, 25 Nov 2025 04:00:00 +0000"},
+		{enqueued.Add(time.Hour), "", "Tue, 25 Nov 2025 05:00:00 +0000"},
+		{time.Date(2030, 6, 1, 8, 0, 0, 5, time.FixedZone("", -7200)), "", "Sat, 01 Jun 2030 10:00:00 +0000"},
+		{enqueued.Add(time.Hour), own, own},
+	} {
+		composed := &schema.Envelope{From: mail.Address{Email: "a@example.com"}, To: []mail.Address{{Email: "b@example.com"}}, Text: &text, SendAt: c.sendAt}
+		whole := &schema.Envelope{To: composed.To, Raw: []byte("From: a@example.com\n\nx\n"), SendAt: c.sendAt}
+		if c.given != "" {
+			composed.Headers = map[string]schema.Values{"date": {c.given}}
+			whole.Raw = append([]byte("date: "+c.given+"\n"), whole.Raw...)
+		}
+		for _, e := range []*schema.Envelope{composed, whole} {
+			_, b := compose(t, e)
+			sent, err := netmail.ReadMessage(bytes.NewReader(b))
+			if err != nil || sent.Header.Get("Date") != c.want {
+				t.Errorf("send_at %s, Date %q, whole %v: %v, want %s\n%s", c.sendAt, c.given, e.Raw != nil, err, c.want, b)
+			}
+			if _, again := compose(t, e); !bytes.Equal(again, b) {
+				t.Errorf("another attempt sends %s", again)
+			}
+		}
+	}
+}
+
 func TestUTF8IsForLocalPartsInTheHeaderOnly(t *testing.T) {
 	t.Parallel()
 	for _, name := range names(t) {
@@ -173,11 +210,11 @@ func TestRefuses(t *testing.T) {
 	for field, change := range map[string]func(*schema.Envelope){
 		"from":               func(e *schema.Envelope) { e.From.Email = "a@⑴.example" },
 		"to[0]":              func(e *schema.Envelope) { e.To[0].Email = "a@" + strings.Repeat("ü", 31) + "é.example" },
-		"headers.message-id": func(e *schema.Envelope) { e.Headers = map[string]string{"message-id": "mine"} },
-		"headers.Message-ID": func(e *schema.Envelope) { e.Headers = map[string]string{"Message-ID": "<ä@x>"} },
-		"headers.Date":       func(e *schema.Envelope) { e.Headers = map[string]string{"Date": "tomorrow"} },
-		"headers.X":          func(e *schema.Envelope) { e.Headers = map[string]string{"X": "a\r\nBcc: b"} },
-		"headers.X: a":       func(e *schema.Envelope) { e.Headers = map[string]string{"X: a": "b"} },
+		"headers.message-id": func(e *schema.Envelope) { e.Headers = map[string]schema.Values{"message-id": {"mine"}} },
+		"headers.Message-ID": func(e *schema.Envelope) { e.Headers = map[string]schema.Values{"Message-ID": {"<ä@x>"}} },
+		"headers.Date":       func(e *schema.Envelope) { e.Headers = map[string]schema.Values{"Date": {"tomorrow"}} },
+		"headers.X":          func(e *schema.Envelope) { e.Headers = map[string]schema.Values{"X": {"a\r\nBcc: b"}} },
+		"headers.X: a":       func(e *schema.Envelope) { e.Headers = map[string]schema.Values{"X: a": {"b"}} },
 		"subject":            func(e *schema.Envelope) { e.Subject = "a\nBcc: b@example.com" },
 		"cc[0]":              func(e *schema.Envelope) { e.Cc = []mail.Address{{Name: "a\r\nb", Email: "b@example.com"}} },
 		"bcc[0]":             func(e *schema.Envelope) { e.Bcc = []mail.Address{{Email: "b@example.com>\r\nX: y"}} },

@@ -12,19 +12,41 @@ import (
 	"github.com/postrider/postrider/schema"
 )
 
-// file writes an attachment, always in base64: no other encoding keeps every byte.
+// file writes an attachment in base64: no other encoding keeps every byte. But a
+// message must not be in base64 (RFC 2046 section 5.2.1): it is written as it is, with
+// CRLF line ends, like a whole message.
 func file(a *schema.Attachment, disposition string) entity {
 	return func(h *header) {
 		h.contentType(a)
-		h.literal("Content-Transfer-Encoding", "base64")
+		encoding := "base64"
+		if a.IsMessage() {
+			encoding = mailEncoding(a)
+		}
+		h.literal("Content-Transfer-Encoding", encoding)
 		h.disposition(disposition, a.Filename)
 		if a.ContentID != "" {
 			h.literal("Content-ID", "<"+a.ContentID+">") // RFC 2045 section 7
 		}
 		h.end()
 		h.b.WriteString("\r\n")
-		writeBase64(&h.b, a.Content)
+		switch encoding {
+		case "8bit":
+			h.eightBit = true
+			fallthrough
+		case "7bit":
+			h.b.Write(appendCRLF(h.b.AvailableBuffer(), a.Content))
+		default:
+			writeBase64(&h.b, a.Content)
+		}
 	}
+}
+
+// mailEncoding is the encoding of an attached message.
+func mailEncoding(a *schema.Attachment) string {
+	if isASCIIBytes(a.Content) {
+		return "7bit"
+	}
+	return "8bit"
 }
 
 // contentType writes the file's type (RFC 2045 section 5), and its name once more
@@ -36,16 +58,11 @@ func (h *header) contentType(a *schema.Attachment) {
 	}
 	// It is well formed: Validate has checked it.
 	value, params, _ := mime.ParseMediaType(given)
-	for _, k := range slices.Sorted(maps.Keys(params)) {
-		_, param, _ := strings.Cut(mime.FormatMediaType("a/b", map[string]string{k: params[k]}), ";")
-		value += ";" + param
-	}
-	h.begin("Content-Type")
 	if a.Filename == "" {
-		h.put(value)
+		h.mediaType(value, params, "")
 		return
 	}
-	h.put(value + ";")
+	h.mediaType(value, params, ";")
 	if isPlainName(a.Filename) {
 		h.put(`name="` + a.Filename + `"`)
 		return
@@ -53,6 +70,16 @@ func (h *header) contentType(a *schema.Attachment) {
 	// RFC 2047 section 5 allows no encoded words in a parameter. Old readers know
 	// no other form, and new ones read Content-Disposition.
 	h.encodedWithin(`name="`, a.Filename, `"`)
+}
+
+// mediaType writes a Content-Type, and end after it.
+func (h *header) mediaType(value string, params map[string]string, end string) {
+	for _, k := range slices.Sorted(maps.Keys(params)) {
+		_, param, _ := strings.Cut(mime.FormatMediaType("a/b", map[string]string{k: params[k]}), ";")
+		value += ";" + param
+	}
+	h.begin("Content-Type")
+	h.put(value + end)
 }
 
 // disposition writes Content-Disposition (RFC 2183). A name that is not short ASCII

@@ -22,6 +22,9 @@ func FuzzCompose(f *testing.F) {
 	f.Add("Zoë", "zoë@zoë.example", strings.Repeat("漢字", 99), strings.Repeat("=", 99), strings.Repeat("X", 64), strings.Repeat("é ", 99))
 	f.Add(" a  b ", "a@[IPv6:::1]", " ", strings.Repeat("x", 2000), "References", strings.Repeat("y", 1000))
 	f.Add("=?utf-8?b?", "a@b", strings.Repeat("a ", 500), "\x01 \n", "date", "Tue, 1 Jul 2003 10:52:37 +0200")
+	f.Add("", "a@b", "s", "", "List-Id", "\u00dc, <<a>, \"b\\")
+	f.Add("", "a@b", "s", "", "Errors-To", "\u00dc <a@b>, \"c,d\" <\u00fc@\u00fc.example>, e>")
+	f.Add("", "a@b", "s", "", "List-Unsubscribe", strings.Repeat("z", 985))
 	f.Add("", "a..b.@web_01.example.", "s", "", "X", "y")
 	f.Fuzz(func(t *testing.T, name, address, subject, text, key, value string) {
 		checkEnvelope(t, name, address, subject, text, key, value)
@@ -71,7 +74,8 @@ func checkEnvelope(t *testing.T, name, address, subject, text, key, value string
 	a := mail.Address{Name: name, Email: address}
 	body, err := json.Marshal(&schema.Envelope{
 		ID: key, From: a, To: []mail.Address{a, {Email: address}, a}, ReplyTo: []mail.Address{a},
-		Subject: subject, Text: &text, Headers: map[string]string{key: value, "X-Other": subject},
+		Sender: a, Subject: subject, Text: &text, Headers: map[string]schema.Values{key: {value}, "X-Other": {subject, value}},
+		Alternatives: []schema.Alternative{{ContentType: "text/calendar", Content: text}},
 	})
 	if err != nil {
 		return false
@@ -88,6 +92,10 @@ func checkEnvelope(t *testing.T, name, address, subject, text, key, value string
 		return false
 	}
 	m, b := compose(t, e)
+	if isStructured(strings.ToLower(key)) {
+		checkBytes(t, m, b)
+		return true
+	}
 	checkMessage(t, e, m, b)
 	return true
 }
@@ -96,10 +104,14 @@ func mayBeRefused(e *schema.Envelope, field string) bool {
 	switch strings.ToLower(field) {
 	case "headers.date", "headers.message-id":
 		return true
-	case "from", "to[0]":
+	case "from", "sender", "to[0]":
 		return !isASCII(e.From.Email)
 	}
-	return false
+	// A long word, or what is no text in a field that programs read.
+	name, ok := strings.CutPrefix(field, "headers.")
+	name, _, _ = strings.Cut(name, "[")
+	long := slices.ContainsFunc(e.Headers[name], func(v string) bool { return len(v) > longestWord })
+	return ok && (long || isStructured(strings.ToLower(name)))
 }
 
 // FuzzFile: a file of any name and type reads back with that name and type.

@@ -15,9 +15,8 @@ const (
 	// lineLength is where lines are folded. RFC 5322 section 2.1.1 asks for at most
 	// 78; RFC 2047 section 2 demands at most 76 in a line with an encoded word.
 	lineLength = 76
-	// longestWord is the longest word that is written as it is if its line cannot
-	// be folded. With the longest name before it, of 64 bytes, it stays below the
-	// 998 of RFC 5322 section 2.1.1.
+	// longestWord is the longest word that is written as it is in a text for people.
+	// With the longest name before it, of 64 bytes, it stays below longestLine.
 	longestWord = 900
 )
 
@@ -31,6 +30,8 @@ type header struct {
 	open bool // a field has begun
 	utf8 bool // it has characters beyond ASCII
 	err  error
+	// eightBit: an attached message has bytes above 127.
+	eightBit bool
 }
 
 // bytes ends the last field.

@@ -1,6 +1,6 @@
 // Package compose makes an RFC 5322 message from an envelope: with MIME and CRLF
 // line ends, the same bytes at every attempt, and in 7 bits unless the local part
-// of an address in the header needs UTF-8. In a raw message it takes Bcc fields out,
+// of an address in the header needs UTF-8 or a message is attached that has more. In a raw message it takes Bcc fields out,
 // adds a missing Date and Message-ID, and makes line ends CRLF.
 //
 // It signs nothing, and knows neither the relay nor the relay's extensions.
@@ -11,6 +11,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,8 +25,8 @@ type Message struct {
 	Size int64
 	// EightBit: the bytes are not all below 128.
 	EightBit bool
-	// UTF8: the header has UTF-8 in it, so that the message needs SMTPUTF8 (RFC
-	// 6531). Only a raw message, or a local part beyond ASCII, has that. Addresses
+	// UTF8: an address in the header is beyond ASCII, so that the message needs
+	// SMTPUTF8 (RFC 6531): a local part, or any address in a raw message. Addresses
 	// that are in no header (Bcc, rcpt_to, mail_from) do not count.
 	UTF8 bool
 	// MessageID is the message's Message-ID, without its angle brackets; empty if a
@@ -43,7 +44,7 @@ func (m *Message) Open() (io.ReadCloser, error) {
 
 // Compose makes the message of an envelope. Its Message-ID derives from origin, the
 // time and sequence of the envelope's acceptance, and its Date is at, the enqueue
-// time. A Message-ID or Date among the envelope's headers, or in a raw message, takes
+// time, or SendAt if that is later: readers sort by it. A Message-ID or Date among the envelope's headers, or in a raw message, takes
 // precedence.
 //
 // The same three arguments give the same bytes, which the message may share with
@@ -54,6 +55,9 @@ func Compose(e *schema.Envelope, origin string, at time.Time) (*Message, error) 
 	if err := e.Validate(); err != nil {
 		return nil, err
 	}
+	if e.SendAt.After(at) {
+		at = e.SendAt
+	}
 	if e.Raw != nil {
 		return composeRaw(e, origin, at)
 	}
@@ -61,8 +65,15 @@ func Compose(e *schema.Envelope, origin string, at time.Time) (*Message, error) 
 	h.b.Grow(sizeOf(e))
 	h.date(e, at)
 	h.addresses("From", "from", []mail.Address{e.From})
+	if e.Sender != (mail.Address{}) {
+		h.addresses("Sender", "sender", []mail.Address{e.Sender})
+	}
 	h.addresses("To", "to", e.To)
 	h.addresses("Cc", "cc", e.Cc)
+	if len(e.To)+len(e.Cc) == 0 {
+		// RFC 5322 section 3.6.3 does without. Filters do not.
+		h.literal("To", "undisclosed-recipients:;")
+	}
 	h.addresses("Reply-To", "reply_to", e.ReplyTo)
 	if e.Subject != "" {
 		h.text("Subject", e.Subject, lineLength-len("Subject: "))
@@ -75,7 +86,7 @@ func Compose(e *schema.Envelope, origin string, at time.Time) (*Message, error) 
 		return nil, h.err
 	}
 	b := h.bytes()
-	return &Message{Size: int64(len(b)), EightBit: h.utf8, UTF8: h.utf8, MessageID: id, bytes: b}, nil
+	return &Message{Size: int64(len(b)), EightBit: h.utf8 || h.eightBit, UTF8: h.utf8, MessageID: id, bytes: b}, nil
 }
 
 // sizeOf is about the size of the message.
@@ -85,6 +96,9 @@ func sizeOf(e *schema.Envelope) int {
 		if s != nil {
 			n += len(*s) + len(*s)/8
 		}
+	}
+	for i := range e.Alternatives {
+		n += 512 + len(e.Alternatives[i].Content)*4/3
 	}
 	for i := range e.Attachments {
 		n += 512 + len(e.Attachments[i].Content)*4/3 + len(e.Attachments[i].Content)/28
@@ -107,22 +121,28 @@ func (h *header) dated(at time.Time) {
 }
 
 // others writes the producer's own fields, sorted by name.
-func (h *header) others(headers map[string]string) {
+func (h *header) others(headers map[string]schema.Values) {
 	names := slices.SortedFunc(maps.Keys(headers), func(a, b string) int {
 		return strings.Compare(strings.ToLower(a), strings.ToLower(b))
 	})
 	for _, name := range names {
 		if !strings.EqualFold(name, "Date") && !strings.EqualFold(name, "Message-ID") {
-			h.text(name, headers[name], longestWord)
+			for i, v := range headers[name] {
+				field := "headers." + name
+				if len(headers[name]) > 1 {
+					field += "[" + strconv.Itoa(i) + "]"
+				}
+				h.own(field, name, v)
+			}
 		}
 	}
 }
 
 // given is the value of the producer's field of that name, or empty.
-func given(headers map[string]string, name string) string {
+func given(headers map[string]schema.Values, name string) string {
 	for k, v := range headers { // at most one: Validate refuses two spellings
-		if strings.EqualFold(k, name) {
-			return v
+		if strings.EqualFold(k, name) && len(v) > 0 {
+			return v[0]
 		}
 	}
 	return ""

@@ -38,10 +38,24 @@ func composeRaw(e *schema.Envelope, origin string, at time.Time) (*Message, erro
 	}
 	m.Size = int64(len(m.bytes))
 	m.EightBit = !isASCIIBytes(m.bytes)
-	// RFC 6532 section 3: a header in UTF-8. One in another charset breaks the
-	// rules; it is sent as eight bits, as mailers have always done.
-	m.UTF8 = m.EightBit && !isASCIIBytes(m.bytes[:head]) && utf8.Valid(m.bytes[:head])
+	// A subject or a name in UTF-8 is sent as eight bits, as mailers have always done:
+	// few relays offer SMTPUTF8, and nearly all take it. An address needs it.
+	m.UTF8 = m.EightBit && !isASCIIBytes(m.bytes[:head]) && slices.ContainsFunc(visible, hasUTF8Address)
 	return m, nil
+}
+
+// addressFields are those of RFC 5322 sections 3.6.2, 3.6.3 and 3.6.6 that are sent.
+var addressFields = []string{
+	"From", "Sender", "Reply-To", "To", "Cc", "Resent-From", "Resent-Sender", "Resent-Reply-To", "Resent-To", "Resent-Cc",
+}
+
+// hasUTF8Address reports a field with an address in UTF-8 (RFC 6532 section 3.2).
+func hasUTF8Address(f mail.HeadField) bool {
+	if isASCIIBytes(f.Bytes) || !utf8.Valid(f.Bytes) || !slices.ContainsFunc(addressFields, f.Is) {
+		return false
+	}
+	list := mail.LooseAddrSpecs(f.Value(), len(f.Bytes))
+	return slices.ContainsFunc(list, func(a string) bool { return strings.Contains(a, "@") && !isASCII(a) })
 }
 
 func rawMessageID(h *mail.Head) string {

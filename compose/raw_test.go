@@ -96,6 +96,21 @@ func TestRawGetsDateAndMessageID(t *testing.T) {
 	}
 }
 
+// TestRawUTF8: only an address beyond ASCII asks for SMTPUTF8; other text in the header
+// never does.
+func TestRawUTF8(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]bool{
+		"From: a@b\nSubject: Grüße\n": false, "From: Jörg <a@b>\n": false, "From: \"Jörg@x\" <a@b>\n": false, "From: a@b (Jörg@x)\n": false,
+		"X-Any: jörg@x\nFrom: a@b\n": false, "Subject: jörg@bücher.example\n": false, "From: j\xf6rg@x\n": false, "Bcc: jörg@x\nFrom: a@b\n": false,
+		"From: jörg@x\n": true, "From: a@b\nTo: A <a@bücher.example>\n": true, "cc : c@d,\n jörg@x\n": true, "Resent-To: g: jörg@x;\n": true,
+	} {
+		if m, b := compose(t, raw(t, []byte(in))); m.UTF8 != want || m.EightBit == isASCIIBytes(b) {
+			t.Errorf("%q: UTF8 %v, want %v; EightBit %v", in, m.UTF8, want, m.EightBit)
+		}
+	}
+}
+
 // TestRawMessageIDDomain: the author's domain, else the sender's, else none of ours.
 func TestRawMessageIDDomain(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"mime"
@@ -52,7 +53,17 @@ func (a *Attachment) check() (field string, err error) {
 			return f.name, err
 		}
 	}
+	if a.IsMessage() && bytes.IndexByte(a.Content, 0) >= 0 {
+		return "content", errors.New("a message with a NUL can be sent only as application/octet-stream")
+	}
 	return "", nil
+}
+
+// IsMessage reports a whole message, which must not be in base64 (RFC 2046 section
+// 5.2.1).
+func (a *Attachment) IsMessage() bool {
+	t, _, err := mime.ParseMediaType(a.ContentType)
+	return err == nil && t == TypeMessage
 }
 
 // validateFilename refuses directories: with them a reader might save the file
@@ -74,19 +85,53 @@ func validateFilename(s string) error {
 }
 
 // validateContentType checks RFC 2045 section 5.1. A multipart or a message must
-// not be sent in base64 (RFC 2045 section 6.4), which attachments are.
+// not be sent in base64 (RFC 2045 section 6.4), which attachments are, except
+// message/rfc822.
 func validateContentType(s string) error {
 	t, params, err := mime.ParseMediaType(s)
 	switch {
 	case err != nil || !strings.Contains(t, "/") || len(s) > maxContentType || strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) >= 0:
 		return fmt.Errorf("%q is not a media type like text/csv; charset=utf-8 (RFC 2045 section 5.1)", mail.Cut(s, 80))
-	case strings.HasPrefix(t, "multipart/"), strings.HasPrefix(t, "message/"):
+	case strings.HasPrefix(t, "multipart/"), strings.HasPrefix(t, "message/") && t != TypeMessage:
 		return fmt.Errorf("%s is not allowed; omit content_type or use application/octet-stream", t)
 	}
 	for name := range params {
 		if strings.HasPrefix(name, "name") || mime.FormatMediaType(t, map[string]string{name: params[name]}) == "" {
 			return fmt.Errorf("parameter %s is not allowed: the name goes into filename, and others must be plain ASCII", mail.Cut(name, 40))
 		}
+	}
+	return nil
+}
+
+func checkAlternatives(list []Alternative) error {
+	if n := len(list); n > MaxAlternatives {
+		return badField("alternatives", "%d alternatives, at most %d are allowed", n, MaxAlternatives)
+	}
+	for i, a := range list {
+		field := fmt.Sprintf("alternatives[%d]", i)
+		if err := validateTextType(a.ContentType); err != nil {
+			return badField(field+".content_type", "%v", err)
+		}
+		if strings.IndexByte(a.Content, 0) >= 0 {
+			return badField(field+".content", "contains a NUL")
+		}
+	}
+	return nil
+}
+
+// validateTextType checks the type of an alternative, which is a text in UTF-8.
+func validateTextType(s string) error {
+	if err := validateContentType(s); err != nil {
+		return err
+	}
+	t, params, _ := mime.ParseMediaType(s)
+	switch {
+	case t == "text/plain", t == "text/html":
+		return fmt.Errorf("%s goes into the field %s", t, map[string]string{"text/plain": "text", "text/html": "html"}[t])
+	case !strings.HasPrefix(t, "text/"):
+		return fmt.Errorf("%s is not text/*: put it into attachments", mail.Cut(t, 80))
+	case params["charset"] != "" && !strings.EqualFold(params["charset"], "utf-8"):
+		return errors.New("the charset must be utf-8")
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package schema
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -389,7 +390,9 @@ func TestAttachmentRules(t *testing.T) {
 		{`{"filename":"a","content":"","content_type":"text"}`, "attachments[0].content_type", "media type"},
 		{`{"filename":"a","content":"","content_type":"a/b\r\nX: y"}`, "attachments[0].content_type", "media type"},
 		{`{"filename":"a","content":"","content_type":"text/plain; name=x"}`, "attachments[0].content_type", "goes into filename"},
-		{`{"filename":"a","content":"","content_type":"message/rfc822"}`, "attachments[0].content_type", "octet-stream"},
+		{`{"filename":"a","content":"","content_type":"message/partial; id=x"}`, "attachments[0].content_type", "octet-stream"},
+		{`{"filename":"a","content":"","content_type":"multipart/mixed; boundary=x"}`, "attachments[0].content_type", "octet-stream"},
+		{`{"filename":"a","content":"AA==","content_type":"Message/RFC822; x=y"}`, "attachments[0].content", "NUL"},
 		{`{"filename":"a","content":"","content_id":"<a>"}`, "attachments[0].content_id", "angle brackets"},
 		{`{"content_id":"a","content":""},{"content_id":"a","content":""}`, "attachments[1].content_id", "another"},
 		{`{"filename":"a","content":"","Filename":"b"}`, "attachments[0].Filename", "spelled filename"},
@@ -404,6 +407,59 @@ func TestAttachmentRules(t *testing.T) {
 	e, err := Decode(nil, []byte(`{"from":"a@b","to":["c@d"],"text":"","attachments":[{"filename":"a","content":"\/\/8="}]}`))
 	if err != nil || string(e.Attachments[0].Content) != "\xff\xff" {
 		t.Errorf("%+v, %v", e, err)
+	}
+}
+
+// TestWhatJSONCanSay: a field more than once, a sender, further alternatives.
+func TestWhatJSONCanSay(t *testing.T) {
+	t.Parallel()
+	with := func(more string) string { return strings.TrimSuffix(minimal, "}") + "," + more + "}" }
+	e, err := Decode(nil, []byte(with(`"sender":"S <s@b>","headers":{"X-A":["a","b"],"X-B":"c","X-C":["d"]},
+		"alternatives":[{"content_type":"text/calendar; method=REQUEST","content":"BEGIN"}],"attachments":[{"content":"","filename":"a","content_type":"message/rfc822"}]`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(e.Headers) != "map[X-A:[a b] X-B:[c] X-C:[d]]" || e.Sender != (mail.Address{Name: "S", Email: "s@b"}) || e.ReversePath() != "s@b" ||
+		e.From.Email != "a@example.com" || len(e.Alternatives) != 1 || !e.Attachments[0].IsMessage() {
+		t.Errorf("%+v", e)
+	}
+	h, body, err := e.Encode()
+	for _, part := range []string{`"X-A":["a","b"]`, `"X-B":"c"`, `"X-C":"d"`} {
+		if err != nil || !strings.Contains(string(body), part) {
+			t.Errorf("%s, %v, want %s", body, err, part)
+		}
+	}
+	if again, err := Decode(h, body); err != nil || !reflect.DeepEqual(again, e) {
+		t.Errorf("read back: %+v, %v", again, err)
+	}
+	for _, c := range []struct{ more, field, word string }{
+		{`"headers":{"X-A":[]}`, "headers.X-A", "empty"},
+		{`"headers":{"X-A":["a",7]}`, "headers.X-A[1]", "a string"},
+		{`"headers":{"X-A":["a","b\r\nBcc: c"]}`, "headers.X-A[1]", "line break"},
+		{`"headers":{"X-A":[["a"]]}`, "headers.X-A[0]", "a string"},
+		{`"headers":{"X-A":{"a":"b"}}`, "headers.X-A", "a string"},
+		{`"headers":{"X-A":["a"],"x-a":"b"}`, "headers.x-a", "twice"},
+		{`"headers":{"Bcc":["a"]}`, "headers.Bcc", "reserved"},
+		{`"headers":{"Message-ID":["<a@b>","<c@d>"]}`, "headers.Message-ID", "2 times"},
+		{`"headers":{"date":["","Mon, 02 Jan 2006 15:04:05 +0000"]}`, "headers.date", "2 times"},
+		{`"headers":{"X-A":[` + strings.TrimSuffix(strings.Repeat(`"a",`, 101), ",") + `]}`, "headers.X-A[100]", "at most 100"},
+		{`"sender":"nobody"`, "sender", "no @"},
+		{`"sender":[]`, "sender", "a string"},
+		{`"alternatives":[{"content":"x"}]`, "alternatives[0].content_type", "media type"},
+		{`"alternatives":[{"content_type":"text/calendar"}]`, "alternatives[0]", "missing"},
+		{`"alternatives":[{"content_type":"text/html","content":""}]`, "alternatives[0].content_type", "field html"},
+		{`"alternatives":[{"content_type":"image/png","content":""}]`, "alternatives[0].content_type", "attachments"},
+		{`"alternatives":[{"content_type":"message/rfc822","content":""}]`, "alternatives[0].content_type", "attachments"},
+		{`"alternatives":[{"content_type":"text/x; charset=latin1","content":""}]`, "alternatives[0].content_type", "utf-8"},
+		{`"alternatives":[{"content_type":"text/x\r\nX: y","content":""}]`, "alternatives[0].content_type", "media type"},
+		{`"alternatives":[{"content_type":"text/x","content":"a\u0000"}]`, "alternatives[0].content", "NUL"},
+		{`"alternatives":[` + strings.TrimSuffix(strings.Repeat(`{"content_type":"text/x","content":""},`, 11), ",") + `]`, "alternatives[10]", "at most 10"},
+		{`"raw":"YTogYgo=","sender":"a@b"`, "text", "with raw"},
+	} {
+		_, err := Decode(nil, []byte(with(c.more)))
+		if bad, ok := errors.AsType[*EnvelopeError](err); !ok || bad.Field != c.field || !strings.Contains(bad.Problem, c.word) {
+			t.Errorf("%.80s: %v, want field %s and %q", c.more, err, c.field, c.word)
+		}
 	}
 }
 

@@ -44,7 +44,8 @@ func unencodable(err error) *EnvelopeError {
 // messageHeaders are the NATS headers beside the raw form; false if the envelope
 // has no Raw, or something that headers cannot hold.
 func (e *Envelope) messageHeaders() (map[string][]string, bool) {
-	if e.Raw == nil || e.Subject != "" || e.Text != nil || e.HTML != nil || len(e.ReplyTo) > 0 || len(e.Headers) > 0 || len(e.Attachments) > 0 {
+	if e.Raw == nil || e.Subject != "" || e.Text != nil || e.HTML != nil || len(e.ReplyTo) > 0 || len(e.Headers) > 0 || len(e.Attachments) > 0 ||
+		len(e.Alternatives) > 0 || e.Sender != (mail.Address{}) {
 		return nil, false
 	}
 	h := messageHeaders{values: map[string][]string{HeaderContentType: {TypeMessage}}, names: make(map[string]bool)}

@@ -25,7 +25,11 @@ func TestEncodeIsReadBack(t *testing.T) {
 		raw bool // the form
 	}{
 		"json": {Envelope{ID: "x", From: mail.Address{Name: "Jörg", Email: "a@b"}, To: []mail.Address{{Email: "c@d"}}, Text: &text, SendAt: at, Tenant: "acme"}, false},
-		"raw":  {Envelope{Raw: []byte(rawMail)}, true},
+		"json, more": {Envelope{
+			From: mail.Address{Email: "a@b"}, Sender: mail.Address{Email: "s@b"}, To: []mail.Address{{Email: "c@d"}}, Text: &text, Headers: map[string]Values{"X-A": {"a", "b"}, "X-B": {"c"}},
+			Alternatives: []Alternative{{ContentType: "text/calendar", Content: ""}}, Attachments: []Attachment{{Filename: "a", Content: []byte("X: y\n"), ContentType: "message/rfc822"}},
+		}, false},
+		"raw": {Envelope{Raw: []byte(rawMail)}, true},
 		"raw, all": {Envelope{
 			ID: "x", Raw: []byte(rawMail), Tags: []string{"a", "", "Grüße"}, Metadata: map[string]string{"K": "v", "e": ""}, SendAt: at, ExpiresAt: at.Add(time.Hour),
 			Tenant: "acme", Relay: "r", MaxAttempts: 3, Envelope: &Path{MailFrom: &bounces, RcptTo: []string{"c@d", "e@f"}},
@@ -74,6 +78,10 @@ func TestEncodeHidesNoFault(t *testing.T) {
 	text := "t"
 	for field, e := range map[string]Envelope{
 		"text":                {Raw: []byte(rawMail), Text: &text},
+		"sender":              {Raw: []byte(rawMail), Sender: mail.Address{Email: "s@b"}},
+		"alternatives":        {Raw: []byte(rawMail), Alternatives: []Alternative{{ContentType: "text/x"}}},
+		"headers.X-A":         {From: mail.Address{Email: "a@b"}, To: []mail.Address{{Email: "c@d"}}, Text: &text, Headers: map[string]Values{"X-A": {}}},
+		"headers.X-B":         {From: mail.Address{Email: "a@b"}, To: []mail.Address{{Email: "c@d"}}, Text: &text, Headers: map[string]Values{"X-B": {"\xff"}}},
 		"subject":             {Raw: []byte(rawMail), Subject: "Hello"},
 		"envelope.rcpt_to[0]": {Raw: []byte(rawMail), Envelope: &Path{RcptTo: []string{"A <a@b>"}}},
 		"header Mail-To":      {Raw: []byte(rawMail), Envelope: &Path{RcptTo: []string{"x"}}},

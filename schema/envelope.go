@@ -5,6 +5,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/postrider/postrider/mail"
 )
 
@@ -23,12 +26,15 @@ const (
 	MaxReceived = 50
 	// MaxAttachments is the number of attachments, inline ones included.
 	MaxAttachments = 100
+	// MaxAlternatives is the number of alternatives beside text and HTML.
+	MaxAlternatives = 10
 )
 
 // Limits of the strings in an envelope, in characters, as JSON Schema counts them.
 const (
 	maxSubject     = 1000
 	maxHeaders     = 100
+	maxValues      = 100 // of one header
 	maxHeaderValue = 8000
 	maxFilename    = 255
 	maxContentType = 255
@@ -44,18 +50,22 @@ const (
 // below, or as message/rfc822, the message itself, with the options in NATS
 // headers. [Decode] reads both.
 type Envelope struct {
-	ID      string         `json:"id,omitempty"`
-	From    mail.Address   `json:"from,omitzero"`
+	ID   string       `json:"id,omitempty"`
+	From mail.Address `json:"from,omitzero"`
+	// Sender is who sends for From, and gets the bounces unless Envelope says else.
+	Sender  mail.Address   `json:"sender,omitzero"`
 	To      []mail.Address `json:"to,omitempty"`
 	Cc      []mail.Address `json:"cc,omitempty"`
 	Bcc     []mail.Address `json:"bcc,omitempty"`
 	ReplyTo []mail.Address `json:"reply_to,omitempty"`
 	Subject string         `json:"subject,omitempty"`
 	// Text and HTML: at least one of them, unless there is a Raw.
-	Text        *string           `json:"text,omitzero"`
-	HTML        *string           `json:"html,omitzero"`
-	Headers     map[string]string `json:"headers,omitempty"`
-	Attachments []Attachment      `json:"attachments,omitempty"`
+	Text *string `json:"text,omitzero"`
+	HTML *string `json:"html,omitzero"`
+	// Alternatives say the same as Text and HTML in other ways.
+	Alternatives []Alternative     `json:"alternatives,omitempty"`
+	Headers      map[string]Values `json:"headers,omitempty"`
+	Attachments  []Attachment      `json:"attachments,omitempty"`
 	// Raw is a message that is sent as it is, except for Bcc and line ends. From,
 	// To, Cc and Bcc are then for the SMTP envelope only. If they are empty, Decode
 	// fills them in from the message, and also Subject, for readers of the log.
@@ -75,7 +85,26 @@ type Envelope struct {
 	Envelope    *Path `json:"envelope,omitempty"`
 }
 
-// Attachment is a file in a mail.
+// Values are those of a header field, which may be there more than once.
+type Values []string
+
+// MarshalJSONTo writes one value as a string, and several as a list.
+func (v Values) MarshalJSONTo(enc *jsontext.Encoder) error {
+	if len(v) == 1 {
+		return enc.WriteToken(jsontext.String(v[0]))
+	}
+	return json.MarshalEncode(enc, []string(v))
+}
+
+// Alternative is a text of another type, like an invitation in text/calendar.
+type Alternative struct {
+	// ContentType is a media type text/*, like text/calendar; method=REQUEST. Its
+	// charset is UTF-8.
+	ContentType string `json:"content_type"`
+	Content     string `json:"content"`
+}
+
+// Attachment is a file in a mail. A message/rfc822 is sent as it is, not in base64.
 type Attachment struct {
 	// Filename is a name without a directory. It is required if there is no
 	// ContentID.
@@ -91,7 +120,8 @@ type Attachment struct {
 
 // Path is the SMTP envelope, if it differs from the header fields.
 type Path struct {
-	// MailFrom is the reverse path; empty for the null path, nil for From.
+	// MailFrom is the reverse path; empty for the null path, nil for Sender or else
+	// From.
 	MailFrom *string  `json:"mail_from,omitempty"`
 	RcptTo   []string `json:"rcpt_to,omitempty"`
 }
@@ -100,6 +130,9 @@ type Path struct {
 func (e *Envelope) ReversePath() string {
 	if e.Envelope != nil && e.Envelope.MailFrom != nil {
 		return *e.Envelope.MailFrom
+	}
+	if e.Sender != (mail.Address{}) {
+		return e.Sender.Email
 	}
 	return e.From.Email
 }

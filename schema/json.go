@@ -12,14 +12,15 @@ import (
 // The names of the fields, to correct one in the wrong case.
 var (
 	envelopeFields = []string{
-		"id", "from", "to", "cc", "bcc", "reply_to", "subject", "text", "html", "headers", "attachments", "raw", "tags",
+		"id", "from", "sender", "to", "cc", "bcc", "reply_to", "subject", "text", "html", "alternatives", "headers", "attachments", "raw", "tags",
 		"metadata", "tenant", "send_at", "expires_at", "relay", "max_attempts", "envelope",
 	}
 	// contentFields go into the message and are not allowed with raw.
-	contentFields    = []string{"subject", "text", "html", "attachments", "reply_to", "headers"}
-	addressFields    = []string{"name", "email"}
-	attachmentFields = []string{"filename", "content", "content_type", "content_id", "object"}
-	pathFields       = []string{"mail_from", "rcpt_to"}
+	contentFields     = []string{"sender", "subject", "text", "html", "alternatives", "attachments", "reply_to", "headers"}
+	addressFields     = []string{"name", "email"}
+	alternativeFields = []string{"content_type", "content"}
+	attachmentFields  = []string{"filename", "content", "content_type", "content_id", "object"}
+	pathFields        = []string{"mail_from", "rcpt_to"}
 )
 
 // decodeJSON reads the JSON form.
@@ -66,6 +67,8 @@ func (r *reader) field(e *Envelope, name string) (err error) {
 		e.ID, err = r.text()
 	case "from":
 		e.From, err = r.address()
+	case "sender":
+		e.Sender, err = r.address()
 	case "to":
 		e.To, err = r.addresses()
 	case "cc":
@@ -80,18 +83,58 @@ func (r *reader) field(e *Envelope, name string) (err error) {
 		e.Text, err = r.optional()
 	case "html":
 		e.HTML, err = r.optional()
+	case "envelope":
+		e.Envelope, err = r.path()
+	default:
+		return r.part(e, name)
+	}
+	return err
+}
+
+// part reads a field with what the message is made of, besides its texts.
+func (r *reader) part(e *Envelope, name string) (err error) {
+	switch name {
+	case "alternatives":
+		e.Alternatives, err = list(r, MaxAlternatives, r.alternative)
 	case "headers":
-		e.Headers, err = r.strings(maxHeaders)
+		e.Headers, err = entries(r, maxHeaders, r.values)
 	case "attachments":
 		e.Attachments, err = list(r, MaxAttachments, r.attachment)
 	case "raw":
 		e.Raw, err = r.bytes()
-	case "envelope":
-		e.Envelope, err = r.path()
 	default:
 		return r.option(e, name)
 	}
 	return err
+}
+
+// values reads a string or a list of strings.
+func (r *reader) values() (Values, error) {
+	if r.dec.PeekKind() == '[' {
+		return list(r, maxValues, r.text)
+	}
+	s, err := r.text()
+	return Values{s}, err
+}
+
+func (r *reader) alternative() (a Alternative, err error) {
+	content := false
+	err = r.object(func(name string) (err error) {
+		switch name {
+		case "content_type":
+			a.ContentType, err = r.checked(validateTextType)()
+		case "content":
+			content = true
+			a.Content, err = r.text()
+		default:
+			err = r.unknown(name, alternativeFields...)
+		}
+		return err
+	})
+	if err == nil && !content {
+		err = r.fail("content is missing: it must be the text")
+	}
+	return a, err
 }
 
 // option reads a field that says how to send.
@@ -100,7 +143,7 @@ func (r *reader) option(e *Envelope, name string) (err error) {
 	case "tags":
 		e.Tags, err = list(r, maxTags, r.text)
 	case "metadata":
-		e.Metadata, err = r.strings(maxMetadata)
+		e.Metadata, err = entries(r, maxMetadata, r.text)
 	case "tenant":
 		e.Tenant, err = r.checked(ValidateName)()
 	case "relay":

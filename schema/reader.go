@@ -157,15 +157,15 @@ func (r *reader) unknown(name string, known ...string) error {
 	return r.fail("unknown field")
 }
 
-// strings reads an object of at most most strings.
-func (r *reader) strings(most int) (map[string]string, error) {
-	m := make(map[string]string)
+// entries reads an object of at most most values.
+func entries[T any](r *reader, most int, value func() (T, error)) (map[string]T, error) {
+	m := make(map[string]T)
 	err := r.object(func(name string) error {
 		if len(m) == most {
 			return r.fail("entry %d: at most %d are allowed", most+1, most)
 		}
-		s, err := r.text()
-		m[name] = s
+		v, err := value()
+		m[name] = v
 		return err
 	})
 	return m, err

@@ -110,6 +110,10 @@ func (s *salvage) member(name string, v jsontext.Value) {
 	switch strings.ToLower(name) {
 	case "id":
 		s.id(scalar(v))
+	case "sender":
+		if list := addressesIn(v); e.Sender.Email == "" && len(list) > 0 {
+			e.Sender = list[0]
+		}
 	case "from":
 		if list := addressesIn(v); e.From.Email == "" && len(list) > 0 {
 			e.From = list[0]

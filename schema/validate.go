@@ -61,6 +61,11 @@ func (e *Envelope) checkAddresses() error {
 			return badField("from", "%v", err)
 		}
 	}
+	if e.Sender != (mail.Address{}) {
+		if err := e.Sender.Validate(); err != nil {
+			return badField("sender", "%v", err)
+		}
+	}
 	for _, l := range []struct {
 		field string
 		list  []mail.Address
@@ -107,6 +112,9 @@ func (e *Envelope) checkTexts() error {
 	}
 	if e.Text == nil && e.HTML == nil && e.Raw == nil {
 		return badField("text", "missing: a mail must have text or html; it may be empty")
+	}
+	if err := checkAlternatives(e.Alternatives); err != nil {
+		return err
 	}
 	for field, s := range map[string]*string{"text": e.Text, "html": e.HTML} {
 		if s != nil && strings.IndexByte(*s, 0) >= 0 {
@@ -176,13 +184,24 @@ func (e *Envelope) checkHeaders() error {
 	}
 	seen := make(map[string]bool, len(e.Headers))
 	for _, name := range slices.Sorted(maps.Keys(e.Headers)) {
-		low := strings.ToLower(name)
-		err := validateHeader(name, low, e.Headers[name])
-		if err == nil && seen[low] {
-			err = errors.New("given twice, in different case")
+		low, field := strings.ToLower(name), "headers."+mail.Sentence(name, 64)
+		switch n := len(e.Headers[name]); {
+		case n == 0:
+			return badField(field, "an empty list: omit the field")
+		case n > maxValues:
+			return badField(field, "%d values, at most %d are allowed", n, maxValues)
+		case n > 1 && (low == "message-id" || low == "date"):
+			return badField(field, "given %d times, a mail has one", n)
+		case seen[low]:
+			return badField(field, "given twice, in different case")
 		}
-		if err != nil {
-			return badField("headers."+mail.Sentence(name, 64), "%v", err)
+		for i, v := range e.Headers[name] {
+			if err := validateHeader(name, low, v); err != nil {
+				if len(e.Headers[name]) > 1 {
+					field += fmt.Sprintf("[%d]", i)
+				}
+				return badField(field, "%v", err)
+			}
 		}
 		seen[low] = true
 	}

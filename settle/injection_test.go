@@ -52,13 +52,17 @@ func fields() []field {
 	all := []field{
 		{"id", "order-17", at("id")}, {"subject", "Hello there", at("subject")}, {"text", "Hi there", at("text")}, {"html", "<p>Hi</p>", at("html")},
 		{"relay", "main", at("relay")}, {"send_at", "2026-01-02T15:04:05Z", at("send_at")}, {"expires_at", "2199-01-02T15:04:05Z", at("expires_at")},
-		{"tags", "orders", list("tags")}, {"from", "a@example.com", at("from")}, {"from", "Ann <a@example.com>", at("from")},
+		{"tags", "orders", list("tags")}, {"sender", "Office <s@example.com>", at("sender")}, {"from", "a@example.com", at("from")}, {"from", "Ann <a@example.com>", at("from")},
 		{"from.name", "Ann B", func(e map[string]any, v string) { e["from"] = map[string]any{"name": v, "email": "a@example.com"} }},
 		{"from.email", "\"a b\"@example.com", func(e map[string]any, v string) { e["from"] = map[string]any{"email": v} }},
 		{"envelope.mail_from", "b@example.com", func(e map[string]any, v string) { e["envelope"] = map[string]any{"mail_from": v} }},
 		{"envelope.rcpt_to", "b@example.com", func(e map[string]any, v string) { e["envelope"] = map[string]any{"rcpt_to": []any{v}} }},
 		{"metadata", "17", func(e map[string]any, v string) { e["metadata"] = map[string]any{"customer": v} }},
 		{"metadata key", "customer", func(e map[string]any, v string) { e["metadata"] = map[string]any{v: "17"} }},
+		{"alternatives.content_type", "text/calendar; method=REQUEST", func(e map[string]any, v string) {
+			e["alternatives"] = []any{map[string]any{"content_type": v, "content": "x"}}
+		}},
+		{"headers list", "a value", func(e map[string]any, v string) { e["headers"] = map[string]any{"X-Own": []any{"x", v}} }},
 		{"headers key", "X-Own", func(e map[string]any, v string) { e["headers"] = map[string]any{v: "x"} }},
 	}
 	for _, name := range []string{"to", "cc", "bcc", "reply_to"} {
@@ -89,7 +93,7 @@ const breaks = "\r\n\x00\u0085\u2028\u2029"
 func (f field) free() bool { return f.name == "text" || f.name == "html" || f.name == "metadata" }
 
 // ours are the fields that a mail may have which the envelope did not name.
-var ours = []string{"Date", "From", "To", "Cc", "Reply-To", "Subject", "Message-ID", "MIME-Version", "Content-Type", "Content-Transfer-Encoding"}
+var ours = []string{"Date", "From", "Sender", "To", "Cc", "Reply-To", "Subject", "Message-ID", "MIME-Version", "Content-Type", "Content-Transfer-Encoding"}
 
 // TestInjectionIntoJSON puts every piece into every field: the envelope is
 // refused, or one message reaches the relay, with no field, part, command or
@@ -138,14 +142,18 @@ func checkParts(t *testing.T, what string, h *settle.Delivery, data []byte) {
 	allowed := slices.Concat(ours, slices.Collect(maps.Keys(h.Envelope().Headers)))
 	for name, values := range m.Header {
 		known := slices.ContainsFunc(allowed, func(a string) bool { return strings.EqualFold(a, name) })
-		if !known || len(values) != 1 {
+		if !known || len(values) != max(1, len(h.Envelope().Headers[name])) {
 			t.Errorf("%q: field %s %d times", what, name, len(values))
 		}
 	}
-	if n := countAddresses(t, what, m.Header); n != 1+len(h.Envelope().To)+len(h.Envelope().Cc)+len(h.Envelope().ReplyTo) {
+	sender := 0
+	if h.Envelope().Sender.Email != "" {
+		sender = 1
+	}
+	if n := countAddresses(t, what, m.Header); n != 1+sender+len(h.Envelope().To)+len(h.Envelope().Cc)+len(h.Envelope().ReplyTo) {
 		t.Errorf("%q: %d addresses in the header\n%s", what, n, data)
 	}
-	want := len(h.Envelope().Attachments)
+	want := len(h.Envelope().Attachments) + len(h.Envelope().Alternatives)
 	for _, s := range []*string{h.Envelope().Text, h.Envelope().HTML} {
 		if s != nil {
 			want++
@@ -158,7 +166,7 @@ func checkParts(t *testing.T, what string, h *settle.Delivery, data []byte) {
 
 func countAddresses(t *testing.T, what string, h netmail.Header) (n int) {
 	t.Helper()
-	for _, name := range []string{"From", "To", "Cc", "Reply-To"} {
+	for _, name := range []string{"From", "Sender", "To", "Cc", "Reply-To"} {
 		if h.Get(name) == "" {
 			continue
 		}

@@ -49,18 +49,28 @@ func (o offer) check(t *testing.T, reused bool) {
 	if o.lines == "HELO" {
 		opts = append(opts, smtptest.On("EHLO", smtptest.Answer{Reply: "502 5.5.1 no"}))
 	}
-	b := newBundle(t, smtptest.New(t, opts...), nil)
+	b := newBundle(t, smtptest.New(t, opts...), func(c *Config) {
+		if strings.HasSuffix(o.message, "!") {
+			c.EightBit = "fail"
+		}
+	})
 	if reused {
 		// One byte passes every SIZE.
 		b.wantClasses(t, mailWith("\n"), "delivered")
 	}
 	m := mailWith(strings.Repeat("x", 68)+"\r\n", "a@x.test", "b@x.test")
-	m.EightBit = o.message == "8bit" || o.message == "both"
-	m.UTF8 = o.message == "utf8" || o.message == "both"
+	kind := strings.TrimSuffix(o.message, "!")
+	m.EightBit = kind == "8bit" || kind == "both"
+	m.UTF8 = kind == "utf8" || kind == "both"
 	before := b.server.Accepted()
 	for _, got := range b.wantClasses(t, m, o.outcome+" "+o.outcome).Outcomes {
 		if o.outcome == "failed" && (got.Enhanced != o.enhanced || got.Stage != mail.StageLocal || got.Code != 0 || got.Reply == "") {
 			t.Errorf("%+v, want %s", got, o.enhanced)
+		}
+		// The event says what the relay did not offer.
+		bare := o.outcome == "delivered" && m.EightBit && !strings.Contains(o.params, "8BITMIME")
+		if strings.HasSuffix(got.Reply, unoffered) != bare || o.outcome == "delivered" && (got.QueueID == "" || strings.Contains(got.QueueID, " ")) {
+			t.Errorf("%+v, want it said: %v", got, bare)
 		}
 	}
 	said := regexp.MustCompile(`(?m)^C: MAIL FROM:<sender@x.test> ?(.*?)\r?$`).FindAllStringSubmatch(b.server.Transcript(1), -1)

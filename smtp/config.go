@@ -26,6 +26,7 @@ type Config struct {
 	AuthWithoutTLS bool   `env:"SMTP_AUTH_WITHOUT_TLS" help:"Send the password in clear text if the session has no TLS."`
 	DiscardEHLO    string `env:"SMTP_DISCARD_EHLO" help:"Extensions that are not used although the relay offers them, separated by commas: any of PIPELINING, SIZE, 8BITMIME, SMTPUTF8, STARTTLS, AUTH."`
 	EHLOName       string `env:"SMTP_EHLO_NAME" help:"Name to greet the relay with; empty: the host's name if it has a domain, else its address."`
+	EightBit       string `env:"SMTP_EIGHTBIT" help:"What to do with bytes above 127 at a relay that does not offer 8BITMIME: send them as they are, and say so in the event, or fail the mail with 5.6.3."`
 
 	MaxSessions        int           `env:"SMTP_MAX_SESSIONS" help:"Most sessions at the relay at the same time, up to 4096."`
 	MessagesPerSession int           `env:"SMTP_MESSAGES_PER_SESSION" help:"Transactions after which a session is closed."`
@@ -45,6 +46,7 @@ const mostSessions = 4096
 // DefaultConfig lacks only the URL.
 func DefaultConfig() Config {
 	return Config{
+		EightBit:           "send",
 		MaxSessions:        10,
 		MessagesPerSession: 100,
 		SessionAge:         5 * time.Minute,
@@ -82,6 +84,7 @@ func (c Config) Validate() []error {
 	}
 	wrong.If(c.EHLOName != "" && !mail.IsHostName(c.EHLOName),
 		"SMTP_EHLO_NAME: %q is neither a domain nor an address literal like [192.0.2.1]", c.EHLOName)
+	wrong.If(c.EightBit != "send" && c.EightBit != "fail", "SMTP_EIGHTBIT: %q is not send or fail", c.EightBit)
 	wrong.If(c.MaxSessions < 1 || c.MaxSessions > mostSessions, "SMTP_MAX_SESSIONS: is %d, must be 1 to %d", c.MaxSessions, mostSessions)
 	wrong.If(c.MessagesPerSession < 1, "SMTP_MESSAGES_PER_SESSION: is %d, must be at least 1", c.MessagesPerSession)
 	wrong.If(c.PauseMax < c.PauseMin, "SMTP_PAUSE_MAX: is %s, less than SMTP_PAUSE_MIN (%s)", c.PauseMax, c.PauseMin)

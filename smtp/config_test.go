@@ -40,6 +40,8 @@ func TestValidate(t *testing.T) {
 		"SMTP_USERNAME, SMTP_PASSWORD: hold":   func(c *Config) { c.Username, c.Password = "u", "p\x00q" },
 		"SMTP_AUTH: is \"cram-md5\", must":     func(c *Config) { c.Auth = "cram-md5" },
 		"SMTP_EHLO_NAME: ":                     func(c *Config) { c.EHLOName = "a b" },
+		"SMTP_EIGHTBIT: \"":                    func(c *Config) { c.EightBit = "" },
+		"SMTP_EIGHTBIT: \"convert\"":           func(c *Config) { c.EightBit = "convert" },
 		"SMTP_MAX_SESSIONS: is 0":              func(c *Config) { c.MaxSessions = 0 },
 		"SMTP_MESSAGES_PER_SESSION: is -1":     func(c *Config) { c.MessagesPerSession = -1 },
 		"SMTP_PAUSE_MAX: is 1s, less":          func(c *Config) { c.PauseMax = time.Second },

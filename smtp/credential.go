@@ -18,29 +18,39 @@ const (
 )
 
 // credential is what the relay said of our user name and password. Any goroutine may
-// use it. Another credential has another Relay.
+// use it.
 type credential struct {
+	// current reads the password, which an operator may have changed.
+	current func() mail.Secret
+
 	// turn is held by whoever opens a session while the password is not proven: ten
 	// sessions at once would say a wrong one ten times.
 	turn chan struct{}
 
 	mu     sync.Mutex
 	proven bool
-	// denied is the refusal, nil if the last AUTH was not refused; pause is for the next.
-	denied *Error
-	pause  time.Duration
+	// denied is the refusal, nil if the last AUTH was not refused; refused is the password
+	// that was, and pause is for the next.
+	denied  *Error
+	refused mail.Secret
+	pause   time.Duration
 }
 
 func newCredential(c Config) *credential {
 	// Without a user name there is nothing to prove.
-	return &credential{turn: make(chan struct{}, 1), proven: c.Username == "", pause: deniedMin}
+	return &credential{
+		current: func() mail.Secret { return c.Password.Reread(c.PasswordFile) },
+		turn:    make(chan struct{}, 1), proven: c.Username == "", pause: deniedMin,
+	}
 }
 
 // claim waits until a session may be opened, AUTH included. heard must be told how that
 // went. The error is the refusal, the cause of ctx, or [errDown].
 func (c *credential) claim(ctx context.Context, down <-chan struct{}) (heard func(*Error), err error) {
+	password := c.current()
+	note := func(e *Error) { c.heard(e, password) }
 	if c.isProven() {
-		return c.heard, nil
+		return note, nil
 	}
 	select {
 	case c.turn <- struct{}{}:
@@ -56,9 +66,9 @@ func (c *credential) claim(ctx context.Context, down <-chan struct{}) (heard fun
 	}
 	if c.isProven() {
 		free()
-		return c.heard, nil
+		return note, nil
 	}
-	return func(e *Error) { c.heard(e); free() }, nil
+	return func(e *Error) { note(e); free() }, nil
 }
 
 func (c *credential) isProven() bool {
@@ -67,25 +77,27 @@ func (c *credential) isProven() bool {
 	return c.proven
 }
 
-// refusal is the refusal because of which AUTH must not be said now; or nil.
+// refusal is the refusal because of which AUTH must not be said now; or nil. Another
+// password may be said at once.
 func (c *credential) refusal() *Error {
+	now := c.current()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.denied == nil || !time.Now().Before(c.denied.again) {
+	if c.denied == nil || now != c.refused || !time.Now().Before(c.denied.again) {
 		return nil
 	}
 	return c.denied
 }
 
-// heard notes how opening a session went.
-func (c *credential) heard(e *Error) {
+// heard notes how opening a session with that password went.
+func (c *credential) heard(e *Error, password mail.Secret) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case e == nil:
 		c.proven, c.denied, c.pause = true, nil, deniedMin
 	case e.Stage == mail.StageAuth && wantsCredentials(e.Code):
-		c.proven, c.denied = false, e
+		c.proven, c.denied, c.refused = false, e, password
 		e.again = time.Now().Add(c.pause)
 		c.pause = min(2*c.pause, deniedMax)
 	}

@@ -26,6 +26,8 @@ type delivery struct {
 	plain bool
 	// worked: the relay accepted a MAIL; accepted: it accepted the message.
 	worked, accepted bool
+	// failEightBit: a relay without 8BITMIME must not get bytes above 127.
+	failEightBit bool
 	// begun is when the message was admitted last, turn its turn to try the relay, and
 	// reached the last step that the relay answered without a fault.
 	begun   time.Time
@@ -96,8 +98,9 @@ func (d *delivery) unfit(x extensions) *mail.Outcome {
 	case m.UTF8 && !x.utf8:
 		// RFC 6531 section 3.5.
 		o = localOutcome(mail.Failed, "5.6.7", errors.New("the message needs SMTPUTF8, which the relay does not offer"))
-	case m.EightBit && !x.eightBit:
-		// RFC 6152 section 3.
+	case m.EightBit && !x.eightBit && d.failEightBit:
+		// RFC 6152 section 3. Nearly all relays that do not offer it take them all the
+		// same, so that is not the default.
 		o = localOutcome(mail.Failed, "5.6.3", errors.New("the message has bytes above 127, and the relay does not offer 8BITMIME"))
 	default:
 		return nil
@@ -122,6 +125,17 @@ func replyOutcome(c mail.Class, stage mail.Stage, r reply, err error) mail.Outco
 	}
 	if c == mail.Delivered {
 		o.QueueID = mail.Cut(queueID(o.Reply), 128)
+	}
+	return o
+}
+
+// unoffered ends the words of an outcome of bytes that the relay did not ask for.
+const unoffered = " (bytes above 127 were sent, and the relay does not offer 8BITMIME)"
+
+// withNote says in the reply to the body that the relay got more than it offers.
+func (d *delivery) withNote(o mail.Outcome, x extensions) mail.Outcome {
+	if d.m.EightBit && !x.eightBit && o.Stage == mail.StageDot {
+		o.Reply = mail.Cut(o.Reply, mail.MaxReply-len(unoffered)) + unoffered
 	}
 	return o
 }

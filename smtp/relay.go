@@ -109,6 +109,7 @@ func (r *Relay) Deliver(ctx context.Context, m mail.Message) mail.Transaction {
 
 	d := newDelivery(ctx, &m, r.Name())
 	d.blamed = r.blame.often(d.key())
+	d.failEightBit = r.cfg.EightBit == "fail"
 	for len(d.to) > 0 && r.attempt(d) {
 		// The relay wants fewer sessions: wait for one of the others.
 	}

@@ -176,7 +176,7 @@ func (t *transaction) appendParams(b []byte) []byte {
 	if t.params {
 		b = strconv.AppendInt(append(b, " SIZE="...), t.d.m.Size, 10) // RFC 1870 section 6
 	}
-	if t.d.m.EightBit {
+	if t.d.m.EightBit && t.ext.eightBit {
 		b = append(b, " BODY=8BITMIME"...) // RFC 6152 section 2
 	}
 	if t.d.m.UTF8 {
@@ -262,7 +262,7 @@ func (t *transaction) conclude(v verdict, st step, r reply, err error) {
 	if t.unanswered = err != nil; !t.unanswered && v.trouble == fine {
 		t.d.reached = st.stage
 	}
-	o := replyOutcome(v.class, st.stage, r, err)
+	o := t.d.withNote(replyOutcome(v.class, st.stage, r, err), t.ext)
 	switch {
 	case v.again == onNewSession:
 		// What the stale session said does not count.

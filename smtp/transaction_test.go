@@ -51,7 +51,7 @@ func TestDialogue(t *testing.T) {
 // TestUnfit: a message that the relay cannot accept fails before anything is sent.
 func TestUnfit(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t, smtptest.New(t, smtptest.Extensions("SIZE 70")), nil)
+	b := newBundle(t, smtptest.New(t, smtptest.Extensions("SIZE 70")), func(c *Config) { c.EightBit = "fail" })
 	large, eight, utf := mailWith(strings.Repeat("x", 69)+"\r\n"), mailWith("x\r\n"), mailWith("x\r\n")
 	eight.EightBit, utf.UTF8 = true, true
 	for enhanced, m := range map[string]mail.Message{"5.3.4": large, "5.6.3": eight, "5.6.7": utf} {

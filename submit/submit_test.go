@@ -122,7 +122,7 @@ func TestRefused(t *testing.T) {
 	c := submit.New(b.Producer(t))
 	for field, change := range map[string]func(*schema.Envelope){
 		"to[0]":                     func(e *schema.Envelope) { e.To[0].Email = "x" },
-		"headers.To":                func(e *schema.Envelope) { e.Headers = map[string]string{"To": "x@y"} },
+		"headers.To":                func(e *schema.Envelope) { e.Headers = map[string]schema.Values{"To": {"x@y"}} },
 		"relay":                     func(e *schema.Envelope) { e.Relay = "backup" },
 		"tenant":                    func(e *schema.Envelope) { e.Tenant = "A" },
 		"subject":                   func(e *schema.Envelope) { e.Subject = "\xff" },

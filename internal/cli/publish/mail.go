@@ -192,9 +192,9 @@ func (m *flags) fields(e *schema.Envelope) error {
 			return cli.Wrongf("--header: %s is given twice", name)
 		}
 		if e.Headers == nil {
-			e.Headers = make(map[string]string)
+			e.Headers = make(map[string]schema.Values)
 		}
-		e.Headers[name] = strings.TrimSpace(value)
+		e.Headers[name] = schema.Values{strings.TrimSpace(value)}
 	}
 	return nil
 }

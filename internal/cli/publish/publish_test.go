@@ -107,7 +107,7 @@ func TestEveryFlag(t *testing.T) {
 	want := &schema.Envelope{
 		ID: "x", From: mail.Address{Name: "Jörg", Email: "a@example.com"}, To: []mail.Address{{Email: "b@example.net"}, {Name: "C", Email: "c@example.net"}},
 		Cc: []mail.Address{{Email: "d@example.net"}}, Bcc: []mail.Address{{Email: "e@example.net"}}, ReplyTo: []mail.Address{{Email: "f@example.net"}},
-		Subject: "Grüße", Text: &text, HTML: &html, Headers: map[string]string{"X-A": "b: c"}, Tags: []string{"t1", "t2"}, Metadata: map[string]string{"k": "v=w"},
+		Subject: "Grüße", Text: &text, HTML: &html, Headers: map[string]schema.Values{"X-A": {"b: c"}}, Tags: []string{"t1", "t2"}, Metadata: map[string]string{"k": "v=w"},
 		SendAt: e.SendAt, ExpiresAt: time.Date(2100, 1, 3, 0, 0, 0, 0, time.UTC), MaxAttempts: 7,
 		Attachments: []schema.Attachment{
 			{Filename: "Ä.txt", Content: []byte("file")}, {Filename: "i.png", Content: []byte("png"), ContentID: "i.png"}, {Filename: "l=.gif", Content: []byte("gif"), ContentID: "logo"},
