@@ -99,12 +99,10 @@ func (l *Log) read(ctx context.Context, f Filter, from jetstream.OrderedConsumer
 				return
 			}
 			left = meta.NumPending
-			if !f.Until.IsZero() && meta.Timestamp.After(f.Until.Add(sourceLag)) {
+			if f.over(meta.Timestamp) {
 				return
 			}
-			if f.Read != nil {
-				f.Read()
-			}
+			f.count()
 			if !bytes.Contains(m.Data(), []byte(f.QueueID)) {
 				continue // decoding takes most of the time
 			}
@@ -159,6 +157,17 @@ func (f Filter) config() jetstream.OrderedConsumerConfig {
 		c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &start
 	}
 	return c
+}
+
+// over reports that no later entry is early enough.
+func (f Filter) over(at time.Time) bool {
+	return !f.Until.IsZero() && at.After(f.Until.Add(sourceLag))
+}
+
+func (f Filter) count() {
+	if f.Read != nil {
+		f.Read()
+	}
 }
 
 func (f Filter) match(r *wire.Record) bool {

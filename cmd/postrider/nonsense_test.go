@@ -63,9 +63,12 @@ func TestNonsense(t *testing.T) {
 				t.Fatal(err)
 			}
 			seen++
-			for _, value := range append(nonsense, filepath.Join(t.TempDir(), "no", "such", "file"), os.DevNull) {
+			for i, value := range append([]string{"nonsense", "%zz", "h:99999", os.DevNull, filepath.Join(t.TempDir(), "no", "such", "file")}, nonsense...) {
 				environ := []string{setting.Name + "=" + value}
 				said(t, environ, []string{"config"})
+				if i >= 5 {
+					continue // the settings are read by the same code
+				}
 				if !strings.HasPrefix(setting.Name, "NATS_URL") {
 					environ = append(environ, "NATS_URL=nats://127.0.0.1:9")
 				}
