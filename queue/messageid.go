@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -33,9 +34,9 @@ func hasMessageID(e *schema.Envelope, id string) bool {
 		return false
 	}
 	id = "<" + strings.Trim(id, "<>") + ">"
-	for name, value := range e.Headers {
+	for name, values := range e.Headers {
 		if strings.EqualFold(name, "Message-ID") {
-			return strings.TrimSpace(value) == id
+			return slices.ContainsFunc(values, func(v string) bool { return strings.TrimSpace(v) == id })
 		}
 	}
 	if e.Raw == nil {

@@ -71,7 +71,7 @@ func TestTags(t *testing.T) {
 	checked := c.durations()
 	for _, typ := range []reflect.Type{reflect.TypeFor[Config](), reflect.TypeFor[Timeouts]()} {
 		for f := range typ.Fields() {
-			if f.Type == reflect.TypeFor[Timeouts]() {
+			if f.Type == reflect.TypeFor[Timeouts]() || f.Tag.Get("fileof") != "" {
 				continue
 			}
 			env, help := f.Tag.Get("env"), f.Tag.Get("help")
