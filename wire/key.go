@@ -188,12 +188,13 @@ func (t KeyTail) Has(subject string) bool {
 // origin. An id looks like an origin only if somebody means it to.
 func OriginTime(s string) (time.Time, bool) {
 	ns, seq, _ := strings.Cut(s, "-")
-	if len(ns) < 16 || len(ns) > 19 || seq == "" || strings.Trim(ns+seq, "0123456789") != "" {
-		return time.Time{}, false
-	}
 	n, err := strconv.ParseInt(ns, 10, 64)
-	if err != nil {
+	if err != nil || n < 0 || len(ns) < 16 {
 		return time.Time{}, false
 	}
-	return time.Unix(0, n), true
+	at := time.Unix(0, n)
+	if q, err := strconv.ParseUint(seq, 10, 64); err != nil || Origin(at, q) != s {
+		return time.Time{}, false
+	}
+	return at, true
 }

@@ -13,7 +13,8 @@ func TestOriginTime(t *testing.T) {
 	if got, ok := OriginTime(Origin(at, 17)); !ok || !got.Equal(at) {
 		t.Errorf("%v %v", got, ok)
 	}
-	for _, s := range []string{"", "m1", "17-1", "1700000000000000000", "1700000000000000000-", "1700000000000000000-x", "-1700000000000000000-1", "99999999999999999999-1"} {
+	for _, s := range []string{"", "m1", "17-1", "1700000000000000000", "1700000000000000000-", "1700000000000000000-x", "-1700000000000000000-1", "99999999999999999999-1",
+		"0000000000000000-1", "1700000000000000000-01", "1700000000000000000-99999999999999999999", "+170000000000000000-7"} {
 		if _, ok := OriginTime(s); ok {
 			t.Errorf("%q is taken for an origin", s)
 		}
@@ -23,6 +24,7 @@ func TestOriginTime(t *testing.T) {
 func FuzzOriginTime(f *testing.F) {
 	f.Add("1700000000000000000-7")
 	f.Add("+170000000000000000-7")
+	f.Add("0000000000000000-000000000000000000000000000000000000000000000000")
 	f.Fuzz(func(t *testing.T, s string) {
 		if at, ok := OriginTime(s); ok && (at.Before(time.Unix(0, 0)) || mail.Token(s) != s) {
 			t.Errorf("%q is taken for an origin of %v", s, at)
