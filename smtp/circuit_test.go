@@ -196,18 +196,17 @@ func TestConnectionLimit(t *testing.T) {
 
 // limited sends 60 messages to a relay that turns a third session away.
 func limited(t *testing.T, verb string, a smtptest.Answer, refuses ...error) {
-	var b *bundle
 	change := func(c *Config) {
 		shortPauses(c)
-		if a.Stall { // those that hang count too: another session would be one more
+		if a.Stall {
 			c.SessionAge, c.MessagesPerSession, c.Timeouts.Command = time.Hour, 1e6, time.Minute
 		}
 	}
-	b = newPiped(t, change, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+	b := newPiped(t, change, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
 		switch {
 		case st.Verb == "DOT":
 			return &smtptest.Answer{Delay: 100 * time.Millisecond, Reply: "250 ok"}
-		case st.Verb == verb && b.server.Open() > 2:
+		case st.Verb == verb && st.Session > 2: // the first two last as long as the test
 			return &a
 		}
 		return nil

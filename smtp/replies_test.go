@@ -288,7 +288,7 @@ func TestJudgeEverything(t *testing.T) {
 					t.Errorf("%s %d: in no row of the table", stage, code)
 				}
 				v := judge(a)
-				checkExcuses(t, a, v)
+				checkEnds(t, a, v)
 				is := func(bad bool, what string) {
 					if bad {
 						t.Errorf("%s %d %+v: %s: %+v", stage, code, a, what, v)
@@ -305,8 +305,6 @@ func TestJudgeEverything(t *testing.T) {
 				is(v.trouble >= throttled && after[stage] && !wantsCredentials(code) && !asksForLess(code), "the relay's fault from DATA on")
 				is(stage != mail.StageAuth && v.again != onNewSession && (wantsCredentials(code) && (!a.trusted || !before[stage] && !after[stage])) != (v.trouble == alarming), "the account's trouble or not")
 				is(wantsCredentials(code) && (v.class == mail.Failed || v.class == mail.Delivered), "dead or delivered for want of a password")
-				is(code == 421 && v.class != "" && !v.gone, "421 and goes on")
-				is(v.class == "" && v.gone, "goes on without a session")
 			}
 		}
 	}
@@ -315,9 +313,16 @@ func TestJudgeEverything(t *testing.T) {
 // asksForLess are the codes that say nothing about the message at any step.
 func asksForLess(code int) bool { return slices.Contains([]int{432, 452, 454}, code) }
 
-// checkExcuses: a message that is to blame is not excused for ever.
-func checkExcuses(t *testing.T, a answer, v verdict) {
+// checkEnds: a session that is gone is not gone on with, and a message that is to blame is
+// not excused for ever.
+func checkEnds(t *testing.T, a answer, v verdict) {
 	t.Helper()
+	if a.reply.code == 421 && v.class != "" && !v.gone {
+		t.Errorf("%+v: 421 and goes on: %+v", a, v)
+	}
+	if v.class == "" && v.gone {
+		t.Errorf("%+v: goes on without a session: %+v", a, v)
+	}
 	if a.blamed && (v.trouble == throttled || v.trouble == exhausted) {
 		t.Errorf("%+v: excused for ever: %+v", a, v)
 	}
