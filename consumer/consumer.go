@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/postrider/postrider/internal/slots"
 	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
@@ -35,9 +36,7 @@ type Settler interface {
 // Store is where the sweep reads, and fires what is overdue.
 type Store interface {
 	stream.Reader
-	// Set publishes m if the last sequence on filter is the expected one;
-	// [stream.ErrConflict].
-	Set(ctx context.Context, m *nats.Msg, filter string, expected uint64) (uint64, error)
+	stream.Register
 }
 
 // Parts are what a consumer is made of.
@@ -64,7 +63,7 @@ type Consumer struct {
 	Parts
 	cfg      Config
 	fetchers []*fetcher // set by open, then only read, also by the sweeps
-	slots    *slots
+	slots    *slots.Slots
 	leases   *leases
 	metrics  *metrics
 	// hurry is closed by the first call of Hurry, by whatever goroutine; Run reads it.
@@ -76,11 +75,11 @@ type Consumer struct {
 func New(cfg Config, p Parts) *Consumer {
 	c := &Consumer{
 		Parts: p, cfg: cfg,
-		slots:   newSlots(cfg.Slots, cfg.MaxBytes, cfg.Lanes),
+		slots:   slots.New(cfg.Slots, cfg.MaxBytes, cfg.Lanes),
 		metrics: newMetrics(p.Metrics, cfg.Lanes.Names()),
 		hurry:   make(chan struct{}),
 	}
-	c.leases = newLeases(p.NATS, p.Link, cfg, c.slots.addBytes)
+	c.leases = newLeases(p.NATS, p.Link, cfg, c.slots.AddBytes)
 	return c
 }
 

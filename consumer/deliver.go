@@ -34,7 +34,7 @@ func headersOf(m *nats.Msg) nats.Header {
 // cannot begin in time.
 func (f *fetcher) settle(live settle.Span, l *lease) {
 	d, until := l.delivery, l.mayWait(live)
-	defer f.slots.release(f.Lane, 1)
+	defer f.slots.Release(f.Lane, 1)
 	defer l.release()
 	f.metrics.inFlight.Inc()
 	defer f.metrics.inFlight.Dec()

@@ -70,10 +70,10 @@ func (c *Consumer) AckWait() time.Duration { return c.leases.ackWait() }
 
 // Slot takes a slot, and FreeSlot gives it back.
 func (c *Consumer) Slot(ctx context.Context, l wire.Lane) error {
-	_, err := c.slots.acquire(ctx, l, 1)
+	_, err := c.slots.Acquire(ctx, l, 1)
 	return err
 }
-func (c *Consumer) FreeSlot(l wire.Lane) { c.slots.release(l, 1) }
+func (c *Consumer) FreeSlot(l wire.Lane) { c.slots.Release(l, 1) }
 
 // LeftFor is how many bytes are left if the pause after a message is that long.
 func LeftFor(pause time.Duration) uint64 {

@@ -84,16 +84,16 @@ func (f *fetcher) fetch(live settle.Span, p *puller) error {
 	if narrow, _ := f.Room.Narrow(f.Fresh); !narrow {
 		// What is fetched while every slot is busy would wait here, though another
 		// worker may be free.
-		held, err := f.slots.acquire(live.Fetch, f.Lane, f.pending)
+		held, err := f.slots.Acquire(live.Fetch, f.Lane, f.pending)
 		if err != nil {
 			return err
 		}
 		if f.pending > 0 {
 			return f.fetchBatch(live, p, held)
 		}
-		f.slots.release(f.Lane, held)
+		f.slots.Release(f.Lane, held)
 	}
-	m, err := p.next(live.Fetch, 1, f.slots.small(), pullIdle)
+	m, err := p.next(live.Fetch, 1, f.slots.Small(), pullIdle)
 	if errors.Is(err, errTooLarge) {
 		return f.fetchLarge(live, p)
 	}
@@ -106,7 +106,7 @@ func (f *fetcher) fetch(live settle.Span, p *puller) error {
 // fetchBatch fetches for the slots that are held, and starts each message in its slot.
 func (f *fetcher) fetchBatch(live settle.Span, p *puller, held int) (err error) {
 	var waiting []*lease // they arrived after the store was nearly full, and hold no slot
-	room := f.slots.reserve()
+	room := f.slots.Reserve()
 	for ; held > 0 && room > 0; held-- {
 		var m *nats.Msg
 		if m, err = p.next(live.Fetch, held, room, pullBatch); err != nil {
@@ -114,17 +114,17 @@ func (f *fetcher) fetchBatch(live settle.Span, p *puller, held int) (err error) 
 			break
 		}
 		l := f.lease(m)
-		f.slots.addBytes(-min(room, m.Size()))
+		f.slots.AddBytes(-min(room, m.Size()))
 		room -= min(room, m.Size())
 		if narrow, _ := f.Room.Narrow(f.Fresh); narrow {
-			f.slots.release(f.Lane, 1)
+			f.slots.Release(f.Lane, 1)
 			waiting = append(waiting, l)
 		} else {
 			f.start(live, l)
 		}
 	}
-	f.slots.addBytes(-room)
-	f.slots.release(f.Lane, held)
+	f.slots.AddBytes(-room)
+	f.slots.Release(f.Lane, held)
 	f.take(live, waiting...) // all of them are leased before the first is waited for
 	if errors.Is(err, errTooLarge) {
 		return f.fetchLarge(live, p)
@@ -135,16 +135,16 @@ func (f *fetcher) fetchBatch(live settle.Span, p *puller, held int) (err error) 
 // fetchLarge fetches one message of any size, once there is room for the largest.
 func (f *fetcher) fetchLarge(live settle.Span, p *puller) error {
 	largest := int(f.NATS.MaxPayload())
-	if err := f.slots.reserveAll(live.Fetch, largest); err != nil {
+	if err := f.slots.ReserveAll(live.Fetch, largest); err != nil {
 		return err
 	}
 	m, err := p.next(live.Fetch, 1, 0, pullBatch)
 	if err != nil {
-		f.slots.addBytes(-largest)
+		f.slots.AddBytes(-largest)
 		return err
 	}
 	l := f.lease(m)
-	f.slots.addBytes(-largest)
+	f.slots.AddBytes(-largest)
 	f.take(live, l)
 	return nil
 }
@@ -163,7 +163,7 @@ func (f *fetcher) take(live settle.Span, all ...*lease) {
 	for _, l := range all {
 		until := l.mayWait(live)
 		alone := f.waitUntilAlone(until)
-		if _, err := f.slots.acquire(until, f.Lane, 1); err != nil {
+		if _, err := f.slots.Acquire(until, f.Lane, 1); err != nil {
 			_ = l.Requeue(0)
 			l.release()
 			continue

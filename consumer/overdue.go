@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -67,14 +66,7 @@ func (c *Consumer) fire(ctx context.Context, f *fetcher, old *jetstream.RawStrea
 	if err != nil {
 		return nil //nolint:nilerr // not ours; doctor reports it
 	}
-	m := nats.NewMsg(old.Subject)
-	for name, values := range old.Header {
-		if !strings.HasPrefix(name, "Nats-") { // the broker's own are set anew
-			m.Header[name] = values
-		}
-	}
-	wire.Schedule(m.Header, at, key)
-	m.Data = old.Data
+	m := &nats.Msg{Subject: old.Subject, Header: wire.Reschedule(old.Header, key, at), Data: old.Data}
 	_, err = c.Store.Set(ctx, m, key.CopySubject(wire.CopyAny), old.Sequence)
 	switch {
 	case errors.Is(err, stream.ErrConflict):

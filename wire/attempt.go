@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+
 	"github.com/postrider/postrider/mail"
 )
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+
 	"github.com/postrider/postrider/schema"
 )
 

@@ -19,6 +19,19 @@ func Schedule(header map[string][]string, at time.Time, k Key) {
 	header[headerScheduleTarget] = []string{k.CopySubject(CopyDue)}
 }
 
+// Reschedule is the headers with which a schedule of that key is published again: those
+// of the broker are set anew.
+func Reschedule(header map[string][]string, k Key, at time.Time) map[string][]string {
+	h := make(map[string][]string, len(header))
+	for name, values := range header {
+		if !strings.HasPrefix(name, "Nats-") {
+			h[name] = values
+		}
+	}
+	Schedule(h, at, k)
+	return h
+}
+
 // ScheduledAt is when a schedule with these headers fires; false if it is not a
 // schedule of ours.
 func ScheduledAt(header map[string][]string) (time.Time, bool) {

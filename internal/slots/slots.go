@@ -1,4 +1,6 @@
-package consumer
+// Package slots bounds what a worker has in flight: messages by their number, with a
+// share for each lane, and all of them by their bytes.
+package slots
 
 import (
 	"context"
@@ -8,10 +10,10 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// slots bound what is in flight, in messages and in bytes. A free slot goes to the
+// Slots bound what is in flight, in messages and in bytes. A free slot goes to the
 // waiting lane that uses least of its weight. So a busy lane gets its share at once, and
 // slots that a lane does not need go to the others.
-type slots struct {
+type Slots struct {
 	all, maxBytes int
 	lanes         []*share // the slice is set once
 
@@ -26,12 +28,13 @@ type share struct {
 	lane   wire.Lane // set once, as is weight
 	weight int
 	// used are its slots in use, waiting the goroutines that wait for one. Both are
-	// guarded by slots.mu.
+	// guarded by Slots.mu.
 	used, waiting int
 }
 
-func newSlots(n, maxBytes int, lanes wire.Lanes) *slots {
-	s := &slots{all: n, free: n, maxBytes: maxBytes}
+// New has n slots for those lanes. The messages in them may have that many bytes.
+func New(n, maxBytes int, lanes wire.Lanes) *Slots {
+	s := &Slots{all: n, free: n, maxBytes: maxBytes}
 	s.changed = sync.NewCond(&s.mu)
 	for _, w := range lanes {
 		s.lanes = append(s.lanes, &share{lane: w.Lane, weight: w.Weight})
@@ -39,14 +42,14 @@ func newSlots(n, maxBytes int, lanes wire.Lanes) *slots {
 	return s
 }
 
-func (s *slots) share(l wire.Lane) *share {
+func (s *Slots) share(l wire.Lane) *share {
 	return s.lanes[slices.IndexFunc(s.lanes, func(x *share) bool { return x.lane == l })]
 }
 
-// acquire waits for a slot, and takes up to most of them if nobody else waits then. They
-// must be given back with release.
-func (s *slots) acquire(ctx context.Context, l wire.Lane, most int) (n int, err error) {
-	defer context.AfterFunc(ctx, func() { s.release(l, 0) })()
+// Acquire waits for a slot, and takes up to most of them if nobody else waits then. They
+// must be given back with [Slots.Release].
+func (s *Slots) Acquire(ctx context.Context, l wire.Lane, most int) (n int, err error) {
+	defer context.AfterFunc(ctx, func() { s.Release(l, 0) })()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x := s.share(l)
@@ -70,12 +73,12 @@ func (s *slots) acquire(ctx context.Context, l wire.Lane, most int) (n int, err 
 
 // turnOf reports that x may have a slot. While too many bytes are in flight nothing
 // begins, unless nothing is worked on at all. s.mu is held.
-func (s *slots) turnOf(x *share) bool {
+func (s *Slots) turnOf(x *share) bool {
 	return s.free > 0 && (s.bytes < s.maxBytes || s.free == s.all) && s.next() == x
 }
 
 // next is the lane whose turn it is; nil if none waits. s.mu is held.
-func (s *slots) next() (best *share) {
+func (s *Slots) next() (best *share) {
 	for _, x := range s.lanes {
 		if x.waiting > 0 && (best == nil || (x.used+1)*best.weight < (best.used+1)*x.weight) {
 			best = x
@@ -84,8 +87,8 @@ func (s *slots) next() (best *share) {
 	return best
 }
 
-// release gives back n slots.
-func (s *slots) release(l wire.Lane, n int) {
+// Release gives back n slots.
+func (s *Slots) Release(l wire.Lane, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.free += n
@@ -93,17 +96,17 @@ func (s *slots) release(l wire.Lane, n int) {
 	s.changed.Broadcast()
 }
 
-// addBytes adds the bytes of a message that arrived, or takes them off.
-func (s *slots) addBytes(n int) {
+// AddBytes adds the bytes of a message that arrived, or takes them off.
+func (s *Slots) AddBytes(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bytes += n
 	s.changed.Broadcast()
 }
 
-// reserve adds the bytes that a batch may bring, at least 1, and returns their number:
+// Reserve adds the bytes that a batch may bring, at least 1, and returns their number:
 // half of what is left, so that other lanes need not wait for the end of the batch.
-func (s *slots) reserve() int {
+func (s *Slots) Reserve() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := max((s.maxBytes-s.bytes)/2, 1)
@@ -111,10 +114,10 @@ func (s *slots) reserve() int {
 	return n
 }
 
-// reserveAll waits until n bytes may be added to those in flight, or until none are, and
+// ReserveAll waits until n bytes may be added to those in flight, or until none are, and
 // adds them.
-func (s *slots) reserveAll(ctx context.Context, n int) error {
-	defer context.AfterFunc(ctx, func() { s.addBytes(0) })()
+func (s *Slots) ReserveAll(ctx context.Context, n int) error {
+	defer context.AfterFunc(ctx, func() { s.AddBytes(0) })()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for ctx.Err() == nil && s.bytes > 0 && s.bytes+n > s.maxBytes {
@@ -127,5 +130,5 @@ func (s *slots) reserveAll(ctx context.Context, n int) error {
 	return nil
 }
 
-// small is the size up to which a message needs no reservation.
-func (s *slots) small() int { return max(s.maxBytes/32, 1) }
+// Small is the size up to which a message needs no reservation.
+func (s *Slots) Small() int { return max(s.maxBytes/32, 1) }
