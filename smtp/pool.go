@@ -33,7 +33,7 @@ type pool struct {
 	// being opened.
 	open    int
 	opening int
-	// heard is when the relay last did what a transaction asked for.
+	// heard is when the relay last accepted a session or did what a transaction asked for.
 	heard   time.Time
 	idle    []*session
 	waiters []chan *session
@@ -139,6 +139,7 @@ func (p *pool) begin() { p.add(0, 1) }
 func (p *pool) ended() { p.add(-1, 0) }
 func (p *pool) begun(established bool) {
 	if established {
+		p.hear()
 		p.add(1, -1)
 	} else {
 		p.add(0, -1)
@@ -152,7 +153,7 @@ func (p *pool) add(open, opening int) {
 	p.opening += opening
 }
 
-// hear notes that the relay did what a transaction asked for.
+// hear notes that the relay did what it was asked for.
 func (p *pool) hear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
