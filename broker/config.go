@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -40,9 +41,14 @@ type Config struct {
 	User     string      `env:"NATS_USER" help:"User name at the NATS server."`
 	Password mail.Secret `env:"NATS_PASSWORD" help:"Password of NATS_USER."`
 	Token    mail.Secret `env:"NATS_TOKEN" help:"Token for the NATS server."`
-	CA       string      `env:"NATS_CA" help:"File of PEM certificates that the NATS server's certificate is checked against."`
-	Cert     string      `env:"NATS_CERT" help:"File with the PEM certificate shown to the NATS server."`
-	Key      string      `env:"NATS_KEY" help:"File with the PEM key of NATS_CERT."`
+	// PasswordFile and TokenFile are where those two were read from; empty if they were
+	// not. They are read again at each connect.
+	PasswordFile string `fileof:"NATS_PASSWORD"`
+	TokenFile    string `fileof:"NATS_TOKEN"`
+
+	CA   string `env:"NATS_CA" help:"File of PEM certificates that the NATS server's certificate is checked against."`
+	Cert string `env:"NATS_CERT" help:"File with the PEM certificate shown to the NATS server."`
+	Key  string `env:"NATS_KEY" help:"File with the PEM key of NATS_CERT."`
 
 	Listen  string `env:"NATS_LISTEN" help:"Address of the embedded broker; on a loopback address clients may publish without credentials."`
 	DataDir string `env:"POSTRIDER_DATA_DIR" help:"Directory of the embedded broker's mail and credentials."`
@@ -109,6 +115,19 @@ func (c Config) credentialKinds() []string {
 	add(c.Token != "", "NATS_TOKEN")
 	add(c.hasUserInfo(), "a user in NATS_URL")
 	return kinds
+}
+
+// credentialNames are the variables to look at if the credential is refused.
+func (c Config) credentialNames() string {
+	switch {
+	case c.PasswordFile != "":
+		return "NATS_USER, NATS_PASSWORD_FILE"
+	case c.User != "":
+		return "NATS_USER, NATS_PASSWORD"
+	case c.TokenFile != "":
+		return "NATS_TOKEN_FILE"
+	}
+	return cmp.Or(strings.Join(c.credentialKinds(), ", "), "NATS_CREDS, NATS_NKEY, NATS_USER, NATS_TOKEN, POSTRIDER_DATA_DIR")
 }
 
 func (c Config) hasUserInfo() bool {

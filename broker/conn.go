@@ -87,8 +87,8 @@ func (c *Conn) options(ctx context.Context, role Role) []nats.Option {
 		nats.Timeout(timeout),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(500 * time.Millisecond),
-		// Refused credentials may be accepted later: an operator who rotates them
-		// need not restart workers.
+		// Refused credentials may be accepted later: an operator who changes them
+		// need not restart workers, which read their files again.
 		nats.IgnoreAuthErrorAbort(),
 		// A broker that was cut off is noticed after 15 s.
 		nats.PingInterval(5 * time.Second),
@@ -104,9 +104,8 @@ func (c *Conn) options(ctx context.Context, role Role) []nats.Option {
 			c.back.Store(&now)
 			c.log.Info("connected to the broker again", "server", nc.ConnectedServerName())
 		}),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			c.log.Warn("the broker reports an error", "error", err)
-		}),
+		// Dial puts its own in the place of this one.
+		nats.ErrorHandler((&complaints{log: c.log, variables: "POSTRIDER_DATA_DIR"}).report),
 		nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),
 	}
 }

@@ -60,6 +60,7 @@ func dialOnce(ctx context.Context, cfg Config, log *slog.Logger) (*Conn, error) 
 	if err != nil {
 		return nil, err
 	}
+	opts = append(opts, nats.ErrorHandler((&complaints{log: log, variables: cfg.credentialNames()}).report))
 	c, err := open(ctx, cfg.Role, log, strings.Join(servers, ","), opts...)
 	if err != nil {
 		return nil, cfg.explain(err)
@@ -67,7 +68,9 @@ func dialOnce(ctx context.Context, cfg Config, log *slog.Logger) (*Conn, error) 
 	return c, nil
 }
 
-// credentials are the options that the NATS_ variables ask for.
+// credentials are the options that the NATS_ variables ask for. Files are read again at
+// each connect: nats.go does so for creds, seeds and certificates. Only another nkey, with
+// another public key, takes a restart.
 func (c Config) credentials(ctx context.Context) ([]nats.Option, error) {
 	var opts []nats.Option
 	switch {
@@ -83,9 +86,11 @@ func (c Config) credentials(ctx context.Context) ([]nats.Option, error) {
 		}
 		opts = append(opts, key)
 	case c.User != "":
-		opts = append(opts, nats.UserInfo(c.User, string(c.Password)))
+		opts = append(opts, nats.UserInfoHandler(func() (string, string) {
+			return c.User, string(c.Password.Reread(c.PasswordFile))
+		}))
 	case c.Token != "":
-		opts = append(opts, nats.Token(string(c.Token)))
+		opts = append(opts, nats.TokenHandler(func() string { return string(c.Token.Reread(c.TokenFile)) }))
 	case !c.hasUserInfo():
 		seed, err := c.ownSeed(ctx)
 		if err != nil {
@@ -134,7 +139,7 @@ func (c Config) explain(err error) error {
 		alert     tls.AlertError
 	)
 	switch {
-	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
+	case unauthorized(err):
 		if kinds := c.credentialKinds(); len(kinds) > 0 {
 			return fmt.Errorf("connect to NATS at %s: it refuses the credentials of %s: %w", at, strings.Join(kinds, ", "), err)
 		}

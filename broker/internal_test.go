@@ -19,6 +19,25 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
+// TestComplaints: refused credentials come twice a second and are logged once in 30 s.
+// What else the broker reports is logged each time.
+func TestComplaints(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var said strings.Builder
+		c := &complaints{log: slog.New(slog.NewTextHandler(&said, nil)), variables: "NATS_CREDS"}
+		for range 122 { // 61 s
+			c.report(nil, nil, nats.ErrAuthorization)
+			time.Sleep(500 * time.Millisecond)
+		}
+		c.report(nil, nil, nats.ErrSlowConsumer)
+		c.report(nil, nil, nats.ErrSlowConsumer)
+		if n := strings.Count(said.String(), "check NATS_CREDS"); n != 3 || strings.Count(said.String(), "\n") != 5 {
+			t.Errorf("%d times in a minute:\n%s", n, said.String())
+		}
+	})
+}
+
 func TestCheckServer(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -30,6 +30,10 @@ type Config struct {
 	PauseMax time.Duration `env:"SMTP_PAUSE_MAX" help:"Longest pause between probes of a relay that is at fault."`
 
 	Timeouts Timeouts
+
+	// PasswordFile is where Password was read from; empty if it was not. Each session
+	// reads it again.
+	PasswordFile string `fileof:"SMTP_PASSWORD"`
 }
 
 // DefaultConfig lacks only the URL.

@@ -40,8 +40,21 @@ func newDialer(cfg Config) (*dialer, error) {
 	}, nil
 }
 
+// current is d with the password that its file holds now: an operator who changes it
+// need not restart workers. Replies that repeat it are withheld as those of the first.
+func (d *dialer) current() *dialer {
+	password := d.cfg.Password.Reread(d.cfg.PasswordFile)
+	if password == d.cfg.Password {
+		return d
+	}
+	c := *d
+	c.cfg.Password, c.echoes = password, newEchoes(string(password))
+	return &c
+}
+
 // open connects and returns a session that is ready for MAIL.
 func (d *dialer) open(ctx context.Context) (*session, *Error) {
+	d = d.current()
 	start := time.Now()
 	w, x, bad := d.establish(ctx)
 	if bad != nil {

@@ -6,7 +6,6 @@ package env
 
 import (
 	"fmt"
-	"os"
 	"reflect"
 	"strings"
 
@@ -38,7 +37,8 @@ type Validator interface {
 
 // Read fills those fields of targets, pointers to structs, that have a tag
 // env:"NAME" and whose variable is set and not empty. The values they have
-// before are the defaults. Then it validates the targets that are a [Validator].
+// before are the defaults. A field with the tag fileof:"NAME" gets the name of the
+// file that the secret NAME was read from, for programs that read it again. Then it validates the targets that are a [Validator].
 func Read(lookup Lookup, targets ...any) []error {
 	var errs []error
 	for _, target := range targets {
@@ -57,6 +57,11 @@ func Read(lookup Lookup, targets ...any) []error {
 }
 
 func readField(lookup Lookup, f reflect.StructField, v reflect.Value) error {
+	if name, ok := f.Tag.Lookup("fileof"); ok {
+		file, _ := lookup(name + "_FILE")
+		v.SetString(file)
+		return nil
+	}
 	name, ok := f.Tag.Lookup("env")
 	if !ok {
 		return nil
@@ -86,9 +91,9 @@ func find(lookup Lookup, name string, secret bool) (string, bool, error) {
 	if set && value != "" {
 		return "", false, fmt.Errorf("%s, %s_FILE: set one of them, not both", name, name)
 	}
-	b, err := os.ReadFile(file)
+	s, err := mail.ReadSecret(file)
 	if err != nil {
 		return "", false, fmt.Errorf("%s_FILE: %w", name, err)
 	}
-	return strings.TrimRight(string(b), "\r\n"), true, nil
+	return string(s), true, nil
 }

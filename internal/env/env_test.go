@@ -16,7 +16,9 @@ type settings struct {
 	Number int           `env:"T_NUMBER"`
 	Wait   time.Duration `env:"T_WAIT"`
 	Pass   mail.Secret   `env:"T_PASS"`
-	Other  string
+	// PassFile is where Pass was read from.
+	PassFile string `fileof:"T_PASS"`
+	Other    string
 }
 
 func (s settings) Validate() []error {
@@ -38,7 +40,7 @@ func TestRead(t *testing.T) {
 	}
 	s := settings{Name: "default", Number: 7, Other: "kept"}
 	errs := read(map[string]string{"T_NAME": "", "T_WAIT": "5s", "T_PASS_FILE": file}, &s)
-	if len(errs) > 0 || s != (settings{Name: "default", Number: 7, Wait: 5 * time.Second, Pass: "s3cret", Other: "kept"}) {
+	if len(errs) > 0 || s != (settings{Name: "default", Number: 7, Wait: 5 * time.Second, Pass: "s3cret", PassFile: file, Other: "kept"}) {
 		t.Errorf("%#v, errors %v", s, errs)
 	}
 }
