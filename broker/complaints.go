@@ -12,9 +12,9 @@ import (
 // nats.go calls report.
 type complaints struct {
 	log *slog.Logger
-	// credential names the variables that it comes from.
-	credential string
-	reported   time.Time
+	// variables are those that the credential comes from.
+	variables string
+	reported  time.Time
 }
 
 // report logs an error. Refused credentials come twice a second, and are logged every
@@ -28,7 +28,7 @@ func (c *complaints) report(_ *nats.Conn, _ *nats.Subscription, err error) {
 		return
 	}
 	c.reported = time.Now()
-	c.log.Warn("the broker refuses the credential: check "+c.credential+"; trying again: a file that changes is read without a restart", "error", err)
+	c.log.Warn("the broker refuses the credential: check "+c.variables+"; trying again: a file that changes is read without a restart", "error", err)
 }
 
 // unauthorized reports that the server refuses the credential.

@@ -109,7 +109,7 @@ func (c *Conn) options(ctx context.Context, role Role) []nats.Option {
 			c.log.Info("connected to the broker again", "server", nc.ConnectedServerName())
 		}),
 		// Dial puts its own in the place of this one.
-		nats.ErrorHandler((&complaints{log: c.log, credential: "POSTRIDER_DATA_DIR"}).report),
+		nats.ErrorHandler((&complaints{log: c.log, variables: "POSTRIDER_DATA_DIR"}).report),
 		nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),
 	}
 }

@@ -60,7 +60,7 @@ func dialOnce(ctx context.Context, cfg Config, log *slog.Logger) (*Conn, error) 
 	if err != nil {
 		return nil, err
 	}
-	opts = append(opts, nats.ErrorHandler((&complaints{log: log, credential: cfg.credentialNames()}).report))
+	opts = append(opts, nats.ErrorHandler((&complaints{log: log, variables: cfg.credentialNames()}).report))
 	c, err := open(ctx, cfg.Role, log, strings.Join(servers, ","), opts...)
 	if err != nil {
 		return nil, cfg.explain(err)

@@ -25,7 +25,7 @@ func TestComplaints(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var said strings.Builder
-		c := &complaints{log: slog.New(slog.NewTextHandler(&said, nil)), credential: "NATS_CREDS"}
+		c := &complaints{log: slog.New(slog.NewTextHandler(&said, nil)), variables: "NATS_CREDS"}
 		for range 122 { // 61 s
 			c.report(nil, nil, nats.ErrAuthorization)
 			time.Sleep(500 * time.Millisecond)

@@ -18,10 +18,9 @@ type Config struct {
 	// MaxBytes bounds the bytes of all messages in flight. One message may always
 	// be in flight, whatever its size.
 	MaxBytes int
-	// RenewAtArrival renews each lease when its message arrives, for brokers with
-	// replicas: a server that becomes the leader takes what is older than AckWait, and
-	// was never renewed, for expired. On the embedded broker a worker that is killed
-	// with it would wait a whole AckWait for its own mail.
+	// RenewAtArrival is for servers with replicas: one that becomes the leader takes
+	// what is older than AckWait and was never renewed for expired. With the embedded
+	// broker a worker that is killed would wait an AckWait for its own mail.
 	RenewAtArrival bool
 	// AckWait is the shortest AckWait of all durable consumers at the broker.
 	AckWait time.Duration

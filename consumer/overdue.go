@@ -67,11 +67,9 @@ func (c *Consumer) fire(ctx context.Context, f *fetcher, old *jetstream.RawStrea
 		return nil //nolint:nilerr // not ours; doctor reports it
 	}
 	m := &nats.Msg{Subject: old.Subject, Header: wire.Reschedule(old.Header, key, at), Data: old.Data}
-	_, err = c.Store.Set(ctx, m, key.CopySubject(wire.CopyAny), old.Sequence)
-	switch {
-	case errors.Is(err, stream.ErrConflict):
+	if _, err = c.Store.Set(ctx, m, key.CopySubject(wire.CopyAny), old.Sequence); errors.Is(err, stream.ErrConflict) {
 		return nil
-	case err != nil:
+	} else if err != nil {
 		return fmt.Errorf("fire the overdue copy of %s: %w", key, err)
 	}
 	c.Log.Warn("the broker did not fire a copy that was due: it is published again", "id", key.ID, "lane", f.Lane, "due", at)

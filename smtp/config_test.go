@@ -3,9 +3,12 @@ package smtp
 import (
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postrider/postrider/mail"
 )
 
 // wantProblem wants exactly one problem, which begins so.
@@ -63,7 +66,7 @@ func TestValidate(t *testing.T) {
 }
 
 // TestTags: each setting names its variable and has a help text, and each duration
-// is validated.
+// is validated. What is no setting of its own is the file of a secret that is one.
 func TestTags(t *testing.T) {
 	t.Parallel()
 	name := regexp.MustCompile(`^SMTP_[A-Z_]+$`)
@@ -72,6 +75,14 @@ func TestTags(t *testing.T) {
 	for _, typ := range []reflect.Type{reflect.TypeFor[Config](), reflect.TypeFor[Timeouts]()} {
 		for f := range typ.Fields() {
 			if f.Type == reflect.TypeFor[Timeouts]() || f.Tag.Get("fileof") != "" {
+				continue
+			}
+			if secret, ok := f.Tag.Lookup("fileof"); ok {
+				if !slices.ContainsFunc(slices.Collect(typ.Fields()), func(s reflect.StructField) bool {
+					return s.Tag.Get("env") == secret && s.Type == reflect.TypeFor[mail.Secret]()
+				}) {
+					t.Errorf("%s: there is no secret %s", f.Name, secret)
+				}
 				continue
 			}
 			env, help := f.Tag.Get("env"), f.Tag.Get("help")

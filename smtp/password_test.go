@@ -1,0 +1,36 @@
+package smtp
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/internal/smtptest"
+)
+
+// TestChangedPassword: the relay's password changed, and later the file that a worker has
+// it from. The next probe reads it, and the new one is withheld as the first was.
+func TestChangedPassword(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "password")
+	b := newBundle(t, smtptest.New(t, smtptest.Auth("user", secret), smtptest.On("DOT", smtptest.Answer{Reply: "250 2.0.0 Ok: queued as " + secret})), func(c *Config) {
+		credentials(c)
+		c.Password, c.PasswordFile = "the-first-one", file
+		c.PauseMin, c.PauseMax = 10*time.Millisecond, 10*time.Millisecond
+	})
+	b.wantClasses(t, message(), "requeued") // there is no file yet
+	wantLog(t, b.log, "refused the password of user")
+	if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	tx := b.wantClasses(t, message(), "delivered")
+	if got := fmt.Sprintf("%+v", tx) + b.log.String(); strings.Contains(got, secret) {
+		t.Errorf("the new password got out:\n%s", got)
+	}
+}
