@@ -91,10 +91,7 @@ func (w *watch) tick(ctx context.Context) error {
 		return w.end(need, err)
 	default:
 		w.unable("the worker opens its store again by itself", need, err)
-		if need != nil {
-			return nil
-		}
-		return w.mend(ctx)
+		return w.mend(ctx, need)
 	}
 }
 
@@ -190,8 +187,12 @@ func (w *watch) lose(err error) error {
 	return nil
 }
 
-// mend opens the store again. What fails is tried again at the next tick.
-func (w *watch) mend(ctx context.Context) error {
+// mend opens the store again, if the disk needs nothing. What fails is tried again at
+// the next tick.
+func (w *watch) mend(ctx context.Context, need error) error {
+	if need != nil {
+		return nil
+	}
 	w.reopening = true
 	err := w.reopen(ctx)
 	if errors.Is(err, ErrBroken) {
