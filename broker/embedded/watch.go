@@ -86,13 +86,15 @@ func (w *watch) tick(ctx context.Context) error {
 			w.log.Info("the embedded broker stores mail again", "dir", w.cfg.DataDir)
 		}
 		w.said, w.short, w.reopening = map[string]time.Time{}, need != nil, false
-		return nil
 	case errors.Is(err, ErrBroken):
 		return w.end(need, err)
 	default:
 		w.unable("the worker opens its store again by itself", need, err)
-		return w.mend(ctx, need)
+		if need == nil {
+			return w.mend(ctx)
+		}
 	}
+	return nil
 }
 
 // end ends the worker if the disk needs nothing: a new one can open the store then.
@@ -187,12 +189,8 @@ func (w *watch) lose(err error) error {
 	return nil
 }
 
-// mend opens the store again, if the disk needs nothing. What fails is tried again at
-// the next tick.
-func (w *watch) mend(ctx context.Context, need error) error {
-	if need != nil {
-		return nil
-	}
+// mend opens the store again. What fails is tried again at the next tick.
+func (w *watch) mend(ctx context.Context) error {
 	w.reopening = true
 	err := w.reopen(ctx)
 	if errors.Is(err, ErrBroken) {
