@@ -69,7 +69,7 @@ func (f *files) check(ctx context.Context) error {
 
 // missing looks at the files. It reports that some are missing, and remembers it if
 // it is to be believed.
-func (f *files) missing(ctx context.Context, believe bool) (any bool) {
+func (f *files) missing(ctx context.Context, believe bool) (some bool) {
 	states := f.states()
 	if err := f.lock.moved(f.cfg.DataDir); err != nil {
 		if believe {
@@ -88,12 +88,12 @@ func (f *files) missing(ctx context.Context, believe bool) (any bool) {
 			f.streams[name] = now
 		case believe:
 			f.lost[name] = err
-			any = true
+			some = true
 		default:
-			any = true
+			some = true
 		}
 	}
-	return any
+	return some
 }
 
 // states are those of the open streams, by name.
@@ -165,7 +165,10 @@ func (f *files) gone(ctx context.Context, name string, state server.StreamState,
 		if end <= state.FirstSeq || state.Msgs == 0 {
 			continue
 		}
-		if has, err := f.has(ctx, name, from, end); err == nil && has {
+		switch has, err := f.has(ctx, name, from, end); {
+		case err != nil:
+			now.blocks[n] = from // asked again at the next look
+		case has:
 			return fmt.Errorf("open %s: %w", filepath.Join(f.streamsDir(), name, "msgs", blockName(n)), fs.ErrNotExist)
 		}
 	}
@@ -194,7 +197,7 @@ func (f *files) has(ctx context.Context, name string, from, end uint64) (bool, e
 	if f.states()[name].NumDeleted > fewHoles {
 		return false, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerFor)
+	ctx, cancel := context.WithTimeout(ctx, silentFor)
 	defer cancel()
 	c, err := f.Connect(ctx)
 	if err != nil {

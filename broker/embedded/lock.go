@@ -36,7 +36,7 @@ func lockDir(ctx context.Context, dir string, patience time.Duration) (_ *dirLoc
 	l := &dirLock{}
 	defer func() {
 		if err != nil {
-			l.Close()
+			_ = l.Close() // what is not open yet cannot be closed
 		}
 	}()
 	if l.dir, err = os.Open(dir); err != nil {
@@ -49,6 +49,9 @@ func lockDir(ctx context.Context, dir string, patience time.Duration) (_ *dirLoc
 	err = flock(ctx, l.file, deadline)
 	if err == nil {
 		err = flock(ctx, l.dir, deadline)
+	}
+	if errors.Is(err, syscall.EBADF) {
+		err = nil // NFS locks no directory
 	}
 	switch {
 	case errors.Is(err, syscall.EWOULDBLOCK):

@@ -86,20 +86,24 @@ func (w *watch) tick(ctx context.Context) error {
 			w.log.Info("the embedded broker stores mail again", "dir", w.cfg.DataDir)
 		}
 		w.said, w.short, w.reopening = map[string]time.Time{}, need != nil, false
-		return nil
 	case errors.Is(err, ErrBroken):
-		w.unable("the worker ends, and its supervisor has to start it again", need, err)
-		if need == nil {
-			return err
-		}
-		return nil
+		return w.end(need, err)
 	default:
 		w.unable("the worker opens its store again by itself", need, err)
-		if need != nil {
-			return nil
+		if need == nil {
+			return w.mend(ctx)
 		}
-		return w.mend(ctx)
 	}
+	return nil
+}
+
+// end ends the worker if the disk needs nothing: a new one can open the store then.
+func (w *watch) end(need, err error) error {
+	w.unable("the worker ends, and its supervisor has to start it again", need, err)
+	if need != nil {
+		err = nil
+	}
+	return err
 }
 
 // unable logs what keeps mail from being stored, what the disk needs if it needs

@@ -84,10 +84,14 @@ func (w *Worker) watchStore(ctx context.Context) {
 
 // lost is why a worker fails that was told to stop while mail is only in its memory.
 func (w *Worker) lost() error {
-	if w.embedded == nil || w.stops.failure() != nil || !errors.Is(w.embedded.Fault(), embedded.ErrLost) {
+	if w.embedded == nil {
 		return nil
 	}
-	return &ConfigError{w.embedded.Fault()}
+	fault, told := w.embedded.Fault(), w.stops.failure() == nil
+	if told && errors.Is(fault, embedded.ErrLost) {
+		return &ConfigError{fault}
+	}
+	return nil
 }
 
 // ready reports that the worker can take mail and store what becomes of it.
