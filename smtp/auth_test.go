@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -267,30 +265,6 @@ func TestPasswordAndOutage(t *testing.T) {
 			t.Errorf("AUTH %d times:\n%s", n, b.log)
 		}
 	})
-}
-
-// TestChangedPassword: the relay's password changed, and later the file that a worker has
-// it from. The next probe reads it, and the new one is withheld as the first was.
-func TestChangedPassword(t *testing.T) {
-	t.Parallel()
-	file := filepath.Join(t.TempDir(), "password")
-	b := newBundle(t, smtptest.New(t, smtptest.Auth("user", secret), smtptest.On("DOT", smtptest.Answer{Reply: "250 2.0.0 Ok: queued as " + secret})), func(c *Config) {
-		credentials(c)
-		c.Password, c.PasswordFile = "the-first-one", file
-		c.PauseMin, c.PauseMax = 10*time.Millisecond, 10*time.Millisecond
-	})
-	b.wantClasses(t, message(), "requeued") // there is no file yet
-	wantLog(t, b.log, "refused the password of user")
-	if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Wait(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	tx := b.wantClasses(t, message(), "delivered")
-	if got := fmt.Sprintf("%+v", tx) + b.log.String(); strings.Contains(got, secret) {
-		t.Errorf("the new password got out:\n%s", got)
-	}
 }
 
 // TestTrusted: if a relay has accepted the password and then asks for

@@ -37,10 +37,6 @@ type Config struct {
 	PauseMax time.Duration `env:"SMTP_PAUSE_MAX" help:"Longest pause between probes of a relay that is at fault; ten times that if it says that a limit of the account is reached."`
 
 	Timeouts Timeouts
-
-	// PasswordFile is where Password was read from; empty if it was not. Each session
-	// reads it again.
-	PasswordFile string `fileof:"SMTP_PASSWORD"`
 }
 
 // mostSessions is how many messages of a lane the broker hands out at the same time:
