@@ -84,6 +84,18 @@ func TestReopenFails(t *testing.T) {
 			t.Error(err)
 		}
 	}()
+	// The server's own goroutines must have begun: one that reads what a reopening
+	// writes does not do so later.
+	c, err := e.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for range 10 {
+		if _, err := c.JS().AccountInfo(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	damaged := filepath.Join(e.streamsDir(), "MAIL_DAMAGED")
 	if err := os.MkdirAll(damaged, 0o700); err != nil {
 		t.Fatal(err)

@@ -117,7 +117,7 @@ func TestWrongUse(t *testing.T) {
 		"--odd":  "unknown flag --odd, --help lists them; usage: worker [config", "help confit": `unknown command "confit" for worker; usage`,
 		"config --format yaml": `--format: "yaml" is not text, json or markdown; usage: worker config [flags]`,
 		"config odd":           `unexpected argument "odd"; usage: worker config [flags]`, "provision odd": `unexpected argument "odd"; usage: worker provision`,
-		"devrelay odd": `unexpected argument "odd"; usage: worker devrelay`, "devrelay --listen odd": `--listen: "odd" is not host:port; usage: worker devrelay`,
+		"devrelay odd": `unexpected argument "odd"; usage: worker devrelay`, "devrelay --listen odd": `--listen: is not host:port; usage: worker devrelay`,
 		"devrelay --dir": "--dir: its value is missing; usage: worker devrelay", "version odd": `unexpected argument "odd"; usage: worker version`,
 	} {
 		stdout, stderr, status := said(t, nil, strings.Split(args, " ")...)
