@@ -333,10 +333,12 @@ func TestStoreHangs(t *testing.T) {
 	}
 	testrun.Eventually(t, "the worker ends", 2*time.Minute, s.broker.ended)
 	s.startAfterHang(t)
-	later, err := c.JS().Stream(t.Context(), wire.Lane("normal").LaterStream())
-	if err != nil {
-		t.Fatal(err)
-	}
+	var later jetstream.Stream
+	testrun.Eventually(t, "the new broker answers", ready, func() bool {
+		var err error
+		later, err = c.JS().Stream(t.Context(), wire.Lane("normal").LaterStream())
+		return err == nil
+	})
 	if err := later.Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
