@@ -52,7 +52,7 @@ func (h *header) own(field, name, value string) {
 		h.named(field, value, false)
 	case slices.Contains(mailboxFields, low):
 		h.begin(name)
-		list := splitMailboxes(value)
+		list := mail.SplitList(value)
 		for i, m := range list {
 			h.named(field, m, i < len(list)-1)
 		}
@@ -103,24 +103,4 @@ func (h *header) named(field, value string, more bool) {
 		}
 		h.put("<" + a.Email + end)
 	}
-}
-
-// splitMailboxes cuts a list at its commas, except those in quotes or brackets.
-func splitMailboxes(s string) (list []string) {
-	start, quoted, angle := 0, false, false
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '<', c == '>':
-			angle = c == '<'
-		case c == ',' && !angle:
-			list, start = append(list, s[start:i]), i+1
-		}
-	}
-	list = append(list, s[start:])
-	return slices.DeleteFunc(list, func(m string) bool { return strings.TrimSpace(m) == "" })
 }

@@ -114,8 +114,9 @@ func (f *fetcher) fetchBatch(live settle.Span, p *puller, held int) (err error) 
 			break
 		}
 		l := f.lease(m)
-		f.slots.AddBytes(-min(room, m.Size()))
-		room -= min(room, m.Size())
+		used := min(room, m.Size()) // counted with the lease now
+		f.slots.AddBytes(-used)
+		room -= used
 		if narrow, _ := f.Room.Narrow(f.Fresh); narrow {
 			f.slots.Release(f.Lane, 1)
 			waiting = append(waiting, l)
@@ -139,14 +140,13 @@ func (f *fetcher) fetchLarge(live settle.Span, p *puller) error {
 		return err
 	}
 	m, err := p.next(live.Fetch, 1, 0, pullBatch)
-	if err != nil {
-		f.slots.AddBytes(-largest)
-		return err
+	var arrived []*lease
+	if err == nil {
+		arrived = append(arrived, f.lease(m))
 	}
-	l := f.lease(m)
 	f.slots.AddBytes(-largest)
-	f.take(live, l)
-	return nil
+	f.take(live, arrived...)
+	return err
 }
 
 // lease leases a message that arrived.

@@ -3,6 +3,8 @@ package wire
 import (
 	"strings"
 	"time"
+
+	"github.com/postrider/postrider/schema"
 )
 
 // Headers of the broker that make a message a schedule.
@@ -24,7 +26,7 @@ func Schedule(header map[string][]string, at time.Time, k Key) {
 func Reschedule(header map[string][]string, k Key, at time.Time) map[string][]string {
 	h := make(map[string][]string, len(header))
 	for name, values := range header {
-		if !strings.HasPrefix(name, "Nats-") {
+		if !strings.HasPrefix(name, schema.NATSPrefix) {
 			h[name] = values
 		}
 	}

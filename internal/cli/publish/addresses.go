@@ -1,8 +1,6 @@
 package publish
 
 import (
-	"strings"
-
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/mail"
 )
@@ -12,7 +10,7 @@ import (
 func recipients(flag string, values []string) ([]mail.Address, error) {
 	var all []mail.Address
 	for _, value := range values {
-		parts := splitAddresses(value)
+		parts := mail.SplitList(value)
 		if len(parts) == 0 {
 			return nil, cli.Failf(cli.Data, "%s: %q has no address", flag, value)
 		}
@@ -31,31 +29,4 @@ func recipients(flag string, values []string) ([]mail.Address, error) {
 		}
 	}
 	return all, nil
-}
-
-// splitAddresses splits at the commas outside of quotes and angle brackets. What is
-// empty between two commas is nothing, as in a header field.
-func splitAddresses(s string) (parts []string) {
-	begin, quoted, angle := 0, false, false
-	add := func(end int) {
-		if part := strings.TrimSpace(s[begin:end]); part != "" {
-			parts = append(parts, part)
-		}
-		begin = end + 1
-	}
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '\\' && quoted:
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '<', c == '>':
-			angle = c == '<'
-		case c == ',' && !angle:
-			add(i)
-		}
-	}
-	add(len(s))
-	return parts
 }
