@@ -276,7 +276,7 @@ func (e *Server) stop() error {
 	if e.served && e.server.Running() {
 		all = e.counts()
 	}
-	unwritten := unwritten(e.server, e.cfg.DataDir)
+	unwritten := unwritten(e)
 	e.server.Shutdown()
 	e.server.WaitForShutdown()
 	return errors.Join(forgetIndexes(unwritten), e.keepCounts(all))

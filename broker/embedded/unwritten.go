@@ -6,24 +6,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/nats-io/nats-server/v2/server"
 )
 
 // unwritten are the directories of the streams that were never written to.
-func unwritten(s *server.Server, dataDir string) (dirs []string) {
-	if !s.JetStreamEnabled() {
-		return nil
-	}
-	info, err := s.Jsz(&server.JSzOptions{Accounts: true, Streams: true})
-	if err != nil {
-		return nil
-	}
-	for _, a := range info.AccountDetails {
-		for _, x := range a.Streams {
-			if x.State.LastSeq == 0 {
-				dirs = append(dirs, filepath.Join(dataDir, server.JetStreamStoreDir, a.Name, "streams", x.Name, "msgs"))
-			}
+func unwritten(e *Server) (dirs []string) {
+	for name, state := range e.states() {
+		if state.LastSeq == 0 {
+			dirs = append(dirs, filepath.Join(e.streamsDir(), name, "msgs"))
 		}
 	}
 	return dirs
