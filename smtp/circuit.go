@@ -53,12 +53,16 @@ type circuit struct {
 	// up is closed while the relay may be used, on trial too; down is closed while it
 	// may not. next is closed when the trial is over or another message may be tried.
 	up, down, next chan struct{}
+	// probeAt is when the next probe is. news is closed when anything changes that look
+	// returns.
+	probeAt time.Time
+	news    chan struct{}
 }
 
 func newCircuit(name string, log *slog.Logger, c Config) *circuit {
 	up := make(chan struct{})
 	close(up)
-	return &circuit{name: name, log: log, min: c.PauseMin, max: c.PauseMax, pause: c.PauseMin, up: up, down: make(chan struct{}), next: make(chan struct{})}
+	return &circuit{name: name, log: log, min: c.PauseMin, max: c.PauseMax, pause: c.PauseMin, up: up, down: make(chan struct{}), next: make(chan struct{}), news: make(chan struct{})}
 }
 
 // state returns the fault that opened it, or nil, and a channel that is closed while
@@ -108,6 +112,7 @@ func (c *circuit) tried(turn int, reached mail.Stage) {
 	if !c.trying || turn != c.turn {
 		return // it met a fault
 	}
+	defer c.tell()
 	c.trying = false
 	if slices.Index(envelopeOn, reached) >= slices.Index(envelopeOn, c.met) {
 		c.close()
@@ -135,10 +140,12 @@ func (c *circuit) open(e *Error, begun time.Time) bool {
 	if !c.trial {
 		c.openedAt = time.Now()
 	}
+	c.probeAt = time.Time{}
 	c.up, c.trial, c.trying = make(chan struct{}), false, false
 	close(c.down)
 	c.note(e)
 	c.moved()
+	c.tell()
 	return true
 }
 
@@ -146,6 +153,7 @@ func (c *circuit) open(e *Error, begun time.Time) bool {
 func (c *circuit) ready() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer c.tell()
 	c.changed, c.down = time.Now(), make(chan struct{})
 	close(c.up)
 	if c.met != "" {
@@ -174,6 +182,7 @@ func (c *circuit) failed(e *Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.note(e)
+	c.tell()
 }
 
 // note notes a fault, and logs it only if it is news. The caller holds mu.
@@ -214,6 +223,8 @@ func (c *circuit) wait(ctx context.Context) error {
 		d -= time.Duration(rand.Float64() * 0.25 * float64(c.pause))
 	}
 	c.pause = min(2*c.pause, longest)
+	c.probeAt = time.Now().Add(d)
+	c.tell()
 	c.mu.Unlock()
 	t := time.NewTimer(d)
 	defer t.Stop()
