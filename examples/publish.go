@@ -41,7 +41,8 @@ func publish() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	// It returns once the mail is stored. With the same id it is safe to try again.
+	// It returns once the mail is stored. With the same Nats-Msg-Id, which WithMsgID sets,
+	// it is safe to try again.
 	ack, err := js.Publish(ctx, "mail.send.normal", []byte(envelope), jetstream.WithMsgID(fmt.Sprintf("order-17-%d", os.Getpid())))
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"reflect"
@@ -346,6 +347,39 @@ func TestFirstLinesAreTakenOff(t *testing.T) {
 			if err != nil || string(e.Raw) != rest || e.ReversePath() != "a@b" || e.Subject != "x" || e.To[0].Email != "c@d" {
 				t.Errorf("%q: %v, %+v", first, err, e)
 			}
+		}
+	}
+}
+
+// TestByteOrderMark: the one of UTF-8 is taken off, before JSON as before a message;
+// text in UTF-16 is called that.
+func TestByteOrderMark(t *testing.T) {
+	t.Parallel()
+	if e, err := Decode(nil, []byte("\ufeff"+minimal)); err != nil || e.From.Email != "a@example.com" {
+		t.Errorf("%+v, %v", e, err)
+	}
+	if _, err := Decode(nil, []byte("\ufeff"+message)); err == nil || !strings.Contains(err.Error(), "begins like a message") {
+		t.Errorf("a message without its header: %v", err)
+	}
+	const text, inMessage = "is UTF-16, must be UTF-8", "the message is UTF-16, must be UTF-8"
+	for _, order := range []binary.AppendByteOrder{binary.LittleEndian, binary.BigEndian} {
+		wide := func(s string) []byte {
+			b := order.AppendUint16(nil, 0xfeff)
+			for _, c := range []byte(s) {
+				b = order.AppendUint16(b, uint16(c))
+			}
+			return b
+		}
+		if _, err := Decode(nil, wide(minimal)); err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("%s: %v", order, err)
+		}
+		if _, err := Decode(map[string][]string{"Content-Type": asMessage}, wide(message)); err == nil || !strings.Contains(err.Error(), inMessage) {
+			t.Errorf("%s, a message: %v", order, err)
+		}
+	}
+	for _, body := range []string{"\ufeff", "\ufeff\ufeff" + minimal, " \ufeff" + minimal, minimal + "\ufeff", "\xff\xfe"} {
+		if _, err := Decode(nil, []byte(body)); err == nil {
+			t.Errorf("%q is accepted", body)
 		}
 	}
 }

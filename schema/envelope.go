@@ -50,6 +50,8 @@ const (
 // below, or as message/rfc822, the message itself, with the options in NATS
 // headers. [Decode] reads both.
 type Envelope struct {
+	// ID is for people and for the log. It drops no duplicates: only the NATS header
+	// Nats-Msg-Id does, which package submit sets to it.
 	ID   string       `json:"id,omitempty"`
 	From mail.Address `json:"from,omitzero"`
 	// Sender is who sends for From, and gets the bounces unless Envelope says else.

@@ -23,8 +23,13 @@ var (
 	pathFields        = []string{"mail_from", "rcpt_to"}
 )
 
-// decodeJSON reads the JSON form.
+// decodeJSON reads the JSON form. A byte order mark before it is ignored (RFC 8259
+// section 8.1).
 func decodeJSON(body []byte) (*Envelope, error) {
+	if isUTF16(body) {
+		return nil, badField("", "the envelope is UTF-16, must be UTF-8")
+	}
+	body = bytes.TrimPrefix(body, []byte("\ufeff"))
 	if len(body) == 0 {
 		return nil, badField("", "the body is empty: an envelope is a JSON object")
 	}

@@ -190,6 +190,29 @@ func TestEnvelopeFiles(t *testing.T) {
 	}
 }
 
+// TestFilesWithAByteOrderMark, as editors of Windows and PowerShell write them.
+func TestFilesWithAByteOrderMark(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	const envelope = `{"from":"a@b","to":["c@d"],"text":"hi"}`
+	message := "From: a@b\r\nTo: c@d\r\n\r\nhi\r\n"
+	if status, _, stderr := d.run(strings.NewReader("\ufeff"+envelope), d.file("bom.json", "\ufeff"+envelope), "-"); status != 0 {
+		t.Error(status, stderr)
+	}
+	if status, _, stderr := d.run(nil, "eml", d.file("bom.eml", "\ufeff"+message)); status != 0 {
+		t.Error(status, stderr)
+	}
+	const wide = "\xff\xfe{\x00}\x00"
+	for _, args := range [][]string{{d.file("wide.json", wide)}, {"eml", d.file("wide.eml", wide)}} {
+		if status, _, stderr := d.run(nil, args...); status != cli.Data || !strings.Contains(stderr, "UTF-16, must be UTF-8") {
+			t.Errorf("%d %s", status, stderr)
+		}
+	}
+	if n := len(d.stored()); n != 3 {
+		t.Errorf("%d are stored, want 3", n)
+	}
+}
+
 // TestFlagsAgainstAFile: neither wins, because one of them is a mistake.
 func TestFlagsAgainstAFile(t *testing.T) {
 	t.Parallel()
