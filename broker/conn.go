@@ -27,10 +27,11 @@ type Conn struct {
 	store *stream.Store
 	log   *slog.Logger
 
-	clock    clock
-	embedded bool                      // the broker is in this process; set before Conn is shared
-	own      string                    // see Own; set before Conn is shared
-	back     atomic.Pointer[time.Time] // the last reconnect, nil before the first
+	clock     clock
+	embedded  bool                      // the broker is in this process; set before Conn is shared
+	own       string                    // see Own; set before Conn is shared
+	variables string                    // see Variables; set before Conn is shared
+	back      atomic.Pointer[time.Time] // the last reconnect, nil before the first
 
 	stop   context.CancelFunc // ends the clock
 	work   sync.WaitGroup
@@ -141,6 +142,10 @@ func (c *Conn) Embedded() bool { return IsEmbedded(c.nc.ConnectedServerName()) }
 // Own is the directory of the embedded broker, if its operator's key there is the
 // credential of the connection; empty for any other.
 func (c *Conn) Own() string { return c.own }
+
+// Variables are the settings that the credential of the connection comes from, separated
+// by commas; empty if none is set.
+func (c *Conn) Variables() string { return c.variables }
 
 // Epoch changes when the loss of the connection is noticed, not only when a
 // handler runs: if two values are equal, the connection was there all the time

@@ -65,6 +65,9 @@ func dialOnce(ctx context.Context, cfg Config, log *slog.Logger) (*Conn, error) 
 	if err != nil {
 		return nil, cfg.explain(err)
 	}
+	if cfg.HasCredential() {
+		c.variables = cfg.credentialNames()
+	}
 	if cfg.Role != Publisher && len(cfg.credentialKinds()) == 0 && cfg.owns(c.nc.ConnectedServerName()) {
 		c.own = cfg.DataDir
 	}

@@ -1,6 +1,6 @@
 // Publish one mail from Node, without packages: node examples/publish.mjs
 //
-// With the package nats it is less: await js.publish("mail.send.normal", body).
+// With the package nats it is less: await js.publish("mail.send.normal", body, { msgID }).
 import net from "node:net";
 
 const url = new URL(process.env.NATS_URL ?? "nats://127.0.0.1:4222");

@@ -20,7 +20,8 @@ const (
 	HeaderContentType = "Content-Type"
 	HeaderMsgID       = "Nats-Msg-Id"
 	// MailPrefix begins the headers of the raw form.
-	MailPrefix        = "Mail-"
+	MailPrefix = "Mail-"
+	// HeaderMailID drops no duplicates, only HeaderMsgID does.
 	HeaderMailID      = "Mail-Id"
 	HeaderMailFrom    = "Mail-From"
 	HeaderMailTo      = "Mail-To"

@@ -18,6 +18,9 @@ import (
 // has made it yet.
 var ErrNoLane = errors.New("no such lane")
 
+// ErrForbidden: the user of the connection may not publish to the lane.
+var ErrForbidden = errors.New("the broker's permissions do not allow it")
+
 // retryPause is waited between tries. Without a leader "no responders" comes
 // at once.
 const retryPause = 250 * time.Millisecond
@@ -49,6 +52,7 @@ type Receipt struct {
 //   - [ErrNoLane]: the broker has lanes, and not this one; or, if it does not say which
 //     it has, nothing took the lane's mail for ten seconds (two, if the broker is part
 //     of a worker), or until ctx ended
+//   - [ErrForbidden]: trying again does not help, another credential does
 //   - [stream.ErrAway]: ctx ended without an answer, or the connection was closed;
 //     the mail may be stored
 //   - another one: the broker refused it, for example by its permissions; nothing
@@ -103,7 +107,7 @@ func (c *Client) publish(ctx context.Context, lane wire.Lane, m *nats.Msg) (stre
 		case !errors.Is(err, stream.ErrAway) || c.nc.IsClosed():
 			return stream.Ack{}, err
 		case c.forbidden(m.Subject):
-			return stream.Ack{}, fmt.Errorf("the broker's permissions do not let %s publish to %s: %s", c.who(), m.Subject, forbiddenAdvice(m.Subject))
+			return stream.Ack{}, fmt.Errorf("%w: %s may not publish to %s: %s", ErrForbidden, c.who(), m.Subject, forbiddenAdvice(m.Subject))
 		}
 		if err := w.after(ctx, err); err != nil {
 			return stream.Ack{}, err

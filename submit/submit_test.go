@@ -295,7 +295,7 @@ func TestForbidden(t *testing.T) {
 	e := hello("a")
 	e.Tenant = "acme"
 	_, err := submit.New(b.Producer(t, nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))).Publish(t.Context(), normal, e)
-	if err == nil || !strings.Contains(err.Error(), "mail.send.normal.acme: the producers of a worker's embedded broker have no tenants") || errors.Is(err, stream.ErrAway) {
+	if err == nil || !strings.Contains(err.Error(), "mail.send.normal.acme: the producers of a worker's embedded broker have no tenants") || !errors.Is(err, submit.ErrForbidden) || errors.Is(err, stream.ErrAway) {
 		t.Errorf("Publish = %v", err)
 	}
 }
@@ -314,8 +314,8 @@ func TestForbiddenUser(t *testing.T) {
 		}
 	})
 	for user, says := range map[string]string{
-		"worker":   `do not let user "worker" publish to mail.send.normal`,
-		"listener": `do not let user "listener" publish to mail.send.normal`,
+		"worker":   `do not allow it: user "worker" may not publish to mail.send.normal`,
+		"listener": `do not allow it: user "listener" may not publish to mail.send.normal`,
 	} {
 		t.Run(user, func(t *testing.T) {
 			t.Parallel()
@@ -327,7 +327,7 @@ func TestForbiddenUser(t *testing.T) {
 			}
 			defer c.Close()
 			start := time.Now()
-			if _, err := c.Publish(within(t, patience), normal, hello("a")); err == nil || !strings.Contains(err.Error(), says) || errors.Is(err, stream.ErrAway) || time.Since(start) > patience/10 {
+			if _, err := c.Publish(within(t, patience), normal, hello("a")); err == nil || !strings.Contains(err.Error(), says) || !errors.Is(err, submit.ErrForbidden) || errors.Is(err, stream.ErrAway) || time.Since(start) > patience/10 {
 				t.Errorf("Publish = %v after %s", err, time.Since(start))
 			}
 		})

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
@@ -210,6 +211,33 @@ func TestFilesWithAByteOrderMark(t *testing.T) {
 	}
 	if n := len(d.stored()); n != 3 {
 		t.Errorf("%d are stored, want 3", n)
+	}
+}
+
+// TestForbidden: a credential that may not publish ends publish as a refused one does, and
+// the error names the subject, the user and the settings.
+func TestForbidden(t *testing.T) {
+	t.Parallel()
+	url := natstest.StartServer(t, func(o *server.Options) {
+		o.Users = []*server.User{{Username: "worker", Password: "x", Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Allow: []string{"mail.record.>"}}, Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX_publish.>"}},
+		}}}
+	})
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const mail = "publish to mail.send.normal: use the credential of a producer; this is that of "
+	for settings, credential := range map[string]string{
+		"NATS_USER=worker NATS_PASSWORD=x":                  "NATS_USER, NATS_PASSWORD",
+		"NATS_USER=worker NATS_PASSWORD_FILE=" + password: "NATS_USER, NATS_PASSWORD_FILE",
+	} {
+		var stdout, stderr bytes.Buffer
+		lookup := env.Of(append(strings.Fields(settings), "NATS_URL="+url))
+		status := run(t.Context(), []string{"--from", "a@b", "--to", "c@d", "--text", "x"}, lookup, nil, &stdout, &stderr)
+		if status != cli.NoPerm || !strings.Contains(stderr.String(), `do not allow it: user "worker" may not `+mail+credential+"\n") {
+			t.Errorf("%s: %d %s", settings, status, stderr.String())
+		}
 	}
 }
 

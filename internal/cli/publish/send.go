@@ -72,6 +72,11 @@ func (s *sender) send(ctx context.Context, lane wire.Lane, e *schema.Envelope, f
 		return r, cli.Fail(cli.Data, err)
 	case errors.Is(err, submit.ErrNoLane):
 		return r, cli.Wrongf("--lane: %w", err)
+	case errors.Is(err, submit.ErrForbidden):
+		if names := s.conn.Variables(); names != "" {
+			err = fmt.Errorf("%w; this is that of %s", err, names)
+		}
+		return r, cli.Fail(cli.NoPerm, err)
 	case errors.Is(err, stream.ErrFull), errors.Is(err, stream.ErrAway):
 		return r, cli.Fail(cli.TempFail, err)
 	case err != nil:
