@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +36,8 @@ type Filter struct {
 	ID string
 	// Recipient is an address, or "@domain" for all of a domain.
 	Recipient string
-	Event     wire.Event
+	// Event is that of a recipient, or of the entry if it has none.
+	Event wire.Event
 	// QueueID is the relay's name for a message that it accepted.
 	QueueID string
 	// Since and Until bound the time of the record.
@@ -172,21 +174,18 @@ func (f Filter) count() {
 
 func (f Filter) match(r *wire.Record) bool {
 	switch {
-	case f.Event != "" && r.Event != f.Event,
-		f.ID != "" && r.ID != f.ID && r.Origin != f.ID,
+	case f.ID != "" && r.ID != f.ID && r.Origin != f.ID,
 		!f.Since.IsZero() && r.At.Before(f.Since),
 		!f.Until.IsZero() && r.At.After(f.Until):
 		return false
 	}
-	if f.Recipient == "" && f.QueueID == "" {
-		return true
+	if len(r.Recipients) == 0 {
+		return f.Recipient == "" && f.QueueID == "" && (f.Event == "" || r.Event == f.Event)
 	}
-	for _, x := range r.Recipients {
-		if (f.Recipient == "" || mail.SameAddress(x.Address, f.Recipient)) && (f.QueueID == "" || x.QueueID == f.QueueID) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.Recipients, func(x wire.RecipientRecord) bool {
+		return (f.Recipient == "" || mail.SameAddress(x.Address, f.Recipient)) &&
+			(f.QueueID == "" || x.QueueID == f.QueueID) && (f.Event == "" || r.EventFor(x) == f.Event)
+	})
 }
 
 // Records are the records of a message that MAIL_RECORD still has, by its id or

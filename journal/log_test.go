@@ -14,6 +14,11 @@ import (
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
+// to is one recipient in that state.
+func to(s wire.State, address string) []wire.RecipientRecord {
+	return []wire.RecipientRecord{{Address: address, State: s}}
+}
+
 // written writes records, a minute apart and the last one now.
 func written(t *testing.T, b *natstest.Broker, now time.Time) {
 	t.Helper()
@@ -22,16 +27,17 @@ func written(t *testing.T, b *natstest.Broker, now time.Time) {
 		lane  wire.Lane
 		id    string
 		event wire.Event
-		to    []string
+		to    []wire.RecipientRecord
 	}{
-		{"normal", "one", wire.EventDeferred, []string{"ann@example.net"}},
-		{"normal", "two", wire.EventFailed, []string{"bob@example.org"}},
-		{"bulk", "one", wire.EventDelivered, []string{"ann@example.net", "Carl@Example.Org"}},
-		{"normal", "one", wire.EventDelivered, []string{"ann@example.net"}},
+		{"normal", "one", wire.EventDeferred, to(wire.StateScheduled, "ann@example.net")},
+		{"normal", "two", wire.EventFailed, to(wire.StateDead, "bob@example.org")},
+		{"bulk", "one", wire.EventFailed, append(to(wire.StateDelivered, "ann@example.net"), to(wire.StateDead, "Carl@Example.Org")...)},
+		{"normal", "one", wire.EventDelivered, to(wire.StateDelivered, "ann@example.net")},
 	} {
 		r := &wire.Record{V: 1, ID: x.id, Origin: wire.Origin(now, uint64(i)), Lane: x.lane, Recipient: wire.All, Generation: i, Event: x.event, At: now.Add(time.Duration(i-3) * time.Minute)}
-		for n, a := range x.to {
-			r.Recipients = append(r.Recipients, wire.RecipientRecord{Address: a, Index: n})
+		for n, to := range x.to {
+			to.Index = n
+			r.Recipients = append(r.Recipients, to)
 		}
 		if _, err := j.Set(t.Context(), r, 0, false); err != nil {
 			t.Fatal(err)
@@ -62,20 +68,25 @@ func TestSearch(t *testing.T) {
 	written(t, b, now)
 	// The log follows the records.
 	awaitEntries(t, b, "0123")
-	for want, f := range map[string]journal.Filter{
-		"013": {Lane: "normal"},
-		"023": {ID: "one"},
-		"03":  {ID: "one", Lane: "normal"},
-		"1":   {ID: wire.Origin(now, 1)},
-		"12":  {Recipient: "@example.ORG"},
-		"2":   {Recipient: "carl@example.org"},
-		"23":  {Event: wire.EventDelivered},
-		"3":   {Since: now.Add(-30 * time.Second)},
-		"01":  {Until: now.Add(-90 * time.Second)},
-		"":    {ID: "three"},
+	for _, c := range []struct {
+		want string
+		f    journal.Filter
+	}{
+		{"013", journal.Filter{Lane: "normal"}},
+		{"023", journal.Filter{ID: "one"}},
+		{"03", journal.Filter{ID: "one", Lane: "normal"}},
+		{"1", journal.Filter{ID: wire.Origin(now, 1)}},
+		{"12", journal.Filter{Recipient: "@example.ORG"}},
+		{"2", journal.Filter{Recipient: "carl@example.org"}},
+		{"23", journal.Filter{Event: wire.EventDelivered}},
+		{"2", journal.Filter{Event: wire.EventFailed, Lane: "bulk"}},
+		{"", journal.Filter{Event: wire.EventFailed, Recipient: "ann@example.net"}},
+		{"3", journal.Filter{Since: now.Add(-30 * time.Second)}},
+		{"01", journal.Filter{Until: now.Add(-90 * time.Second)}},
+		{"", journal.Filter{ID: "three"}},
 	} {
-		if got := names(t, f, l); got != want {
-			t.Errorf("%+v: %s, want %s", f, got, want)
+		if got := names(t, c.f, l); got != c.want {
+			t.Errorf("%+v: %s, want %s", c.f, got, c.want)
 		}
 	}
 	records, err := journal.New(b.Conn.Store()).Records(t.Context(), "one")
@@ -146,7 +157,7 @@ func TestTail(t *testing.T) {
 		want string
 	}{
 		{journal.Filter{}, 2, "23"}, {journal.Filter{}, 9, "0123"}, {journal.Filter{}, 0, ""}, {journal.Filter{Lane: "normal"}, 2, "13"},
-		{journal.Filter{Recipient: "ann@example.net"}, 1, "3"}, {journal.Filter{Event: wire.EventFailed}, 3, "1"},
+		{journal.Filter{Recipient: "ann@example.net"}, 1, "3"}, {journal.Filter{Event: wire.EventFailed}, 3, "12"},
 		{journal.Filter{Since: now.Add(-30 * time.Second)}, 3, "3"}, {journal.Filter{ID: wire.Origin(now, 1)}, 1, "1"},
 	} {
 		got := ""

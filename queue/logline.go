@@ -26,18 +26,18 @@ func (l LogLine) Text() string {
 	return Names(l.Addresses) + Clause(l.Words)
 }
 
-// LogLines are the lines of a record: about all of its recipients or, if one is named,
-// by address or "@domain", about that one.
-func LogLines(r *wire.Record, recipient string) []LogLine {
+// LogLines are the lines of a record about those recipients that are asked for: by address
+// or "@domain", and by event. If neither is given, they are about all.
+func LogLines(r *wire.Record, recipient string, asked wire.Event) []LogLine {
 	if len(r.Recipients) == 0 {
 		return []LogLine{{Event: r.Event, Words: r.Error}}
 	}
 	var all []LogLine
 	for _, x := range r.Recipients {
-		if recipient != "" && !mail.SameAddress(x.Address, recipient) {
+		event, words := lineOfOne(r, x)
+		if recipient != "" && !mail.SameAddress(x.Address, recipient) || asked != "" && event != asked {
 			continue
 		}
-		event, words := lineOfOne(r, x)
 		i := slices.IndexFunc(all, func(l LogLine) bool { return l.Event == event && l.Words == words })
 		if i < 0 {
 			i = len(all)
@@ -48,22 +48,21 @@ func LogLines(r *wire.Record, recipient string) []LogLine {
 	return all
 }
 
-// lineOfOne is what the record says of one recipient. The record has one event, that
-// of the recipient that matters most.
+// lineOfOne is what the record says of one recipient.
 func lineOfOne(r *wire.Record, x wire.RecipientRecord) (event wire.Event, words string) {
-	words = x.Words()
+	event, words = r.EventFor(x), x.Words()
 	switch {
-	case r.Event == wire.EventReplayed && x.State != wire.StateDelivered, r.Event == wire.EventDiscarded && x.State == wire.StateDead:
-		return r.Event, ""
+	case event == wire.EventReplayed, event == wire.EventDiscarded:
+		return event, ""
 	case x.State == wire.StateDelivered:
-		return wire.EventDelivered, words
+		return event, words
 	case x.State == wire.StateDead:
-		return wire.EventOf(x.Reason), string(x.Reason) + Clause(cmp.Or(words, r.Error))
+		return event, string(x.Reason) + Clause(cmp.Or(words, r.Error))
 	case x.State == wire.StatePending:
-		return wire.EventDeferred, "pending: the next transaction of this message is for this recipient"
+		return event, "pending: the next transaction of this message is for this recipient"
 	}
 	if words != "" {
 		words += "; "
 	}
-	return r.Waits(x.Index), words + "next attempt at " + Clock(r.Due)
+	return event, words + "next attempt at " + Clock(r.Due)
 }

@@ -31,23 +31,26 @@ func TestLogLines(t *testing.T) {
 	for name, c := range map[string]struct {
 		r         *wire.Record
 		recipient string
+		event     wire.Event
 		want      string
 	}{
-		"unread":               {of(wire.EventFailed), "", "failed no reply says it\n"},
-		"delivered":            {of(wire.EventDelivered, delivered, delivered), "", "delivered r0@x.test, r1@x.test: 250 ok\n"},
-		"each its own":         {of(wire.EventFailed, delivered, dead, scheduled), "", "delivered r0@x.test: 250 ok\nfailed r1@x.test: failed: 250 no\ndeferred r2@x.test: 250 wait; " + next + "\n"},
-		"one of them":          {of(wire.EventFailed, delivered, dead, scheduled), "R1@x.test", "failed r1@x.test: failed: 250 no\n"},
-		"a domain":             {of(wire.EventDelivered, delivered, delivered), "@x.test", "delivered r0@x.test, r1@x.test: 250 ok\n"},
-		"nobody":               {of(wire.EventDelivered, delivered), "@y.test", ""},
-		"no reply":             {of(wire.EventExpired, silent), "", "expired r0@x.test: expired: no reply says it\n"},
-		"pending":              {of(wire.EventDeferred, one(wire.StatePending, "")), "", "deferred r0@x.test: pending: the next transaction of this message is for this recipient\n"},
-		"send_at":              {of(wire.EventScheduled, wire.RecipientRecord{State: wire.StateScheduled}), "", "scheduled r0@x.test: " + next + "\n"},
-		"uncertain for one":    {unsure, "", "uncertain r0@x.test: " + next + "\ndeferred r1@x.test: 250 wait; " + next + "\n"},
-		"replayed, one had it": {of(wire.EventReplayed, delivered, scheduled), "", "delivered r0@x.test: 250 ok\nreplayed r1@x.test\n"},
-		"discarded":            {of(wire.EventDiscarded, delivered, dead), "", "delivered r0@x.test: 250 ok\ndiscarded r1@x.test\n"},
+		"unread":               {of(wire.EventFailed), "", "", "failed no reply says it\n"},
+		"delivered":            {of(wire.EventDelivered, delivered, delivered), "", "", "delivered r0@x.test, r1@x.test: 250 ok\n"},
+		"each its own":         {of(wire.EventFailed, delivered, dead, scheduled), "", "", "delivered r0@x.test: 250 ok\nfailed r1@x.test: failed: 250 no\ndeferred r2@x.test: 250 wait; " + next + "\n"},
+		"one of them":          {of(wire.EventFailed, delivered, dead, scheduled), "R1@x.test", "", "failed r1@x.test: failed: 250 no\n"},
+		"an event":             {of(wire.EventFailed, delivered, dead, delivered), "", wire.EventDelivered, "delivered r0@x.test, r2@x.test: 250 ok\n"},
+		"an event of another":  {of(wire.EventFailed, delivered, dead), "r0@x.test", wire.EventFailed, ""},
+		"a domain":             {of(wire.EventDelivered, delivered, delivered), "@x.test", "", "delivered r0@x.test, r1@x.test: 250 ok\n"},
+		"nobody":               {of(wire.EventDelivered, delivered), "@y.test", "", ""},
+		"no reply":             {of(wire.EventExpired, silent), "", "", "expired r0@x.test: expired: no reply says it\n"},
+		"pending":              {of(wire.EventDeferred, one(wire.StatePending, "")), "", "", "deferred r0@x.test: pending: the next transaction of this message is for this recipient\n"},
+		"send_at":              {of(wire.EventScheduled, wire.RecipientRecord{State: wire.StateScheduled}), "", "", "scheduled r0@x.test: " + next + "\n"},
+		"uncertain for one":    {unsure, "", "", "uncertain r0@x.test: " + next + "\ndeferred r1@x.test: 250 wait; " + next + "\n"},
+		"replayed, one had it": {of(wire.EventReplayed, delivered, scheduled), "", "", "delivered r0@x.test: 250 ok\nreplayed r1@x.test\n"},
+		"discarded":            {of(wire.EventDiscarded, delivered, dead), "", "", "delivered r0@x.test: 250 ok\ndiscarded r1@x.test\n"},
 	} {
 		got := ""
-		for _, l := range LogLines(c.r, c.recipient) {
+		for _, l := range LogLines(c.r, c.recipient, c.event) {
 			got += string(l.Event) + " " + l.Text() + "\n"
 		}
 		if got != c.want {

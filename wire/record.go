@@ -252,6 +252,22 @@ func (r *Record) Waits(index int) Event {
 	return EventDeferred
 }
 
+// EventFor is the event of one recipient. The record's own is that of the recipient that
+// matters most.
+func (r *Record) EventFor(x RecipientRecord) Event {
+	switch {
+	case r.Event == EventReplayed && x.State != StateDelivered, r.Event == EventDiscarded && x.State == StateDead:
+		return r.Event
+	case x.State == StateDelivered:
+		return EventDelivered
+	case x.State == StateDead:
+		return EventOf(x.Reason)
+	case x.State == StatePending:
+		return EventDeferred
+	}
+	return r.Waits(x.Index)
+}
+
 // LastClass is the class of the recipient's last outcome; empty if the record has
 // none.
 func (r *Record) LastClass(index int) (class mail.Class) {

@@ -29,24 +29,30 @@ type question struct {
 func (a *app) events() *cobra.Command {
 	q := &question{}
 	cmd := &cobra.Command{
-		Use:   "events",
+		Use:   "events [ID]",
 		Short: "Read the log: what became of each message, step by step",
 		Long: `Read the log: what became of each message, step by step, oldest first, for the
-last 30 days. With --follow it waits for new entries, until it is interrupted: it
-begins now or, if --since or --tail is given, with those entries. Exits with 1 if
-nothing matches. An entry has one event, that of the recipient that
-matters most: if one failed and the others were delivered, it is failed.`,
+last 30 days; with ID, an id or an origin, only of that message. With --follow it waits
+for new entries, until it is interrupted: it begins now or, if --since or --tail is given,
+with those entries. Exits with 1 if nothing matches.
+
+Each recipient has its own event, and --event and --to select recipients. In JSON an entry
+also has one event of its own, that of the recipient that matters most: if one failed and
+the others were delivered, it is failed.`,
 		Example: `  postrider events --since 1h --event failed
   postrider events --to @example.net --since 2030-01-02T15:04:05Z
+  postrider events m1
   postrider events --tail 20
   postrider events --follow --tail 10 --lane bulk`,
-		Args: cli.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.printEvents(cmd.Context(), q) },
+		Args: cli.OneAtMost("ID"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q.id = strings.Join(args, "")
+			return a.printEvents(cmd.Context(), q)
+		},
 	}
 	f := cmd.Flags()
 	q.flags(cmd, "entries")
-	f.StringVar(&q.id, "id", "", "only entries of the message with this `ID` or origin")
-	f.StringVar(&q.event, "event", "", "only entries with this `EVENT`: "+list(wire.Events))
+	f.StringVar(&q.event, "event", "", "only entries with a recipient that has this `EVENT`: "+list(wire.Events))
 	f.BoolVar(&q.follow, "follow", false, "print new entries as they are written")
 	f.IntVar(&q.tail, "tail", -1, "only the last `NUMBER` of the entries that are there")
 	f.Lookup("tail").DefValue = "0" // help texts show no default of 0
@@ -104,7 +110,7 @@ func (a *app) printEvents(ctx context.Context, q *question) error {
 		if q.json {
 			err = writeJSON(a.stdout, r)
 		} else {
-			err = a.printEvent(r, q.to)
+			err = a.printEvent(r, f)
 		}
 		if err != nil {
 			return err
@@ -116,12 +122,11 @@ func (a *app) printEvents(ctx context.Context, q *question) error {
 	return nil
 }
 
-// printEvent writes the lines of a record; if a recipient is asked for, only the line
-// of that one.
-func (a *app) printEvent(r *wire.Record, recipient string) error {
+// printEvent writes the lines of a record about the recipients that are asked for.
+func (a *app) printEvent(r *wire.Record, f journal.Filter) error {
 	p := a.paint()
 	var b strings.Builder
-	for _, l := range queue.LogLines(r, recipient) {
+	for _, l := range queue.LogLines(r, f.Recipient, f.Event) {
 		fmt.Fprintf(&b, "%s  %s  %s  %s  %s\n", p.dim(queue.Clock(r.At)), p.event(l.Event), r.Lane, r.ID, l.Text())
 	}
 	_, err := fmt.Fprint(a.stdout, b.String())

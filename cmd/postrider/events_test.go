@@ -42,6 +42,9 @@ func TestFollowBeginsNow(t *testing.T) {
 	if _, stdout, _ := postrider(t, env, "events", "--tail", "1"); strings.Count(stdout, "\n") != 1 || !strings.Contains(stdout, " older ") {
 		t.Errorf("--tail 1: %s", stdout)
 	}
+	if _, stdout, _ := postrider(t, env, "events", "old"); strings.Count(stdout, "\n") != 1 || !strings.Contains(stdout, " old ") {
+		t.Errorf("of one message: %s", stdout)
+	}
 	for _, c := range []struct{ args, want string }{
 		{"events --follow --tail 1", " older "}, {"events --follow --since 1h", " old "}, {"events --follow --since 1h --tail 1", " older "},
 		{"events --follow", " new"}, {"events --follow --tail 0", " new"}, {"events --follow --since 1h --tail 0", " new"},

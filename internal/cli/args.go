@@ -20,10 +20,20 @@ func NoArgs(cmd *cobra.Command, args []string) error {
 
 // One is for a command that takes one argument of that name.
 func One(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return Wrongf("%s is missing", name)
+		}
+		return OneAtMost(name)(cmd, args)
+	}
+}
+
+// OneAtMost is for a command that may have an argument of that name.
+func OneAtMost(name string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		switch {
 		case len(args) == 0:
-			return Wrongf("%s is missing", name)
+			return nil
 		case len(args) > 1:
 			return Wrongf("unexpected argument %q", args[1])
 		case args[0] == "":

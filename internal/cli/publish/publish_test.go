@@ -229,7 +229,7 @@ func TestForbidden(t *testing.T) {
 	}
 	const mail = "publish to mail.send.normal: use the credential of a producer; this is that of "
 	for settings, credential := range map[string]string{
-		"NATS_USER=worker NATS_PASSWORD=x":                  "NATS_USER, NATS_PASSWORD",
+		"NATS_USER=worker NATS_PASSWORD=x":                "NATS_USER, NATS_PASSWORD",
 		"NATS_USER=worker NATS_PASSWORD_FILE=" + password: "NATS_USER, NATS_PASSWORD_FILE",
 	} {
 		var stdout, stderr bytes.Buffer
