@@ -10,28 +10,22 @@ import (
 // refuseFirst is how often a 4xx recipient is refused before it is accepted.
 const refuseFirst = 2
 
-// enhanced are the enhanced status codes (RFC 3463) that fit a reply to RCPT;
-// any other reply says x.0.0.
+// enhanced are the enhanced status codes (RFC 3463) that fit a refused recipient; any
+// other reply says x.0.0.
 var enhanced = map[string]gosmtp.EnhancedCode{
 	"450": {4, 2, 1}, "451": {4, 3, 0}, "452": {4, 2, 2},
 	"550": {5, 1, 1}, "551": {5, 1, 6}, "552": {5, 2, 2}, "553": {5, 1, 3}, "554": {5, 7, 1},
 }
 
-// answer is the refusal that a recipient gets at RCPT, or nil. refused is how
-// often it was refused before.
-func answer(address string, refused int) *gosmtp.SMTPError {
+// answer is the refusal that a recipient asks for, or nil.
+func answer(address string) *gosmtp.SMTPError {
 	l := local(address)
 	if len(l) != 3 || strings.Trim(l, "0123456789") != "" {
 		return nil
 	}
 	kind := int(l[0] - '0')
-	var text string
-	switch {
-	case kind == 5:
-		text = "refused for good, as the address asks"
-	case kind == 4 && refused < refuseFirst:
-		text = "refused for now, as the address asks"
-	default:
+	text, ok := map[int]string{4: "refused for now, as the address asks", 5: "refused for good, as the address asks"}[kind]
+	if !ok {
 		return nil
 	}
 	e, ok := enhanced[l]
@@ -48,31 +42,29 @@ func local(address string) string {
 	return address[:max(strings.LastIndexByte(address, '@'), 0)]
 }
 
-// refusals counts how often a recipient was refused for now. At RCPT the
-// message is not known yet, so sender and recipient stand for it. Its methods
+// refusals counts how often a recipient of a message was refused for now. Its methods
 // may be called concurrently; the zero value is ready.
 type refusals struct {
 	mu    sync.Mutex
-	count map[path]int
+	count map[copyFor]int
 }
 
-type path struct{ from, to string }
+// copyFor is a message, by its Message-ID, for one recipient.
+type copyFor struct{ message, to string }
 
-// rcpt is the reply to a RCPT: nil or an *SMTPError.
-func (r *refusals) rcpt(from, to string) error {
+// another reports that the message is to be refused once more, and counts that. After the
+// last refusal it begins again.
+func (r *refusals) another(message, to string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := path{strings.ToLower(from), strings.ToLower(to)}
-	e := answer(to, r.count[p])
-	if e == nil {
-		delete(r.count, p)
-		return nil
+	c := copyFor{message, strings.ToLower(to)}
+	if r.count[c] == refuseFirst {
+		delete(r.count, c)
+		return false
 	}
-	if e.Temporary() {
-		if r.count == nil {
-			r.count = make(map[path]int)
-		}
-		r.count[p]++
+	if r.count == nil {
+		r.count = make(map[copyFor]int)
 	}
-	return e
+	r.count[c]++
+	return true
 }

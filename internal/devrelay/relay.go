@@ -4,8 +4,13 @@
 // without a mail server:
 //
 //	550@…   any three digits 5xx: refused for good
-//	451@…   any three digits 4xx: refused twice for each sender, then accepted
+//	451@…   any three digits 4xx: refused twice for each message, then accepted
 //	slow@…  accepted, the reply to the message comes late
+//
+// A message is known by its Message-ID, and so is refused for now only when it has been
+// read. That reply is for all recipients of a transaction: a 4xx recipient has one alone,
+// and the others are answered 452 4.5.3, to be sent in another one (RFC 5321 section
+// 4.5.3.1.10).
 //
 // It knows neither TLS nor authentication and is no place to receive mail from
 // a network.

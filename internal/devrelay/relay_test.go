@@ -159,23 +159,50 @@ func TestPipelining(t *testing.T) {
 	c.reply("250 2.0.0 queued as ")
 }
 
-func TestDefersTwiceForEachSenderAndRecipient(t *testing.T) {
+// TestDefersEachMessageTwice: each recipient of each message, also if messages of one
+// sender and one text come side by side.
+func TestDefersEachMessageTwice(t *testing.T) {
 	t.Parallel()
 	r := start(t, t.TempDir(), time.Hour)
 	c, _ := dial(t, r)
-	try := func(want, from string) {
+	try := func(want, id, to string) {
 		t.Helper()
+		c.say("250 ", "MAIL FROM:<a@example.com>")
+		c.say("250 ", "RCPT TO:<"+to+">")
+		c.body(want, "Message-ID: <"+id+">\r\n\r\nhi\r\n")
+	}
+	for range 2 {
+		try("451 4.3.0 ", "one@x", "451@example.com")
+		try("451 4.3.0 ", "two@x", "451@example.com")
+		try("450 4.2.1 ", "one@x", "450@example.com")
+	}
+	wantNames(t, r.store.dir, 0)
+	try("250 ", "one@x", "451@example.com")
+	try("250 ", "two@x", "451@example.com")
+	try("250 ", "one@x", "450@example.com")
+	wantNames(t, r.store.dir, 3)
+	try("451 4.3.0 ", "one@x", "451@example.com") // a replay is deferred as the first was
+}
+
+// TestDeferredAlone: the one reply to a message is for all recipients, so a recipient who
+// is to be deferred has a transaction alone, and the others are to come in another one.
+func TestDeferredAlone(t *testing.T) {
+	t.Parallel()
+	r := start(t, t.TempDir(), time.Hour)
+	c, _ := dial(t, r)
+	const alone = "452 4.5.3 "
+	for _, rcpt := range [][]string{
+		{"250 451", alone + "ann", alone + "450", alone + "slow", "550 550"},
+		{"250 ann", alone + "451", "250 bob"},
+		{"550 550", "250 451", alone + "451"},
+	} {
+		c.say("250 ", "MAIL FROM:<a@example.com>")
+		for _, line := range rcpt {
+			i := strings.LastIndexByte(line, ' ')
+			c.say(line[:i], "RCPT TO:<"+line[i+1:]+"@example.com>")
+		}
 		c.say("250 ", "RSET")
-		c.say("250 ", "MAIL FROM:<"+from+">")
-		c.say(want, "RCPT TO:<451@example.com>")
 	}
-	for range 2 { // the third RCPT sets the count back
-		try("451 4.3.0 ", "a@example.com")
-		try("451 4.3.0 ", "A@example.com")
-		try("250 ", "a@example.com")
-	}
-	try("451 4.3.0 ", "a@example.com")
-	try("451 4.3.0 ", "other@example.com")
 }
 
 func TestSlowRecipientGetsALateReply(t *testing.T) {

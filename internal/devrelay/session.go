@@ -1,6 +1,7 @@
 package devrelay
 
 import (
+	"bufio"
 	"io"
 	"sync"
 	"time"
@@ -12,7 +13,8 @@ var (
 	// RFC 5321 section 3.8: a server that shuts down answers 421.
 	errClosing = &gosmtp.SMTPError{Code: 421, EnhancedCode: gosmtp.EnhancedCode{4, 3, 2}, Message: "the relay is closing"}
 	// RFC 5321 section 4.2.3 and RFC 3463 section 3.4: the system's storage.
-	errDisk = &gosmtp.SMTPError{Code: 452, EnhancedCode: gosmtp.EnhancedCode{4, 3, 1}, Message: "the mail cannot be stored here now"}
+	errAlone = &gosmtp.SMTPError{Code: 452, EnhancedCode: gosmtp.EnhancedCode{4, 5, 3}, Message: "a 4xx recipient has a transaction alone"}
+	errDisk  = &gosmtp.SMTPError{Code: 452, EnhancedCode: gosmtp.EnhancedCode{4, 3, 1}, Message: "the mail cannot be stored here now"}
 )
 
 // session is one connection. With BDAT the server calls Data on a goroutine of
@@ -20,39 +22,45 @@ var (
 type session struct {
 	relay *Relay
 
-	mu   sync.Mutex
-	from string
-	slow bool
-	busy bool // counted in relay.busy
+	mu     sync.Mutex
+	taken  bool   // a recipient is accepted
+	defers string // the recipient, if it is a 4xx one
+	slow   bool
+	busy   bool // counted in relay.busy
 }
 
 // Mail begins a transaction.
-func (s *session) Mail(from string, _ *gosmtp.MailOptions) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.from = from
-	return nil
-}
+func (s *session) Mail(string, *gosmtp.MailOptions) error { return nil }
 
 // Rcpt answers by the recipient.
 func (s *session) Rcpt(to string, _ *gosmtp.RcptOptions) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.relay.refusals.rcpt(s.from, to); err != nil {
-		return err
+	refusal := answer(to)
+	switch {
+	case refusal != nil && !refusal.Temporary():
+		return refusal
+	case s.defers != "", refusal != nil && s.taken:
+		return errAlone
+	case refusal != nil:
+		s.defers = to
 	}
-	s.slow = s.slow || isSlow(to)
+	s.taken, s.slow = true, s.slow || isSlow(to)
 	return nil
 }
 
-// Data keeps the message. The server has a fixed text for success, so the
-// queue id goes back as an SMTPError with the code 250.
+// Data keeps the message, or refuses it for now. The server has a fixed text for success,
+// so the queue id goes back as an SMTPError with the code 250.
 func (s *session) Data(r io.Reader) error {
 	if !s.begin() {
 		return errClosing
 	}
 	in := &source{r: r}
-	id, err := s.relay.store.keep(in)
+	head := bufio.NewReaderSize(in, maxHead)
+	if err := s.refusal(head); err != nil {
+		return err
+	}
+	id, err := s.relay.store.keep(head)
 	if in.err != nil {
 		return in.err // the client's side; the server knows its replies, as 552
 	}
@@ -63,6 +71,24 @@ func (s *session) Data(r io.Reader) error {
 	s.relay.log.Debug("The development relay keeps a mail.", "queue_id", id)
 	s.wait()
 	return &gosmtp.SMTPError{Code: 250, EnhancedCode: gosmtp.EnhancedCode{2, 0, 0}, Message: "queued as " + id}
+}
+
+// refusal is the reply for now to a 4xx recipient, or nil.
+func (s *session) refusal(message *bufio.Reader) error {
+	s.mu.Lock()
+	to := s.defers
+	s.mu.Unlock()
+	if to == "" {
+		return nil
+	}
+	head, err := message.Peek(maxHead)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	if !s.relay.refusals.another(messageID(head), to) {
+		return nil
+	}
+	return answer(to)
 }
 
 // wait stalls if a recipient asked for it. The mail is stored already: who
@@ -99,7 +125,7 @@ func (s *session) Reset() {
 	if s.busy {
 		s.relay.busy.Done()
 	}
-	s.from, s.slow, s.busy = "", false, false
+	s.taken, s.defers, s.slow, s.busy = false, "", false, false
 }
 
 // Logout ends the connection.

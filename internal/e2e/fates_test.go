@@ -63,10 +63,10 @@ func TestFates(t *testing.T) {
 	for id, want := range map[string]string{
 		"delivered":   `attempt 1: relay .*\n.*ann@example.net  delivered at DOT: 250 2.0.0 queued as .*\nNow\n  ann@example.net\n      delivered: accepted by the relay`,
 		"normal/1":    `message  delivered\n`,
-		"waits":       `attempt 2: .*\n.*deferred at RCPT: 451 4.3.0 .*\n.*\nNow\n  451@example.net\n      deferred: 451 .*; next attempt at .* \(in [\dhms]+\)`,
+		"waits":       `attempt 2: .*\n.*deferred at DOT: 451 4.3.0 .*\n.*\nNow\n  451@example.net\n      deferred: 451 .*; next attempt at .* \(in [\dhms]+\)`,
 		"later":       `scheduled for .*, its send_at\nNow\n.*\n      scheduled; next attempt at .* \(in (1h|59m)`,
 		"refused":     `attempt 1: .*\n.*failed at RCPT: 550 5.1.1 .*\n.*\nNow\n.*\n      dead, refused for good: 550 5.1.1 .*; send it again: postrider dead replay refused`,
-		"exhausted":   `attempt 1: .*\n.*deferred at RCPT: 452 .*\n.*exhausted: dead-lettered\nNow\n.*\n      dead, exhausted: .*452 4.2.2`,
+		"exhausted":   `attempt 1: .*\n.*deferred at DOT: 452 .*\n.*exhausted: dead-lettered\nNow\n.*\n      dead, exhausted: .*452 4.2.2`,
 		"expired":     `expired: dead-lettered\nNow\n.*\n      dead, expired: .*453`,
 		"bad":         `failed: dead-lettered: sbuject: unknown field\nNow\n  ann@example.net\n      dead, bad-envelope: sbuject: unknown field; .*postrider dead show bad --body`,
 		"again":       `exhausted: dead-lettered.*\n.*replay 1 by an operator: .*\n.*attempt 1: (.*\n)+.*replay 2 by an operator: .*\n.*attempt 1: .*\n.*delivered at DOT(.*\n)+Now\n.*\n      delivered: `,

@@ -28,7 +28,7 @@ func Devrelay(environ []string, stdout, stderr io.Writer) *cobra.Command {
 file TIME-ID.eml, and sends nothing anywhere. Its answer depends on the recipient:
 
   550@…   any three digits 5xx: refused for good
-  451@…   any three digits 4xx: refused twice for each sender, then accepted
+  451@…   any three digits 4xx: refused twice for each message, then accepted
   slow@…  accepted, and the reply takes ten seconds
 
 It has neither TLS nor AUTH, and takes mail from whoever reaches it. Of the
