@@ -12,9 +12,10 @@ import (
 var (
 	// RFC 5321 section 3.8: a server that shuts down answers 421.
 	errClosing = &gosmtp.SMTPError{Code: 421, EnhancedCode: gosmtp.EnhancedCode{4, 3, 2}, Message: "the relay is closing"}
-	// RFC 5321 section 4.2.3 and RFC 3463 section 3.4: the system's storage.
+	// RFC 5321 section 4.5.3.1.10: the client is to send this one in another transaction.
 	errAlone = &gosmtp.SMTPError{Code: 452, EnhancedCode: gosmtp.EnhancedCode{4, 5, 3}, Message: "a 4xx recipient has a transaction alone"}
-	errDisk  = &gosmtp.SMTPError{Code: 452, EnhancedCode: gosmtp.EnhancedCode{4, 3, 1}, Message: "the mail cannot be stored here now"}
+	// RFC 5321 section 4.2.3 and RFC 3463 section 3.4: the system's storage.
+	errDisk = &gosmtp.SMTPError{Code: 452, EnhancedCode: gosmtp.EnhancedCode{4, 3, 1}, Message: "the mail cannot be stored here now"}
 )
 
 // session is one connection. With BDAT the server calls Data on a goroutine of
