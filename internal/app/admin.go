@@ -26,10 +26,10 @@ type admin struct {
 	// closes the server.
 	server *http.Server
 	addr   string
-	// check and began are for /readyz, /startupz and /metrics, whose requests have
-	// goroutines of their own. Run's goroutine sets both once mail is taken; the
-	// goroutine of onStop clears check.
-	check atomic.Pointer[func() bool]
+	// check, which says why the worker is not ready, and began are for /readyz, /startupz
+	// and /metrics, whose requests have goroutines of their own. Run's goroutine sets both
+	// once mail is taken; the goroutine of onStop clears check.
+	check atomic.Pointer[func() error]
 	began atomic.Bool
 }
 
@@ -50,7 +50,7 @@ func startAdmin(addr string, reg *prometheus.Registry, log *slog.Logger) (*admin
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
 	mux.HandleFunc("GET /startupz", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.began.Load()) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.isReady()) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { says(w, a.unready()) })
 	mux.HandleFunc("GET /{$}", contents)
 	a.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() {
@@ -62,7 +62,7 @@ func startAdmin(addr string, reg *prometheus.Registry, log *slog.Logger) (*admin
 }
 
 // ready sets the check behind /readyz; nil if the worker is stopping.
-func (a *admin) ready(check func() bool) {
+func (a *admin) ready(check func() error) {
 	if check == nil {
 		a.check.Store(nil)
 		return
@@ -71,21 +71,27 @@ func (a *admin) ready(check func() bool) {
 	a.check.Store(&check)
 }
 
-func (a *admin) isReady() bool {
-	check := a.check.Load()
-	return check != nil && (*check)()
+// unready is why the worker is not ready; nil if it is.
+func (a *admin) unready() error {
+	switch check := a.check.Load(); {
+	case check != nil:
+		return (*check)()
+	case a.began.Load():
+		return errStopping
+	}
+	return errStarting
 }
 
 // describe registers the metrics of the process as a whole.
 func (a *admin) describe(reg prometheus.Registerer) {
 	f := promauto.With(reg)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "postrider_ready", Help: "1 while /readyz says ok: connected to the broker, its store open if it is embedded, taking mail, and not told to stop.",
+		Name: "postrider_ready", Help: "1 while /readyz says ready: connected to the broker, which can store, taking mail, and not told to stop.",
 	}, func() float64 {
-		if a.isReady() {
-			return 1
+		if a.unready() != nil {
+			return 0
 		}
-		return 0
+		return 1
 	})
 	f.NewGauge(prometheus.GaugeOpts{
 		Name: "postrider_build_info", Help: "1, with the version of the worker.",
@@ -103,12 +109,23 @@ func contents(w http.ResponseWriter, _ *http.Request) {
 <h1>Postrider worker %s</h1>
 <ul>
 <li><a href="/livez">/livez</a>, <a href="/healthz">/healthz</a>: the process runs
-<li><a href="/readyz">/readyz</a>: it is connected to the broker, takes mail, and was not told to stop
+<li><a href="/readyz">/readyz</a>: it is connected to the broker, which can store, takes mail, and was not told to stop
 <li><a href="/startupz">/startupz</a>: it has begun to take mail
 <li><a href="/metrics">/metrics</a>: for Prometheus
 </ul>
 <p>The queue itself: <code>postrider status</code>
 `, html.EscapeString(version.String()))
+}
+
+// says is the answer of /readyz.
+func says(w http.ResponseWriter, unready error) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if unready != nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, "not ready:", unready)
+		return
+	}
+	fmt.Fprintln(w, "ready")
 }
 
 func answer(w http.ResponseWriter, good bool) {

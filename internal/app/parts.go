@@ -94,11 +94,6 @@ func (w *Worker) lost() error {
 	return nil
 }
 
-// ready reports that the worker can take mail and store what becomes of it.
-func (w *Worker) ready() bool {
-	return w.conn.NC().IsConnected() && (w.embedded == nil || w.embedded.Fault() == nil)
-}
-
 // watchQueue adds the state of the queue to /metrics.
 func (w *Worker) watchQueue(ctx context.Context) {
 	q := queue.New(w.conn.JS(), w.conn.Store(), w.conn.Now, w.conn.Room)

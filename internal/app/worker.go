@@ -90,7 +90,7 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	}
 	c := w.takeMail(ctx)
 	w.watchQueue(ctx)
-	w.admin.ready(w.ready)
+	w.becomeReady(ctx)
 	end := w.onStop(ctx, w.report.stop, c.Hurry)
 	w.report.started()
 	err = c.Run(ctx)

@@ -152,7 +152,7 @@ func TestStoreRemoved(t *testing.T) {
 			lane := filepath.Join(s.Broker.DataDir, "jetstream", "MAIL", "streams", "MAIL_SEND_NORMAL")
 			// The broker may write there meanwhile.
 			testrun.Eventually(t, "the files are gone", 20*time.Second, func() bool { return os.RemoveAll(lane) == nil })
-			testrun.Eventually(t, "it is not ready", 20*time.Second, func() bool { return !w.admin.isReady() }, out.String)
+			testrun.Eventually(t, "it is not ready", 20*time.Second, func() bool { return w.admin.unready() != nil }, out.String)
 			if settings != nil {
 				w.Stop()
 			}
