@@ -89,7 +89,7 @@ func (t *transaction) final(begin time.Time) {
 	t.needsReset = v.class != mail.Delivered
 	if v.class == mail.Delivered {
 		t.trusted = true
-		t.d.accepted = true
+		t.d.accepted, t.d.passed = true, mail.StageDot
 		t.heard()
 	}
 }

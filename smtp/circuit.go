@@ -13,9 +13,9 @@ import (
 	"github.com/postrider/postrider/mail"
 )
 
-// throttledFor: a relay that asks for less again within this time is not news. It has a
-// limit that is reached again and again.
-const throttledFor = 10 * time.Minute
+// quietFor: a relay that asks for less again within this time, or refuses all mail, is
+// not news. It has a limit that is reached again and again.
+const quietFor = 10 * time.Minute
 
 // exhaustedTimes is how much longer than PauseMax the pauses may become if a limit of the
 // account is reached: it may be one of a day.
@@ -42,10 +42,12 @@ type circuit struct {
 	openedAt      time.Time
 	// changed is when it closed or went on trial.
 	changed time.Time
-	// asked is when it was logged last that the relay asks for less; quiet: the fault
-	// was not logged for that reason.
-	asked time.Time
+	// said is when a fault that may come again and again was logged last, by its trouble;
+	// quiet: the fault was not logged for that reason.
+	said  map[trouble]time.Time
 	quiet bool
+	// refusals tell when permanent replies are the relay's fault.
+	refusals refusals
 	// pause is the time to wait before the next probe. It grows until mail works
 	// again: a relay that accepts sessions and refuses the mail is not asked
 	// faster.
@@ -62,7 +64,7 @@ type circuit struct {
 func newCircuit(name string, log *slog.Logger, c Config) *circuit {
 	up := make(chan struct{})
 	close(up)
-	return &circuit{name: name, log: log, min: c.PauseMin, max: c.PauseMax, pause: c.PauseMin, up: up, down: make(chan struct{}), next: make(chan struct{}), news: make(chan struct{})}
+	return &circuit{name: name, log: log, min: c.PauseMin, max: c.PauseMax, pause: c.PauseMin, said: make(map[trouble]time.Time), up: up, down: make(chan struct{}), next: make(chan struct{}), news: make(chan struct{})}
 }
 
 // state returns the fault that opened it, or nil, and a channel that is closed while
@@ -77,8 +79,10 @@ func (c *circuit) state() (why *Error, up <-chan struct{}) {
 type pass struct {
 	// why is the fault because of which it may not.
 	why *Error
-	// wait is closed when it may ask again; nil if it may be sent.
-	wait <-chan struct{}
+	// wait is closed when it may ask again; nil if it may be sent. If after is not zero, it
+	// may ask after that time too.
+	wait  <-chan struct{}
+	after time.Duration
 	// down is closed when the relay may not be used any more.
 	down <-chan struct{}
 	// turn is the number of its turn, if the relay is on trial. Whoever has one must
@@ -87,7 +91,7 @@ type pass struct {
 }
 
 // admit lets a message be sent, or not. The message may have a turn already.
-func (c *circuit) admit(turn int) pass {
+func (c *circuit) admit(m *mail.Message, turn int) pass {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -98,6 +102,9 @@ func (c *circuit) admit(turn int) pass {
 	case c.trying && turn != c.turn:
 		return pass{wait: c.next}
 	case !c.trying:
+		if after := time.Until(c.changed.Add(c.refusals.yield(m))); after > 0 {
+			return pass{wait: c.next, after: after}
+		}
 		c.trying = true
 		c.turn++
 	}
@@ -105,8 +112,8 @@ func (c *circuit) admit(turn int) pass {
 }
 
 // tried ends the turn of a message, which got as far as that step without meeting a
-// fault of the relay; or nowhere.
-func (c *circuit) tried(turn int, reached mail.Stage) {
+// fault of the relay; or nowhere. passed is the last step that the relay agreed to.
+func (c *circuit) tried(turn int, reached, passed mail.Stage) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.trying || turn != c.turn {
@@ -114,6 +121,9 @@ func (c *circuit) tried(turn int, reached mail.Stage) {
 	}
 	defer c.tell()
 	c.trying = false
+	if c.refusals.all {
+		reached = passed
+	}
 	if slices.Index(envelopeOn, reached) >= slices.Index(envelopeOn, c.met) {
 		c.close()
 	}
@@ -142,6 +152,7 @@ func (c *circuit) open(e *Error, begun time.Time) bool {
 	}
 	c.probeAt = time.Time{}
 	c.up, c.trial, c.trying = make(chan struct{}), false, false
+	c.refusals.all = c.refusals.all || e.trouble == refusing
 	close(c.down)
 	c.note(e)
 	c.moved()
@@ -170,6 +181,7 @@ func (c *circuit) close() {
 		what = "mail"
 	}
 	c.why, c.met, c.trial, c.changed = nil, "", false, time.Now()
+	c.refusals.over()
 	if c.quiet {
 		return
 	}
@@ -187,13 +199,11 @@ func (c *circuit) failed(e *Error) {
 
 // note notes a fault, and logs it only if it is news. The caller holds mu.
 func (c *circuit) note(e *Error) {
-	if news := c.why == nil || e.Problem != c.why.Problem || !e.again.IsZero() && e != c.why; news {
-		less := e.trouble == throttled || e.trouble == exhausted
-		c.quiet = less && time.Since(c.asked) < throttledFor
-		if less {
-			c.asked = time.Now()
-		}
+	if news := c.why == nil || c.quiet || e.Problem != c.why.Problem || !e.again.IsZero() && e != c.why; news {
+		again := e.trouble == throttled || e.trouble == exhausted || e.trouble == refusing
+		c.quiet = again && time.Since(c.said[e.trouble]) < quietFor
 		if !c.quiet {
+			c.said[e.trouble] = time.Now()
 			c.say(e)
 		}
 	}
@@ -239,7 +249,7 @@ func (c *circuit) wait(ctx context.Context) error {
 // say logs what happened and what to do, once. The caller holds mu.
 func (c *circuit) say(e *Error) {
 	level, state := slog.LevelWarn, "mail waits"
-	if e.trouble == alarming {
+	if e.Alarm() {
 		level, state = slog.LevelError, "mail waits until somebody fixes it"
 	}
 	every := "trying again every " + check.Duration(c.min)
@@ -253,6 +263,6 @@ func (c *circuit) say(e *Error) {
 	if !e.again.IsZero() {
 		every = "the password is tried again in " + check.Duration(time.Until(e.again).Round(time.Second)) + ", or by a worker that starts"
 	}
-	c.log.Log(context.Background(), level, fmt.Sprintf("%v: %s; %s; %s", e, state, e.Hint, every),
+	c.log.Log(context.Background(), level, fmt.Sprintf("%v: %s; %s; %s%s", e, state, e.Hint, every, c.refusals.sayDead()),
 		"relay", c.name, "stage", string(e.Stage), "code", e.Code)
 }

@@ -16,6 +16,8 @@ type delivery struct {
 	ctx context.Context
 	m   *mail.Message
 	tx  mail.Transaction
+	// circuit is the relay's.
+	circuit *circuit
 	// to are the positions in m.Recipients of those that can be sent to.
 	to []int
 	// fault is set if the relay's replies say that the relay itself is at fault.
@@ -29,10 +31,11 @@ type delivery struct {
 	// failEightBit: a relay without 8BITMIME must not get bytes above 127.
 	failEightBit bool
 	// begun is when the message was admitted last, turn its turn to try the relay, and
-	// reached the last step that the relay answered without a fault.
-	begun   time.Time
-	turn    int
-	reached mail.Stage
+	// reached the last step that the relay answered without a fault, passed the last one
+	// that it agreed to.
+	begun           time.Time
+	turn            int
+	reached, passed mail.Stage
 }
 
 // key names the message, for [blame].

@@ -108,13 +108,14 @@ func (r *Relay) Deliver(ctx context.Context, m mail.Message) mail.Transaction {
 	defer context.AfterFunc(r.life, func() { cancel(errClosed) })()
 
 	d := newDelivery(ctx, &m, r.Name())
+	d.circuit = r.circuit
 	d.blamed = r.blame.often(d.key())
 	d.failEightBit = r.cfg.EightBit == "fail"
 	for len(d.to) > 0 && r.attempt(d) {
 		// The relay wants fewer sessions: wait for one of the others.
 	}
 	if d.turn > 0 {
-		r.circuit.tried(d.turn, d.reached)
+		r.circuit.tried(d.turn, d.reached, d.passed)
 	}
 	r.metrics.transaction(d.tx.Outcomes)
 	d.tx.Down = d.fault != nil || !r.Up()
@@ -167,7 +168,7 @@ func (r *Relay) attempt(d *delivery) bool {
 // turn. It reports false if the message is postponed.
 func (r *Relay) admit(d *delivery) (down <-chan struct{}, ok bool) {
 	for {
-		p := r.circuit.admit(d.turn)
+		p := r.circuit.admit(d.m, d.turn)
 		d.turn, d.begun = p.turn, time.Now()
 		if p.why != nil {
 			d.postpone(p.why.Stage, fmt.Errorf("waiting for the relay, which %s", p.why.Detail()))
@@ -176,8 +177,14 @@ func (r *Relay) admit(d *delivery) (down <-chan struct{}, ok bool) {
 		if p.wait == nil {
 			return p.down, true
 		}
+		var after <-chan time.Time
+		if p.after > 0 {
+			after = time.After(p.after)
+		}
 		select {
 		case <-p.wait:
+			continue
+		case <-after:
 			continue
 		case <-d.ctx.Done():
 			d.postpone(mail.StageLocal, fmt.Errorf("another message is being tried: %w", context.Cause(d.ctx)))
@@ -232,11 +239,16 @@ func (r *Relay) settle(d *delivery, s *session) {
 		case throttled, exhausted:
 			r.pace.less()
 			r.blame.note(d.key())
+		case refusing:
+			r.pace.less() // its limit may be one of a second
 		case crowded:
 			r.blame.note(d.key())
 		}
 	}
 	if d.fault != nil && (d.fault.trouble != crowded || !r.fewer(1, time.Time{})) {
+		if d.fault.Alarm() {
+			r.circuit.tryLater(d.m)
+		}
 		r.isolate(d.fault, d.begun)
 	}
 	r.give(s)

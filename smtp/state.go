@@ -17,8 +17,8 @@ type State struct {
 	Next time.Time
 }
 
-// Alarm reports that the fault lasts until somebody changes something.
-func (e *Error) Alarm() bool { return e.trouble == alarming }
+// Alarm reports that the fault may last until somebody changes something.
+func (e *Error) Alarm() bool { return e.trouble == refusing || e.trouble == alarming }
 
 // State returns the state, and a channel that is closed when it changes.
 func (r *Relay) State() (State, <-chan struct{}) {

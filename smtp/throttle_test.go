@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/internal/smtptest"
+	"github.com/postrider/postrider/mail"
 )
 
 // perSecond is a relay that accepts n messages in any second.
@@ -50,40 +51,67 @@ func atOnce(n int64, over string) smtptest.Option {
 	})
 }
 
-// flow sends n messages as the worker does: ten at a time, only while the relay is up,
-// and those that were requeued again after 1, 2, 4 seconds and so on. It returns how
-// often one was requeued, and fails if one is anything else but delivered.
+// flow sends n messages as the worker does, and fails if one is anything else but
+// delivered. It returns how often one was requeued.
 func (b *bundle) flow(t *testing.T, n int) (requeued int64) {
-	type mine struct{ id, times int }
-	queue := make(chan mine, n)
+	t.Helper()
+	var all []mail.Message
 	for i := range n {
-		queue <- mine{id: i}
+		m := message()
+		m.ID = fmt.Sprint("m", i)
+		all = append(all, m)
 	}
-	var left, again atomic.Int64
-	left.Store(int64(n))
+	requeued, failed := b.work(t, all)
+	if len(failed) > 0 {
+		t.Errorf("failed: %v", failed)
+	}
+	return requeued
+}
+
+// work sends messages as the worker does: ten at a time, only while the relay is up, and
+// those that were requeued again after 1, 2, 4 seconds and so on. It returns how often
+// one was requeued, and the ids of those that failed.
+func (b *bundle) work(t *testing.T, all []mail.Message) (requeued int64, failed []string) {
+	t.Helper()
+	type mine struct {
+		m     mail.Message
+		times int
+	}
+	queue := make(chan mine, len(all))
+	for _, m := range all {
+		queue <- mine{m: m}
+	}
+	var mu sync.Mutex
+	var again atomic.Int64
+	left := len(all)
 	var wg sync.WaitGroup
 	for range 10 {
 		wg.Go(func() {
 			for x := range queue {
 				_ = b.Wait(t.Context())
-				m := message()
-				m.ID = fmt.Sprint("m", x.id)
-				switch got := classes(b.Deliver(t.Context(), m)); got {
-				case "delivered":
-					if left.Add(-1) == 0 {
-						close(queue)
-					}
-				case "requeued":
+				got := classes(b.Deliver(t.Context(), x.m))
+				if got == "requeued" {
 					again.Add(1)
-					time.AfterFunc(min(time.Second<<x.times, time.Minute), func() { queue <- mine{x.id, x.times + 1} })
+					time.AfterFunc(min(time.Second<<x.times, time.Minute), func() { queue <- mine{x.m, x.times + 1} })
+					continue
+				}
+				mu.Lock()
+				switch got {
+				case "delivered":
+				case "failed":
+					failed = append(failed, x.m.ID)
 				default:
 					t.Errorf("outcome %s", got)
 				}
+				if left--; left == 0 {
+					close(queue)
+				}
+				mu.Unlock()
 			}
 		})
 	}
 	wg.Wait()
-	return again.Load()
+	return again.Load(), failed
 }
 
 // TestFindsTheRate: a relay that takes 14 messages a second gets nearly that many, and

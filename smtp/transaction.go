@@ -215,7 +215,7 @@ func (t *transaction) hear(st step, r reply, err error) {
 		return
 	}
 	t.heard()
-	t.d.reached = st.stage
+	t.d.reached, t.d.passed = st.stage, st.stage
 	switch st.stage {
 	case mail.StageMail:
 		t.d.worked = true
@@ -248,6 +248,7 @@ var errLeft = errors.New("the session was cut off before the relay replied")
 // conclude notes what v means for the recipients concerned: at RCPT that one, and
 // if the session is gone the others are pending; elsewhere all that are left.
 func (t *transaction) conclude(v verdict, st step, r reply, err error) {
+	v = t.d.inRun(v, st.stage, r)
 	t.again = v.again
 	if v.gone {
 		t.botched, t.over = true, true
@@ -293,6 +294,8 @@ func (t *transaction) relayError(v verdict, st step, r reply) *Error {
 		}
 	case exhausted:
 		problem, hint = "says that a limit of the account is reached", "check its limits, or wait until it allows more"
+	case refusing:
+		problem, hint = "refuses one message after the other with the same reply", "see what it says of our account"
 	case alarming:
 		problem, hint = "wants other credentials", "set SMTP_USERNAME and SMTP_PASSWORD"
 	}

@@ -49,6 +49,8 @@ const (
 	exhausted
 	// down: it does not work for now.
 	down
+	// refusing: it refuses one message after the other with the same reply.
+	refusing
 	// alarming: it will not work until somebody changes something.
 	alarming
 )

@@ -18,6 +18,8 @@ var (
 	notOurs = regexp.MustCompile(`(?i)\b(recipients?|rcpts?|hops|received|loops?|errors?|invalid|unknown|attachments?|links|lines|headers?|urls?|mail ?box|in-?box|over ?quota)\b`)
 	// roomWords say that the relay itself has no room.
 	roomWords = regexp.MustCompile(`(?i)\b(storage|disk|space|memory|resources?|system|load|queue)\b`)
+	// sizeWords are about the message.
+	sizeWords = regexp.MustCompile(`(?i)\b(size|too (big|large))\b`)
 	// boxWords are about a recipient.
 	boxWords = regexp.MustCompile(`(?i)\b(mail ?box|in-?box|user|recipients?|account|over ?quota)\b`)
 )
@@ -75,6 +77,11 @@ func saysNoRoom(a answer) bool {
 func ofRecipient(r reply) bool {
 	x := r.agreed()
 	return strings.HasPrefix(x, "4.1.") || strings.HasPrefix(x, "4.2.") || x == "4.5.3" || r.code == 454 && x == "4.7.1"
+}
+
+// tooBig reports a permanent reply about the message's size (RFC 1870 section 6).
+func tooBig(r reply) bool {
+	return r.agreed() == "5.3.4" || r.code == 552 && r.agreed() == "" && sizeWords.MatchString(r.words())
 }
 
 // words are all lines of the reply.
