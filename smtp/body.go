@@ -84,11 +84,11 @@ func (t *transaction) final(begin time.Time) {
 		t.lost(step{stage: mail.StageDot}, err)
 		return
 	}
-	v := judge(answer{stage: mail.StageDot, reply: r, trusted: t.trusted, blamed: t.d.blamed})
+	v := judge(t.answer(mail.StageDot, r))
 	t.conclude(v, step{stage: mail.StageDot}, r, nil)
 	t.needsReset = v.class != mail.Delivered
 	if v.class == mail.Delivered {
-		t.trusted = true
+		t.accepts()
 		t.d.accepted, t.d.passed = true, mail.StageDot
 		t.heard()
 	}
@@ -109,7 +109,7 @@ func (t *transaction) cutOff(lost error) {
 		t.lost(step{stage: mail.StageBody}, lost)
 		return
 	}
-	t.conclude(judge(answer{stage: mail.StageBody, reply: r, trusted: t.trusted, blamed: t.d.blamed}), step{stage: mail.StageBody}, r, nil)
+	t.conclude(judge(t.answer(mail.StageBody, r)), step{stage: mail.StageBody}, r, nil)
 }
 
 // loneDot ends a DATA that the relay accepted although it accepted no recipient,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/postrider/postrider/mail"
@@ -26,6 +27,9 @@ type credential struct {
 	// turn is held by whoever opens a session while the password is not proven: ten
 	// sessions at once would say a wrong one ten times.
 	turn chan struct{}
+
+	// needless: the relay accepted a message without AUTH.
+	needless atomic.Bool
 
 	mu     sync.Mutex
 	proven bool

@@ -21,6 +21,8 @@ type dialer struct {
 	quirks  *quirks
 	heard   func()
 	echoes  echoes
+	// credential is the relay's.
+	credential *credential
 }
 
 func newDialer(cfg Config) (*dialer, error) {
@@ -66,7 +68,7 @@ func (d *dialer) open(ctx context.Context) (*session, *Error) {
 	}
 	now := time.Now()
 	return &session{
-		wire: w, ext: x, timeouts: d.cfg.Timeouts, metrics: d.metrics, quirks: d.quirks, heard: d.heard,
+		wire: w, ext: x, timeouts: d.cfg.Timeouts, metrics: d.metrics, quirks: d.quirks, heard: d.heard, credential: d.credential,
 		id:     fmt.Sprintf("%08x", rand.Uint32()),
 		opened: now, idleSince: now, took: now.Sub(start), trusted: d.cfg.Username != "",
 	}, nil

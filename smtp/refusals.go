@@ -154,7 +154,9 @@ func (r *refusals) sayDead() string {
 	}
 	var b strings.Builder
 	for _, id := range all {
-		if strings.ContainsFunc(id, func(c rune) bool { return !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune("._-@+:/=", c) }) {
+		if strings.ContainsFunc(id, func(c rune) bool {
+			return !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune("._-@+:/=", c)
+		}) {
 			id = strconv.Quote(id)
 		}
 		b.WriteString(" " + id)

@@ -58,7 +58,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Relay, error
 	if r.metrics, r.unregister, err = newMetrics(r, reg); err != nil {
 		return nil, err
 	}
-	r.dialer.metrics, r.dialer.heard, r.dialer.quirks = r.metrics, r.pool.hear, &quirks{name: r.Name(), log: log}
+	r.dialer.metrics, r.dialer.heard, r.dialer.quirks, r.dialer.credential = r.metrics, r.pool.hear, &quirks{name: r.Name(), log: log}, r.credential
 	r.life, r.end = context.WithCancelCause(context.Background())
 	r.tidy, r.stopTidy = context.WithCancel(r.life)
 	r.tasks.Go(r.janitor)

@@ -124,7 +124,11 @@ func newListening(t *testing.T, change func(*Config), opts ...smtptest.Option) *
 // bundle is a relay for the row, with a fresh or a used session.
 func (r row) bundle(t *testing.T, ext string, open maker, given *atomic.Bool) *bundle {
 	t.Helper()
-	opts := []smtptest.Option{smtptest.Extensions(ext, "SIZE"), smtptest.Scripted(r.script(given))}
+	offers := []string{ext, "SIZE"}
+	if r.session == "offered" {
+		offers = append(offers, "AUTH PLAIN")
+	}
+	opts := []smtptest.Option{smtptest.Extensions(offers...), smtptest.Scripted(r.script(given))}
 	file := ""
 	switch r.stage {
 	case "AUTH":
@@ -280,9 +284,9 @@ func TestJudgeEverything(t *testing.T) {
 	all := append(opening, mail.StageMail, mail.StageRcpt, mail.StageData, mail.StageBody, mail.StageDot)
 	for _, stage := range all {
 		for code := range 600 {
-			for flags := range 32 {
+			for flags := range 64 {
 				a := answer{
-					stage: stage, reply: reply{code: code}, reused: flags&1 > 0, first: flags&2 > 0, params: flags&4 > 0, trusted: flags&8 > 0, blamed: flags&16 > 0,
+					stage: stage, reply: reply{code: code}, reused: flags&1 > 0, first: flags&2 > 0, params: flags&4 > 0, trusted: flags&8 > 0, blamed: flags&16 > 0, stranger: flags&32 > 0,
 				}
 				if ruleFor(a).at == nil {
 					t.Errorf("%s %d: in no row of the table", stage, code)
@@ -302,8 +306,10 @@ func TestJudgeEverything(t *testing.T) {
 				is(v.class.Counted() && !before[stage] && !after[stage], "counted before MAIL")
 				is(v.again == onNewSession && (!a.reused || !before[stage]), "sent again at a cost")
 				is(v.again == withoutParams && !a.params, "sent again as it was")
-				is(v.trouble >= throttled && after[stage] && !wantsCredentials(code) && !asksForLess(code), "the relay's fault from DATA on")
-				is(stage != mail.StageAuth && v.again != onNewSession && (wantsCredentials(code) && (!a.trusted || !before[stage] && !after[stage])) != (v.trouble == alarming), "the account's trouble or not")
+				is(v.trouble >= throttled && after[stage] && !wantsCredentials(code) && !asksForLess(code) && !(a.stranger && code == 554), "the relay's fault from DATA on")
+				opens := !before[stage] && !after[stage]
+				account := wantsCredentials(code) && (!a.trusted || opens) || a.stranger && code == 554 && !opens
+				is(stage != mail.StageAuth && v.again != onNewSession && account != (v.trouble == alarming), "the account's trouble or not")
 				is(wantsCredentials(code) && (v.class == mail.Failed || v.class == mail.Delivered), "dead or delivered for want of a password")
 			}
 		}
@@ -338,7 +344,7 @@ func TestEveryRuleHasItsRow(t *testing.T) {
 			continue
 		}
 		used := r.session == "reused"
-		a := answer{stage: r.recorded(), reused: used, first: r.stage == "RCPT", params: true, trusted: used}
+		a := answer{stage: r.recorded(), reused: used, first: r.stage == "RCPT", params: true, trusted: used, stranger: r.session == "offered"}
 		// If it cannot be read, it is no reply.
 		a.reply, _ = readReply(bufio.NewReader(strings.NewReader(strings.ReplaceAll(r.reply, ` \ `, "\r\n")+"\r\n")), nil)
 		reached[ruleFor(a)] = true

@@ -30,6 +30,8 @@ type session struct {
 	quirks   *quirks
 	// heard is called when the relay did what a transaction asked for.
 	heard func()
+	// credential is the relay's.
+	credential *credential
 
 	id     string
 	opened time.Time
@@ -71,6 +73,20 @@ func (s *session) ready() error {
 	}
 	s.needsReset = false
 	return nil
+}
+
+// accepts notes that the relay accepted a message.
+func (s *session) accepts() {
+	if !s.trusted {
+		s.trusted = true
+		s.credential.needless.Store(true)
+	}
+}
+
+// stranger reports that the relay offers AUTH, of which we make no use, and has accepted
+// no message.
+func (s *session) stranger() bool {
+	return len(s.ext.auth) > 0 && !s.trusted && !s.credential.needless.Load()
 }
 
 // quit sends QUIT and closes (RFC 5321 section 4.1.1.10). The reply changes

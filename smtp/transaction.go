@@ -207,9 +207,9 @@ func (t *transaction) hear(st step, r reply, err error) {
 		t.botched = t.botched || t.over
 		return
 	}
-	v := judge(answer{
-		stage: st.stage, reply: r, reused: t.reused, first: len(t.d.to) > 0 && st.at == t.d.to[0], params: t.params, trusted: t.trusted, blamed: t.d.blamed,
-	})
+	a := t.answer(st.stage, r)
+	a.reused, a.first, a.params = t.reused, len(t.d.to) > 0 && st.at == t.d.to[0], t.params
+	v := judge(a)
 	if v.class != "" {
 		t.conclude(v, st, r, nil)
 		return
@@ -226,6 +226,14 @@ func (t *transaction) hear(st step, r reply, err error) {
 		t.accepted = append(t.accepted, st.at)
 	default:
 		t.begun = true
+	}
+}
+
+// answer is a reply, with what is known of the session and the message.
+func (t *transaction) answer(stage mail.Stage, r reply) answer {
+	return answer{
+		stage: stage, reply: r, trusted: t.trusted, blamed: t.d.blamed,
+		stranger: t.stranger() && (stage != mail.StageRcpt || len(t.accepted) == 0),
 	}
 }
 
@@ -298,6 +306,9 @@ func (t *transaction) relayError(v verdict, st step, r reply) *Error {
 		problem, hint = "refuses one message after the other with the same reply", "see what it says of our account"
 	case alarming:
 		problem, hint = "wants other credentials", "set SMTP_USERNAME and SMTP_PASSWORD"
+		if !wantsCredentials(r.code) {
+			problem = "offers AUTH and refuses mail without"
+		}
 	}
 	e := newError(st.stage, v.trouble, problem, hint)
 	e.Relay, e.Class, e.Command = t.d.tx.Relay, v.class, strings.ToUpper(string(st.stage))

@@ -20,6 +20,9 @@ type answer struct {
 	params bool
 	// trusted: in this session the relay has accepted our password, or a message.
 	trusted bool
+	// stranger: the relay offers AUTH, we have no user name, and it has accepted neither a
+	// message nor a recipient of this one.
+	stranger bool
 	// blamed: the relay asks for less because of this message.
 	blamed bool
 }
@@ -167,6 +170,9 @@ func rules() []rule {
 
 		{slices.Concat(atMail, dot), overLimit, overLimits},
 
+		// It does not say so, but it wants AUTH.
+		{slices.Concat(address, message), all(strange, unwelcome), alarm},
+
 		{atMail, digit(4), deferred},                         // RFC 5321 section 4.2.1
 		{atMail, all(withParams, code(555, 501)), plainMail}, // RFC 5321 section 4.1.1.11
 		{atMail, digit(5), failed},                           // RFC 5321 section 4.2.1
@@ -199,6 +205,7 @@ func refusal(a answer) bool    { return digit(4)(a) || digit(5)(a) }
 func notFirst(a answer) bool   { return !a.first }
 func withParams(a answer) bool { return a.params }
 func untrusted(a answer) bool  { return !a.trusted }
+func strange(a answer) bool    { return a.stranger }
 func excusable(a answer) bool  { return !a.blamed }
 
 func account(a answer) bool { return wantsCredentials(a.reply.code) }

@@ -20,6 +20,8 @@ var (
 	roomWords = regexp.MustCompile(`(?i)\b(storage|disk|space|memory|resources?|system|load|queue)\b`)
 	// sizeWords are about the message.
 	sizeWords = regexp.MustCompile(`(?i)\b(size|too (big|large))\b`)
+	// authWords refuse those who have not logged in.
+	authWords = regexp.MustCompile(`(?i)\bauth|\brelay|\blog ?in\b|credentials|rcpthosts`)
 	// boxWords are about a recipient.
 	boxWords = regexp.MustCompile(`(?i)\b(mail ?box|in-?box|user|recipients?|account|over ?quota)\b`)
 )
@@ -77,6 +79,20 @@ func saysNoRoom(a answer) bool {
 func ofRecipient(r reply) bool {
 	x := r.agreed()
 	return strings.HasPrefix(x, "4.1.") || strings.HasPrefix(x, "4.2.") || x == "4.5.3" || r.code == 454 && x == "4.7.1"
+}
+
+// unwelcome reports a permanent reply that may refuse us for what we are, and not the
+// message for what it is: 5.7.x (RFC 3463 section 3.8), a 554 that says no more, or words.
+func unwelcome(a answer) bool {
+	r := a.reply
+	switch x := r.agreed(); {
+	case r.code/100 != 5:
+		return false
+	case x == "" && r.enhanced == "", x == "5.0.0":
+		return r.code == 554 || authWords.MatchString(r.words())
+	default:
+		return strings.HasPrefix(x, "5.7.")
+	}
 }
 
 // tooBig reports a permanent reply about the message's size (RFC 1870 section 6).
