@@ -24,8 +24,10 @@ type delivery struct {
 	fault *Error
 	// blamed: the relay asks for less because of this message.
 	blamed bool
-	// plain: the relay refused the optional parameters of MAIL.
+	// plain: the relay refused the optional parameters of MAIL; quirk says which, if it
+	// accepts MAIL without.
 	plain bool
+	quirk quirk
 	// worked: the relay accepted a MAIL; accepted: it accepted the message.
 	worked, accepted bool
 	// failEightBit: a relay without 8BITMIME must not get bytes above 127.

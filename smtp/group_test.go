@@ -195,6 +195,49 @@ func TestSizeRefused(t *testing.T) {
 	}
 }
 
+// TestParameterRefused: a relay that refuses a parameter of MAIL that we can do without,
+// in whatever way it says so, is asked once more without, and for a day from then on.
+func TestParameterRefused(t *testing.T) {
+	t.Parallel()
+	for reply, parameter := range map[string]string{
+		"501 5.5.4 parameter": "SIZE", "555 5.5.4 parameter": "SIZE", "504 unknown": "SIZE", "500 5.5.4 Unsupported option: SIZE=68": "SIZE",
+		"555 5.5.4 Unsupported option: BODY=8BITMIME": "BODY", "500 5.5.4 Unsupported option: BODY=8BITMIME": "BODY", "550 5.5.4 invalid": "BODY",
+		"553 unrecognized parameter": "BODY", "501 5.5.2 syntax": "BODY", "550 8BITMIME not supported": "BODY",
+	} {
+		b := newBundle(t, smtptest.New(t, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+			if st.Verb == "MAIL" && strings.Contains(st.Line, parameter) {
+				return &smtptest.Answer{Reply: reply}
+			}
+			return nil
+		})), nil)
+		m := message()
+		m.EightBit = true
+		for range 4 {
+			b.wantClasses(t, m, "delivered")
+		}
+		refused := strings.Count(b.server.Transcript(1), "S: "+reply)
+		keyword := map[string]string{"SIZE": "SIZE", "BODY": "8BITMIME"}[parameter]
+		if refused > 2 || b.log.count("SMTP_DISCARD_EHLO="+keyword) != 1 {
+			t.Errorf("%s: refused %d times\n%s", reply, refused, b.log)
+		}
+	}
+	// What must not be sent without, and what is refused without too, fails.
+	for _, eightBit := range []string{"send", "fail"} {
+		b := newBundle(t, smtptest.New(t, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+			if st.Verb == "MAIL" && (eightBit == "send" || strings.Contains(st.Line, "BODY")) {
+				return &smtptest.Answer{Reply: "555 5.5.4 Unsupported option: BODY=8BITMIME"}
+			}
+			return nil
+		})), func(c *Config) { c.EightBit = eightBit })
+		m := message()
+		m.EightBit = true
+		b.wantClasses(t, m, "failed")
+		if n := strings.Count(b.server.Transcript(1), "C: MAIL"); n != 2 {
+			t.Errorf("%s: %d times MAIL", eightBit, n)
+		}
+	}
+}
+
 // TestDiscardEHLO: what the relay offers is not used if the settings say so.
 func TestDiscardEHLO(t *testing.T) {
 	t.Parallel()

@@ -19,6 +19,8 @@ const (
 	groups quirk = iota
 	// sizes: SIZE is offered, and MAIL with SIZE is refused.
 	sizes
+	// bodies: 8BITMIME is offered, and MAIL with BODY=8BITMIME is refused.
+	bodies
 )
 
 // quirks are those that were found at one relay. Any goroutine may use them.
@@ -27,7 +29,7 @@ type quirks struct {
 	log  *slog.Logger
 
 	mu    sync.Mutex
-	until [2]time.Time // by quirk
+	until [3]time.Time // by quirk
 }
 
 // has reports that the relay cannot do it.
@@ -47,8 +49,11 @@ func (q *quirks) found(x quirk) {
 	}
 	q.until[x] = now.Add(quirkFor)
 	what, keyword := "did not answer commands that were sent together: for a day they are sent one by one", "PIPELINING"
-	if x == sizes {
+	switch x {
+	case sizes:
 		what, keyword = "refused MAIL with SIZE and accepted it without: for a day SIZE is left out", "SIZE"
+	case bodies:
+		what, keyword = "refused MAIL with BODY=8BITMIME and accepted it without: for a day BODY is left out", "8BITMIME"
 	}
 	q.log.Info(fmt.Sprintf("relay %s offers %s, but %s; if it never can, set SMTP_DISCARD_EHLO=%s", q.name, keyword, what, keyword), "relay", q.name)
 }

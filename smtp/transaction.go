@@ -24,8 +24,8 @@ type transaction struct {
 	*session
 	d      *delivery
 	reused bool
-	// params: MAIL has SIZE, which the relay can do without.
-	params bool
+	// size, eightBit: MAIL has SIZE, or BODY=8BITMIME.
+	size, eightBit bool
 	// accepted are the positions of the recipients that the relay accepted.
 	accepted []int
 	// refused: MAIL was refused, or all that is left of the transaction.
@@ -72,7 +72,7 @@ func (d *delivery) run(s *session) bool {
 	defer src.Close()
 	// What a probe opened and nobody has used is as good as new.
 	reused := s.pooled && (s.used > 0 || time.Since(s.idleSince) >= listenAfter)
-	t := transaction{session: s, d: d, reused: reused, params: s.ext.size && !d.plain && !s.quirks.has(sizes)}
+	t := d.begin(s, reused)
 	s.used++
 	d.tx.Session, d.tx.Use = s.id, s.used
 	if !t.reused {
@@ -86,11 +86,10 @@ func (d *delivery) run(s *session) bool {
 	t.envelope()
 	t.undo()
 	if t.again == withoutParams {
-		d.plain = true
 		if t.botched || t.taken && s.ready() != nil {
 			return true
 		}
-		t = transaction{session: s, d: d, reused: t.reused}
+		t = d.begin(s, t.reused)
 		t.envelope()
 		t.undo()
 	}
@@ -98,6 +97,15 @@ func (d *delivery) run(s *session) bool {
 		t.body(src, begin)
 	}
 	return t.again == onNewSession
+}
+
+// begin decides on the parameters of MAIL.
+func (d *delivery) begin(s *session, reused bool) transaction {
+	return transaction{
+		session: s, d: d, reused: reused,
+		size:     s.ext.size && !d.plain && !s.quirks.has(sizes),
+		eightBit: s.ext.eightBit && d.m.EightBit && (d.failEightBit || !d.plain && !s.quirks.has(bodies)),
+	}
 }
 
 // undo ends a DATA that the relay accepted although nothing can follow. If it
@@ -173,10 +181,10 @@ func (t *transaction) lines(group []step) []byte {
 
 // appendParams adds the parameters that the message needs and the relay offers.
 func (t *transaction) appendParams(b []byte) []byte {
-	if t.params {
+	if t.size {
 		b = strconv.AppendInt(append(b, " SIZE="...), t.d.m.Size, 10) // RFC 1870 section 6
 	}
-	if t.d.m.EightBit && t.ext.eightBit {
+	if t.eightBit {
 		b = append(b, " BODY=8BITMIME"...) // RFC 6152 section 2
 	}
 	if t.d.m.UTF8 {
@@ -208,7 +216,7 @@ func (t *transaction) hear(st step, r reply, err error) {
 		return
 	}
 	a := t.answer(st.stage, r)
-	a.reused, a.first, a.params = t.reused, len(t.d.to) > 0 && st.at == t.d.to[0], t.params
+	a.reused, a.first, a.params = t.reused, len(t.d.to) > 0 && st.at == t.d.to[0], t.size || t.eightBit && !t.d.failEightBit
 	v := judge(a)
 	if v.class != "" {
 		t.conclude(v, st, r, nil)
@@ -219,8 +227,8 @@ func (t *transaction) hear(st step, r reply, err error) {
 	switch st.stage {
 	case mail.StageMail:
 		t.d.worked = true
-		if t.d.plain && t.ext.size {
-			t.quirks.found(sizes)
+		if t.d.plain {
+			t.quirks.found(t.d.quirk)
 		}
 	case mail.StageRcpt:
 		t.accepted = append(t.accepted, st.at)
@@ -257,7 +265,9 @@ var errLeft = errors.New("the session was cut off before the relay replied")
 // if the session is gone the others are pending; elsewhere all that are left.
 func (t *transaction) conclude(v verdict, st step, r reply, err error) {
 	v = t.d.inRun(v, st.stage, r)
-	t.again = v.again
+	if t.again = v.again; v.again == withoutParams {
+		t.d.plain, t.d.quirk = true, t.parameterRefused(r)
+	}
 	if v.gone {
 		t.botched, t.over = true, true
 	}
@@ -289,6 +299,14 @@ func (t *transaction) conclude(v verdict, st step, r reply, err error) {
 		t.refused = true
 		t.d.settle(o)
 	}
+}
+
+// parameterRefused is the parameter of MAIL that the reply refuses, as far as it says so.
+func (t *transaction) parameterRefused(r reply) quirk {
+	if !t.size || t.eightBit && bodyWords.MatchString(r.words()) {
+		return bodies
+	}
+	return sizes
 }
 
 // relayError is what the reply to a command of a transaction says about the relay.

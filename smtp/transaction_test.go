@@ -114,10 +114,10 @@ func TestParameters(t *testing.T) {
 				}
 				return nil
 			})
-			b := newBundle(t, smtptest.New(t, smtptest.Extensions(ext, "SIZE", "8BITMIME"), always), nil)
+			b := newBundle(t, smtptest.New(t, smtptest.Extensions(ext, "SIZE", "8BITMIME"), always), func(c *Config) { c.EightBit = "fail" })
 			b.wantClasses(t, message(), "delivered")
 			m := message()
-			m.EightBit = true // BODY cannot be left out
+			m.EightBit = true // BODY must not be left out
 			b.wantClasses(t, m, "failed")
 			if n := strings.Count(b.server.Transcript(1), "C: MAIL"); n != 3 || b.server.Sessions() != 2 { // refused on a used session, the second is tried anew
 				t.Errorf("%d MAILs in %d sessions", n, b.server.Sessions())

@@ -173,9 +173,9 @@ func rules() []rule {
 		// It does not say so, but it wants AUTH.
 		{slices.Concat(address, message), all(strange, unwelcome), alarm},
 
-		{atMail, digit(4), deferred},                         // RFC 5321 section 4.2.1
-		{atMail, all(withParams, code(555, 501)), plainMail}, // RFC 5321 section 4.1.1.11
-		{atMail, digit(5), failed},                           // RFC 5321 section 4.2.1
+		{atMail, digit(4), deferred},                      // RFC 5321 section 4.2.1
+		{atMail, all(withParams, ofParameter), plainMail}, // RFC 5321 section 4.1.1.11
+		{atMail, digit(5), failed},                        // RFC 5321 section 4.2.1
 
 		// RCPT is for one recipient, and the others go on.
 		{rcpt, digit(2), goOn}, // RFC 5321 sections 3.4 (251) and 3.5.3 (252)

@@ -22,6 +22,9 @@ var (
 	sizeWords = regexp.MustCompile(`(?i)\b(size|too (big|large))\b`)
 	// authWords refuse those who have not logged in.
 	authWords = regexp.MustCompile(`(?i)\bauth|\brelay|\blog ?in\b|credentials|rcpthosts`)
+	// paramWords refuse a parameter of MAIL, bodyWords that of 8BITMIME.
+	paramWords = regexp.MustCompile(`(?i)\b(size|body)=|8bitmime|\b(unsupported|unknown|unrecogni[sz]ed|invalid|bad) ([a-z]+ )?(option|parameter)`)
+	bodyWords  = regexp.MustCompile(`(?i)\bbody\b|8bit`)
 	// boxWords are about a recipient.
 	boxWords = regexp.MustCompile(`(?i)\b(mail ?box|in-?box|user|recipients?|account|over ?quota)\b`)
 )
@@ -93,6 +96,13 @@ func unwelcome(a answer) bool {
 	default:
 		return strings.HasPrefix(x, "5.7.")
 	}
+}
+
+// ofParameter reports a permanent reply about a parameter of MAIL (RFC 5321 section
+// 4.1.1.11, RFC 3463 section 3.6).
+func ofParameter(a answer) bool {
+	r := a.reply
+	return code(501, 504, 555)(a) || r.agreed() == "5.5.4" || r.code/100 == 5 && paramWords.MatchString(r.words())
 }
 
 // tooBig reports a permanent reply about the message's size (RFC 1870 section 6).
