@@ -195,20 +195,29 @@ func (r *Relay) admit(d *delivery) (down <-chan struct{}, ok bool) {
 	}
 }
 
-// refused handles a session that could not be opened. While others work the relay
-// wants fewer of them, whatever it says or does: many a relay or firewall enforces its
-// limit by hanging up. The delivery then waits for one of the others. If those only seem
-// to work, they fail soon.
+// refused handles a session that could not be opened. It reports true if the delivery
+// waits for another one.
 func (r *Relay) refused(d *delivery, e *Error, begun time.Time) bool {
 	if d.ctx.Err() != nil {
 		d.postpone(mail.StageLocal, fmt.Errorf("open a session: %w", context.Cause(d.ctx)))
 		return false
 	}
+	if r.unopened(e, begun) {
+		return true
+	}
+	d.settle(e.outcome())
+	return false
+}
+
+// unopened applies what a session that could not be opened says of the relay. While
+// others work the relay wants fewer of them, whatever it says or does: many a relay or
+// firewall enforces its limit by hanging up. It reports true then. If the others only
+// seem to work, they fail soon.
+func (r *Relay) unopened(e *Error, begun time.Time) (crowded bool) {
 	if e.trouble != alarming && r.fewer(0, e.deadSince(begun)) {
 		return true
 	}
 	r.isolate(e, begun)
-	d.settle(e.outcome())
 	return false
 }
 

@@ -179,6 +179,9 @@ func (w *Worker) startRelay(ctx context.Context) (err error) {
 		return &ConfigError{err}
 	}
 	w.onClose("sessions with the relay", w.relay.Close)
+	if w.dev == nil { // the development relay is ready
+		w.relay.Look()
+	}
 	return nil
 }
 
