@@ -109,7 +109,7 @@ func settings(cfg any) (map[string]json.RawMessage, error) {
 // shown is a setting for people, nanoseconds as a duration.
 func shown(key string, v json.RawMessage) string {
 	switch key {
-	case "max_age", "duplicate_window", "ack_wait":
+	case "max_age", "duplicate_window", "ack_wait", "subject_delete_marker_ttl":
 		if ns, err := strconv.ParseInt(string(v), 10, 64); err == nil {
 			return check.Duration(time.Duration(ns))
 		}

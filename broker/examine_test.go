@@ -48,7 +48,7 @@ func TestExamineWhatProvisionMade(t *testing.T) {
 	if x.Old != nil || x.Writes != nil || x.Producers != nil || x.Account != "MAIL" || x.Level < 2 {
 		t.Errorf("%+v", x)
 	}
-	if !slices.Equal(x.Lanes, []wire.Lane{bulk, normal}) || len(x.Streams) != 7 || len(x.Consumers) != 4 {
+	if !slices.Equal(x.Lanes, []wire.Lane{bulk, normal}) || len(x.Streams) != 8 || len(x.Consumers) != 4 {
 		t.Errorf("lanes %v, %d streams, %d consumers", x.Lanes, len(x.Streams), len(x.Consumers))
 	}
 	if u := x.Usage; u.Limit == 0 || u.Reserved == 0 || u.Reserved > u.Limit || u.Dir != b.Config.DataDir || u.Free == 0 {

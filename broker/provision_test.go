@@ -48,7 +48,7 @@ func TestProvisionMakesTheTable(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t, normal, bulk)
 	got := setup(t, b.Conn.JS())
-	names := []string{"MAIL_RECORD", "MAIL_EVENT", "MAIL_DEAD"}
+	names := []string{"MAIL_RECORD", "MAIL_EVENT", "MAIL_DEAD", "KV_POSTRIDER"}
 	for _, l := range b.Lanes {
 		names = append(names, l.SendStream(), l.LaterStream(), l.SendStream()+"/fresh", l.LaterStream()+"/due")
 	}
@@ -80,6 +80,21 @@ func TestProvisionMakesTheTable(t *testing.T) {
 	q := got["MAIL_SEND_BULK/fresh"].(jetstream.ConsumerConfig)
 	if q.AckPolicy != jetstream.AckExplicitPolicy || q.AckWait != 2*time.Minute || q.MaxDeliver != 64 || q.MaxAckPending != 4096 || q.MaxWaiting != 4096 || len(q.BackOff) != 0 {
 		t.Errorf("consumer = %+v", q)
+	}
+}
+
+// TestStateIsABucket: the bucket is as a client of NATS would make it.
+func TestStateIsABucket(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	js := b.Conn.JS()
+	if _, err := js.CreateKeyValue(natstest.Within(t), jetstream.KeyValueConfig{Bucket: "THEIRS", LimitMarkerTTL: time.Minute}); err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := natstest.ConfigOf(t, js, wire.StreamState), natstest.ConfigOf(t, js, "KV_THEIRS")
+	theirs.Name, theirs.Subjects, theirs.Metadata = ours.Name, ours.Subjects, ours.Metadata
+	if !reflect.DeepEqual(ours, theirs) {
+		t.Errorf("%+v\nis not\n%+v", ours, theirs)
 	}
 }
 

@@ -34,7 +34,7 @@ type layout struct {
 // streams are all streams with all settings that are ours, in the order in which
 // they can be made.
 func (l layout) streams() []jetstream.StreamConfig {
-	all := []jetstream.StreamConfig{record(), l.event(), dead()}
+	all := []jetstream.StreamConfig{record(), l.event(), dead(), state()}
 	for _, s := range sourcesOf(l.lanes) {
 		if s.Fresh {
 			all = append(all, l.send(s))
@@ -152,6 +152,25 @@ func dead() jetstream.StreamConfig {
 	}
 }
 
+// state is the key-value bucket POSTRIDER, in the shape that clients of NATS expect. It
+// holds a few hundred bytes for each worker, so it has no MaxBytes: nothing in it may be
+// refused because of that.
+func state() jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              wire.StreamState,
+		Subjects:          []string{wire.StateSubjects},
+		Retention:         jetstream.LimitsPolicy,
+		Discard:           jetstream.DiscardNew,
+		MaxMsgsPerSubject: 1,
+		AllowRollup:       true,
+		DenyDelete:        true,
+		AllowDirect:       true,
+		AllowMsgTTL:       true,
+		// So that those who watch the bucket see that a value is gone.
+		SubjectDeleteMarkerTTL: time.Minute,
+	}
+}
+
 // over puts our settings over those of a stream that exists. What an operator
 // may choose is kept: description, placement and the like. Compression is not:
 // after a kill a compressed block may be unreadable ("s2: corrupt input"), and
@@ -185,7 +204,7 @@ func direct(s jetstream.StreamConfig) bool {
 // sized reports a stream that has a part of the room. JetStream reserves it, so
 // it is fixed when the stream is made.
 func sized(s jetstream.StreamConfig) bool {
-	return s.Discard == jetstream.DiscardNew || s.Name == wire.StreamEvent
+	return s.Retention == jetstream.WorkQueuePolicy && s.Discard == jetstream.DiscardNew || s.Name == wire.StreamEvent
 }
 
 // stamp adds the settings version to metadata.

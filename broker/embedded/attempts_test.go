@@ -102,12 +102,13 @@ func forbiddenSubjects() []string {
 		"$JS.ACK.MAIL_SEND_NORMAL.fresh.1.1.1.1.0", "$JS.ACK.MAIL_LATER_NORMAL.due.1.1.1.1.0", "$JS.FC.MAIL_SEND_NORMAL.fresh.x",
 		"$SYS.REQ.USER.INFO", "$SYS.REQ.SERVER.PING", "$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.ACCOUNT.MAIL.CONNZ", "$SYS.REQ.ACCOUNT.PING.STATZ",
 		"$SYS.REQ.SERVER.x.RELOAD", "$SYS.REQ.SERVER.x.KICK", "$SYS.REQ.CLAIMS.UPDATE", "$SYS.ACCOUNT.MAIL.CONNECT", "$SYS.DEBUG.SUBSCRIBERS",
-		"_INBOX.somebody.else", "_INBOX_worker.x.y", "_INBOX_operator.x.y", "_INBOX_publish.x.y", "_R_.x.y", "_GR_.x.y", "$GNR.x", "$NRG.x", "$MQTT.x", "$KV.x.y", "x",
+		"_INBOX.somebody.else", "_INBOX_worker.x.y", "_INBOX_operator.x.y", "_INBOX_publish.x.y", "_R_.x.y", "_GR_.x.y", "$GNR.x", "$NRG.x", "$MQTT.x", "$KV.x.y", (&wire.Worker{ID: "x"}).Subject(), "x",
 	}
 	const api = "$JS.API."
 	for _, s := range []string{
 		"INFO", "STREAM.NAMES", "STREAM.LIST", "STREAM.CREATE.MINE", "META.LEADER.STEPDOWN", "SERVER.REMOVE", "ACCOUNT.PURGE.MAIL",
 		"ACCOUNT.STREAM.MOVE.MAIL.MAIL_DEAD", "STREAM.TEMPLATE.CREATE.MINE", "DIRECT.GET.MAIL_DEAD." + canary.DeadSubject(),
+		"DIRECT.GET.KV_POSTRIDER", "STREAM.PURGE.KV_POSTRIDER", "STREAM.MSG.GET.KV_POSTRIDER",
 	} {
 		all = append(all, api+s)
 	}

@@ -52,7 +52,7 @@ func (l *live) streams(t *testing.T) map[string]string {
 
 func (l *live) threeReplicas(t *testing.T) {
 	all := l.streams(t)
-	if len(all) != 9 {
+	if len(all) != 10 {
 		t.Errorf("%d streams", len(all))
 	}
 	for name, s := range all {
@@ -70,7 +70,7 @@ const (
 
 // elsewhere is what neither producers nor operators may publish to.
 var elsewhere = []string{
-	copySubject, "$JS.API.STREAM.PURGE.MAIL_DEAD", "$JS.API.STREAM.DELETE.MAIL_SEND_NORMAL", "$JS.API.STREAM.UPDATE.MAIL_DEAD",
+	copySubject, "$KV.POSTRIDER.worker.x", "$JS.API.STREAM.MSG.DELETE.KV_POSTRIDER", "$JS.API.STREAM.PURGE.KV_POSTRIDER", "$JS.API.STREAM.PURGE.MAIL_DEAD", "$JS.API.STREAM.DELETE.MAIL_SEND_NORMAL", "$JS.API.STREAM.UPDATE.MAIL_DEAD",
 	"$JS.API.STREAM.CREATE.MINE", "$JS.API.CONSUMER.CREATE.MAIL_SEND_NORMAL.mine.mail.send.normal", "$JS.API.CONSUMER.DELETE.MAIL_SEND_NORMAL.fresh",
 	"$JS.API.CONSUMER.MSG.NEXT.MAIL_SEND_NORMAL.fresh", "$JS.ACK.MAIL_SEND_NORMAL.fresh.1.1.1.1.0", "$SYS.REQ.SERVER.PING", "_INBOX_worker.x",
 }
@@ -106,6 +106,7 @@ func (l *live) producerCannot(t *testing.T) {
 	for _, s := range append([]string{
 		laterSubject, "mail.record." + key, "mail.dead." + key, "mail.event.normal.7", "mail.send.normal.x", "mail.send",
 		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.MSG.GET.MAIL_SEND_NORMAL", "$SYS.REQ.USER.INFO", "_INBOX.somebody.else",
+		"$JS.API.DIRECT.GET.KV_POSTRIDER", "$JS.API.DIRECT.GET.KV_POSTRIDER.$KV.POSTRIDER.worker.x",
 	}, elsewhere...) {
 		mayNotPublish(t, nc, refused, s)
 	}

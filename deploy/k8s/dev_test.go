@@ -145,6 +145,7 @@ func (l *live) postrider(t *testing.T, env map[string]string) {
 		want string
 	}{
 		{[]string{"status"}, "normal"},
+		{[]string{"status"}, "workers: 1 ("},
 		{[]string{"show", "kept"}, "delivered"},
 		{[]string{"events", "--since", "1h"}, "deferred"},
 		{[]string{"dead", "list"}, "550 5.1.1"},
@@ -157,7 +158,7 @@ func (l *live) postrider(t *testing.T, env map[string]string) {
 		}
 	}
 	out, stderr, _ := run(t, env, "postrider", "doctor")
-	for _, want := range []string{"9 streams of 3 lanes: as they must be", "of 9.0 GiB are stored"} {
+	for _, want := range []string{"10 streams of 3 lanes: as they must be", "of 9.0 GiB are stored"} {
 		if strings.Contains(out, "problem ") || !strings.Contains(out, want) {
 			t.Errorf("postrider doctor: %s%s; want %q", out, stderr, want)
 		}
