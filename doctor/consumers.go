@@ -31,16 +31,22 @@ type taken struct {
 	spare bool
 	// settled: a worker settled something of the lane lately.
 	settled bool
+	// why says why workers ask for none, and outage that it is their relay, as far as
+	// they say it.
+	why    string
+	outage bool
 }
 
 // consumers finds out whether workers ask for mail.
 func (p *Patient) consumers(ctx context.Context, x *broker.Examination) []Finding {
 	all := make([]taken, len(x.Consumers))
+	workers := p.Queue.Workers(ctx)
 	for i, c := range x.Consumers {
 		all[i] = taken{ConsumerState: c, spare: len(p.Lanes) > 0 && !slices.Contains(p.Lanes, c.Lane)}
 		if c.Info != nil {
 			all[i].pulls = c.Info.NumWaiting
 			all[i].settled = p.settled(ctx, c.Lane)
+			all[i].why, all[i].outage = workers.Idle(c.Lane)
 		}
 	}
 	for end := time.Now().Add(lookFor); !allPulled(all) && time.Now().Before(end); {
@@ -118,9 +124,10 @@ func judgeTaken(c taken, used float64, now time.Time) Finding {
 		// A worker asks, or all sessions are busy.
 	case used >= broker.RoomForDue, c.Fresh && used >= broker.RoomForFresh:
 		f.Level, f.Found, f.Do = Warning, "no worker asks for its mail at this moment: the store is filling up, and workers take mail one at a time, with pauses", "make room, see the finding about room"
+	case c.outage:
+		// The finding about the relay says so.
 	default:
-		f.Level, f.Found = Problem, "no worker asks for its mail: none of this lane runs, or their relay is at fault"
-		f.Do = startWorker
+		f.Level, f.Found, f.Do = Problem, "no worker asks for its mail: "+c.why, queue.StartWorker
 	}
 	return f
 }

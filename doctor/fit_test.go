@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"testing"
 	"time"
+
+	"github.com/postrider/postrider/queue"
 )
 
 // foreign is advice for whoever runs servers beside the workers.
@@ -25,8 +27,8 @@ func TestFit(t *testing.T) {
 		b    *testBroker
 		want map[string]string
 	}{
-		"embedded": {embedded(t), map[string]string{"consumers": fitting[startWorker], "streams": fitting[provision]}},
-		"plain":    {plain(t, ""), map[string]string{"consumers": startWorker, "streams": provision}},
+		"embedded": {embedded(t), map[string]string{"consumers": fitting[queue.StartWorker], "streams": fitting[provision]}},
+		"plain":    {plain(t, ""), map[string]string{"consumers": queue.StartWorker, "streams": provision}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.b.must(c.b.js.DeleteStream(t.Context(), "MAIL_DEAD"))

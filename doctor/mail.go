@@ -9,9 +9,10 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// mail finds out whether each lane moves.
+// mail finds out whether each lane moves, and what the workers say of themselves.
 func (p *Patient) mail(ctx context.Context, x *broker.Examination) []Finding {
 	var all []Finding
+	var lanes []queue.Lane
 	for _, name := range x.Lanes {
 		if !countable(x, name) {
 			continue // said by the streams and consumers
@@ -23,8 +24,12 @@ func (p *Patient) mail(ctx context.Context, x *broker.Examination) []Finding {
 			continue
 		}
 		all = append(append(all, l.Judge(now)), l.JudgeUnread()...)
+		lanes = append(lanes, *l)
 	}
-	return all
+	if !readable(x, wire.StreamState) {
+		return all // said by the streams
+	}
+	return append(all, p.Queue.Workers(ctx).Judge(lanes, p.Conn.Now())...)
 }
 
 // countable reports that everything is there that a lane is counted by.

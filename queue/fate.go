@@ -156,15 +156,23 @@ func (m *Message) next(now time.Time, lane *Lane) string {
 	return fmt.Sprintf("no worker has taken it yet, %s before it in the lane%s", Counted(m.Before, "message"), m.pace(now, lane))
 }
 
-// pace says how fast the lane moves.
+// pace says how fast the lane moves, or why it does not.
 func (m *Message) pace(now time.Time, lane *Lane) string {
-	switch {
-	case lane == nil:
+	if lane == nil {
 		return ""
+	}
+	absence, outage := lane.absence(), lane.workers.outage(lane.Lane)
+	switch {
+	case absence != "":
+		return "; no worker takes mail of this lane: " + absence
+	case outage != nil:
+		return fmt.Sprintf("; relay %s %s; %s, and no attempt is counted meanwhile", outage.Name, outage.is(), outage.next(now))
 	case lane.Rate > 0:
 		return fmt.Sprintf("; the lane settles %.1f messages a second", lane.Rate)
-	case now.Sub(m.Stored) < 5*time.Second:
+	case lane.Settled > 0, now.Sub(m.Stored) < 5*time.Second:
 		return ""
+	case len(lane.workers.of(lane.Lane)) > 0:
+		return "; nothing of the lane was settled within the last minute, though its workers run and their relay is up. The log of the workers says more"
 	}
 	return "; nothing of the lane was settled within the last minute: no worker runs, or its relay is down or defers everything (no attempt is counted for that). The log of the workers says which"
 }

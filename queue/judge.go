@@ -49,16 +49,18 @@ const (
 	behindAfter = 10 * time.Minute
 )
 
-// What to do about a full store and a slow lane. Package doctor has other words for an
+// What to do about a lane without a worker, a full store and a slow lane. Package doctor has other words for an
 // embedded broker.
 const (
+	StartWorker  = "start a worker; if one runs, its log says what it waits for (relay …, waiting for the broker), and its POSTRIDER_LANES may lack the lane"
 	MakeRoom     = "make room on the broker's disk, or give its account more, and restart it"
 	MoreSessions = "more workers or a higher SMTP_MAX_SESSIONS help, if the relay allows them"
 )
 
-// Judge gives the findings about each lane, the room and the dead letters.
+// Judge gives the findings about the workers, their relays, each lane, the room and the
+// dead letters.
 func (s *Status) Judge() []Finding {
-	var all []Finding
+	all := s.Workers.Judge(s.Lanes, s.At)
 	if len(s.Lanes) == 0 {
 		all = append(all, NoLanes())
 	}
@@ -74,7 +76,8 @@ func NoLanes() Finding {
 	return Finding{Problem, "lanes", "broker", "there is no lane to publish to", "start a worker, which makes them; or set NATS_URL to the broker that has them"}
 }
 
-// Judge finds out whether the lane moves.
+// Judge finds out whether the lane moves. That a relay is down is a finding about the
+// relay, by [Workers.Judge].
 func (l *Lane) Judge(now time.Time) Finding {
 	f := Finding{OK, CheckMail, string(l.Lane), "nothing is overdue", ""}
 	if l.Ready() == 0 || l.Oldest.IsZero() {
@@ -82,11 +85,20 @@ func (l *Lane) Judge(now time.Time) Finding {
 	}
 	age := now.Sub(l.Oldest)
 	ready := fmt.Sprintf("%s ready, the oldest for %s", Counted(l.Ready(), "message"), Span(age))
+	absence, outage := l.absence(), l.workers.outage(l.Lane)
 	switch {
-	case l.Rate == 0 && age > stuckAfter:
+	case absence != "":
+		f.Level, f.Found, f.Do = Problem, ready+", and no worker takes mail of this lane: "+absence, StartWorker
+	case outage != nil:
+		f.Found = ready + ", waits for relay " + outage.Name
+	case l.Settled == 0 && age > stuckAfter:
 		f.Level, f.Found = Problem, ready+", and nothing was settled within the last minute"
 		f.Do = "look at the log of the workers: none of this lane runs, or their relay is down or defers everything; postrider show ID says what a message waits for"
-	case l.Rate > 0 && age > behindAfter:
+		if running := l.workers.of(l.Lane); len(running) > 0 {
+			f.Found += ", though its workers run and their relay is up: " + Names(hosts(running))
+			f.Do = "look at the log of the workers, and at postrider events --since 10m; postrider show ID says what a message waits for"
+		}
+	case l.Settled > 0 && age > behindAfter:
 		f.Level, f.Found, f.Do = Warning, "behind: "+ready, MoreSessions
 	}
 	return f

@@ -14,8 +14,8 @@ func TestJudge(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_700_000_000, 0)
 	const gib = 1 << 30
-	lane := func(ready uint64, age time.Duration, rate float64) Finding {
-		l := &Lane{Lane: "normal", Waiting: ready, Rate: rate}
+	lane := func(ready uint64, age time.Duration, settled uint64) Finding {
+		l := &Lane{Lane: "normal", Waiting: ready, Settled: settled}
 		if age > 0 {
 			l.Oldest = now.Add(-age)
 		}
@@ -57,7 +57,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestJudgeStatus: each lane is judged, and the store and the dead letters once.
+// TestJudgeStatus: each lane is judged, and workers, store and dead letters once.
 func TestJudgeStatus(t *testing.T) {
 	t.Parallel()
 	looked := func(s *Status) (at []string) {
@@ -66,10 +66,10 @@ func TestJudgeStatus(t *testing.T) {
 		}
 		return at
 	}
-	if got := looked(&Status{Lanes: []Lane{{Lane: "a"}, {Lane: "b"}}}); !slices.Equal(got, []string{"mail a", "mail b", "room store", "dead MAIL_DEAD"}) {
+	if got := looked(&Status{Lanes: []Lane{{Lane: "a"}, {Lane: "b"}}}); !slices.Equal(got, []string{"workers broker", "mail a", "mail b", "room store", "dead MAIL_DEAD"}) {
 		t.Error(got)
 	}
-	if got := looked(&Status{}); !slices.Equal(got, []string{"lanes broker", "room store", "dead MAIL_DEAD"}) {
+	if got := looked(&Status{}); !slices.Equal(got, []string{"workers broker", "lanes broker", "room store", "dead MAIL_DEAD"}) {
 		t.Error(got)
 	}
 }

@@ -20,7 +20,8 @@ type Status struct {
 	Lanes []Lane    `json:"lanes"`
 	Room
 	// Dead is shown by lane, in Lanes.
-	Dead DeadLetters `json:",embed"`
+	Dead    DeadLetters `json:",embed"`
+	Workers Workers     `json:",embed"`
 }
 
 // Room is the store of the broker, in bytes. A limit of 0 means none.
@@ -47,9 +48,11 @@ type Lane struct {
 	// Oldest is since when the oldest message has been ready to be sent: accepted
 	// or due, and not settled. It is zero if nothing is ready.
 	Oldest time.Time `json:"oldest,omitzero"`
-	// Rate is the number of messages settled per second (delivered, deferred or
-	// dead-lettered), by the records that the lane's workers wrote in the last
-	// minute, or since they began to write in it.
+	// Settled is the number of messages settled within the last minute (delivered,
+	// deferred or dead-lettered), by the records that the lane's workers wrote.
+	Settled uint64 `json:"settled_last_minute"`
+	// Rate is the same per second, since they began to write in that minute. It is zero
+	// if mail is ready and nothing was settled within the last five seconds.
 	Rate float64 `json:"rate"`
 	// Empty is when everything that is ready will have been settled at that rate.
 	// It is zero if nothing is ready or nothing moves.
@@ -57,21 +60,40 @@ type Lane struct {
 	// Takers are the pulls that wait at the broker for mail of the lane. There are
 	// none while all sessions are busy or the relay is down.
 	Takers int `json:"takers"`
+
+	// workers are all workers; nil if they were not read.
+	workers *Workers
 }
 
 // Ready is the number of messages that could be sent now.
 func (l *Lane) Ready() uint64 { return l.Waiting + l.Due + l.InFlight }
 
+// taken reports that a worker takes its mail, whether it says anything of itself or not.
+func (l *Lane) taken() bool { return l.Takers > 0 || l.Rate > 0 }
+
+// absence says why no worker takes mail of the lane; empty if one does, or may do so.
+func (l *Lane) absence() string {
+	if l.workers == nil || l.workers.Unread != "" || l.taken() || len(l.workers.of(l.Lane)) > 0 {
+		return ""
+	}
+	return l.workers.absence(l.Lane)
+}
+
+// Stands reports that the lane has mail that no worker can send.
+func (l *Lane) Stands() bool {
+	return l.Ready() > 0 && (l.absence() != "" || l.workers.outage(l.Lane) != nil)
+}
+
 // Status counts. It reads what the broker knows of its streams and consumers, and
 // the headers of the dead letters; no mail.
 func (q *Queue) Status(ctx context.Context) (*Status, error) {
-	s := &Status{At: q.now()}
+	s := &Status{At: q.now(), Workers: *q.Workers(ctx)}
 	lanes, err := q.lanes(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range lanes {
-		l, err := q.Lane(ctx, name, s.At)
+		l, err := q.lane(ctx, name, s.At, &s.Workers)
 		if err != nil {
 			return nil, fmt.Errorf("count lane %s: %w", name, err)
 		}
@@ -102,7 +124,11 @@ func (s *Status) addDead(dead *DeadLetters) {
 // Lane counts one lane, at that time by the broker's clock. Its dead letters are not
 // counted.
 func (q *Queue) Lane(ctx context.Context, name wire.Lane, now time.Time) (*Lane, error) {
-	l := &Lane{Lane: name}
+	return q.lane(ctx, name, now, q.Workers(ctx))
+}
+
+func (q *Queue) lane(ctx context.Context, name wire.Lane, now time.Time, workers *Workers) (*Lane, error) {
+	l := &Lane{Lane: name, workers: workers}
 	streams, err := q.ready(ctx, l)
 	if err != nil {
 		return nil, err
@@ -217,6 +243,9 @@ const (
 	rateOver = time.Minute
 	// rateLeast keeps one message in the last moment from being many per second.
 	rateLeast = 5 * time.Second
+	// standsAfter: a lane with mail that has settled none for so long has no rate, and
+	// nobody can say when it will be empty.
+	standsAfter = 5 * time.Second
 )
 
 // rate counts the lane's records of the last minute, which all its workers write.
@@ -240,12 +269,27 @@ func (q *Queue) rate(ctx context.Context, l *Lane, now time.Time) error {
 	}
 	info := c.CachedInfo()
 	defer forget(ctx, q.js, wire.StreamRecord, info.Name)
-	over := max(now.Sub(first.Time), rateLeast)
-	l.Rate = float64(info.NumPending) / over.Seconds()
+	l.Settled = info.NumPending
+	if l.Ready() > 0 {
+		_, err := q.store.Next(ctx, wire.StreamRecord, subject, 0, now.Add(-standsAfter))
+		if errors.Is(err, stream.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	l.forecast(now, now.Sub(first.Time))
+	return nil
+}
+
+// forecast says how fast the lane moves, if that many messages were settled in that
+// time, and when it will be empty.
+func (l *Lane) forecast(now time.Time, over time.Duration) {
+	l.Rate = float64(l.Settled) / max(over, rateLeast).Seconds()
 	if n := l.Ready(); n > 0 && l.Rate > 0 {
 		l.Empty = now.Add(time.Duration(float64(n) / l.Rate * float64(time.Second)))
 	}
-	return nil
 }
 
 // forget deletes a consumer that was made to count. If that fails, the broker

@@ -31,11 +31,12 @@ from the environment; without them it asks the worker on this machine.
   dead       failed for good: postrider dead list
   oldest     how long the oldest message has been ready to be sent
   rate       messages settled per second (delivered, deferred or dead-lettered),
-             over the last minute or since the first of them in that minute
+             over the last minute or since the first of them in that minute;
+             none if mail is ready and nothing was settled for five seconds
   empty in   how long it takes at that rate to settle everything that is ready
 
-Below the lanes are the findings of postrider doctor about them, the store and the
-dead letters, if something has to be done.`,
+Below the lanes are the workers, and the findings of postrider doctor about lanes,
+workers and their relays, the store and the dead letters, if something has to be done.`,
 		Example: "  postrider status\n  postrider status --json",
 		Args:    cli.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.printStatus(cmd.Context(), asJSON) },
@@ -84,7 +85,7 @@ func writeStatus(out io.Writer, p paint, s *queue.Status, wrong []queue.Finding)
 		b.WriteString(p.lane(&s.Lanes[i], wrong, strings.TrimRight(line, " \n")) + "\n")
 		i++
 	}
-	b.WriteString("\n")
+	b.WriteString("\nworkers: " + s.Workers.Words(s.Lanes) + "\n\n")
 	if _, err := io.WriteString(out, b.String()); err != nil {
 		return err
 	}
@@ -115,6 +116,8 @@ func (p paint) lane(l *queue.Lane, wrong []queue.Finding, line string) string {
 	switch i := slices.IndexFunc(wrong, func(f queue.Finding) bool { return f.Check == queue.CheckMail && f.At == string(l.Lane) }); {
 	case i >= 0:
 		return p.level(wrong[i].Level, line)
+	case l.Stands():
+		return p.red(line)
 	case l.Dead > 0:
 		return p.yellow(line)
 	case l.Ready()+l.Scheduled == 0:

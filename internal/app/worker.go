@@ -88,6 +88,7 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	w.announce(ctx)
 	c := w.takeMail(ctx)
 	w.watchQueue(ctx)
 	w.becomeReady(ctx)

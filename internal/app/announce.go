@@ -1,0 +1,131 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/postrider/postrider/internal/version"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
+)
+
+const (
+	// announceEvery is how often the state is written if nothing changes, and
+	// announceAgain how soon if the broker did not take it.
+	announceEvery = 10 * time.Second
+	announceAgain = time.Second
+	// announcePause is between two writes, so that a state that changes all the time is
+	// one write.
+	announcePause = 250 * time.Millisecond
+	// keptFor is how long a worker that was killed is shown at least.
+	keptFor = time.Minute
+	// dropFor bounds the removal at the end.
+	dropFor = 2 * time.Second
+)
+
+// announcer keeps at the broker what the worker says of itself, for postrider status. If
+// the broker does not take it, nothing else depends on that. Only run's goroutine uses it.
+type announcer struct {
+	wire.Worker
+
+	relay    func() (smtp.State, <-chan struct{})
+	stopping <-chan struct{}
+	store    *stream.Store
+	now      func() time.Time // the broker's clock
+	ttl      time.Duration
+	log      *slog.Logger
+}
+
+// announce keeps the state of the worker at the broker until the worker has stopped.
+// ctx ends when it is told to stop.
+func (w *Worker) announce(ctx context.Context) {
+	host, _ := os.Hostname()
+	a := &announcer{
+		Worker: wire.Worker{
+			V: wire.WorkerVersion, ID: rand.Text(), Host: host, Version: version.String(),
+			Started: w.conn.Now().UTC(), Lanes: w.set.Consumer.Lanes.Names(),
+		},
+		relay: w.relay.State, stopping: ctx.Done(), store: w.conn.Store(), now: w.conn.Now, ttl: max(keptFor, 2*w.set.Consumer.AckWait), log: w.log,
+	}
+	w.watch(context.WithoutCancel(ctx), "state of the worker at the broker", a.run)
+}
+
+// run writes each change at once, until ctx ends.
+func (a *announcer) run(ctx context.Context) {
+	stopping := a.stopping
+	for {
+		s, changed := a.relay()
+		wait := announceEvery
+		if err := a.write(ctx, s); err != nil && ctx.Err() == nil {
+			a.log.Debug("the broker does not take the state of the worker: postrider status lacks it", "error", err)
+			wait = announceAgain
+		}
+		stream.Pause(ctx, announcePause)
+		again := time.NewTimer(wait)
+		select {
+		case <-changed:
+		case <-again.C:
+		case <-stopping:
+			stopping = nil // said once
+		case <-ctx.Done():
+		}
+		again.Stop()
+		if ctx.Err() != nil {
+			a.drop(ctx)
+			return
+		}
+	}
+}
+
+func (a *announcer) write(ctx context.Context, s smtp.State) error {
+	a.At = a.now().UTC()
+	a.Relay = relayAt(a.At, s)
+	select {
+	case <-a.stopping:
+		a.State = wire.WorkerStopping
+	default:
+		a.State = wire.WorkerRunning
+		if a.Relay.State == wire.RelayDown {
+			a.State = wire.WorkerWaiting
+		}
+	}
+	b, err := a.Encode()
+	if err != nil {
+		return err
+	}
+	return a.store.Keep(ctx, a.Subject(), b, a.ttl)
+}
+
+// drop removes the state of a worker that has stopped.
+func (a *announcer) drop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropFor)
+	defer cancel()
+	if err := a.store.Drop(ctx, a.Subject()); err != nil {
+		a.log.Debug("the state of the worker was not removed: postrider status shows it as lost for a while", "error", err)
+	}
+}
+
+// relayAt is the state of the relay, with times by the broker's clock. now is its time.
+func relayAt(now time.Time, s smtp.State) wire.Relay {
+	at := func(t time.Time) time.Time {
+		if t.IsZero() {
+			return t
+		}
+		return now.Add(time.Until(t)).UTC().Round(time.Millisecond)
+	}
+	r := wire.Relay{Name: s.Relay, State: wire.RelayUp, Since: at(s.Since)}
+	if s.Fault == nil {
+		return r
+	}
+	r.State, r.Next = wire.RelayDown, at(s.Next)
+	if s.Trial {
+		r.State = wire.RelayTrial
+	}
+	r.Words, r.Hint, r.Alarm = mail.Sentence(s.Fault.Detail(), mail.MaxReply), s.Fault.Hint, s.Fault.Alarm()
+	return r
+}

@@ -1,0 +1,183 @@
+package queue
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
+)
+
+const (
+	// lostAfter is how long a worker may be silent. It writes every ten seconds.
+	lostAfter = 30 * time.Second
+	// workersFor bounds the reading: a broker that does not permit it does not answer.
+	workersFor = 2 * time.Second
+)
+
+// Worker is what a worker said last of itself, and when, by the broker's clock.
+type Worker struct {
+	wire.Worker
+	// Lost: it should have been heard of since. It was killed, or is cut off from the
+	// broker.
+	Lost bool `json:"lost,omitzero"`
+}
+
+// takes reports that it takes mail, or would if its relay were up.
+func (w *Worker) takes() bool { return !w.Lost && w.State != wire.WorkerStopping }
+
+// Workers are those that keep their state at the broker, by host.
+type Workers struct {
+	All []Worker `json:"workers"`
+	// Unread says why there may be others; empty if there are none.
+	Unread string `json:"workers_unread,omitzero"`
+}
+
+// Workers reads what workers say of themselves, with one request.
+func (q *Queue) Workers(ctx context.Context) *Workers {
+	ctx, cancel := context.WithTimeout(ctx, workersFor)
+	defer cancel()
+	entries, err := q.store.Kept(ctx, wire.StreamState, wire.WorkerSubjects)
+	var all []*wire.Worker
+	for _, m := range entries {
+		x, unknown := wire.DecodeWorker(m.Data)
+		if unknown != nil {
+			err = unknown
+			continue
+		}
+		x.At = m.Time
+		all = append(all, x)
+	}
+	w := workersAt(q.now(), all)
+	if err != nil {
+		w.Unread = stream.Classify(err).Error()
+	}
+	return w
+}
+
+// workersAt finds out which of them are lost. One that was started again on its host is
+// left out.
+func workersAt(now time.Time, all []*wire.Worker) *Workers {
+	lost := func(w *wire.Worker) bool { return now.Sub(w.At) > lostAfter }
+	w := &Workers{All: []Worker{}}
+	for _, old := range all {
+		again := func(x *wire.Worker) bool { return x.Host == old.Host && x.Started.After(old.At) && !lost(x) }
+		if !lost(old) || !slices.ContainsFunc(all, again) {
+			w.All = append(w.All, Worker{*old, lost(old)})
+		}
+	}
+	slices.SortFunc(w.All, func(a, b Worker) int {
+		return cmp.Or(strings.Compare(a.Host, b.Host), strings.Compare(a.ID, b.ID))
+	})
+	return w
+}
+
+// of are those that take mail of the lane, or would if their relay were up.
+func (w *Workers) of(lane wire.Lane) []Worker {
+	return w.only(func(x *Worker) bool { return x.takes() && slices.Contains(x.Lanes, lane) })
+}
+
+// only are those of which that is true; none if w is nil.
+func (w *Workers) only(which func(*Worker) bool) (some []Worker) {
+	if w == nil {
+		return nil
+	}
+	for i := range w.All {
+		if which(&w.All[i]) {
+			some = append(some, w.All[i])
+		}
+	}
+	return some
+}
+
+// hosts are the names of workers.
+func hosts(workers []Worker) (names []string) {
+	for _, w := range workers {
+		names = append(names, w.Host)
+	}
+	return names
+}
+
+// absence says why no worker takes mail of the lane.
+func (w *Workers) absence(lane wire.Lane) string {
+	var others []Worker
+	for i := range w.All {
+		switch x := &w.All[i]; {
+		case !slices.Contains(x.Lanes, lane):
+			others = append(others, *x)
+		case x.Lost:
+			return silence([]Worker{*x})
+		default:
+			return x.Host + " is stopping"
+		}
+	}
+	if others = slices.DeleteFunc(others, func(x Worker) bool { return x.Lost }); len(others) > 0 {
+		return "those that run have other lanes (" + Names(hosts(others)) + ")"
+	}
+	return "none is running"
+}
+
+// Idle says why workers ask for no mail of the lane, if they ask for none. outage: their
+// relay is not up, which is a finding of its own.
+func (w *Workers) Idle(lane wire.Lane) (why string, outage bool) {
+	switch running := w.of(lane); {
+	case len(running) > 0 && w.outage(lane) != nil:
+		return "their relay is not up", true
+	case len(running) > 0:
+		return "those of this lane run and their relay is up (" + Names(hosts(running)) + ")", false
+	case w.Unread != "":
+		return "none of this lane runs, or their relay is at fault", false
+	}
+	return w.absence(lane), false
+}
+
+// silence says since when workers have not been heard of.
+func silence(lost []Worker) string {
+	first := slices.MinFunc(lost, func(a, b Worker) int { return a.At.Compare(b.At) })
+	if len(lost) == 1 {
+		return fmt.Sprintf("worker %s has not been heard of since %s: it was killed, or is cut off from the broker", first.Host, Clock(first.At))
+	}
+	return fmt.Sprintf("%s have not been heard of since %s: they were killed, or are cut off from the broker", Counted(uint64(len(lost)), "worker"), Clock(first.At))
+}
+
+// Words say how many run, and on which hosts. lanes are all lanes.
+func (w *Workers) Words(lanes []Lane) string {
+	running := w.only((*Worker).takes)
+	switch {
+	case len(running) > 0:
+		return fmt.Sprintf("%d (%s)", len(running), Names(hosts(running)))
+	case w.Unread != "":
+		return "unknown"
+	case slices.ContainsFunc(lanes, func(l Lane) bool { return l.taken() }):
+		return "of an older version, which says no more"
+	}
+	return "none is running"
+}
+
+// Judge gives the findings about the workers and about each relay that is not up for
+// all of them. lanes are all lanes.
+func (w *Workers) Judge(lanes []Lane, now time.Time) []Finding {
+	var all []Finding
+	if w.Unread != "" {
+		all = append(all, Finding{Warning, "workers", wire.StreamState, "could not be read: " + w.Unread, "use the postrider of the workers' version; permit this user what deploy/k8s has in accounts.conf; a worker makes the stream when it starts"})
+	}
+	lost := w.only(func(x *Worker) bool { return x.Lost })
+	if len(lost) > 0 {
+		all = append(all, Finding{Warning, "workers", Names(hosts(lost)), silence(lost), "look whether it runs, and at its log; what it had in flight goes to another worker after ack wait"})
+	}
+	if len(all) == 0 {
+		f := Finding{Level: OK, Check: "workers", At: "broker", Found: w.Words(lanes)}
+		if len(w.only((*Worker).takes)) == 0 {
+			f.Level = Note
+		}
+		all = append(all, f)
+	}
+	for _, o := range outages(w.only((*Worker).takes)) {
+		all = append(all, o.judge(w, lanes, now))
+	}
+	return all
+}
