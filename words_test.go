@@ -39,6 +39,8 @@ var plain = []struct{ name, in string }{
 	{"Line", "smtp/auth_test.go"},           // as above
 	{"place", "settle/injection_test.go"},   // the verb: to place a piece in a value
 	{"places", "internal/e2e/hunt_test.go"}, // where a secret may be found
+	{"SubjectDeleteMarkerTTL", "broker/"},   // a name of NATS
+	{"LimitMarkerTTL", "broker/"},           // as above
 }
 
 // former is the word to use instead of an identifier's; empty if it is right.

@@ -93,11 +93,11 @@ func (q *Queue) Status(ctx context.Context) (*Status, error) {
 		return nil, err
 	}
 	for _, name := range lanes {
-		l, err := q.lane(ctx, name, s.At, &s.Workers)
-		if err != nil {
+		l := Lane{Lane: name, workers: &s.Workers}
+		if err := l.count(ctx, q, s.At); err != nil {
 			return nil, fmt.Errorf("count lane %s: %w", name, err)
 		}
-		s.Lanes = append(s.Lanes, *l)
+		s.Lanes = append(s.Lanes, l)
 	}
 	dead, err := q.DeadLetters(ctx)
 	if err != nil {
@@ -124,30 +124,33 @@ func (s *Status) addDead(dead *DeadLetters) {
 // Lane counts one lane, at that time by the broker's clock. Its dead letters are not
 // counted.
 func (q *Queue) Lane(ctx context.Context, name wire.Lane, now time.Time) (*Lane, error) {
-	return q.lane(ctx, name, now, q.Workers(ctx))
+	l := &Lane{Lane: name, workers: q.Workers(ctx)}
+	if err := l.count(ctx, q, now); err != nil {
+		return nil, err
+	}
+	return l, nil
 }
 
-func (q *Queue) lane(ctx context.Context, name wire.Lane, now time.Time, workers *Workers) (*Lane, error) {
-	l := &Lane{Lane: name, workers: workers}
+func (l *Lane) count(ctx context.Context, q *Queue, now time.Time) error {
 	streams, err := q.ready(ctx, l)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	left := false
 	for _, s := range streams {
 		n, err := s.scheduled(ctx, l.Lane)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		l.Scheduled += n
 		left = left || s.notReady() > n
 	}
 	if left {
-		if l.Unread, err = unread(ctx, q, name); err != nil {
-			return nil, err
+		if l.Unread, err = unread(ctx, q, l.Lane); err != nil {
+			return err
 		}
 	}
-	return l, q.rate(ctx, l, now)
+	return q.rate(ctx, l, now)
 }
 
 // laneStream is a stream of a lane, and how many of its messages are ready.

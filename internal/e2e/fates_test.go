@@ -135,13 +135,20 @@ func TestRelayDownIsTold(t *testing.T) {
 	if _, stderr, status := w.run("publish", "--from", "a@example.com", "--to", "b@example.net", "--text", "hi", "--id", "m"); status != 0 {
 		t.Fatal(stderr)
 	}
-	want := regexp.MustCompile(`Now\n  b@example.net\n      waits: .*nothing of the lane was settled within the last minute: no worker runs, or its relay is down`)
-	testrun.Eventually(w.t, "show says why it waits", 30*time.Second, func() bool {
+	const why = `(relay )?127\.0\.0\.1:9:? refused the connection; down since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d[^ ;]*`
+	want := regexp.MustCompile(`Now\n  b@example.net\n      waits: .*; ` + why + `.*; (next try in \d+s|it is being tried now), and no attempt is counted`)
+	testrun.Eventually(w.t, "show says why it waits", 20*time.Second, func() bool {
 		out, _, status := w.run("postrider", "show", "m")
 		return status == 0 && want.MatchString(out)
 	})
-	testrun.Eventually(w.t, "the status says so too", 60*time.Second, func() bool {
-		out, _, _ := w.run("postrider", "status")
-		return strings.Contains(out, "normal: 1 message ready, the oldest for ")
-	})
+	// Seconds later, and not when a minute has passed.
+	out, _, _ := w.run("postrider", "status")
+	want = regexp.MustCompile(`normal +[01] +0 +[01] .* - +-\n(?s:.*)\nworkers: 1 \(.*\)\n\nproblem  relay  ` + why + `; 1 message waits, and no attempt is counted\n +do: (next try in \d+s|it is being tried now); start it or set SMTP_URL\n$`)
+	if !want.MatchString(out) {
+		t.Errorf("status says\n%swant %s", out, want)
+	}
+	out, _, _ = w.run("postrider", "status", "--json")
+	if want := regexp.MustCompile(`"workers":\[\{"v":1,"id":"\w+","host":".*"state":"waiting","lanes":\["urgent","normal","bulk"\],"relay":\{"name":"127.0.0.1:9","state":"down",`); !want.MatchString(out) {
+		t.Errorf("status --json says\n%swant %s", out, want)
+	}
 }

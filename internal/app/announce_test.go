@@ -1,0 +1,182 @@
+package app
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/internal/smtptest"
+	"github.com/postrider/postrider/internal/testrun"
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/wire"
+)
+
+// announced is a worker at a broker that outlives it, and what operators see.
+type announced struct {
+	t      *testing.T
+	broker *natstest.Broker
+	queue  *queue.Queue
+	worker *Worker
+	out    output
+	ended  chan error
+}
+
+func startAnnounced(t *testing.T, more ...string) *announced {
+	t.Helper()
+	b := natstest.Start(t)
+	a := &announced{t: t, broker: b, queue: queue.New(b.Conn.JS(), b.Conn.Store(), b.Conn.Now, b.Conn.Room), ended: make(chan error, 1)}
+	s := settingsFor(t, append(more, "NATS_URL="+b.Config.URL, "POSTRIDER_DATA_DIR="+b.Config.DataDir, "POSTRIDER_LANES=normal")...)
+	a.worker = New(s, &a.out, &a.out)
+	go func() {
+		defer close(a.ended)
+		a.ended <- a.worker.Run(context.WithoutCancel(t.Context()))
+	}()
+	t.Cleanup(a.stop)
+	return a
+}
+
+// stop stops the worker and waits for its end.
+func (a *announced) stop() {
+	a.t.Helper()
+	a.worker.Stop()
+	select {
+	case err := <-a.ended:
+		if err != nil {
+			a.t.Errorf("%v: %s", err, a.out.String())
+		}
+	case <-time.After(natstest.Timeout):
+		a.t.Errorf("Run did not end: %s", a.out.String())
+	}
+}
+
+func (a *announced) publish() {
+	a.t.Helper()
+	const body = `{"id":"m","from":"a@example.com","to":["b@example.net"],"text":"hi"}`
+	if _, err := a.broker.Conn.JS().Publish(natstest.Within(a.t), "mail.send.normal", []byte(body)); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+func (a *announced) status() *queue.Status {
+	a.t.Helper()
+	s, err := a.queue.Status(natstest.Within(a.t))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return s
+}
+
+func (a *announced) eventually(what string, is func(*queue.Status) bool) {
+	a.t.Helper()
+	var s *queue.Status
+	testrun.Eventually(a.t, what, natstest.Timeout, func() bool {
+		s = a.status()
+		return is(s)
+	}, func() string { return wrong(s) + a.out.String() })
+}
+
+// wrong are the findings that somebody has to do something about, a line each.
+func wrong(s *queue.Status) string {
+	var b strings.Builder
+	for _, f := range s.Judge() {
+		if f.Wrong() {
+			b.WriteString(string(f.Level) + " " + f.Check + " " + f.At + ": " + f.Found + " | " + f.Do + "\n")
+		}
+	}
+	return b.String()
+}
+
+// states are those of the workers and their relays.
+func states(s *queue.Status) string {
+	var all []string
+	for _, w := range s.Workers.All {
+		all = append(all, string(w.State)+", relay "+string(w.Relay.State))
+	}
+	return strings.Join(all, "; ")
+}
+
+// TestAnnounce: what the relay said is in the status within a second, with the number of
+// messages that wait; when it is back, nothing is wrong; when the worker has stopped,
+// nothing is left of it.
+func TestAnnounce(t *testing.T) {
+	t.Parallel()
+	var open atomic.Bool
+	relay := smtptest.New(t, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+		if st.Verb == "CONNECT" && !open.Load() {
+			return &smtptest.Answer{Reply: "421 4.3.2 closed for repairs"}
+		}
+		return nil
+	}))
+	a := startAnnounced(t, "SMTP_URL="+relay.URL(), "SMTP_PAUSE_MIN=5s", "SMTP_PAUSE_MAX=5s")
+	a.eventually("it runs", func(s *queue.Status) bool { return states(s) == "running, relay up" && wrong(s) == "" })
+	a.publish()
+	testrun.Eventually(t, "it notices", natstest.Timeout, func() bool { return strings.Contains(a.out.String(), "closed for repairs") })
+	noticed := time.Now()
+	a.eventually("it says so", func(s *queue.Status) bool { return states(s) == "waiting, relay down" })
+	if d := time.Since(noticed); d > time.Second {
+		t.Errorf("it took %s", d)
+	}
+	const words = ": 421 4.3.2 closed for repairs; down since "
+	s := wrong(a.status())
+	for _, want := range []string{"problem relay 127.0.0.1:", words, "; 1 message waits, and no attempt is counted | next try in "} {
+		if !strings.Contains(s, want) || strings.Count(s, "\n") != 1 {
+			t.Errorf("wrong are:\n%swant %q", s, want)
+		}
+	}
+	traces, err := a.queue.Traces(natstest.Within(t), "m", nil)
+	if err != nil || !strings.Contains(traces.Messages[0].Recipients[0].Is, words) {
+		t.Errorf("show: %+v, %v", traces, err)
+	}
+	open.Store(true)
+	a.eventually("the relay is back", func(s *queue.Status) bool { return states(s) == "running, relay up" && s.Lanes[0].Ready() == 0 })
+	if s := a.status(); wrong(s) != "" {
+		t.Errorf("wrong are:\n%s", wrong(s))
+	}
+	a.stop()
+	if s := a.status(); len(s.Workers.All) > 0 || s.Workers.Unread != "" {
+		t.Errorf("left of it: %+v", s.Workers)
+	}
+}
+
+// TestAnnounceStopping: a worker that was told to stop says so until it has settled what
+// it has in flight.
+func TestAnnounceStopping(t *testing.T) {
+	t.Parallel()
+	answer := make(chan struct{})
+	relay := smtptest.New(t, smtptest.On("DOT", smtptest.Answer{Until: answer, Reply: "250 2.0.0 ok"}))
+	a := startAnnounced(t, "SMTP_URL="+relay.URL())
+	a.publish()
+	a.eventually("the message is in flight", func(s *queue.Status) bool { return s.Lanes[0].InFlight == 1 })
+	a.worker.Stop()
+	a.eventually("it says so", func(s *queue.Status) bool { return states(s) == "stopping, relay up" })
+	close(answer)
+	a.stop()
+	if s := a.status(); states(s) != "" || s.Lanes[0].Ready() != 0 {
+		t.Errorf("left of it: %q, %+v", states(s), s.Lanes[0])
+	}
+}
+
+// TestAnnounceRefused: mail goes its way though the broker does not take what the worker
+// says of itself, which is there as soon as the broker takes it.
+func TestAnnounceRefused(t *testing.T) {
+	t.Parallel()
+	relay := smtptest.New(t)
+	a := startAnnounced(t, "SMTP_URL="+relay.URL())
+	a.eventually("it runs", func(s *queue.Status) bool { return states(s) == "running, relay up" })
+	if err := a.broker.Conn.JS().DeleteStream(natstest.Within(t), wire.StreamState); err != nil {
+		t.Fatal(err)
+	}
+	a.publish()
+	testrun.Eventually(t, "it is delivered", natstest.Timeout, func() bool { return relay.Accepted() == 1 }, a.out.String)
+	if s := wrong(a.status()); !strings.Contains(s, "warning workers KV_POSTRIDER: could not be read: ") {
+		t.Errorf("wrong are:\n%s", s)
+	}
+	if _, err := broker.Provision(natstest.Within(t), a.broker.Conn, a.broker.Lanes, a.broker.Config); err != nil {
+		t.Fatal(err)
+	}
+	a.eventually("it is there again", func(s *queue.Status) bool { return states(s) == "running, relay up" && wrong(s) == "" })
+}
