@@ -184,7 +184,7 @@ func (f Filter) match(r *wire.Record) bool {
 	}
 	return slices.ContainsFunc(r.Recipients, func(x wire.RecipientRecord) bool {
 		return (f.Recipient == "" || mail.SameAddress(x.Address, f.Recipient)) &&
-			(f.QueueID == "" || x.QueueID == f.QueueID) && (f.Event == "" || r.EventFor(x) == f.Event)
+			(f.QueueID == "" || x.QueueID == f.QueueID) && (f.Event == "" || x.EventIn(r) == f.Event)
 	})
 }
 

@@ -50,7 +50,7 @@ func LogLines(r *wire.Record, recipient string, asked wire.Event) []LogLine {
 
 // lineOfOne is what the record says of one recipient.
 func lineOfOne(r *wire.Record, x wire.RecipientRecord) (event wire.Event, words string) {
-	event, words = r.EventFor(x), x.Words()
+	event, words = x.EventIn(r), x.Words()
 	switch {
 	case event == wire.EventReplayed, event == wire.EventDiscarded:
 		return event, ""

@@ -252,9 +252,9 @@ func (r *Record) Waits(index int) Event {
 	return EventDeferred
 }
 
-// EventFor is the event of one recipient. The record's own is that of the recipient that
-// matters most.
-func (r *Record) EventFor(x RecipientRecord) Event {
+// EventIn is the event of the recipient in its record, whose own event is that of the
+// recipient that matters most.
+func (x RecipientRecord) EventIn(r *Record) Event {
 	switch {
 	case r.Event == EventReplayed && x.State != StateDelivered, r.Event == EventDiscarded && x.State == StateDead:
 		return r.Event
