@@ -250,7 +250,10 @@ func (c *circuit) wait(ctx context.Context) error {
 func (c *circuit) say(e *Error) {
 	level, state := slog.LevelWarn, "mail waits"
 	if e.Alarm() {
-		level, state = slog.LevelError, "mail waits until somebody fixes it"
+		level = slog.LevelError
+	}
+	if e.trouble == alarming {
+		state = "mail waits until somebody fixes it"
 	}
 	every := "trying again every " + check.Duration(c.min)
 	longest := c.max

@@ -70,7 +70,7 @@ func (d *dialer) open(ctx context.Context) (*session, *Error) {
 	return &session{
 		wire: w, ext: x, timeouts: d.cfg.Timeouts, metrics: d.metrics, quirks: d.quirks, heard: d.heard, credential: d.credential,
 		id:     fmt.Sprintf("%08x", rand.Uint32()),
-		opened: now, idleSince: now, took: now.Sub(start), trusted: d.cfg.Username != "",
+		opened: now, idleSince: now, took: now.Sub(start), user: d.cfg.Username, trusted: d.cfg.Username != "",
 	}, nil
 }
 

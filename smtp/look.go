@@ -3,6 +3,7 @@ package smtp
 import (
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 )
@@ -28,38 +29,41 @@ func (r *Relay) look() {
 			return
 		}
 	}
-	if r.Up() {
-		r.describe(s)
+	if level, what := s.describe(); r.Up() {
+		r.circuit.log.Log(r.tidy, level, fmt.Sprintf("relay %s is ready: %s", r.Name(), what), "relay", r.Name(), "took", s.took.Round(time.Millisecond))
 	}
 	r.give(s)
 }
 
-// describe logs what a session shows of the relay.
-func (r *Relay) describe(s *session) {
-	what := []string{"no TLS"}
+// describe is what a session shows of the relay. It is a warning if a setting may be
+// missing.
+func (s *session) describe() (level slog.Level, what string) {
+	tlsVersion, auth, hint := "no TLS", "no AUTH", ""
 	if conn, ok := s.conn.(*tls.Conn); ok {
-		what[0] = tls.VersionName(conn.ConnectionState().Version)
+		tlsVersion = tls.VersionName(conn.ConnectionState().Version)
 	}
-	say, hint := r.circuit.log.Info, ""
 	switch {
-	case r.cfg.Username != "":
-		what = append(what, "AUTH as "+r.cfg.Username)
+	case s.user != "":
+		auth = "AUTH as " + s.user
 	case len(s.ext.auth) > 0:
-		what = append(what, "no AUTH")
-		say, hint = r.circuit.log.Warn, "; it offers AUTH "+offered(s.ext)+": if it refuses mail without, set SMTP_USERNAME and SMTP_PASSWORD"
-	default:
-		what = append(what, "no AUTH")
+		level, hint = slog.LevelWarn, "; it offers AUTH "+offered(s.ext)+": if it refuses mail without, set SMTP_USERNAME and SMTP_PASSWORD"
 	}
-	for _, x := range []struct {
-		name    string
-		offered bool
-	}{{"PIPELINING", s.ext.pipelining}, {"8BITMIME", s.ext.eightBit}, {"SMTPUTF8", s.ext.utf8}} {
-		if x.offered {
-			what = append(what, x.name)
-		}
+	return level, strings.Join(append([]string{tlsVersion, auth}, s.ext.words()...), ", ") + hint
+}
+
+// words are the extensions that messages use.
+func (x extensions) words() (all []string) {
+	if x.pipelining {
+		all = append(all, "PIPELINING")
 	}
-	if n := s.ext.maxSize; n > 0 {
-		what = append(what, fmt.Sprintf("mails of up to %.1f MB", float64(n)/1e6))
+	if x.eightBit {
+		all = append(all, "8BITMIME")
 	}
-	say(fmt.Sprintf("relay %s is ready: %s%s", r.Name(), strings.Join(what, ", "), hint), "relay", r.Name(), "took", s.took.Round(time.Millisecond))
+	if x.utf8 {
+		all = append(all, "SMTPUTF8")
+	}
+	if x.maxSize > 0 {
+		all = append(all, fmt.Sprintf("mails of up to %.1f MB", float64(x.maxSize)/1e6))
+	}
+	return all
 }

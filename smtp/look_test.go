@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/internal/smtptest"
+	"github.com/postrider/postrider/internal/testrun"
 )
 
 // TestLook: a relay is looked at with one session, which messages use then. The log says
@@ -59,6 +60,18 @@ func TestLook(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestLookTLS: the log has the version.
+func TestLookTLS(t *testing.T) {
+	t.Parallel()
+	ca := smtptest.NewAuthority(t)
+	b := newBundle(t, smtptest.New(t, smtptest.TLS(ca.Certificate("127.0.0.1", time.Hour), false)), func(c *Config) {
+		c.CAFile = ca.File()
+		urlOption("")(c)
+	})
+	b.Look()
+	testrun.Eventually(t, "the relay is looked at", 10*time.Second, func() bool { return b.log.count("is ready: TLS 1.3, no AUTH") == 1 })
 }
 
 // TestLookRefused: the relay is away; State says so before there is mail, and a relay that

@@ -3,7 +3,6 @@ package smtp
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -69,7 +68,7 @@ func likenessOf(r reply) likeness {
 	words := slices.DeleteFunc(strings.Fields(strings.ToLower(r.words())), func(w string) bool {
 		return strings.ContainsFunc(w, func(c rune) bool { return c == '@' || unicode.IsDigit(c) })
 	})
-	return likeness{r.code, r.enhanced, strings.Join(words, " ")}
+	return likeness{r.code, r.enhanced, mail.Cut(strings.Join(words, " "), mail.MaxReply)}
 }
 
 // isRun reports that the last of these replies, and those like it, are a run.
@@ -152,22 +151,18 @@ func (r *refusals) sayDead() string {
 	if n := len(all) - namedAtMost; n > 0 {
 		all, more = all[:namedAtMost], fmt.Sprintf(" and %d more", n)
 	}
-	var b strings.Builder
+	var ids strings.Builder
 	for _, id := range all {
-		if strings.ContainsFunc(id, func(c rune) bool {
-			return !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune("._-@+:/=", c)
-		}) {
-			id = strconv.Quote(id)
-		}
-		b.WriteString(" " + id)
+		ids.WriteString(" " + mail.Quote(id))
 	}
-	return "; dead already, send them again later with postrider dead replay" + b.String() + more
+	return "; dead already, to be sent again when mail moves: postrider dead replay" + ids.String() + more
 }
 
 // inRun is the verdict on a reply to a message as a whole, in view of those to others.
-// RCPT is for one recipient, and a refusal that is not the last word does not count.
+// RCPT is for one recipient, and a refusal after which the message is tried again at once
+// does not count.
 func (d *delivery) inRun(v verdict, stage mail.Stage, r reply) verdict {
-	if stage == mail.StageRcpt || v.again != never {
+	if stage == mail.StageRcpt || v.again != never || r.code == 0 {
 		return v
 	}
 	switch v.class {

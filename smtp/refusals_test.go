@@ -217,6 +217,9 @@ func TestLikeness(t *testing.T) {
 			t.Errorf("%s: %+v", name, x.likeness)
 		}
 	}
+	if x := like(550, "", strings.Repeat("no ", 1000)); len(x.words) > mail.MaxReply {
+		t.Errorf("%d bytes are kept", len(x.words))
+	}
 	for name, x := range map[string]likeness{
 		"temporary": like(450, "4.7.1", "greylisted"), "too big": like(552, "5.3.4", "no"), "too big in words": like(552, "", "Message size exceeds the limit"),
 	} {
@@ -240,9 +243,13 @@ func TestRefusalsAreBounded(t *testing.T) {
 		t.Errorf("%d refusals, %d tried", len(r.since), len(r.tried))
 	}
 	for i := range 26 {
-		r.dead = append(r.dead, fmt.Sprint("m ", i))
+		r.dead = append(r.dead, fmt.Sprint("m", i))
 	}
-	if s := r.sayDead(); !strings.Contains(s, ` "m 0" "m 1" `) || !strings.HasSuffix(s, `"m 19" and 6 more`) || r.sayDead() != "" {
+	if s := r.sayDead(); !strings.Contains(s, ` m0 m1 `) || !strings.HasSuffix(s, ` m19 and 6 more`) || r.sayDead() != "" {
+		t.Error(s)
+	}
+	r.dead = []string{"$(reboot)", "it's", "a b"}
+	if s := r.sayDead(); !strings.HasSuffix(s, `replay '$(reboot)' 'it'\''s' 'a b'`) {
 		t.Error(s)
 	}
 }

@@ -42,6 +42,8 @@ type session struct {
 	// pooled: it has been in the pool, so the relay may have closed it.
 	pooled    bool
 	idleSince time.Time
+	// user is the user name that AUTH accepted; empty without AUTH.
+	user string
 	// trusted: the relay has accepted our password, or a message.
 	trusted bool
 

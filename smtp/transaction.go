@@ -321,7 +321,7 @@ func (t *transaction) relayError(v verdict, st step, r reply) *Error {
 	case exhausted:
 		problem, hint = "says that a limit of the account is reached", "check its limits, or wait until it allows more"
 	case refusing:
-		problem, hint = "refuses one message after the other with the same reply", "see what it says of our account"
+		problem, hint = "refuses one message after the other with the same reply", "see what the reply says of your account, or ask the relay's operator"
 	case alarming:
 		problem, hint = "wants other credentials", "set SMTP_USERNAME and SMTP_PASSWORD"
 		if !wantsCredentials(r.code) {
