@@ -11,11 +11,12 @@ import (
 )
 
 // A relay whose account is blocked, or out of quota, may refuse each message for good, in
-// words of its own. One by one these refusals look like faults of the messages. A run of
-// them is the relay's fault: one and the same reply to different messages, this often
-// without any other reply between, or within a minute and with nothing accepted between.
+// words of its own. Each of these refusals looks like a fault of the message. A run of them
+// is the relay's fault: one and the same reply to different messages.
 const (
-	runInARow    = 5
+	// runInARow is a run if no other reply came between.
+	runInARow = 5
+	// runInAMinute is a run if nothing was accepted between.
 	runInAMinute = 20
 )
 
@@ -31,12 +32,12 @@ const (
 // refusals tell whether the relay refuses single messages or all mail. The circuit guards
 // them.
 type refusals struct {
-	// since are those since a message was accepted.
+	// since are the refusals since a message was accepted.
 	since []refused
 	// all: the circuit is open, or on trial, because of a run.
 	all bool
-	// dead are the messages of runs that failed before the run was known, by their ids. They
-	// have not been logged yet.
+	// dead are the ids of messages that failed before their run was known, until they are
+	// logged.
 	dead []string
 	// tried are the ids and senders of messages that met a fault that somebody has to fix,
 	// since the circuit opened.
