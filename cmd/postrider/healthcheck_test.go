@@ -70,6 +70,11 @@ func TestHealthcheck(t *testing.T) {
 	} else {
 		_ = r.Body.Close()
 	}
+	// A server that is stopped while it makes a stream leaves goroutines behind.
+	testrun.Eventually(t, "it is ready", natstest.Timeout, func() bool {
+		r, err := http.Get("http://" + admin + "/readyz")
+		return err == nil && r.Body.Close() == nil && r.StatusCode == http.StatusOK
+	})
 	stop()
 	if status := <-ended; status != cli.OK {
 		t.Errorf("the worker ended with %d: %s", status, errs.String())
