@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"os"
 	"time"
@@ -39,6 +40,8 @@ type announcer struct {
 	now      func() time.Time // the broker's clock
 	ttl      time.Duration
 	log      *slog.Logger
+	// fresh: the broker has just been started with this worker.
+	fresh bool
 }
 
 // announce keeps the state of the worker at the broker until the worker has stopped.
@@ -50,35 +53,46 @@ func (w *Worker) announce(ctx context.Context) {
 			V: wire.WorkerVersion, ID: rand.Text(), Host: host, Version: version.String(),
 			Started: w.conn.Now().UTC(), Lanes: w.set.Consumer.Lanes.Names(),
 		},
-		relay: w.relay.State, stopping: ctx.Done(), store: w.conn.Store(), now: w.conn.Now, ttl: max(keptFor, 2*w.set.Consumer.AckWait), log: w.log,
+		relay: w.relay.State, stopping: ctx.Done(), store: w.conn.Store(), now: w.conn.Now,
+		ttl: max(keptFor, 2*w.set.Consumer.AckWait), log: w.log, fresh: w.embedded != nil,
 	}
 	w.watch(context.WithoutCancel(ctx), "state of the worker at the broker", a.run)
 }
 
 // run writes each change at once, until ctx ends.
 func (a *announcer) run(ctx context.Context) {
+	if a.fresh {
+		a.forget(ctx)
+	}
 	stopping := a.stopping
-	for {
-		s, changed := a.relay()
+	for ctx.Err() == nil {
+		state, changed := a.relay()
 		wait := announceEvery
-		if err := a.write(ctx, s); err != nil && ctx.Err() == nil {
-			a.log.Debug("the broker does not take the state of the worker: postrider status lacks it", "error", err)
+		if err := a.write(ctx, state); err != nil {
+			a.log.Debug("the broker does not take the state of the worker, which postrider status lacks", "error", err)
 			wait = announceAgain
 		}
 		stream.Pause(ctx, announcePause)
-		again := time.NewTimer(wait)
 		select {
 		case <-changed:
-		case <-again.C:
+		case <-time.After(wait):
 		case <-stopping:
 			stopping = nil // said once
 		case <-ctx.Done():
 		}
-		again.Stop()
-		if ctx.Err() != nil {
-			a.drop(ctx)
-			return
-		}
+	}
+	a.drop(ctx)
+}
+
+// forget removes what workers said before the broker was started. Those that still run
+// say it again.
+func (a *announcer) forget(ctx context.Context) {
+	left, err := a.store.Kept(ctx, wire.StreamState, wire.WorkerSubjects)
+	for _, m := range left {
+		err = errors.Join(err, a.store.Drop(ctx, m.Subject))
+	}
+	if err != nil {
+		a.log.Debug("what workers said before the broker was started was not removed", "error", err)
 	}
 }
 
@@ -106,7 +120,7 @@ func (a *announcer) drop(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropFor)
 	defer cancel()
 	if err := a.store.Drop(ctx, a.Subject()); err != nil {
-		a.log.Debug("the state of the worker was not removed: postrider status shows it as lost for a while", "error", err)
+		a.log.Debug("the state of the worker was not removed, and postrider status shows it as lost for a while", "error", err)
 	}
 }
 
