@@ -15,11 +15,23 @@ type complaints struct {
 	// variables are those that the credential comes from.
 	variables string
 	reported  time.Time
+	// denied is the last refusal of a subject, and when it was logged.
+	denied   string
+	deniedAt time.Time
 }
 
+// deniedReport: what is not permitted is tried again and again.
+const deniedReport = 10 * time.Minute
+
 // report logs an error. Refused credentials come twice a second, and are logged every
-// dialReport.
+// dialReport; the same refusal of a subject is logged every deniedReport.
 func (c *complaints) report(_ *nats.Conn, _ *nats.Subscription, err error) {
+	if errors.Is(err, nats.ErrPermissionViolation) {
+		if err.Error() == c.denied && time.Since(c.deniedAt) < deniedReport {
+			return
+		}
+		c.denied, c.deniedAt = err.Error(), time.Now()
+	}
 	if !unauthorized(err) {
 		c.log.Warn("the broker reports an error", "error", err)
 		return

@@ -19,8 +19,9 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// TestComplaints: refused credentials come twice a second and are logged once in 30 s.
-// What else the broker reports is logged each time.
+// TestComplaints: refused credentials come twice a second and are logged once in 30 s,
+// and a subject that is refused again and again once in ten minutes. What else the broker
+// reports is logged each time.
 func TestComplaints(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -34,6 +35,15 @@ func TestComplaints(t *testing.T) {
 		c.report(nil, nil, nats.ErrSlowConsumer)
 		if n := strings.Count(said.String(), "check NATS_CREDS"); n != 3 || strings.Count(said.String(), "\n") != 5 {
 			t.Errorf("%d times in a minute:\n%s", n, said.String())
+		}
+		said.Reset()
+		for range 61 { // 10 m
+			c.report(nil, nil, fmt.Errorf("%w for Publish to \"a\"", nats.ErrPermissionViolation))
+			time.Sleep(10 * time.Second)
+		}
+		c.report(nil, nil, fmt.Errorf("%w for Publish to \"b\"", nats.ErrPermissionViolation))
+		if n := strings.Count(said.String(), `to \"a`); n != 2 || strings.Count(said.String(), "\n") != 3 {
+			t.Errorf("%d times in ten minutes:\n%s", n, said.String())
 		}
 	})
 }
