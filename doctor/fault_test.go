@@ -243,6 +243,34 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestWorkersSay: workers that ask for no mail because their relay is down are one finding
+// about the relay; without a worker it is said that there is none.
+func TestWorkersSay(t *testing.T) {
+	t.Parallel()
+	b := embedded(t)
+	b.publish(lane.SendSubject(), "x")
+	all := b.examine()
+	wantIn(t, all, Problem, "consumers", "MAIL_SEND_NORMAL/fresh, MAIL_LATER_NORMAL/due: no worker asks for its mail: none is running")
+	wantIn(t, all, Problem, "mail", "no worker takes mail of this lane: none is running")
+	wantIn(t, all, Note, "workers", "none is running")
+
+	now := b.conn.Now()
+	w := &wire.Worker{V: wire.WorkerVersion, ID: "1", Host: "h1", Started: now, State: wire.WorkerWaiting, Lanes: []wire.Lane{lane}, Relay: wire.Relay{
+		Name: "r:25", State: wire.RelayDown, Since: now, Words: "refused the session: 421 no", Hint: "ask its operator", Next: now.Add(time.Minute),
+	}}
+	body, err := w.Encode()
+	b.must(err)
+	b.must(b.conn.Store().Keep(t.Context(), w.Subject(), body, time.Minute))
+	all = b.examine()
+	wantIn(t, all, Problem, "relay", "r:25: refused the session: 421 no; down since ")
+	wantIn(t, all, OK, "workers", "1 (h1)")
+	wantIn(t, all, OK, "mail", "waits for relay r:25")
+	wantIn(t, all, OK, "consumers", "")
+	if slices.ContainsFunc(all, func(f Finding) bool { return f.Level == Problem && f.Check != "relay" }) {
+		t.Errorf("more is wrong:\n%s", written(all))
+	}
+}
+
 func fillLane(b *testBroker) {
 	b.stream(lane.SendStream(), func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 20 })
 	b.publish(lane.SendSubject(), strings.Repeat("x", 95<<20/100))

@@ -146,14 +146,13 @@ func silence(lost []Worker) string {
 
 // Words say how many run, and on which hosts. lanes are all lanes.
 func (w *Workers) Words(lanes []Lane) string {
-	running := w.only((*Worker).takes)
-	switch {
+	switch running := w.only((*Worker).takes); {
 	case len(running) > 0:
 		return fmt.Sprintf("%d (%s)", len(running), Names(hosts(running)))
 	case w.Unread != "":
 		return "unknown"
 	case slices.ContainsFunc(lanes, func(l Lane) bool { return l.taken() }):
-		return "of an older version, which says no more"
+		return "mail is taken, by an older version that says no more"
 	}
 	return "none is running"
 }
@@ -169,14 +168,15 @@ func (w *Workers) Judge(lanes []Lane, now time.Time) []Finding {
 	if len(lost) > 0 {
 		all = append(all, Finding{Warning, "workers", Names(hosts(lost)), silence(lost), "look whether it runs, and at its log; what it had in flight goes to another worker after ack wait"})
 	}
+	running := w.only((*Worker).takes)
 	if len(all) == 0 {
-		f := Finding{Level: OK, Check: "workers", At: "broker", Found: w.Words(lanes)}
-		if len(w.only((*Worker).takes)) == 0 {
-			f.Level = Note
+		f := Finding{OK, "workers", "broker", w.Words(lanes), ""}
+		if len(running) == 0 {
+			f.Level, f.Do = Note, StartWorker
 		}
 		all = append(all, f)
 	}
-	for _, o := range outages(w.only((*Worker).takes)) {
+	for _, o := range outages(running) {
 		all = append(all, o.judge(w, lanes, now))
 	}
 	return all
