@@ -27,6 +27,7 @@ func TestCredentials(t *testing.T) {
 	t.Parallel()
 	authority := smtptest.NewAuthority(t)
 	seed, public := userKey(t)
+	issuer := newIssuer(t)
 	for name, c := range map[string]struct {
 		server func(o *server.Options)
 		config func(c *broker.Config)
@@ -51,7 +52,7 @@ func TestCredentials(t *testing.T) {
 			func(o *server.Options) { o.Nkeys = []*server.NkeyUser{{Nkey: public}} },
 			func(c *broker.Config) { c.NKey = seed },
 		},
-		"creds": credsCase(t),
+		"creds": {issuer.trust, func(c *broker.Config) { c.Creds, _ = issuer.user(t) }},
 		"TLS, a certificate on both sides": {
 			func(o *server.Options) {
 				o.TLSConfig = &tls.Config{
@@ -109,44 +110,52 @@ func userKey(t *testing.T) (file, public string) {
 	return file, must(t, kp.PublicKey)
 }
 
-// credsCase is a server whose users are signed by an account that is signed by
-// an operator.
-func credsCase(t *testing.T) (c struct {
-	server func(o *server.Options)
-	config func(c *broker.Config)
-}) {
+// issuer is an account that signs users, and the operator that signs the account.
+type issuer struct {
+	account           nkeys.KeyPair
+	operatorToken     string
+	claims            *jwt.AccountClaims
+	accountToken      string
+	system, systemTok string
+}
+
+func newIssuer(t *testing.T) *issuer {
 	t.Helper()
-	operator, system := must(t, nkeys.CreateOperator), must(t, nkeys.CreateAccount)
-	account, user := must(t, nkeys.CreateAccount), must(t, nkeys.CreateUser)
+	operator, system, account := must(t, nkeys.CreateOperator), must(t, nkeys.CreateAccount), must(t, nkeys.CreateAccount)
+	i := &issuer{account: account, system: must(t, system.PublicKey)}
 	op := jwt.NewOperatorClaims(must(t, operator.PublicKey))
-	opToken := must(t, func() (string, error) { return op.Encode(operator) })
-	sys := jwt.NewAccountClaims(must(t, system.PublicKey))
-	sysToken := must(t, func() (string, error) { return sys.Encode(operator) })
-	acc := jwt.NewAccountClaims(must(t, account.PublicKey))
-	acc.Limits.JetStreamLimits = jwt.JetStreamLimits{DiskStorage: -1, MemoryStorage: -1}
-	accToken := must(t, func() (string, error) { return acc.Encode(operator) })
-	usr := jwt.NewUserClaims(must(t, user.PublicKey))
-	usrToken := must(t, func() (string, error) { return usr.Encode(account) })
-	creds := must(t, func() ([]byte, error) { return jwt.FormatUserConfig(usrToken, must(t, user.Seed)) })
-	file := filepath.Join(t.TempDir(), "user.creds")
-	if err := os.WriteFile(file, creds, 0o600); err != nil {
+	i.operatorToken = must(t, func() (string, error) { return op.Encode(operator) })
+	sys := jwt.NewAccountClaims(i.system)
+	i.systemTok = must(t, func() (string, error) { return sys.Encode(operator) })
+	i.claims = jwt.NewAccountClaims(must(t, account.PublicKey))
+	i.claims.Limits.JetStreamLimits = jwt.JetStreamLimits{DiskStorage: -1, MemoryStorage: -1}
+	i.accountToken = must(t, func() (string, error) { return i.claims.Encode(operator) })
+	return i
+}
+
+// trust makes a server that trusts the operator.
+func (i *issuer) trust(o *server.Options) {
+	claims, err := jwt.DecodeOperatorClaims(i.operatorToken)
+	resolver := &server.MemAccResolver{}
+	if err := errors.Join(err, resolver.Store(i.claims.Subject, i.accountToken), resolver.Store(i.system, i.systemTok)); err != nil {
+		panic(err)
+	}
+	o.SystemAccount = i.system
+	o.TrustedOperators, o.AccountResolver = []*jwt.OperatorClaims{claims}, resolver
+}
+
+// user makes one, and the file of its credentials.
+func (i *issuer) user(t *testing.T) (file, public string) {
+	t.Helper()
+	user := must(t, nkeys.CreateUser)
+	public = must(t, user.PublicKey)
+	claims := jwt.NewUserClaims(public)
+	token := must(t, func() (string, error) { return claims.Encode(i.account) })
+	file = filepath.Join(t.TempDir(), "user.creds")
+	if err := os.WriteFile(file, must(t, func() ([]byte, error) { return jwt.FormatUserConfig(token, must(t, user.Seed)) }), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.server = func(o *server.Options) {
-		claims, err := jwt.DecodeOperatorClaims(opToken)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		resolver := &server.MemAccResolver{}
-		if err := errors.Join(resolver.Store(acc.Subject, accToken), resolver.Store(sys.Subject, sysToken)); err != nil {
-			t.Error(err)
-		}
-		o.SystemAccount = sys.Subject
-		o.TrustedOperators, o.AccountResolver = []*jwt.OperatorClaims{claims}, resolver
-	}
-	c.config = func(c *broker.Config) { c.Creds = file }
-	return c
+	return file, public
 }
 
 func must[T any](t *testing.T, f func() (T, error)) T {

@@ -3,11 +3,9 @@ package broker
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"time"
 
@@ -56,7 +54,7 @@ func dialOnce(ctx context.Context, cfg Config, log *slog.Logger) (*Conn, error) 
 	for i, u := range urls {
 		servers[i] = u.String()
 	}
-	opts, err := cfg.credentials(ctx)
+	opts, key, err := cfg.credentials(ctx, log)
 	if err != nil {
 		return nil, err
 	}
@@ -65,6 +63,7 @@ func dialOnce(ctx context.Context, cfg Config, log *slog.Logger) (*Conn, error) 
 	if err != nil {
 		return nil, cfg.explain(err)
 	}
+	key.nc.Store(c.nc)
 	if cfg.HasCredential() {
 		c.variables = cfg.credentialNames()
 	}
@@ -72,61 +71,6 @@ func dialOnce(ctx context.Context, cfg Config, log *slog.Logger) (*Conn, error) 
 		c.own = cfg.DataDir
 	}
 	return c, nil
-}
-
-// credentials are the options that the NATS_ variables ask for. Files are read again at
-// each connect: nats.go does so for creds, seeds and certificates. Only another nkey, with
-// another public key, takes a restart.
-func (c Config) credentials(ctx context.Context) ([]nats.Option, error) {
-	var opts []nats.Option
-	switch {
-	case c.Creds != "":
-		if _, err := os.Stat(c.Creds); err != nil {
-			return nil, fmt.Errorf("NATS_CREDS: %w", err)
-		}
-		opts = append(opts, nats.UserCredentials(c.Creds))
-	case c.NKey != "":
-		key, err := nats.NkeyOptionFromSeed(c.NKey)
-		if err != nil {
-			return nil, fmt.Errorf("NATS_NKEY: read the seed in %s: %w", c.NKey, err)
-		}
-		opts = append(opts, key)
-	case c.User != "":
-		opts = append(opts, nats.UserInfoHandler(func() (string, string) {
-			return c.User, string(c.Password.Reread(c.PasswordFile))
-		}))
-	case c.Token != "":
-		opts = append(opts, nats.TokenHandler(func() string { return string(c.Token.Reread(c.TokenFile)) }))
-	case !c.hasUserInfo():
-		seed, err := c.ownSeed(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("connect to NATS at %s: %w", c.address(), err)
-		}
-		if seed != "" {
-			key, err := nats.NkeyOptionFromSeed(seed)
-			if err != nil {
-				return nil, fmt.Errorf("read the credential in POSTRIDER_DATA_DIR: %w", err)
-			}
-			opts = append(opts, key)
-		}
-	}
-	if c.CA != "" {
-		pem, err := os.ReadFile(c.CA)
-		if err != nil {
-			return nil, fmt.Errorf("NATS_CA: %w", err)
-		}
-		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("NATS_CA: %s holds no PEM certificate", c.CA)
-		}
-		opts = append(opts, nats.RootCAs(c.CA))
-	}
-	if c.Cert != "" {
-		if _, err := tls.LoadX509KeyPair(c.Cert, c.Key); err != nil {
-			return nil, fmt.Errorf("NATS_CERT, NATS_KEY: %w", err)
-		}
-		opts = append(opts, nats.ClientCert(c.Cert, c.Key))
-	}
-	return opts, nil
 }
 
 // absent is [stream.ErrAway] in words that say more.

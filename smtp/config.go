@@ -1,10 +1,7 @@
 package smtp
 
 import (
-	"crypto/x509"
-	"errors"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -76,8 +73,10 @@ func (c Config) Validate() []error {
 	wrong.If(strings.ContainsRune(c.Username+string(c.Password), 0), "SMTP_USERNAME, SMTP_PASSWORD: hold a NUL")
 	wrong.If(err == nil && t.tls == tlsNone && c.Username != "" && !c.AuthWithoutTLS,
 		"SMTP_URL: ?tls=none would send the password in clear text; remove it, or set SMTP_AUTH_WITHOUT_TLS=true")
-	_, err = c.roots()
-	wrong.If(err != nil, "SMTP_CA_FILE: %w", err)
+	if c.CAFile != "" {
+		_, err := c.authorities().Read()
+		wrong.If(err != nil, "%w", err)
+	}
 	wrong.If(c.Auth != "" && !slices.Contains(mechanisms, strings.ToUpper(c.Auth)), "SMTP_AUTH: is %q, must be plain or login", c.Auth)
 	for _, keyword := range c.discarded() {
 		wrong.If(!slices.Contains(extensionsUsed, keyword), "SMTP_DISCARD_EHLO: %q is none of %s", keyword, strings.Join(extensionsUsed, ", "))
@@ -110,25 +109,4 @@ func (c *Config) durations() map[string]*time.Duration {
 		"SMTP_PAUSE_MIN": &c.PauseMin, "SMTP_PAUSE_MAX": &c.PauseMax,
 	})
 	return all
-}
-
-// roots are the system's certificates and those of SMTP_CA_FILE; nil means only
-// the system's.
-func (c Config) roots() (*x509.CertPool, error) {
-	if c.CAFile == "" {
-		return nil, nil
-	}
-	pem, err := os.ReadFile(c.CAFile)
-	if err != nil {
-		return nil, err
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		// The machine has no certificates of its own: only the file counts.
-		pool = x509.NewCertPool()
-	}
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, errors.New("holds no PEM certificate")
-	}
-	return pool, nil
 }

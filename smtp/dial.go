@@ -4,18 +4,21 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"time"
 
+	"github.com/postrider/postrider/internal/reread"
 	"github.com/postrider/postrider/mail"
 )
 
-// dialer opens sessions. It has no state of its own; any goroutine may use it.
+// dialer opens sessions. Any goroutine may use it.
 type dialer struct {
 	cfg     Config
 	target  target
 	tls     *tls.Config
+	roots   *reread.Kept // nil without SMTP_CA_FILE
 	connect func(ctx context.Context, addr string) (net.Conn, error)
 	metrics *metrics
 	quirks  *quirks
@@ -25,19 +28,23 @@ type dialer struct {
 	credential *credential
 }
 
-func newDialer(cfg Config) (*dialer, error) {
+func newDialer(cfg Config, log *slog.Logger) (*dialer, error) {
 	t, err := parseURL(cfg.URL)
 	if err != nil {
 		return nil, fmt.Errorf("read SMTP_URL: %w", err)
 	}
-	roots, err := cfg.roots()
-	if err != nil {
-		return nil, fmt.Errorf("read SMTP_CA_FILE: %w", err)
+	var roots *reread.Kept
+	if cfg.CAFile != "" {
+		content, err := cfg.authorities().Read()
+		if err != nil {
+			return nil, err
+		}
+		roots = reread.Keep(cfg.authorities(), content, log)
 	}
 	return &dialer{
 		cfg: cfg, target: t, echoes: newEchoes(string(cfg.Password)),
 		// RFC 8996: nothing below TLS 1.2.
-		tls: &tls.Config{ServerName: t.name, RootCAs: roots, MinVersion: tls.VersionTLS12},
+		tls: &tls.Config{ServerName: t.name, MinVersion: tls.VersionTLS12}, roots: roots,
 		connect: func(ctx context.Context, addr string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", addr)
 		},
@@ -179,6 +186,16 @@ func (d *dialer) startTLS(ctx context.Context, w *wire, x extensions) (bool, *Er
 	return true, d.handshake(ctx, w, by)
 }
 
+// trusting is the configuration with the certificates that SMTP_CA_FILE holds now.
+func (d *dialer) trusting() *tls.Config {
+	if d.roots == nil {
+		return d.tls // trusts the system's
+	}
+	c := d.tls.Clone()
+	c.RootCAs = rootsWith(d.roots.Now())
+	return c
+}
+
 func (d *dialer) handshake(ctx context.Context, w *wire, by time.Time) *Error {
 	start := time.Now()
 	ctx, cancel := context.WithDeadline(ctx, by)
@@ -187,7 +204,7 @@ func (d *dialer) handshake(ctx context.Context, w *wire, by time.Time) *Error {
 	if err := w.conn.SetDeadline(by); err != nil {
 		return handshakeError(err, d.target.name)
 	}
-	conn := tls.Client(w.conn, d.tls)
+	conn := tls.Client(w.conn, d.trusting())
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return handshakeError(err, d.target.name)
 	}

@@ -46,7 +46,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Relay, error
 	if err := errors.Join(cfg.Validate()...); err != nil {
 		return nil, err
 	}
-	dialer, err := newDialer(cfg)
+	dialer, err := newDialer(cfg, log)
 	if err != nil {
 		return nil, err
 	}

@@ -2,8 +2,10 @@ package smtp
 
 import (
 	"crypto/tls"
+	"errors"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -174,7 +176,51 @@ func TestCAFile(t *testing.T) {
 	if err := os.WriteFile(c.CAFile, []byte("no PEM"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	wantProblem(t, c, "SMTP_CA_FILE: holds no PEM certificate")
+	wantProblem(t, c, "SMTP_CA_FILE: "+c.CAFile+": holds no PEM certificate")
+}
+
+// TestChangedCAFile: the relay has a certificate of another authority, and later so has the
+// file. The next session trusts it; while the file cannot be read, those of before count.
+func TestChangedCAFile(t *testing.T) {
+	t.Parallel()
+	first, second := smtptest.NewAuthority(t), smtptest.NewAuthority(t)
+	var shown atomic.Pointer[tls.Certificate]
+	show := func(a *smtptest.Authority) {
+		c := a.Certificate("127.0.0.1", time.Hour)
+		shown.Store(&c)
+	}
+	show(first)
+	file := first.File()
+	hold := func(from string) {
+		b, err := os.ReadFile(from)
+		if err := errors.Join(err, os.WriteFile(file, b, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server := smtptest.New(t, smtptest.TLS(tls.Certificate{}, true), smtptest.TLSConfig(func(c *tls.Config) {
+		c.Certificates, c.GetCertificate = nil, func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return shown.Load(), nil }
+	}))
+	b := newBundle(t, server, func(c *Config) {
+		c.CAFile, c.MessagesPerSession = file, 1
+		c.PauseMin, c.PauseMax = 10*time.Millisecond, 10*time.Millisecond
+	})
+	b.wantClasses(t, message(), "delivered")
+	if err := os.WriteFile(file, []byte("-----BEGIN CERT"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.wantClasses(t, message(), "delivered")
+	b.wantClasses(t, message(), "delivered")
+	if n := b.log.count("SMTP_CA_FILE: " + file); n != 1 {
+		t.Errorf("said %d times:\n%s", n, b.log)
+	}
+	show(second)
+	b.wantClasses(t, message(), "requeued")
+	wantLog(t, b.log, "SMTP_CA_FILE")
+	hold(second.File())
+	if err := b.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.wantClasses(t, message(), "delivered")
 }
 
 func urlOption(option string) func(*Config) {

@@ -31,6 +31,8 @@ type Worker struct {
 	report   *reporter
 	decorate func(settle.Parts) settle.Parts
 	stops    *stops
+	// asked is for one call of Reread. Any goroutine sends, the watch over files receives.
+	asked chan struct{}
 
 	// The parts, in the order of their start. Run owns them.
 	reg      *prometheus.Registry
@@ -56,7 +58,7 @@ func Decorate(f func(settle.Parts) settle.Parts) Option {
 func New(set *Settings, stdout, stderr io.Writer, options ...Option) *Worker {
 	text := set.text(stdout)
 	w := &Worker{
-		set: set, log: set.Process.Logger(text, stdout, stderr), reg: prometheus.NewRegistry(), stops: newStops(),
+		set: set, log: set.Process.Logger(text, stdout, stderr), reg: prometheus.NewRegistry(), stops: newStops(), asked: make(chan struct{}, 1),
 		decorate: func(p settle.Parts) settle.Parts { return p },
 	}
 	w.report = &reporter{w: w, out: stdout, text: text, color: cli.IsTerminal(stdout) && set.color}
@@ -91,6 +93,7 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	w.announce(ctx)
 	c := w.takeMail(ctx)
 	w.watchQueue(ctx)
+	w.watchFiles(ctx)
 	w.becomeReady(ctx)
 	end := w.onStop(ctx, w.report.stop, c.Hurry)
 	w.report.started()

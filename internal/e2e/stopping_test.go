@@ -80,3 +80,33 @@ func (w *world) taken(id string) {
 		return strings.Contains(out, "taken by a worker")
 	}, func() string { return out + stderr })
 }
+
+// TestHangup: SIGHUP, also twice and at once, has a worker read its files again, and does
+// not end it.
+func TestHangup(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	url, _ := w.relay("relay", "-book", w.path("book"))
+	password := w.path("password")
+	if err := os.WriteFile(password, []byte("s3cret-one\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.set("SMTP_URL", url)
+	w.set("SMTP_USERNAME", "ann")
+	w.set("SMTP_PASSWORD_FILE", password)
+	w.set("SMTP_AUTH_WITHOUT_TLS", "true")
+	p := w.worker("worker")
+	if err := os.WriteFile(password, []byte("s3cret-two\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := p.Cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.await(p.Err, `secrets and certificates were read again" read=SMTP_PASSWORD_FILE changed=SMTP_PASSWORD_FILE`, 10*time.Second)
+	if err := p.End(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	w.await(p.Out, "Stopped", 10*time.Second)
+}

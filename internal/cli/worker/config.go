@@ -86,7 +86,8 @@ func markdown(s *app.Settings) string {
 The worker's settings come from the environment. An empty variable counts as
 not set. Every problem is reported at once, by the variable's name, and the
 worker then ends with status 78. A secret can be given as a file: ` + "`NAME_FILE`" + `
-instead of ` + "`NAME`" + `. ` + "`postrider config`" + ` prints what is in force, and where it comes from.
+instead of ` + "`NAME`" + `. Files of secrets and certificates are read again whenever they are used,
+and at SIGHUP ([operations.md](operations.md#change-a-setting-or-a-password)). ` + "`postrider config`" + ` prints what is in force, and where it comes from.
 
 Names begin with ` + "`NATS_`" + `, ` + "`SMTP_`" + ` (the relay) or ` + "`POSTRIDER_`" + `. An unknown variable with one
 of these prefixes is an error for ` + "`worker`" + `, ` + "`config`" + `, ` + "`provision`" + ` and ` + "`devrelay`" + `; the other

@@ -24,7 +24,10 @@ func Run(environ []string, stdout, stderr io.Writer, options ...app.Option) *cob
 		Short: "Take mail from its lanes and hand it to a relay",
 		Long: `Take mail from its lanes and hand it to a relay, until told to stop. With nothing
 set it starts its own broker and a development relay. Settings come from the
-environment: {program} config lists them.`,
+environment: {program} config lists them.
+
+SIGINT and SIGTERM stop it, SIGHUP has it read the files of secrets and certificates
+again.`,
 		Example: "  {path}\n  SMTP_URL=smtp://relay.example.com:587 {path}\n  {program} config",
 		Args:    cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -36,18 +39,11 @@ environment: {program} config lists them.`,
 	}
 }
 
-// StopSignals end a worker in order. The end of its terminal is one of them,
-// unless it was started to outlive it.
-func StopSignals() []os.Signal {
-	all := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) {
-		all = append(all, syscall.SIGHUP)
-	}
-	return all
-}
+// StopSignals end a worker in order. SIGHUP is not among them: see [Run].
+func StopSignals() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM} }
 
 // runUntilSignal runs the worker until ctx ends or a signal arrives. A further
-// signal requeues what is in flight. The signals are caught from the start on: a
+// signal requeues what is in flight. SIGHUP has it read files again. The signals are caught from the start on: a
 // second one that follows at once must not be lost.
 func runUntilSignal(ctx context.Context, w *app.Worker) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -55,6 +51,9 @@ func runUntilSignal(ctx context.Context, w *app.Worker) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, StopSignals()...)
 	defer signal.Stop(signals)
+	rereads := make(chan os.Signal, 1)
+	signal.Notify(rereads, syscall.SIGHUP)
+	defer signal.Stop(rereads)
 	over := make(chan struct{})
 	defer close(over)
 	go func() {
@@ -62,6 +61,16 @@ func runUntilSignal(ctx context.Context, w *app.Worker) error {
 			select {
 			case <-signals:
 				stop()
+			case <-over:
+				return
+			}
+		}
+	}()
+	go func() {
+		for {
+			select {
+			case <-rereads:
+				w.Reread()
 			case <-over:
 				return
 			}

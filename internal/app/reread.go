@@ -1,0 +1,131 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/internal/reread"
+)
+
+// tryFor bounds the login with new credentials.
+const tryFor = 10 * time.Second
+
+// files are those of secrets and certificates, with what they held when somebody last
+// asked to read them again. One goroutine uses them.
+type files struct {
+	broker, relay []reread.File
+	sums          map[string][sha256.Size]byte
+}
+
+func (s *Settings) files() *files {
+	f := &files{relay: s.SMTP.Files(), sums: make(map[string][sha256.Size]byte)}
+	if !s.embedded() {
+		f.broker = s.Broker.Files()
+	}
+	return f
+}
+
+// look is what reading files again showed, in the names of their settings.
+type look struct {
+	read, changed []string
+	wrong         []error
+}
+
+func (l *look) add(m look) {
+	l.read, l.changed, l.wrong = append(l.read, m.read...), append(l.changed, m.changed...), append(l.wrong, m.wrong...)
+}
+
+// look reads files again. What is changed is so until it is used.
+func (f *files) look(all []reread.File, use func() error) (l look) {
+	sums := make(map[string][sha256.Size]byte)
+	for _, file := range all {
+		content, err := file.Read()
+		if err != nil {
+			l.wrong = append(l.wrong, err)
+			continue
+		}
+		l.read = append(l.read, file.Setting)
+		if sum := sha256.Sum256(content); sum != f.sums[file.Setting] {
+			l.changed, sums[file.Setting] = append(l.changed, file.Setting), sum
+		}
+	}
+	if len(l.changed) == 0 || len(l.wrong) > 0 {
+		return l
+	}
+	if err := use(); err != nil {
+		l.wrong = append(l.wrong, err)
+		return l
+	}
+	for name, sum := range sums {
+		f.sums[name] = sum
+	}
+	return l
+}
+
+// Reread has the worker read the files of secrets and certificates again, say what it
+// finds, and log in to the broker with what is new. It does not wait for that.
+func (w *Worker) Reread() {
+	select {
+	case w.asked <- struct{}{}:
+	default: // it is about to
+	}
+}
+
+// watchFiles does what [Worker.Reread] asks for. New sessions with the relay use what is
+// new by themselves.
+func (w *Worker) watchFiles(ctx context.Context) {
+	unused := func() error { return nil }
+	f := w.set.files()
+	f.look(f.broker, unused)
+	f.look(f.relay, unused)
+	w.watch(ctx, "watch over files", func(ctx context.Context) {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-w.asked:
+			}
+			l := f.look(f.relay, unused)
+			l.add(f.look(f.broker, func() error { return w.loginAgain(ctx) }))
+			w.sayFiles(l)
+		}
+	})
+}
+
+// loginAgain connects to the broker again, if the broker accepts what is new: an operator
+// who makes a mistake must not cut off the workers.
+func (w *Worker) loginAgain(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, tryFor)
+	defer cancel()
+	try, err := broker.Dial(ctx, w.set.Broker, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	try.Close()
+	return w.conn.NC().ForceReconnect()
+}
+
+// sayFiles logs what was found, in one line.
+func (w *Worker) sayFiles(l look) {
+	attrs := []any{"read", list(l.read), "changed", list(l.changed)}
+	switch {
+	case len(l.wrong) > 0:
+		w.log.Warn("secrets and certificates were read again, and what is wrong is not used: correct it, and send SIGHUP again", append(attrs, "error", errors.Join(l.wrong...))...)
+	case len(l.read) == 0:
+		w.log.Info("no secret or certificate comes from a file: nothing was read again")
+	default:
+		w.log.Info("secrets and certificates were read again", attrs...)
+	}
+}
+
+func list(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
