@@ -58,8 +58,9 @@ func Read(lookup Lookup, targets ...any) []error {
 
 func readField(lookup Lookup, f reflect.StructField, v reflect.Value) error {
 	if name, ok := f.Tag.Lookup("fileof"); ok {
-		file, _ := lookup(name + "_FILE")
-		v.SetString(file)
+		if file, ok := lookup(name + "_FILE"); ok {
+			v.SetString(file)
+		}
 		return nil
 	}
 	name, ok := f.Tag.Lookup("env")

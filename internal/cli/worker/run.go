@@ -43,8 +43,8 @@ again.`,
 func StopSignals() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM} }
 
 // runUntilSignal runs the worker until ctx ends or a signal arrives. A further
-// signal requeues what is in flight. SIGHUP has it read files again. The signals are caught from the start on: a
-// second one that follows at once must not be lost.
+// signal requeues what is in flight. SIGHUP has it read files again. The signals are
+// caught from the start on: a second one that follows at once must not be lost.
 func runUntilSignal(ctx context.Context, w *app.Worker) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
