@@ -71,19 +71,37 @@ func TestLeaderStops(t *testing.T) {
 }
 
 // TestLeaderStepsDown: a new leader of the consumer takes nothing in flight for expired,
-// though the mail is older than AckWait, as a backlog is.
+// though the mail is older than AckWait, as a backlog is. If leases are not renewed at
+// arrival, it takes everything for expired.
 func TestLeaderStepsDown(t *testing.T) {
 	t.Parallel()
+	for name, c := range map[string]struct {
+		renewed bool
+		times   int
+	}{"renewed": {true, 1}, "not renewed": {false, 2}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			stepDownInFlight(t, c.renewed, c.times)
+		})
+	}
+}
+
+// stepDownInFlight has the leader step down while old mail is in flight, and checks how
+// many times each is sent.
+func stepDownInFlight(t *testing.T, renewed bool, times int) {
+	t.Helper()
 	bench.Reserve(t)
-	const mails = 4
-	n := natstest.StartCluster(t, 6*time.Second, bench.Lane)
+	const mails, ackWait = 4, 6 * time.Second
+	n := natstest.StartCluster(t, ackWait, bench.Lane)
 	b := bench.On(t, n.Connect)
-	b.Config.AckWait = 6 * time.Second
-	b.Config.RenewAtArrival = true
+	b.Config.RenewAtArrival = renewed
+	// The next renewal is 3.3 s after the start, as it may be 20 s after it with the
+	// default: a new leader looks for what has expired after 0.5 to 1.5 s.
+	b.Config.AckWait, b.Config.SweepInterval = 40*time.Second, time.Minute
 	for i := range mails {
 		b.PublishUntilStored(fmt.Sprintf("m%d", i), fmt.Sprintf("ann@a%d.example", i))
 	}
-	time.Sleep(b.Config.AckWait + time.Second) // they grow old
+	time.Sleep(ackWait + time.Second) // they grow old
 	open := make(chan struct{})
 	var held atomic.Int32
 	b.Relay.Hold = func(mail.Message) { held.Add(1); <-open }
@@ -98,11 +116,11 @@ func TestLeaderStepsDown(t *testing.T) {
 		_, err := b.Conn.NC().Request("$JS.API.CONSUMER.LEADER.STEPDOWN."+source.Stream+"."+source.Consumer, nil, time.Second)
 		return err == nil
 	})
-	time.Sleep(b.Config.AckWait) // an expired delivery is made again by then
+	time.Sleep(ackWait) // an expired delivery is made again by then
 	release()
 	b.Settled()
 	for i := range mails {
-		b.Accepted(fmt.Sprintf("m%d", i), map[string]int{fmt.Sprintf("ann@a%d.example", i): 1})
+		b.Accepted(fmt.Sprintf("m%d", i), map[string]int{fmt.Sprintf("ann@a%d.example", i): times})
 	}
 }
 
