@@ -47,7 +47,7 @@ var rooms = map[string][]string{
 	"internal/freeport":       {},
 	"internal/natstest":       {"broker", "broker/embedded", "wire", "internal/freeport", "internal/testrun"},
 	"internal/smtptest":       {},
-	"internal/storm":          {"broker", "journal", "deadletter", "stream", "internal/freeport", "internal/testrun"},
+	"internal/storm":          {"broker", "journal", "deadletter", "stream", "wire", "internal/freeport", "internal/testrun"},
 	"internal/storm/mutant":   {"broker", "settle", "journal", "stream", "wire", "internal/app", "internal/cli/worker"},
 	"internal/fleet":          {},
 	"internal/slots":          {"wire"},

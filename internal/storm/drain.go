@@ -10,7 +10,11 @@ import (
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
+
+// lane is the one that a [Producer] publishes to.
+const lane wire.Lane = "normal"
 
 // Drain waits until the queue at c is empty and gives the third book: the
 // dead-lettered recipients. What is still queued after that time is an error: it is
@@ -28,14 +32,14 @@ func Drain(ctx context.Context, c *broker.Conn, within time.Duration) (map[Key]b
 	return deadKeys(ctx, c)
 }
 
-// queued counts the lane that a [Producer] publishes to, each stream by its name:
-// a list of a cluster's streams leaves out those that have no leader just then.
+// queued counts the mail of the lane, each stream by its name: a list of a cluster's
+// streams leaves out those that have no leader just then.
 func queued(ctx context.Context, c *broker.Conn) (uint64, error) {
 	var n uint64
-	for _, name := range []string{"MAIL_SEND_NORMAL", "MAIL_LATER_NORMAL"} {
-		s, err := c.JS().Stream(ctx, name)
+	for _, source := range lane.Sources() {
+		s, err := c.JS().Stream(ctx, source.Stream)
 		if err != nil {
-			return 0, fmt.Errorf("read stream %s: %w", name, err)
+			return 0, fmt.Errorf("read stream %s: %w", source.Stream, err)
 		}
 		n += s.CachedInfo().State.Msgs
 	}

@@ -30,24 +30,32 @@ func Build(root, dir string, flags []string, programs ...string) error {
 // version: its settings have another number, and it keeps dead letters for a day
 // longer.
 func Newer(root, dir string) (overlay string, err error) {
-	root, err = filepath.Abs(root)
+	return Changed(root, dir, "broker/version.go", "settingsVersion = 2", "settingsVersion = 3", "deadFor = 90 * day", "deadFor = 91 * day")
+}
+
+// Changed writes, in dir, an overlay for go build in which a file of the module has each
+// old text, which it has once, replaced by the new one that follows it.
+func Changed(root, dir, file string, oldnew ...string) (overlay string, err error) {
+	source, err := filepath.Abs(filepath.Join(root, filepath.FromSlash(file)))
 	if err != nil {
 		return "", err
 	}
-	version := filepath.Join(root, "broker", "version.go")
-	b, err := os.ReadFile(version)
+	b, err := os.ReadFile(source)
 	if err != nil {
 		return "", err
 	}
-	newer := strings.NewReplacer("settingsVersion = 2", "settingsVersion = 3", "deadFor = 90 * day", "deadFor = 91 * day").Replace(string(b))
-	if newer == string(b) {
-		return "", fmt.Errorf("%s has other constants than the test of an upgrade knows", version)
+	text := string(b)
+	for pair := range slices.Chunk(oldnew, 2) {
+		if n := strings.Count(text, pair[0]); n != 1 {
+			return "", fmt.Errorf("%s has %d times %q, which the test is to change", file, n, pair[0])
+		}
+		text = strings.Replace(text, pair[0], pair[1], 1)
 	}
-	file := filepath.Join(dir, "version.go")
+	changed := filepath.Join(dir, filepath.Base(source))
 	overlay = filepath.Join(dir, "overlay.json")
-	err = os.WriteFile(file, []byte(newer), 0o600) //nolint:gosec // into the directory of the test
+	err = os.WriteFile(changed, []byte(text), 0o600) //nolint:gosec // into the directory of the test
 	if err == nil {
-		err = os.WriteFile(overlay, fmt.Appendf(nil, `{"Replace": {%q: %q}}`, version, file), 0o600)
+		err = os.WriteFile(overlay, fmt.Appendf(nil, `{"Replace": {%q: %q}}`, source, changed), 0o600)
 	}
 	return overlay, err
 }

@@ -100,7 +100,7 @@ func (p *Producer) one(ctx context.Context, js jetstream.JetStream, m Mail) {
 	body := fmt.Appendf(nil, `{"id":%q,"from":"app@example.com","to":["%s"],"subject":"storm","text":"hi"}`, m.ID, strings.Join(m.To, `","`))
 	for ctx.Err() == nil {
 		tctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-		_, err := js.Publish(tctx, "mail.send.normal", body, jetstream.WithMsgID(m.ID))
+		_, err := js.Publish(tctx, lane.SendSubject(), body, jetstream.WithMsgID(m.ID))
 		cancel()
 		if err == nil {
 			p.mu.Lock()

@@ -20,7 +20,9 @@ import (
 type Config struct {
 	// Bin holds the programs worker and relay, Dir is where they run.
 	Bin, Dir string
-	Mails    int
+	// URL is that of brokers that run already. Without it the storm has one of its own.
+	URL   string
+	Mails int
 	// Workers besides the one that runs the broker; the oldest is killed each
 	// KillEvery.
 	Workers   int
@@ -65,7 +67,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if err := s.start(); err != nil {
 		return nil, err
 	}
-	p := &Producer{URL: "nats://" + s.get("NATS_LISTEN"), Clients: 8}
+	p := &Producer{URL: s.url(), Clients: 8}
 	if cfg.For > 0 && cfg.Mails > 0 {
 		// The mail is to last for most of the storm.
 		p.Every = cfg.For * 3 / 4 * time.Duration(p.Clients) / time.Duration(cfg.Mails)
@@ -102,6 +104,14 @@ func (s *storm) get(name string) string {
 	return ""
 }
 
+// url is where the workers find the broker.
+func (s *storm) url() string {
+	if s.URL != "" {
+		return s.URL
+	}
+	return "nats://" + s.get("NATS_LISTEN")
+}
+
 func (s *storm) run(name, program string, env []string, args ...string) (*Process, error) {
 	s.started++
 	return Start(fmt.Sprintf("%s%d", name, s.started), s.Dir, env, filepath.Join(s.Bin, program), args...)
@@ -115,8 +125,10 @@ func (s *storm) start() error {
 		return err
 	}
 	s.env = append(s.env, "SMTP_URL=smtp://"+s.relayAddr+"?tls=none", "NATS_LISTEN="+freeport.Addr())
-	if err := s.startBroker(); err != nil {
-		return err
+	if s.URL == "" {
+		if err := s.startBroker(); err != nil {
+			return err
+		}
 	}
 	for range s.Workers {
 		if err := s.startWorker(); err != nil {
@@ -146,7 +158,7 @@ func (s *storm) startBroker() (err error) {
 }
 
 func (s *storm) startWorker() error {
-	p, err := s.run("worker", "worker", append(slices.Clip(s.env), "NATS_URL=nats://"+s.get("NATS_LISTEN")))
+	p, err := s.run("worker", "worker", append(slices.Clip(s.env), "NATS_URL="+s.url()))
 	if err == nil {
 		s.workers = append(s.workers, p)
 	}
@@ -233,7 +245,7 @@ func (s *storm) drain(ctx context.Context) (map[Key]bool, error) {
 // dial connects as an operator's `postrider` does.
 func (s *storm) dial(ctx context.Context) (*broker.Conn, error) {
 	cfg := broker.DefaultConfig()
-	cfg.Listen, cfg.DataDir, cfg.Role = s.get("NATS_LISTEN"), s.get("POSTRIDER_DATA_DIR"), broker.Operator
+	cfg.URL, cfg.Listen, cfg.DataDir, cfg.Role = s.URL, s.get("NATS_LISTEN"), s.get("POSTRIDER_DATA_DIR"), broker.Operator
 	return broker.Dial(ctx, cfg, slog.New(slog.DiscardHandler))
 }
 

@@ -57,7 +57,7 @@ func said(t *testing.T, dir string) {
 
 // producer publishes to the storm's broker with that many clients.
 func (s *storm) producer(clients int) *Producer {
-	return &Producer{URL: "nats://" + s.get("NATS_LISTEN"), Clients: clients}
+	return &Producer{URL: s.url(), Clients: clients}
 }
 
 // settled waits until the queue is empty and gives the verdict.
