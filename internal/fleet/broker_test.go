@@ -1,9 +1,11 @@
 package fleet
 
 import (
+	"context"
 	"testing"
 	"time"
 
+	"github.com/postrider/postrider/internal/storm"
 	"github.com/postrider/postrider/stream"
 )
 
@@ -23,6 +25,26 @@ func TestLeaderKilled(t *testing.T) {
 		f.whole()
 	}
 	f.verdict("leader-killed")
+}
+
+// TestLeadersStepDown has the leaders of the lane's streams and consumers, and of the
+// records, step down while a backlog is delivered. Nothing is sent twice but what arrives
+// at such a moment.
+func TestLeadersStepDown(t *testing.T) {
+	f := begin(t, 2, "-delay", "2s")
+	f.publishUpTo(backlog)
+	<-f.load.done
+	stream.Pause(t.Context(), ackWait) // what is left is older than AckWait
+	c, err := f.dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	storming, over := context.WithTimeout(t.Context(), stepFor)
+	defer over()
+	f.stepDowns = storm.StepDowns(storming, c.NC(), stepEvery)
+	t.Logf("leaders that stepped down: %d", f.stepDowns)
+	f.verdict("leaders-step-down")
 }
 
 // stepsDown is when a NATS leader without peers knows it at last: it looks every

@@ -40,14 +40,16 @@ type fleet struct {
 	workers                   []*worker
 	load                      *load
 	faults                    []storm.Fault
+	stepDowns                 int // of leaders; what arrives at one may be sent twice
 
 	mu         sync.Mutex
 	containers map[string]*testcontainers.DockerContainer // that ran, by what they were
 	networks   []*testcontainers.DockerNetwork
 }
 
-// begin starts brokers, a relay and workers, which end with the test.
-func begin(t *testing.T, workers int) *fleet {
+// begin starts brokers, a relay and workers, which end with the test; relay are further
+// flags of the relay.
+func begin(t *testing.T, workers int, relay ...string) *fleet {
 	t.Helper()
 	needEngine(t)
 	t.Parallel()
@@ -68,7 +70,7 @@ func begin(t *testing.T, workers int) *fleet {
 	}
 	var starting sync.WaitGroup
 	errs := make([]error, 1+len(f.nodes))
-	starting.Go(func() { errs[len(f.nodes)] = f.startRelay() })
+	starting.Go(func() { errs[len(f.nodes)] = f.startRelay(relay) })
 	for i, n := range f.nodes {
 		starting.Go(func() { errs[i] = f.startNode(n) })
 	}
@@ -152,9 +154,10 @@ func said(c *testcontainers.DockerContainer) string {
 	return string(b[max(0, len(b)-4000):])
 }
 
-func (f *fleet) startRelay() (err error) {
+func (f *fleet) startRelay(flags []string) (err error) {
+	flags = append([]string{"-listen", "0.0.0.0:25", "-delay", "50ms", "-book", "/book", "-open", "/open"}, flags...)
 	f.relay, err = f.run("relay", relayImage,
-		testcontainers.WithCmd("-listen", "0.0.0.0:25", "-delay", "50ms", "-book", "/book", "-open", "/open"),
+		testcontainers.WithCmd(flags...),
 		network.WithNetwork([]string{"relay"}, f.out))
 	return err
 }

@@ -15,4 +15,7 @@ var (
 	relayCut    = testrun.Pick(8*time.Second, 20*time.Second)
 	rolled      = testrun.Pick(2, 4)
 	wipes       = testrun.Pick(1, 3)
+	backlog     = testrun.Pick(200, 600)
+	stepFor     = testrun.Pick(6*time.Second, 40*time.Second)
+	stepEvery   = testrun.Pick(500*time.Millisecond, 2*time.Second)
 )
