@@ -75,7 +75,7 @@ func clusterOptions(t testing.TB, n int) []*server.Options {
 	for i := range opts {
 		opts[i] = &server.Options{
 			ServerName: fmt.Sprintf("s%d", i), Host: "127.0.0.1", Port: freeport.Port(), NoSigs: true, NoLog: true,
-			JetStream: true, StoreDir: t.TempDir(), SyncAlways: true, JetStreamMaxStore: 4 << 30,
+			JetStream: true, StoreDir: t.TempDir(), SyncAlways: true, JetStreamMaxStore: 4 << 30, MaxPayload: 8 << 20,
 			Cluster: server.ClusterOpts{Name: "postrider", Host: "127.0.0.1", Port: freeport.Port()},
 		}
 		routes = append(routes, &url.URL{Scheme: "nats", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(opts[i].Cluster.Port))})
