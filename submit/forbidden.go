@@ -3,6 +3,7 @@ package submit
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
@@ -14,27 +15,40 @@ import (
 	"github.com/postrider/postrider/stream"
 )
 
-// lookEvery is how often a publish that has no answer yet looks whether it was
-// refused.
+// lookEvery is how often a publish that has no answer yet looks whether one can come.
 const lookEvery = 100 * time.Millisecond
 
-// try publishes m once. The broker says apart from the publish, which has no answer,
-// that it refuses it: try stops waiting then.
+// try publishes m once.
 func (c *Client) try(ctx context.Context, m *nats.Msg) (stream.Ack, error) {
+	watched, stop := c.answerable(ctx, m.Subject)
+	defer stop()
+	ack, err := c.store.Publish(watched, m)
+	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
+		err = fmt.Errorf("%w: the connection was lost", stream.ErrAway)
+	}
+	return ack, err
+}
+
+// answerable is a context for a publish to that subject, which ends if no answer will
+// come: if the connection was lost, or if the broker says, apart from the publish, that
+// it refuses it.
+func (c *Client) answerable(ctx context.Context, subject string) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var watch sync.WaitGroup
-	defer watch.Wait()
-	defer cancel()
-	before := c.nc.LastError()
+	reconnects, before := c.nc.Stats().Reconnects, c.nc.LastError()
 	watch.Go(func() {
 		for stream.Pause(ctx, lookEvery) {
 			// An error that was there before may be of permissions that have changed.
-			if c.nc.LastError() != before && c.forbidden(m.Subject) { //nolint:errorlint // whether it is the same, not of the same kind
+			refused := c.nc.LastError() != before && c.forbidden(subject) //nolint:errorlint // whether it is the same, not of the same kind
+			if refused || !c.nc.IsConnected() || c.nc.Stats().Reconnects != reconnects {
 				cancel()
 			}
 		}
 	})
-	return c.store.Publish(ctx, m)
+	return ctx, func() {
+		cancel()
+		watch.Wait()
+	}
 }
 
 // forbidden reports that the broker refused a publish to that subject.
