@@ -73,6 +73,46 @@ func ExampleClient_Publish_message() {
 	// Output: queued news-17-ann
 }
 
+// A newsletter goes out in batches. A mail that cannot be published stops no other one.
+func ExampleClient_PublishAll() {
+	url, stop := exampleBroker()
+	defer stop()
+
+	nc, err := nats.Connect(url)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer nc.Close()
+
+	client := submit.New(nc)
+	client.Patience = 30 * time.Second // for each mail
+	text, readers := "We have moved.", []string{"ann@example.net", "bob", "cem@example.org"}
+	mails := func(yield func(*schema.Envelope) bool) {
+		for _, reader := range readers {
+			if !yield(&schema.Envelope{
+				ID:      "news-17-" + reader, // the same one if the program runs again
+				From:    mail.Address{Email: "shop@example.com"},
+				To:      []mail.Address{{Email: reader}},
+				Subject: "News",
+				Text:    &text,
+			}) {
+				return
+			}
+		}
+	}
+	for receipt, err := range client.PublishAll(context.Background(), "normal", mails) {
+		if err != nil {
+			fmt.Println("not published:", receipt.ID)
+			continue
+		}
+		fmt.Println("queued", receipt.ID)
+	}
+	// Output:
+	// queued news-17-ann@example.net
+	// not published: news-17-bob
+	// queued news-17-cem@example.org
+}
+
 // What to do about each error.
 func ExampleClient_Publish_errors() {
 	url, stop := exampleBroker()

@@ -14,7 +14,12 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(dirOfBroker); dir != "" {
+		serveBroker(dir)
+	}
+	natstest.VerifyTestMain(m)
+}
 
 const (
 	normal = wire.Lane("normal")

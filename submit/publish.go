@@ -44,7 +44,8 @@ type Receipt struct {
 // to that tenant's subject, and its ID is the tenant's own. e is not changed.
 //
 // A publish without an answer is tried again, under the same ID, until ctx ends:
-// give ctx a deadline. Errors are
+// give ctx a deadline, or the client [Client.Patience]. With an error the receipt
+// has only ID and lane. Errors are
 //
 //   - [*schema.EnvelopeError]: a worker would refuse it; nothing was published
 //   - [stream.ErrTooLarge]: the lane does not take a mail of that size
@@ -55,26 +56,42 @@ type Receipt struct {
 //   - [ErrForbidden]: trying again does not help, another credential does
 //   - [stream.ErrAway]: ctx ended without an answer, or the connection was closed;
 //     the mail may be stored
-//   - another one: the broker refused it, for example by its permissions; nothing
-//     was stored
+//   - another one: the broker refused it, or ctx had ended before; nothing was stored
 func (c *Client) Publish(ctx context.Context, lane wire.Lane, e *schema.Envelope) (Receipt, error) {
-	if err := lane.Validate(); err != nil {
-		return Receipt{}, fmt.Errorf("%w: %w", ErrNoLane, err)
+	o := prepare(lane, e)
+	if o.err == nil {
+		c.publish(ctx, o, c.Waiting)
 	}
+	return o.receipt, o.err
+}
+
+// outgoing is a mail on its way to the lane, and then its result.
+type outgoing struct {
+	msg     *nats.Msg
+	receipt Receipt
+	err     error
+	// ours: the ID was made here, and no other mail has it.
+	ours bool
+}
+
+// prepare checks a mail and encodes it.
+func prepare(lane wire.Lane, e *schema.Envelope) *outgoing {
 	sent := *e
 	if sent.ID == "" {
 		sent.ID = uuid.NewString()
 	}
+	o := &outgoing{receipt: Receipt{ID: sent.ID, Lane: lane}, ours: e.ID == ""}
+	if err := lane.Validate(); err != nil {
+		o.err = fmt.Errorf("%w: %w", ErrNoLane, err)
+		return o
+	}
 	header, body, err := encode(&sent)
 	if err != nil {
-		return Receipt{}, err
+		o.err = err
+		return o
 	}
-	ack, err := c.publish(ctx, lane, message(lane, &sent, header, body))
-	if err != nil {
-		return Receipt{}, fmt.Errorf("publish to lane %s: %w", lane, err)
-	}
-	// A UUID of ours is nobody else's: an earlier try stored it.
-	return Receipt{ID: sent.ID, Lane: lane, Sequence: ack.Sequence, Duplicate: ack.Duplicate && e.ID != ""}, nil
+	o.msg = message(lane, &sent, header, body)
+	return o
 }
 
 // message is the envelope on its subject. Within a lane, whose stream drops
@@ -92,14 +109,38 @@ func message(lane wire.Lane, e *schema.Envelope, header map[string][]string, bod
 	return m
 }
 
-// publish publishes m until there is an answer.
-func (c *Client) publish(ctx context.Context, lane wire.Lane, m *nats.Msg) (stream.Ack, error) {
-	w := &wait{client: c, lane: lane, subject: m.Subject, began: time.Now()}
+// publish publishes the mail by itself. say is told once what it waits for; it may be
+// nil.
+func (c *Client) publish(ctx context.Context, o *outgoing, say func(why error)) {
+	ack, err := c.untilAnswered(ctx, o, say)
+	if err != nil {
+		o.err = fmt.Errorf("publish to lane %s: %w", o.receipt.Lane, err)
+		return
+	}
+	c.stored(o, ack)
+}
+
+// stored is the result of a mail that the broker has stored.
+func (c *Client) stored(o *outgoing, ack stream.Ack) {
+	c.taken.Store(o.msg.Subject, true)
+	o.receipt.Sequence = ack.Sequence
+	// A UUID of ours is nobody else's: an earlier try stored it.
+	o.receipt.Duplicate = ack.Duplicate && !o.ours
+}
+
+// untilAnswered publishes the mail until there is an answer.
+func (c *Client) untilAnswered(ctx context.Context, o *outgoing, say func(why error)) (stream.Ack, error) {
+	if err := ctx.Err(); err != nil {
+		return stream.Ack{}, err // a try would send it all the same
+	}
+	ctx, cancel := c.patient(ctx)
+	defer cancel()
+	m := o.msg
+	w := &wait{client: c, lane: o.receipt.Lane, subject: m.Subject, began: time.Now(), say: say}
 	for {
 		ack, err := c.try(ctx, m)
 		switch {
 		case err == nil:
-			c.taken.Store(m.Subject, true)
 			return ack, nil
 		case errors.Is(err, stream.ErrTooLarge):
 			return stream.Ack{}, fmt.Errorf("%w: it has %d bytes with its headers, the lane takes %d, and %d of headers",

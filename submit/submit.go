@@ -10,6 +10,8 @@
 //		Text: &text,
 //	})
 //
+// [Client.PublishAll] publishes many mails in batches, which is faster.
+//
 // The promise: if [Client.Publish] returns without an error, the broker has
 // stored the mail. Each of its recipients is then accepted by a relay at least
 // once, or dead-lettered with a reason, or canceled by an operator. The promise
@@ -45,9 +47,11 @@ import (
 // Client publishes mail over one connection. Its methods may be called
 // concurrently.
 type Client struct {
-	// Waiting, if it is set, is called once in a publish that waits for an answer,
-	// with the reason. Set it before the first publish.
-	Waiting func(why error)
+	// Waiting, if it is set, is called once in a Publish or PublishAll that waits for
+	// an answer, with the reason. Patience, if it is set, is how long each mail is
+	// tried; 0 is until the context ends. Set both before the first publish.
+	Waiting  func(why error)
+	Patience time.Duration
 
 	nc    *nats.Conn
 	store *stream.Store
@@ -81,6 +85,14 @@ func Dial(ctx context.Context, cfg broker.Config) (*Client, error) {
 
 // Close closes the connection that [Dial] made. It takes 5 s at most.
 func (c *Client) Close() { c.close() }
+
+// patient is ctx for a mail that is published.
+func (c *Client) patient(ctx context.Context) (context.Context, context.CancelFunc) {
+	if c.Patience <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, c.Patience)
+}
 
 // Check reports why a worker would refuse the mail. It runs the code of a worker
 // as far as the bytes for the relay. The error is a [*schema.EnvelopeError].

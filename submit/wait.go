@@ -37,8 +37,8 @@ type wait struct {
 	tries   int
 	// nobody: the last answer was that nothing takes the subject.
 	nobody bool
-	// said: the caller knows why it waits.
-	said bool
+	// say, if it is not nil, has not been told yet why the publish waits.
+	say func(why error)
 }
 
 // after waits after a try without an answer. The error ends the publish.
@@ -47,7 +47,7 @@ func (w *wait) after(ctx context.Context, err error) error {
 	w.nobody = errors.Is(err, nats.ErrNoResponders) || w.nobody && ctx.Err() != nil
 	w.tries++
 	if !w.nobody {
-		w.say(err)
+		w.tell(err)
 		if !stream.Pause(ctx, retryPause) {
 			return err
 		}
@@ -57,7 +57,7 @@ func (w *wait) after(ctx context.Context, err error) error {
 		if lanes := w.client.lanes(ctx, w.subject); len(lanes) > 0 && !slices.Contains(lanes, string(w.lane)) {
 			return w.noLane("; the broker has " + strings.Join(lanes, ", "))
 		}
-		w.say(fmt.Errorf("no stream takes %s; waiting up to %s, in case its leader is being elected or a worker is making it", w.subject, w.patience()))
+		w.tell(fmt.Errorf("no stream takes %s; waiting up to %s, in case its leader is being elected or a worker is making it", w.subject, w.patience()))
 	}
 	if time.Since(w.began) > w.patience() || !stream.Pause(ctx, retryPause) {
 		return w.noLane("")
@@ -65,11 +65,11 @@ func (w *wait) after(ctx context.Context, err error) error {
 	return nil
 }
 
-// say reports why the publish goes on waiting, once.
-func (w *wait) say(why error) {
-	if say := w.client.Waiting; say != nil && !w.said {
-		w.said = true
-		say(why)
+// tell tells why the publish goes on waiting, once.
+func (w *wait) tell(why error) {
+	if w.say != nil {
+		w.say(why)
+		w.say = nil
 	}
 }
 
