@@ -2,8 +2,6 @@ package publish
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"strings"
 
@@ -37,7 +35,7 @@ published even if one is bad; the exit status is the highest of all.`,
   PUBLISH eml --from bounces@example.com --to ann@example.net welcome.eml
   generate-invoice | PUBLISH eml --lane bulk --id invoice-17 -`),
 		Args: cli.Some("FILE"),
-		RunE: func(cmd *cobra.Command, files []string) error { return c.publishFiles(cmd, m, files) },
+		RunE: func(cmd *cobra.Command, files []string) error { return c.publishMessages(cmd, m, files) },
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
@@ -47,13 +45,13 @@ published even if one is bad; the exit status is the highest of all.`,
 	return cmd
 }
 
-func (c *command) publishFiles(cmd *cobra.Command, m *eml, files []string) error {
+func (c *command) publishMessages(cmd *cobra.Command, m *eml, names []string) error {
 	asked, err := m.read(cmd, c.now())
 	if err != nil {
 		return err
 	}
-	if m.id != "" && len(files) > 1 {
-		return cli.Wrongf("--id: is for one message, and there are %d files", len(files))
+	if m.id != "" && len(names) > 1 {
+		return cli.Wrongf("--id: is for one message, and there are %d files", len(names))
 	}
 	path, err := m.path(cmd)
 	if err != nil {
@@ -61,32 +59,17 @@ func (c *command) publishFiles(cmd *cobra.Command, m *eml, files []string) error
 	}
 	s := c.sender(cmd)
 	defer s.close()
-	return eachFile(cmd, files, func(file string) error {
+	read := func(file string) (*schema.Envelope, error) {
+		raw, err := readMessage(cmd.Context(), cmd.InOrStdin(), file)
+		if err != nil {
+			return nil, cli.Interrupted(cmd.Context(), err, "nothing was published")
+		}
 		e := asked.envelope()
-		e.Envelope = path
-		return s.file(cmd.Context(), cmd, m, asked, e, file)
-	})
-}
-
-// eachFile publishes all files, also if one is bad. Their errors are printed with
-// their names; the status is the highest of all.
-func eachFile(cmd *cobra.Command, files []string, publish func(file string) error) error {
-	worst := cli.OK
-	for _, file := range files {
-		err := publish(file)
-		if err == nil {
-			continue
-		}
-		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s: %v\n", cmd.Root().Name(), file, err)
-		worst = max(worst, cli.Status(err))
-		if errors.Is(err, cli.ErrInterrupted) {
-			break
-		}
+		e.Envelope, e.Raw = path, raw
+		return e, nil
 	}
-	if worst == cli.OK {
-		return nil
-	}
-	return cli.Failf(worst, "") // each file's error is printed already
+	all := &files{sender: s, cmd: cmd, json: m.json, lane: asked.lane, names: names, read: read, flagOf: asked.flagOf}
+	return all.publish(cmd.Context())
 }
 
 // path is the SMTP envelope that the flags name; nil for none.
@@ -110,18 +93,6 @@ func (m *eml) path(cmd *cobra.Command) (*schema.Path, error) {
 		return nil, nil
 	}
 	return p, nil
-}
-
-// file publishes one file.
-func (s *sender) file(ctx context.Context, cmd *cobra.Command, m *eml, asked *asked, e *schema.Envelope, file string) (err error) {
-	if e.Raw, err = readMessage(ctx, cmd.InOrStdin(), file); err != nil {
-		return cli.Interrupted(ctx, err, "nothing was published")
-	}
-	r, err := s.send(ctx, asked.lane, e, asked.flagOf)
-	if err != nil {
-		return err
-	}
-	return result{r, file}.write(cmd, m.json)
 }
 
 func readMessage(ctx context.Context, stdin io.Reader, file string) ([]byte, error) {

@@ -13,18 +13,18 @@ import (
 var makingFlags = []string{"from", "to", "cc", "bcc", "reply-to", "subject", "text", "html", "attach", "inline", "header"}
 
 // publishEnvelopes publishes files with an envelope as JSON.
-func (c *command) publishEnvelopes(cmd *cobra.Command, m *flags, files []string) error {
+func (c *command) publishEnvelopes(cmd *cobra.Command, m *flags, names []string) error {
 	for _, name := range makingFlags {
 		if cmd.Flags().Changed(name) {
-			return cli.Wrongf("--%s: is for a mail that is made of flags, and %q is a file", name, files[0])
+			return cli.Wrongf("--%s: is for a mail that is made of flags, and %q is a file", name, names[0])
 		}
 	}
 	asked, err := m.read(cmd, c.now())
 	if err != nil {
 		return err
 	}
-	if m.id != "" && len(files) > 1 {
-		return cli.Wrongf("--id: is for one mail, and there are %d files", len(files))
+	if m.id != "" && len(names) > 1 {
+		return cli.Wrongf("--id: is for one mail, and there are %d files", len(names))
 	}
 	flagOf := func(field string) string { // the file is checked already
 		if flag := asked.flagOf(field); flag != "" && cmd.Flags().Changed(flag[len("--"):]) {
@@ -34,20 +34,15 @@ func (c *command) publishEnvelopes(cmd *cobra.Command, m *flags, files []string)
 	}
 	s := c.sender(cmd)
 	defer s.close()
-	return eachFile(cmd, files, func(file string) error {
+	read := func(file string) (*schema.Envelope, error) {
 		e, err := c.readEnvelope(cmd, file)
 		if err != nil {
-			return cli.Interrupted(cmd.Context(), err, "nothing was published")
+			return nil, cli.Interrupted(cmd.Context(), err, "nothing was published")
 		}
-		if err := asked.into(e); err != nil {
-			return err
-		}
-		r, err := s.send(cmd.Context(), asked.lane, e, flagOf)
-		if err != nil {
-			return err
-		}
-		return result{r, file}.write(cmd, m.json)
-	})
+		return e, asked.into(e)
+	}
+	all := &files{sender: s, cmd: cmd, json: m.json, lane: asked.lane, names: names, read: read, flagOf: flagOf}
+	return all.publish(cmd.Context())
 }
 
 // readEnvelope reads a file as a worker reads what is published without headers.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -508,6 +509,77 @@ func TestEml(t *testing.T) {
 	if n := len(d.stored()); n != 3 {
 		t.Errorf("%d messages were published, want 3", n)
 	}
+}
+
+// TestManyFiles: each has a line, in the order of the files, whatever became of it.
+func TestManyFiles(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	files, out, errs := []string{}, []string{}, []string{}
+	for i := range 500 {
+		name := fmt.Sprintf("%d.eml", i)
+		switch i {
+		case 0, 100, 101, 499:
+			files = append(files, filepath.Join(d.dir, name))
+			errs = append(errs, name+": open ")
+		case 1, 200:
+			files = append(files, d.file(name, "From: a@example.com\n\nhi\n"))
+			errs = append(errs, name+": a worker would refuse this mail: ")
+		default:
+			files = append(files, d.file(name, "From: a@example.com\nTo: b@example.net\n\nhi\n"))
+			out = append(out, "/"+name)
+		}
+	}
+	status, stdout, stderr := d.run(nil, append([]string{"eml"}, files...)...)
+	said, complaints := strings.Split(strings.TrimSpace(stdout), "\n"), strings.Split(strings.TrimSpace(stderr), "\n")
+	if status != cli.NoInput || len(said) != len(out) || len(complaints) != len(errs) || len(d.stored()) != len(out) {
+		t.Fatalf("%d: %d lines, %d errors, %d stored\n%s", status, len(said), len(complaints), len(d.stored()), stderr)
+	}
+	for i, line := range said {
+		if !strings.HasPrefix(line, "queued ") || !strings.HasSuffix(line, out[i]) {
+			t.Errorf("line %d is %q, want it to end in %q", i, line, out[i])
+		}
+	}
+	for i, line := range complaints {
+		if !strings.Contains(line, errs[i]) {
+			t.Errorf("error %d is %q, want %q", i, line, errs[i])
+		}
+	}
+}
+
+// TestManyFilesInterrupted: each file that was read has its line, and one that was
+// not stored says so.
+func TestManyFilesInterrupted(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	files := []string{"eml"}
+	for range 2000 {
+		files = append(files, d.file("x.eml", "From: a@example.com\nTo: b@example.net\n\nhi\n"))
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	out := &interrupter{after: 300, interrupt: interrupt}
+	var errs bytes.Buffer
+	lookup := func(name string) (string, bool) { return d.broker.Config.URL, name == "NATS_URL" }
+	status := run(ctx, files, lookup, nil, out, &errs)
+	unsent, unknown := strings.Count(errs.String(), "interrupted; nothing was published\n"), strings.Count(errs.String(), "interrupted; the broker may have stored the mail\n")
+	stored := len(d.stored())
+	if status != cli.TempFail || unsent == 0 || unsent+unknown != strings.Count(errs.String(), "\n") || out.lines < 300 || stored < out.lines || stored > out.lines+unknown || stored == 2000 {
+		t.Errorf("status %d: %d lines, %d not published, %d perhaps; %d are stored", status, out.lines, unsent, unknown, stored)
+	}
+}
+
+// interrupter interrupts after so many lines.
+type interrupter struct {
+	lines, after int
+	interrupt    func()
+}
+
+func (i *interrupter) Write(b []byte) (int, error) {
+	if i.lines += bytes.Count(b, []byte("\n")); i.lines == i.after {
+		i.interrupt()
+	}
+	return len(b), nil
 }
 
 // TestEmlBesideWhatNoHeaderHolds: it is JSON on the wire, and nothing is lost.

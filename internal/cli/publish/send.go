@@ -42,47 +42,61 @@ func (c *command) sender(cmd *cobra.Command) *sender {
 // waiting says why nothing happens yet.
 func (s *sender) waiting(why error) { _, _ = fmt.Fprintf(s.stderr, "%s: %v\n", s.program, why) }
 
-// send publishes a mail. flagOf names the flag that a field comes from, for
-// errors; empty for none.
+// connect connects if that is not done yet, for a mail that is to be published.
+// flagOf names the flag that a field comes from, for errors; empty for none.
+func (s *sender) connect(ctx context.Context, e *schema.Envelope, flagOf func(field string) string) error {
+	if s.client != nil {
+		return nil
+	}
+	if err := submit.Check(e); err != nil {
+		return refused(err, flagOf)
+	}
+	if s.away != nil {
+		return cli.Failf(cli.Status(s.away), "not published either")
+	}
+	if s.conn, s.away = cli.Dial(ctx, s.lookup, broker.Publisher, publishFor); s.away != nil {
+		return cli.Interrupted(ctx, s.away, "nothing was published")
+	}
+	s.client = submit.New(s.conn.NC())
+	s.client.Waiting, s.client.Patience = s.waiting, publishFor
+	return nil
+}
+
+// send publishes a mail.
 func (s *sender) send(ctx context.Context, lane wire.Lane, e *schema.Envelope, flagOf func(field string) string) (submit.Receipt, error) {
-	if s.client == nil {
-		if err := submit.Check(e); err != nil {
-			return submit.Receipt{}, refused(err, flagOf)
-		}
-		if s.away != nil {
-			return submit.Receipt{}, cli.Failf(cli.Status(s.away), "not published either")
-		}
-		if s.conn, s.away = cli.Dial(ctx, s.lookup, broker.Publisher, publishFor); s.away != nil {
-			return submit.Receipt{}, cli.Interrupted(ctx, s.away, "nothing was published")
-		}
-		s.client = submit.New(s.conn.NC())
-		s.client.Waiting = s.waiting
+	if err := s.connect(ctx, e, flagOf); err != nil {
+		return submit.Receipt{}, err
 	}
-	patient, cancel := context.WithTimeout(ctx, publishFor)
-	defer cancel()
-	r, err := s.client.Publish(patient, lane, e)
-	if err := cli.Interrupted(ctx, err, "the broker may have stored the mail"); errors.Is(err, cli.ErrInterrupted) {
-		return r, err
+	r, err := s.client.Publish(ctx, lane, e)
+	return r, s.failure(ctx, err, flagOf)
+}
+
+// failure is an error of a publish with its status.
+func (s *sender) failure(ctx context.Context, err error, flagOf func(field string) string) error {
+	if _, bad := errors.AsType[*schema.EnvelopeError](err); bad {
+		return refused(err, flagOf)
 	}
-	_, bad := errors.AsType[*schema.EnvelopeError](err)
+	left := "nothing was published"
+	if errors.Is(err, stream.ErrAway) {
+		left = "the broker may have stored the mail"
+	}
+	err = cli.Interrupted(ctx, err, "%s", left)
 	switch {
-	case bad:
-		return r, refused(err, flagOf)
+	case err == nil, errors.Is(err, cli.ErrInterrupted):
+		return err
 	case errors.Is(err, stream.ErrTooLarge):
-		return r, cli.Fail(cli.Data, err)
+		return cli.Fail(cli.Data, err)
 	case errors.Is(err, submit.ErrNoLane):
-		return r, cli.Wrongf("--lane: %w", err)
+		return cli.Wrongf("--lane: %w", err)
 	case errors.Is(err, submit.ErrForbidden):
 		if names := s.conn.Variables(); names != "" {
 			err = fmt.Errorf("%w; this is that of %s", err, names)
 		}
-		return r, cli.Fail(cli.NoPerm, err)
+		return cli.Fail(cli.NoPerm, err)
 	case errors.Is(err, stream.ErrFull), errors.Is(err, stream.ErrAway):
-		return r, cli.Fail(cli.TempFail, err)
-	case err != nil:
-		return r, cli.Fail(cli.Unavailable, err)
+		return cli.Fail(cli.TempFail, err)
 	}
-	return r, nil
+	return cli.Fail(cli.Unavailable, err)
 }
 
 // refused names the flag that a worker would refuse.
