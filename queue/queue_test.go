@@ -27,12 +27,12 @@ const lane wire.Lane = "normal"
 // testQueue is a broker and what is in it.
 type testQueue struct {
 	*queue.Queue
-	t      *testing.T
+	t      testing.TB
 	broker *natstest.Broker
 	store  *stream.Store
 }
 
-func newTestQueue(t *testing.T, lanes ...wire.Lane) *testQueue {
+func newTestQueue(t testing.TB, lanes ...wire.Lane) *testQueue {
 	t.Helper()
 	b := &testQueue{t: t, broker: natstest.Start(t, lanes...)}
 	conn := b.broker.Conn

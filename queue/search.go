@@ -2,18 +2,12 @@ package queue
 
 import (
 	"bytes"
-	"cmp"
 	"context"
-	"slices"
-	"sync"
-	"sync/atomic"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
-	"github.com/postrider/postrider/stream"
-	"github.com/postrider/postrider/wire"
 )
 
 // Unsettled is how many messages [Queue.Search] would read.
@@ -43,72 +37,23 @@ func (q *Queue) Search(ctx context.Context, id string, read func()) ([]*Message,
 	})
 }
 
-const (
-	// readers is how many requests are under way while a stream is searched, each
-	// for the next message of a part.
-	readers = 64
-	part    = 64
-)
-
-// searchIn is what match makes of the messages of a source. It reads the stream in parts, side by side: of a work queue, the broker gives
-// only the workers' consumer many messages at once.
-func (q *Queue) searchIn(ctx context.Context, s source, read func(), match func(*jetstream.RawStreamMsg) *Message) ([]*Message, error) {
+// searchIn is what match makes of the messages of a source.
+func (q *Queue) searchIn(ctx context.Context, s source, read func(), match func(*jetstream.RawStreamMsg) *Message) (found []*Message, err error) {
 	x, err := q.stream(ctx, s.Stream)
 	if err != nil {
 		return nil, err
 	}
 	state := x.CachedInfo().State
-	if state.Msgs == 0 {
-		return nil, nil
-	}
-	var mu sync.Mutex // guards found and the calls of read
-	var found []*Message
-	err = q.inParts(ctx, s.Source, state.FirstSeq, state.LastSeq, func(m *jetstream.RawStreamMsg) {
-		mu.Lock()
-		defer mu.Unlock()
+	for m, err := range q.store.Direct(ctx, s.Stream, s.Filter, state.FirstSeq, state.LastSeq) {
+		if err != nil {
+			return nil, err
+		}
 		read()
 		if x := match(m); x != nil {
 			found = append(found, x)
 		}
-	})
-	slices.SortFunc(found, func(a, b *Message) int { return cmp.Compare(a.Sequence, b.Sequence) })
-	return found, err
-}
-
-// inParts calls see for each message of the source from first to last, in no order
-// and by many goroutines.
-func (q *Queue) inParts(ctx context.Context, s wire.Source, first, last uint64, see func(*jetstream.RawStreamMsg)) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var next atomic.Uint64
-	next.Store(first)
-	var tasks sync.WaitGroup
-	for range readers {
-		tasks.Go(func() {
-			for {
-				from := next.Add(part) - part
-				if from > last {
-					return
-				}
-				if err := readPart(ctx, q.store, s, from, min(from+part-1, last), see); err != nil {
-					cancel(err)
-					return
-				}
-			}
-		})
 	}
-	tasks.Wait()
-	return context.Cause(ctx)
-}
-
-func readPart(ctx context.Context, store stream.Reader, s wire.Source, first, last uint64, see func(*jetstream.RawStreamMsg)) error {
-	for m, err := range stream.All(ctx, store, s.Stream, s.Filter, stream.Range{From: first, Through: last}) {
-		if err != nil {
-			return err
-		}
-		see(m)
-	}
-	return nil
+	return found, nil
 }
 
 // mayBe saves decoding nearly all messages: an id that needs no escapes is in the

@@ -2,10 +2,8 @@ package stream
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -50,22 +48,11 @@ func (s *Store) Kept(ctx context.Context, stream, filter string) ([]*jetstream.R
 
 // lastOfEach reads the last message on each subject that the filter matches.
 func (s *Store) lastOfEach(ctx context.Context, stream, filter string) ([]*jetstream.RawStreamMsg, error) {
-	if !s.nc.IsConnected() {
-		return nil, unanswered(nats.ErrDisconnected)
-	}
-	body, err := json.Marshal(map[string][]string{"multi_last": {filter}})
+	sub, err := s.askDirect(stream, map[string]any{"multi_last": []string{filter}})
 	if err != nil {
 		return nil, err
 	}
-	inbox := s.nc.NewInbox()
-	sub, err := s.nc.SubscribeSync(inbox)
-	if err != nil {
-		return nil, unanswered(err)
-	}
 	defer func() { _ = sub.Unsubscribe() }()
-	if err := s.nc.PublishRequest("$JS.API.DIRECT.GET."+stream, inbox, body); err != nil {
-		return nil, unanswered(err)
-	}
 	var all []*jetstream.RawStreamMsg
 	for {
 		m, err := sub.NextMsgWithContext(ctx)
@@ -74,12 +61,10 @@ func (s *Store) lastOfEach(ctx context.Context, stream, filter string) ([]*jetst
 			return nil, fmt.Errorf("%w, or none of its servers answers", ErrNoStream)
 		case err != nil:
 			return nil, unanswered(err)
-		case m.Header.Get("Status") != "":
-			return all, ended(m.Header)
 		}
-		x, err := decodeDirect(m)
-		if err != nil {
-			return nil, fmt.Errorf("read the broker's answer: %w", err)
+		x := decodeDirect(m)
+		if x == nil {
+			return all, ended(m.Header)
 		}
 		if len(x.Data) > 0 { // else the key was removed
 			all = append(all, x)
@@ -95,17 +80,4 @@ func ended(h nats.Header) error {
 	default:
 		return fmt.Errorf("the broker refused: %s (status %s)", words, status)
 	}
-}
-
-// decodeDirect reads one message of an answer to DIRECT.GET.
-func decodeDirect(m *nats.Msg) (*jetstream.RawStreamMsg, error) {
-	seq, err := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
-	if err != nil {
-		return nil, err
-	}
-	at, err := time.Parse(time.RFC3339Nano, m.Header.Get(jetstream.TimeStampHeaer))
-	if err != nil {
-		return nil, err
-	}
-	return &jetstream.RawStreamMsg{Subject: m.Header.Get(jetstream.SubjectHeader), Sequence: seq, Header: m.Header, Data: m.Data, Time: at}, nil
 }

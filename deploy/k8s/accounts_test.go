@@ -105,7 +105,7 @@ func (l *live) producerCannot(t *testing.T) {
 	}
 	for _, s := range append([]string{
 		laterSubject, "mail.record." + key, "mail.dead." + key, "mail.event.normal.7", "mail.send.normal.x", "mail.send",
-		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.MSG.GET.MAIL_SEND_NORMAL", "$SYS.REQ.USER.INFO", "_INBOX.somebody.else",
+		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.MSG.GET.MAIL_SEND_NORMAL", "$JS.API.DIRECT.GET.MAIL_SEND_NORMAL", "$SYS.REQ.USER.INFO", "_INBOX.somebody.else",
 		"$JS.API.DIRECT.GET.KV_POSTRIDER", "$JS.API.DIRECT.GET.KV_POSTRIDER.$KV.POSTRIDER.worker.x",
 	}, elsewhere...) {
 		mayNotPublish(t, nc, refused, s)
