@@ -53,11 +53,7 @@ func New(s Store) *Journal { return &Journal{store: s} }
 // is none. It fails with [wire.ErrNewer] if the record cannot be acted on. A key without an ID stands for any id: it is used for messages that
 // must not be decoded, and is slow if there are many records.
 func (j *Journal) Lookup(ctx context.Context, k wire.Key) (*wire.Record, uint64, error) {
-	filter := k.RecordSubject()
-	if k.ID == "" {
-		filter = k.RecordFilter()
-	}
-	m, err := j.store.Last(ctx, wire.StreamRecord, filter)
+	m, err := j.store.Last(ctx, wire.StreamRecord, recordsOf(k))
 	switch {
 	case errors.Is(err, stream.ErrNotFound):
 		return nil, 0, nil
@@ -74,35 +70,43 @@ func (j *Journal) Lookup(ctx context.Context, k wire.Key) (*wire.Record, uint64,
 	return r, m.Sequence, nil
 }
 
+// recordsOf matches the records of a key, whatever their id if it has none.
+func recordsOf(k wire.Key) string {
+	if k.ID == "" {
+		return k.RecordFilter()
+	}
+	return k.RecordSubject()
+}
+
 // Set makes r the last record of its key and returns its sequence, if the
-// sequence of the present one is the expected one (0: there is none). A brief
-// record expires after [BriefTTL]. It fails with [stream.ErrConflict],
-// [stream.ErrFull], [stream.ErrTooLarge] or [stream.ErrAway].
+// sequence of the last record of k is the expected one (0: there is none). k is the
+// key of r, or that key without an ID: then records under other ids count too, which is
+// slow if there are many records. A brief record expires after [BriefTTL]. It fails with
+// [stream.ErrConflict], [stream.ErrFull], [stream.ErrTooLarge] or [stream.ErrAway].
 //
 // Setting the same record again, after an answer was lost, is no conflict.
-func (j *Journal) Set(ctx context.Context, r *wire.Record, expected uint64, brief bool) (uint64, error) {
-	k := r.Key()
+func (j *Journal) Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, brief bool) (uint64, error) {
 	b, err := r.Encode()
 	if err != nil {
 		return 0, err
 	}
-	m := nats.NewMsg(k.RecordSubject())
+	m := nats.NewMsg(r.Key().RecordSubject())
 	m.Data = b
 	if brief {
 		m.Header.Set(jetstream.MsgTTLHeader, BriefTTL.String())
 	}
-	seq, err := j.store.Set(ctx, m, m.Subject, expected)
+	seq, err := j.store.Set(ctx, m, recordsOf(k), expected)
 	if errors.Is(err, stream.ErrConflict) {
 		last, lerr := j.store.Last(ctx, wire.StreamRecord, m.Subject)
 		switch {
 		case lerr == nil && bytes.Equal(last.Data, b):
 			return last.Sequence, nil
 		case errors.Is(lerr, stream.ErrAway): // it may be r itself
-			return 0, fmt.Errorf("record %s of %s: %w", r.Event, k, lerr)
+			return 0, fmt.Errorf("record %s of %s: %w", r.Event, r.Key(), lerr)
 		}
 	}
 	if err != nil {
-		return 0, fmt.Errorf("record %s of %s: %w", r.Event, k, err)
+		return 0, fmt.Errorf("record %s of %s: %w", r.Event, r.Key(), err)
 	}
 	return seq, nil
 }

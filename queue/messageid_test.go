@@ -42,10 +42,11 @@ func TestOtherNames(t *testing.T) {
 	j := journal.New(b.store)
 	_, err = deadletter.New(b.store, j, b.broker.Conn.Now).Bury(t.Context(), &wire.DeadLetter{Copy: c, Reason: mail.ReasonFailed, Body: []byte(own("dead"))})
 	b.must(err)
-	_, err = j.Set(t.Context(), &wire.Record{
+	r := &wire.Record{
 		V: 1, ID: "sent", Origin: origins["sent"], Lane: lane, Recipient: wire.All, Event: wire.EventDelivered, At: b.broker.Conn.Now(),
 		Recipients: []wire.RecipientRecord{{Address: "b@example.net", State: wire.StateDelivered, QueueID: "4Zx2Y31q9z"}},
-	}, 0, false)
+	}
+	_, err = j.Set(t.Context(), r.Key(), r, 0, false)
 	b.must(err)
 	testrun.Eventually(t, "the log has the record", natstest.Timeout, func() bool { return b.traced("4Zx2Y31q9z") == "sent delivered; " })
 	for name, want := range map[string]string{

@@ -1,8 +1,10 @@
 package settle
 
 import (
+	"cmp"
 	"context"
 
+	"github.com/postrider/postrider/schema"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -14,10 +16,7 @@ import (
 // broker that was killed forgets deliveries. With a count of one only the search of the
 // log is left out, which would cost too much.
 func (s *Settler) lookup(ctx context.Context, d *Delivery) (done *wire.Record, err error) {
-	k := d.copy.Key
-	if d.fresh() && (!d.decoded || d.bad != nil && d.Times != 1) {
-		k.ID = "" // any: it may be in the body, or an older worker did not find it there
-	}
+	k := d.sought()
 	if d.last, d.lastSeq, err = s.writes.lookup(ctx, d, k); err != nil {
 		return nil, err
 	}
@@ -49,4 +48,15 @@ func (s *Settler) lookup(ctx context.Context, d *Delivery) (done *wire.Record, e
 		return d.last, nil
 	}
 	return nil, nil
+}
+
+// sought is the key by which the message's records are read and compared: without an id
+// if they may be under another one. It may be in the body alone, and an older worker did not
+// find it there, or the message was buried undecoded after this delivery's lease had expired.
+func (d *Delivery) sought() wire.Key {
+	k := d.copy.Key
+	if d.fresh() && (!d.decoded || d.bad != nil && d.Times != 1 || d.leaseExpired() && k.ID != cmp.Or(schema.HeaderID(d.Header), k.Origin)) {
+		k.ID = ""
+	}
+	return k
 }

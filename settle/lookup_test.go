@@ -63,7 +63,7 @@ func TestEarlierGeneration(t *testing.T) {
 			further.Generation = 1
 			further.SetPending(state, "")
 			further.Conclude()
-			if _, err := w.Journal.Set(t.Context(), further, 0, false); err != nil {
+			if _, err := w.Journal.Set(t.Context(), further.Key(), further, 0, false); err != nil {
 				t.Fatal(err)
 			}
 			if err := w.settle(t.Context(), h); err != nil {
@@ -88,7 +88,7 @@ func (b *bench) ghost(w *worker, brief bool) (*settle.Delivery, wire.Key) {
 	h := b.pullFresh(w)
 	read := twin(h)
 	read.Read()
-	if _, err := w.Journal.Set(b.T.Context(), ghostRecord(read), 0, brief); err != nil {
+	if _, err := w.Journal.Set(b.T.Context(), read.Key(), ghostRecord(read), 0, brief); err != nil {
 		b.T.Fatal(err)
 	}
 	return h, read.Key()
@@ -176,7 +176,7 @@ func TestNewerRecord(t *testing.T) {
 			rec.SetPending(wire.StateDelivered, "")
 			rec.Conclude()
 			newer(rec)
-			if _, err := w.Journal.Set(t.Context(), rec, 0, false); err != nil {
+			if _, err := w.Journal.Set(t.Context(), rec.Key(), rec, 0, false); err != nil {
 				t.Fatal(err)
 			}
 			if logged {

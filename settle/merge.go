@@ -15,7 +15,7 @@ import (
 // merges again. It needs no lease, because it adds only what the relay has accepted.
 func (s *Settler) merge(ctx context.Context, d *Delivery, mine *wire.Record) error {
 	for first := true; ; first = false {
-		theirs, seq, err := s.writes.lookup(ctx, d.withoutLease(), d.copy.Key)
+		theirs, seq, err := s.writes.lookupAny(ctx, d)
 		if err != nil || theirs == nil || mine.IsIn(theirs) {
 			return err
 		}
@@ -104,7 +104,7 @@ func (s *Settler) splitDeadLetter(ctx context.Context, d *Delivery, theirs, merg
 func (s *Settler) setMerged(ctx context.Context, d *Delivery, rec *wire.Record, expected uint64) error {
 	rec.At = s.Now().UTC()
 	err := s.writes.tryWithRoom(ctx, d.withoutLease(), func(ctx context.Context) error {
-		_, err := s.Journal.Set(ctx, rec, expected, false)
+		_, err := s.Journal.Set(ctx, rec.Key(), rec, expected, false)
 		return err
 	})
 	if errors.Is(err, stream.ErrTooLarge) && rec.Shorten() {

@@ -16,7 +16,7 @@ import (
 func (s *Settler) record(ctx context.Context, d *Delivery, rec *wire.Record) error {
 	for {
 		err := s.writes.try(ctx, d, func(ctx context.Context) error {
-			seq, err := s.Journal.Set(ctx, rec, d.lastSeq, d.lastSeq == 0 && rec.Final())
+			seq, err := s.Journal.Set(ctx, d.sought(), rec, d.lastSeq, d.lastSeq == 0 && rec.Final())
 			if err == nil {
 				d.last, d.lastSeq = rec.Clone(), seq
 			}
@@ -62,7 +62,8 @@ func (s *Settler) overtaken(ctx context.Context, d *Delivery, rec *wire.Record) 
 	if d.bad != nil {
 		return errAgain // nothing was sent
 	}
-	last, seq, err := s.writes.lookup(ctx, d.withoutLease(), d.copy.Key)
+	last, seq, err := s.writes.lookupAny(ctx, d)
+	rec.ID = d.copy.Key.ID
 	switch {
 	case err != nil:
 		return err

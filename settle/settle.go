@@ -20,15 +20,15 @@ type Relay interface {
 	Deliver(ctx context.Context, m mail.Message) mail.Transaction
 }
 
-// Journal keeps the records. A key without an ID stands for any id; it is used
-// for messages that must not be decoded. Errors are those of package stream.
+// Journal keeps the records. A key without an ID stands for any id, if another worker
+// may know the message by another one. Errors are those of package stream.
 type Journal interface {
 	// Lookup returns the last record of the key and its sequence; nil and 0 if
 	// there is none.
 	Lookup(ctx context.Context, k wire.Key) (*wire.Record, uint64, error)
-	// Set makes r the last record of its key if the last sequence is the expected
+	// Set makes r the last record of its key if the last sequence of k is the expected
 	// one, 0 for none. A brief record is kept for minutes only.
-	Set(ctx context.Context, r *wire.Record, expected uint64, brief bool) (uint64, error)
+	Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, brief bool) (uint64, error)
 	// Find searches the log for the last record of the key at that generation or
 	// above; nil if there is none.
 	Find(ctx context.Context, k wire.Key, generation int, enqueued time.Time) (*wire.Record, error)

@@ -48,6 +48,14 @@ func (w *writer) lookup(ctx context.Context, d *Delivery, k wire.Key) (rec *wire
 	return rec, seq, err
 }
 
+// lookupAny reads what another delivery of d's message recorded. d adopts its id.
+func (w *writer) lookupAny(ctx context.Context, d *Delivery) (rec *wire.Record, seq uint64, err error) {
+	if rec, seq, err = w.lookup(ctx, d.withoutLease(), d.sought()); rec != nil {
+		d.copy.Key.ID = rec.ID
+	}
+	return rec, seq, err
+}
+
 // stillThere returns errGone if the lease has expired and the message is not in its
 // stream any more.
 func (w *writer) stillThere(ctx context.Context, d *Delivery) error {

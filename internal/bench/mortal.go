@@ -140,14 +140,14 @@ func (m mortalJournal) Lookup(ctx context.Context, k wire.Key) (*wire.Record, ui
 	return m.Journal.Lookup(ctx, k)
 }
 
-func (m mortalJournal) Set(ctx context.Context, r *wire.Record, expected uint64, brief bool) (uint64, error) {
+func (m mortalJournal) Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, brief bool) (uint64, error) {
 	if err := m.pass("record"); err != nil {
 		return 0, err
 	}
 	if err := m.ask("record"); err != nil {
 		return 0, err
 	}
-	seq, err := m.Journal.Set(ctx, r, expected, brief)
+	seq, err := m.Journal.Set(ctx, k, r, expected, brief)
 	if perr := m.pass("recorded"); perr != nil {
 		return 0, perr
 	}

@@ -83,17 +83,16 @@ type ackFirst struct {
 	store *stream.Store
 }
 
-func (m ackFirst) Set(ctx context.Context, r *wire.Record, expected uint64, brief bool) (uint64, error) {
-	k := r.Key()
+func (m ackFirst) Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, brief bool) (uint64, error) {
 	if r.Generation == 0 {
 		_, s, _ := strings.Cut(k.Origin, "-")
 		if seq, err := strconv.ParseUint(s, 10, 64); err == nil {
 			_ = m.store.Delete(ctx, k.Lane.SendStream(), seq)
 		}
-	} else if due, err := m.store.Last(ctx, k.Lane.LaterStream(), k.CopySubject(wire.CopyDue)); err == nil {
+	} else if due, err := m.store.Last(ctx, k.Lane.LaterStream(), k.CopySubject(wire.CopyDue)); err == nil { // a copy has its id
 		_ = m.store.Delete(ctx, k.Lane.LaterStream(), due.Sequence)
 	}
-	return m.Journal.Set(ctx, r, expected, brief)
+	return m.Journal.Set(ctx, k, r, expected, brief)
 }
 
 // late is how long after the ack copies and dead letters are made.
@@ -120,8 +119,8 @@ func (m lateBurials) Bury(ctx context.Context, l *wire.DeadLetter) (uint64, erro
 // neverAck goes no further than the record, until it is killed.
 type neverAck struct{ settle.Journal }
 
-func (m neverAck) Set(ctx context.Context, r *wire.Record, expected uint64, brief bool) (uint64, error) {
-	if _, err := m.Journal.Set(ctx, r, expected, brief); err != nil {
+func (m neverAck) Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, brief bool) (uint64, error) {
+	if _, err := m.Journal.Set(ctx, k, r, expected, brief); err != nil {
 		return 0, err
 	}
 	select {}
