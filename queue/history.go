@@ -87,8 +87,7 @@ func OutcomeWords(o wire.GroupedOutcome) string {
 	if o.Stage != "" {
 		at = " at " + strings.ToUpper(string(o.Stage))
 	}
-	x := wire.RecipientRecord{Code: o.Code, Enhanced: o.Enhanced, Reply: o.Reply}
-	return string(o.Class) + at + Clause(x.Words())
+	return string(o.Class) + at + Clause(o.Words())
 }
 
 // decision is what a record says that no attempt says: what was decided about the
@@ -106,7 +105,11 @@ func decision(r *wire.Record) string {
 	case wire.EventDiscarded:
 		return "discarded by an operator" + whose
 	case wire.EventRequeued:
-		return "requeued" + whose + ", because the relay or the worker was at fault: no attempt is counted, next attempt at " + Clock(r.Due)
+		said := "requeued" + whose + ", because the relay or the worker was at fault: no attempt is counted"
+		if r.Has(wire.StatePending) { // it has no time: the broker delivers the message again
+			return said
+		}
+		return said + ", next attempt at " + Clock(r.Due)
 	case wire.EventDelivered:
 		return ""
 	}

@@ -64,6 +64,7 @@ func TestRecordWords(t *testing.T) {
 		"discarded":          {of(wire.EventDiscarded, wire.All, dead), "discarded by an operator"},
 		"discarded unread":   {of(wire.EventDiscarded, "0"), "discarded by an operator"},
 		"requeued":           {of(wire.EventRequeued, wire.All, scheduled), "requeued, because the relay or the worker was at fault: no attempt is counted, next attempt at " + due},
+		"requeued, pending":  {of(wire.EventRequeued, wire.All, pending), "requeued, because the relay or the worker was at fault: no attempt is counted"},
 		"delivered":          {of(wire.EventDelivered, wire.All, delivered), ""},
 		"undecoded":          {unread, "dead-lettered undecoded, bad-envelope: sbuject: unknown field"},
 		"pending":            {of(wire.EventDeferred, wire.All, delivered, pending), "more transactions of this message follow, for the recipients still pending"},

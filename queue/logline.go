@@ -58,6 +58,8 @@ func lineOfOne(r *wire.Record, x wire.RecipientRecord) (event wire.Event, words 
 		return event, words
 	case x.State == wire.StateDead:
 		return event, string(x.Reason) + Clause(cmp.Or(words, r.Error))
+	case event == wire.EventRequeued && x.State == wire.StatePending:
+		return event, "no attempt counted" + Clause(wire.LastOutcome(r.Attempts, x.Index).Words())
 	case x.State == wire.StatePending:
 		return event, "pending: the next transaction of this message is for this recipient"
 	}

@@ -31,7 +31,7 @@ func (s *Settler) attempt(span Span, d *Delivery, rec *wire.Record) error {
 		tx := s.Relay.Deliver(span.Work, d.transaction(batch))
 		switch fault := s.apply(d, rec, batch, tx); {
 		case fault != nil:
-			why = fault.Reply
+			why = wire.GroupedOutcome{Code: fault.Code, Enhanced: fault.Enhanced, Reply: fault.Reply}.Words()
 			if hungUp := len(rec.HungUpSince(began)) > len(aside); !hungUp {
 				return s.requeue(span.Settle, d, rec, aside, why)
 			}

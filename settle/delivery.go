@@ -41,8 +41,8 @@ type Delivery struct {
 	// Handle is nil for what the sweep found: it has no lease, and can only be
 	// deleted by its sequence.
 	Handle Handle
-	// GoesOn is set if something of the message goes on, as a copy or a dead letter,
-	// so that settling it made no room in the store.
+	// GoesOn is set if something of the message goes on, as a copy or a dead letter, or
+	// it was requeued with a record: then settling it made no room in the store.
 	GoesOn bool
 
 	// stopping is closed when no more is fetched.

@@ -2,6 +2,7 @@ package settle
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/postrider/postrider/mail"
@@ -16,6 +17,10 @@ const CrashLoop = crashLoop
 var (
 	ErrGone = errGone
 )
+
+type RequeueLog = requeueLog
+
+func (l *RequeueLog) Next(first bool) (slog.Level, int) { return l.next(first, true) }
 
 // Read identifies a delivery, decodes and composes it.
 func (d *Delivery) Read() {

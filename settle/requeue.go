@@ -2,6 +2,9 @@ package settle
 
 import (
 	"context"
+	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/postrider/postrider/wire"
 )
@@ -33,15 +36,50 @@ func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, as
 		}
 		return nil
 	}
-	if rec.DecidesMore(d.last) || d.DeliveredOften() {
+	rec.Event = wire.EventRequeued
+	first := wire.BlamesRelay(rec.Attempts) && (d.last == nil || d.last.Generation < rec.Generation)
+	switch {
+	case rec.DecidesMore(d.last) || d.DeliveredOften():
 		// The record restarts the count of a crash loop.
-		rec.Event = wire.EventRequeued
 		if err := s.record(ctx, d, rec); err != nil {
 			return err
 		}
+	case first && !d.leaseExpired(): // else another delivery may have settled it long ago
+		s.recordFirst(ctx, d, rec)
 	}
-	s.Log.Debug("message requeued", "id", d.copy.Key.ID, "lane", d.copy.Key.Lane, "reply", why)
+	level, leftOut := s.told.next(first, wire.BlamesRelay(rec.Attempts))
+	s.Log.Log(ctx, level, "message requeued, no attempt counted", "id", d.copy.Key.ID, "lane", d.copy.Key.Lane, "reply", why, "left_out", leftOut)
 	return s.Requeue(d)
+}
+
+// recordFirst records the first requeue of a generation, for people. It decides nothing: if
+// it fails, or another delivery recorded first, the message is requeued all the same.
+func (s *Settler) recordFirst(ctx context.Context, d *Delivery, rec *wire.Record) {
+	ctx, cancel := context.WithTimeout(ctx, tryFor)
+	defer cancel()
+	_, err := s.Journal.Set(ctx, rec.Key(), rec, d.lastSeq, false)
+	d.GoesOn = err == nil
+}
+
+// requeueLog chooses what is logged at info: one requeue in ten seconds.
+type requeueLog struct {
+	mu      sync.Mutex
+	again   time.Time
+	leftOut int
+}
+
+// next is the level of a requeue, and how many first ones were left out before it.
+func (l *requeueLog) next(first, blamed bool) (level slog.Level, leftOut int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := time.Now(); !now.Before(l.again) && (first || blamed && l.leftOut > 0) {
+		leftOut, l.leftOut, l.again = l.leftOut, 0, now.Add(10*time.Second)
+		return slog.LevelInfo, leftOut
+	}
+	if first {
+		l.leftOut++
+	}
+	return slog.LevelDebug, 0
 }
 
 // Requeue gives a delivery back to the broker, to come again after a pause that grows

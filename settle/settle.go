@@ -75,13 +75,14 @@ type Parts struct {
 	Metrics prometheus.Registerer
 }
 
-// Settler settles deliveries. It keeps nothing between them, so any number of
-// goroutines may call it at once.
+// Settler settles deliveries. It keeps nothing of them, and any number of goroutines may
+// call it at once.
 type Settler struct {
 	Parts
 	cfg     Config
 	metrics *metrics
 	writes  *writer
+	told    requeueLog
 }
 
 // New makes a Settler for those lanes.
@@ -116,12 +117,9 @@ func (s *Settler) Settle(span Span, d *Delivery) error {
 		d.read()
 	}
 	for {
-		err := s.settleOnce(span, d)
-		switch {
-		case errors.Is(err, errAgain):
-		case errors.Is(err, errGone):
+		if err := s.settleOnce(span, d); errors.Is(err, errGone) {
 			return ErrLeft
-		default:
+		} else if !errors.Is(err, errAgain) {
 			return err
 		}
 	}

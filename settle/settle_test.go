@@ -85,6 +85,43 @@ func TestKilledAtEachStep(t *testing.T) {
 	}
 }
 
+// TestKilledAroundRequeue ends a worker around the record of a first requeue, and around
+// the one that follows it.
+func TestKilledAroundRequeue(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		at    string
+		nth   int
+		again int
+	}{
+		{"record", 0, 1},
+		{"recorded", 0, 1},
+		{"lookup", 1, 1},
+		{"attempted", 0, 2}, // of the second attempt: the fault does not come from that relay
+		{"record", 1, 2},
+		{"recorded", 1, 1},
+		{"forwarded", 0, 1},
+	} {
+		t.Run(fmt.Sprintf("%s-%d", c.at, c.nth), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			d := &wb.Death{At: c.at, Nth: c.nth}
+			w := b.Worker(d)
+			w.Settle.Relay = outOfTurn().before(w.Settle.Relay, 1)
+			stop := b.Run(b.Make(w), d)
+			b.Publish("m", "ann@example.net", "450x2@example.net", "550@example.net")
+			b.Eventually("the worker dies", d.IsDead)
+			stop()
+			b.Work(nil)
+			b.Settled()
+			b.Accepted("m", map[string]int{"ann@example.net": c.again, "450x2@example.net": 1, "550@example.net": 0})
+			if dead := b.Dead(); len(dead) != 1 || dead[0].Key.Recipient != "2" {
+				t.Errorf("dead letters: %v", dead)
+			}
+		})
+	}
+}
+
 func TestLargePartiallyDeferred(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

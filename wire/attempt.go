@@ -48,6 +48,11 @@ type GroupedOutcome struct {
 	QueueID    string     `json:"queue_id,omitempty"`
 }
 
+// Words are the outcome as people read it, as those of a [RecipientRecord].
+func (o GroupedOutcome) Words() string {
+	return RecipientRecord{Code: o.Code, Enhanced: o.Enhanced, Reply: o.Reply}.Words()
+}
+
 // NewAttempt is the entry in the log for a transaction with those recipients.
 // n is the number of attempts used up, this one included.
 func NewAttempt(n int, counted bool, to []mail.Recipient, tx mail.Transaction) Attempt {
@@ -97,6 +102,32 @@ func LogFor(log []Attempt, index int) []Attempt {
 		}
 	}
 	return own
+}
+
+// LastOutcome is the recipient's last outcome in a log; the zero one if there is none.
+func LastOutcome(log []Attempt, index int) (last GroupedOutcome) {
+	for _, a := range log {
+		for _, o := range a.Outcomes {
+			if slices.Contains(o.Recipients, index) {
+				last = o
+			}
+		}
+	}
+	return last
+}
+
+// BlamesRelay reports that in the last attempt of a log the relay said or did something for
+// which the message was requeued. It did not if the worker had to stop, if no session was
+// free, or if the message waited for a relay that was down: then there is neither a session
+// nor a code.
+func BlamesRelay(log []Attempt) bool {
+	if len(log) == 0 {
+		return false
+	}
+	a := log[len(log)-1]
+	return slices.ContainsFunc(a.Outcomes, func(o GroupedOutcome) bool {
+		return o.Class == mail.Requeued && o.Stage != mail.StageLocal && (a.Session != "" || o.Code > 0)
+	})
 }
 
 // EncodeLog writes the attempts as JSON in at most limit bytes. What does not

@@ -262,7 +262,7 @@ func (x RecipientRecord) EventIn(r *Record) Event {
 		return EventDelivered
 	case x.State == StateDead:
 		return EventOf(x.Reason)
-	case x.State == StatePending:
+	case x.State == StatePending && r.Event != EventRequeued:
 		return EventDeferred
 	}
 	return r.Waits(x.Index)
@@ -270,16 +270,7 @@ func (x RecipientRecord) EventIn(r *Record) Event {
 
 // LastClass is the class of the recipient's last outcome; empty if the record has
 // none.
-func (r *Record) LastClass(index int) (class mail.Class) {
-	for _, a := range r.Attempts {
-		for _, o := range a.Outcomes {
-			if slices.Contains(o.Recipients, index) {
-				class = o.Class
-			}
-		}
-	}
-	return class
-}
+func (r *Record) LastClass(index int) mail.Class { return LastOutcome(r.Attempts, index).Class }
 
 // HungUpSince is the recipients at whom a relay hung up since before, an earlier form
 // of the record; nil for since ever.
