@@ -20,7 +20,7 @@ func TestLeadersStepDown(t *testing.T) {
 	r, n := deliverBacklog(t, build(t, worker), true)
 	none(t, "lost", r.Lost)
 	none(t, "dead though delivered", r.Both)
-	if len(r.Unexplained) > n {
+	if len(r.Unexplained) > n/4 { // in full it was none in 119 step-downs
 		t.Errorf("%d were sent twice in %d step-downs, and not open at a kill: %v", len(r.Unexplained), n, r.Unexplained)
 	}
 }
@@ -37,7 +37,7 @@ func TestNotRenewedAtArrival(t *testing.T) {
 	}
 	r, n := deliverBacklog(t, build(t, worker, "-overlay="+overlay), false)
 	none(t, "lost", r.Lost)
-	if len(r.Twice) <= n {
+	if len(r.Twice) <= n/4 {
 		t.Errorf("%d were sent twice in %d step-downs: the test sees nothing", len(r.Twice), n)
 	}
 }
@@ -69,7 +69,7 @@ func deliverBacklog(t *testing.T, bin string, kill bool) (*Report, int) {
 		}
 	}
 	storming, over := context.WithCancel(t.Context())
-	stepped := make(chan int)
+	stepped := make(chan int, 1)
 	nc := cluster.Connect(t, broker.Operator).NC()
 	go func() { stepped <- StepDowns(storming, nc, stepEvery) }()
 	stream.Pause(t.Context(), backlogFor)

@@ -30,6 +30,6 @@ var (
 	operatorsActs    = testrun.Pick(600, 10000)
 	backlogFor       = testrun.Pick(4*time.Second, time.Minute)
 	stepEvery        = testrun.Pick(500*time.Millisecond, 2*time.Second)
-	backlogAckWait   = testrun.Pick(6*time.Second, 30*time.Second)
+	backlogAckWait   = testrun.Pick(4*time.Second, 30*time.Second)
 	backlogKillEvery = testrun.Pick(2*time.Second, 5*time.Second)
 )
