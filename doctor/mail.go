@@ -13,12 +13,13 @@ import (
 func (p *Patient) mail(ctx context.Context, x *broker.Examination) []Finding {
 	var all []Finding
 	var lanes []queue.Lane
+	workers := p.Queue.Workers(ctx)
 	for _, name := range x.Lanes {
 		if !countable(x, name) {
 			continue // said by the streams and consumers
 		}
 		now := p.Conn.Now()
-		l, err := p.Queue.Lane(ctx, name, now)
+		l, err := workers.Lane(ctx, p.Queue, name, now)
 		if err != nil {
 			all = append(all, unread(queue.CheckMail, string(name), err))
 			continue
@@ -29,7 +30,7 @@ func (p *Patient) mail(ctx context.Context, x *broker.Examination) []Finding {
 	if !readable(x, wire.StreamState) {
 		return all // said by the streams
 	}
-	return append(all, p.Queue.Workers(ctx).Judge(lanes, p.Conn.Now())...)
+	return append(all, workers.Judge(lanes, p.Conn.Now())...)
 }
 
 // countable reports that everything is there that a lane is counted by.

@@ -11,7 +11,7 @@ import (
 
 // outage is a relay that workers cannot use, or only for one message at a time.
 type outage struct {
-	// Relay is as the worker says that met the fault first.
+	// Relay is as the worker says that met the fault first, but for Next: the first of all.
 	wire.Relay
 	// of are the hosts of the workers that say so, users counts all that use the relay.
 	of    []string
@@ -41,13 +41,14 @@ func (o *outage) add(w Worker) {
 	}
 	o.of = append(o.of, w.Host)
 	next := o.Next
+	if next.IsZero() || !r.Next.IsZero() && r.Next.Before(next) {
+		next = r.Next
+	}
 	worse := o.State == wire.RelayUp || o.State == wire.RelayTrial && r.State == wire.RelayDown
 	if worse || o.State == r.State && r.Since.Before(o.Since) {
 		o.Relay = r
 	}
-	if !next.IsZero() && next.Before(o.Next) {
-		o.Next = next
-	}
+	o.Next = next
 }
 
 // outage is what keeps all workers of the lane from sending its mail; nil for nothing.

@@ -93,11 +93,11 @@ func (q *Queue) Status(ctx context.Context) (*Status, error) {
 		return nil, err
 	}
 	for _, name := range lanes {
-		l := Lane{Lane: name, workers: &s.Workers}
-		if err := l.count(ctx, q, s.At); err != nil {
+		l, err := s.Workers.Lane(ctx, q, name, s.At)
+		if err != nil {
 			return nil, fmt.Errorf("count lane %s: %w", name, err)
 		}
-		s.Lanes = append(s.Lanes, l)
+		s.Lanes = append(s.Lanes, *l)
 	}
 	dead, err := q.DeadLetters(ctx)
 	if err != nil {
@@ -124,33 +124,31 @@ func (s *Status) addDead(dead *DeadLetters) {
 // Lane counts one lane, at that time by the broker's clock. Its dead letters are not
 // counted.
 func (q *Queue) Lane(ctx context.Context, name wire.Lane, now time.Time) (*Lane, error) {
-	l := &Lane{Lane: name, workers: q.Workers(ctx)}
-	if err := l.count(ctx, q, now); err != nil {
-		return nil, err
-	}
-	return l, nil
+	return q.Workers(ctx).Lane(ctx, q, name, now)
 }
 
-func (l *Lane) count(ctx context.Context, q *Queue, now time.Time) error {
+// Lane is [Queue.Lane] for workers that were read already.
+func (w *Workers) Lane(ctx context.Context, q *Queue, name wire.Lane, now time.Time) (*Lane, error) {
+	l := &Lane{Lane: name, workers: w}
 	streams, err := q.ready(ctx, l)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	left := false
 	for _, s := range streams {
 		n, err := s.scheduled(ctx, l.Lane)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		l.Scheduled += n
 		left = left || s.notReady() > n
 	}
 	if left {
 		if l.Unread, err = unread(ctx, q, l.Lane); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return q.rate(ctx, l, now)
+	return l, q.rate(ctx, l, now)
 }
 
 // laneStream is a stream of a lane, and how many of its messages are ready.

@@ -37,6 +37,7 @@ var (
 	bulk     = func(w *wire.Worker) { w.Lanes = []wire.Lane{"bulk"} }
 	trial    = func(w *wire.Worker) { w.Relay.State, w.Relay.Next = wire.RelayTrial, time.Time{} }
 	alarm    = func(w *wire.Worker) { w.Relay.Alarm = true }
+	soon     = func(w *wire.Worker) { w.Relay.Next = at.Add(5 * time.Second) }
 	another  = func(w *wire.Worker) { w.Relay.Name = "s:25" }
 )
 
@@ -55,11 +56,11 @@ func TestJudgeWorkers(t *testing.T) {
 			"ok workers broker: 1 (h1)",
 			"problem mail normal: 500 messages ready, the oldest for 1m, and nothing was settled within the last minute, though its workers run and their relay is up: h1 | look at the log",
 		}, "though its workers run and their relay is up"},
-		"relay down": {crew(down("h1", 1), down("h2", 2)), 0, []string{
+		"relay down": {crew(down("h1", 2), with(down("h2", 1), soon)), 0, []string{
 			"ok workers broker: 2 (h1, h2)",
-			"problem relay r:25: refused the session: 421 4.3.2 no; down since " + since + "; 500 messages wait, and no attempt is counted | next try in 20s; ask its operator",
+			"problem relay r:25: refused the session: 421 4.3.2 no; down since " + since + "; 500 messages wait, and no attempt is counted | next try in 5s; ask its operator",
 			"ok mail normal: 500 messages ready, the oldest for 1m, waits for relay r:25 | $",
-		}, "; relay r:25 refused the session: 421 4.3.2 no; down since " + since + "; next try in 20s, and no attempt is counted"},
+		}, "; relay r:25 refused the session: 421 4.3.2 no; down since " + since + "; next try in 5s, and no attempt is counted"},
 		"relay down until somebody changes something": {crew(with(down("h1", 2), alarm)), 0, []string{
 			"ok workers", "problem relay r:25: .* | ask its operator; next try in 20s", "ok mail",
 		}, "down since"},

@@ -62,8 +62,8 @@ type Relay struct {
 	// Name is its host:port.
 	Name  string     `json:"name"`
 	State RelayState `json:"state"`
-	// Since is when the state began; zero if the relay was up from the beginning.
-	// While it is not up, it is when it went down.
+	// Since is when it came up or, if it is not up, went down; zero if it was up from the
+	// beginning.
 	Since time.Time `json:"since,omitzero"`
 	// Words are what the relay did, with its reply; Hint is what to do about it. Both
 	// are empty if it is up.
