@@ -173,7 +173,11 @@ func (l *live) postrider(t *testing.T, env map[string]string) {
 // probes asks what the kubelet would.
 func (l *live) probes(t *testing.T) {
 	for _, p := range probes(l.s.worker(t).Spec.Template.Spec.Containers[0]) {
-		if status, body := get(t, "http://"+l.admin+p.HTTPGet.Path); status != 200 || body != "ok\n" {
+		want := "ok\n"
+		if p.HTTPGet.Path == "/readyz" {
+			want = "ready\n"
+		}
+		if status, body := get(t, "http://"+l.admin+p.HTTPGet.Path); status != 200 || body != want {
 			t.Errorf("%s answers %d %s", p.HTTPGet.Path, status, body)
 		}
 	}
