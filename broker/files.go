@@ -13,10 +13,10 @@ import (
 
 // The settings of files, as people know them.
 const (
-	natsCreds    = "NATS_CREDS"
+	natsCreds    = "NATS_CREDS" //nolint:gosec // a name
 	natsNKey     = "NATS_NKEY"
 	natsPassword = "NATS_PASSWORD_FILE"
-	natsToken    = "NATS_TOKEN_FILE"
+	natsToken    = "NATS_TOKEN_FILE" //nolint:gosec // a name
 	natsCA       = "NATS_CA"
 	natsCert     = "NATS_CERT, NATS_KEY"
 )

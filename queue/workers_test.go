@@ -22,10 +22,10 @@ func up(host string) *wire.Worker {
 }
 
 // down is one whose relay is down since so many minutes and is tried again in 20 s.
-func down(host string, minutes time.Duration) *wire.Worker {
+func down(host string, minutes int) *wire.Worker {
 	w := up(host)
 	w.State = wire.WorkerWaiting
-	w.Relay = wire.Relay{Name: "r:25", State: wire.RelayDown, Since: at.Add(-minutes * time.Minute), Words: "refused the session: 421 4.3.2 no", Hint: "ask its operator", Next: at.Add(20 * time.Second)}
+	w.Relay = wire.Relay{Name: "r:25", State: wire.RelayDown, Since: at.Add(-time.Duration(minutes) * time.Minute), Words: "refused the session: 421 4.3.2 no", Hint: "ask its operator", Next: at.Add(20 * time.Second)}
 	return w
 }
 

@@ -143,10 +143,10 @@ func (r faulty) Deliver(ctx context.Context, m mail.Message) mail.Transaction {
 }
 
 // before is at fault n times, and then the relay is asked.
-func (f faulty) before(r settle.Relay, n int64) settle.Relay {
-	f.Relay, f.times = r, new(atomic.Int64)
-	f.times.Store(n)
-	return f
+func (r faulty) before(next settle.Relay, n int64) settle.Relay {
+	r.Relay, r.times = next, new(atomic.Int64)
+	r.times.Store(n)
+	return r
 }
 
 func faultAt(stage mail.Stage, session string, code int) faulty {

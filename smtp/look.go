@@ -21,7 +21,7 @@ func (r *Relay) look() {
 	if s == nil {
 		begun := time.Now()
 		var bad *Error
-		if s, bad, err = r.fresh(r.tidy, nil); s == nil {
+		if s, bad, _ = r.fresh(r.tidy, nil); s == nil {
 			if r.tidy.Err() == nil {
 				r.unopened(bad, begun)
 			}

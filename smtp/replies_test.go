@@ -306,13 +306,25 @@ func TestJudgeEverything(t *testing.T) {
 				is(v.class.Counted() && !before[stage] && !after[stage], "counted before MAIL")
 				is(v.again == onNewSession && (!a.reused || !before[stage]), "sent again at a cost")
 				is(v.again == withoutParams && !a.params, "sent again as it was")
-				is(v.trouble >= throttled && after[stage] && !wantsCredentials(code) && !asksForLess(code) && !(a.stranger && code == 554), "the relay's fault from DATA on")
-				opens := !before[stage] && !after[stage]
-				account := wantsCredentials(code) && (!a.trusted || opens) || a.stranger && code == 554 && !opens
-				is(stage != mail.StageAuth && v.again != onNewSession && account != (v.trouble == alarming), "the account's trouble or not")
-				is(wantsCredentials(code) && (v.class == mail.Failed || v.class == mail.Delivered), "dead or delivered for want of a password")
+				checkTrouble(t, a, v, !before[stage] && !after[stage], after[stage])
 			}
 		}
+	}
+}
+
+// checkTrouble: what is of the account, or of the relay, is not taken for the message's.
+func checkTrouble(t *testing.T, a answer, v verdict, opening, after bool) {
+	t.Helper()
+	code := a.reply.code
+	stranger := a.stranger && code == 554 && !opening
+	account := wantsCredentials(code) && (!a.trusted || opening) || stranger
+	switch {
+	case v.trouble >= throttled && after && !wantsCredentials(code) && !asksForLess(code) && !stranger:
+		t.Errorf("%+v: the relay's fault from DATA on: %+v", a, v)
+	case a.stage != mail.StageAuth && v.again != onNewSession && account != (v.trouble == alarming):
+		t.Errorf("%+v: the account's trouble or not: %+v", a, v)
+	case wantsCredentials(code) && (v.class == mail.Failed || v.class == mail.Delivered):
+		t.Errorf("%+v: dead or delivered for want of a password: %+v", a, v)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"log/slog"
+	"maps"
 	"strings"
 	"time"
 
@@ -61,9 +62,7 @@ func (f *files) look(all []reread.File, use func() error) (l look) {
 		l.wrong = append(l.wrong, err)
 		return l
 	}
-	for name, sum := range sums {
-		f.sums[name] = sum
-	}
+	maps.Copy(f.sums, sums)
 	return l
 }
 
