@@ -59,11 +59,11 @@ func lineOfOne(r *wire.Record, x wire.RecipientRecord) (event wire.Event, words 
 	case x.State == wire.StateDead:
 		return event, string(x.Reason) + Clause(cmp.Or(words, r.Error))
 	case event == wire.EventRequeued && x.State == wire.StatePending:
-		return event, "no attempt counted" + Clause(wire.LastOutcome(r.Attempts, x.Index).Words())
+		return event, "no attempt counted" + Clause(x.WordsIn(r))
 	case x.State == wire.StatePending:
 		return event, "pending: the next transaction of this message is for this recipient"
 	}
-	if words != "" {
+	if words = x.WordsIn(r); words != "" {
 		words += "; "
 	}
 	return event, words + "next attempt at " + Clock(r.Due)

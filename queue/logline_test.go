@@ -30,6 +30,8 @@ func TestLogLines(t *testing.T) {
 	unsure.Attempts = []wire.Attempt{{Outcomes: []wire.GroupedOutcome{{Recipients: wire.Indexes{0}, Class: mail.Uncertain}}}}
 	requeued := of(wire.EventRequeued, one(wire.StateDelivered, "ok"), wire.RecipientRecord{State: wire.StatePending}, wire.RecipientRecord{State: wire.StatePending})
 	requeued.Attempts = []wire.Attempt{{Outcomes: []wire.GroupedOutcome{{Recipients: wire.Indexes{1}, Class: mail.Requeued, Code: 503, Enhanced: "5.5.1", Reply: "Need MAIL before RCPT"}}}}
+	again := of(wire.EventRequeued, wire.RecipientRecord{State: wire.StateScheduled}, wire.RecipientRecord{State: wire.StateScheduled})
+	again.Attempts = requeued.Attempts
 	for name, c := range map[string]struct {
 		r         *wire.Record
 		recipient string
@@ -47,6 +49,7 @@ func TestLogLines(t *testing.T) {
 		"no reply":             {of(wire.EventExpired, silent), "", "", "expired r0@x.test: expired: no reply says it\n"},
 		"pending":              {of(wire.EventDeferred, one(wire.StatePending, "")), "", "", "deferred r0@x.test: pending: the next transaction of this message is for this recipient\n"},
 		"requeued":             {requeued, "r1@x.test", "", "requeued r1@x.test: no attempt counted: 503 5.5.1 Need MAIL before RCPT\n"},
+		"requeued by a copy":   {again, "r1@x.test", "", "requeued r1@x.test: 503 5.5.1 Need MAIL before RCPT; " + next + "\n"},
 		"requeued, not asked":  {requeued, "r2@x.test", "", "requeued r2@x.test: no attempt counted\n"},
 		"send_at":              {of(wire.EventScheduled, wire.RecipientRecord{State: wire.StateScheduled}), "", "", "scheduled r0@x.test: " + next + "\n"},
 		"uncertain for one":    {unsure, "", "", "uncertain r0@x.test: " + next + "\ndeferred r1@x.test: 250 wait; " + next + "\n"},

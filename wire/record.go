@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -306,6 +307,12 @@ func (x RecipientRecord) Words() string {
 		words = strings.TrimSpace(strconv.Itoa(x.Code) + " " + words)
 	}
 	return words
+}
+
+// WordsIn are the words of the recipient's reply in its record, or else of its last
+// outcome, which decided nothing.
+func (x RecipientRecord) WordsIn(r *Record) string {
+	return cmp.Or(x.Words(), LastOutcome(r.Attempts, x.Index).Words())
 }
 
 // NewRecord begins the record of a copy's generation.

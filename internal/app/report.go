@@ -177,11 +177,7 @@ func (r *reporter) recipient(b *strings.Builder, rec *wire.Record, x wire.Recipi
 			fmt.Fprintf(b, "%s %s to %s%s\n", r.word("delivered", green), rec.ID, x.Address, r.kept(x))
 		}
 	case wire.StateScheduled:
-		said := x.Words()
-		if said != "" {
-			said = ": " + said
-		}
-		fmt.Fprintf(b, "%s %s to %s, next attempt at %s%s\n", r.word(string(rec.Waits(x.Index)), yellow), rec.ID, x.Address, queue.Clock(rec.Due), said)
+		fmt.Fprintf(b, "%s %s to %s, next attempt at %s%s\n", r.word(string(rec.Waits(x.Index)), yellow), rec.ID, x.Address, queue.Clock(rec.Due), queue.Clause(x.WordsIn(rec)))
 	case wire.StateDead:
 		fmt.Fprintf(b, "%s %s to %s, %s: %s\n", r.word("dead", red), rec.ID, x.Address, x.Reason, cmp.Or(x.Words(), rec.Error))
 		r.remedy(b, rec, x.Reason)
