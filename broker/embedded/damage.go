@@ -8,7 +8,9 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -35,10 +37,33 @@ func (e *Server) keepDamage(found string) {
 // damageWords are in the server's warnings (2.15) of what it skips or cuts off when it
 // reads the store. Its warnings of a stale or corrupt index are not among them: after
 // a kill it makes that anew, of all messages.
-var damageWords = []string{"corrupt record state", "indexCacheBuf corrupt", "could not locate msg block", "loadBlock error", "Error loading msg"}
+var damageWords = []string{"corrupt record state", "indexCacheBuf corrupt", "loadBlock error", "Error loading msg"}
 
-func damage(warning string) bool {
+// missingBlock is its warning that the index of a stream has a block that is not there.
+var missingBlock = regexp.MustCompile(`\[(.+)\] .*could not locate msg block (\d+)`)
+
+// damage reports that a warning of the server is one of lost mail.
+func damage(e *Server, warning string) bool {
+	if m := missingBlock.FindStringSubmatch(warning); m != nil {
+		block, err := strconv.Atoi(m[2])
+		return err != nil || lostBlock(e, m[1], block)
+	}
 	return slices.ContainsFunc(damageWords, func(words string) bool { return strings.Contains(warning, words) })
+}
+
+// lostBlock reports that a block which is in the index and not on the disk was lost. The
+// server writes the index about every two minutes and at a clean stop, and removes blocks
+// whose messages are settled: after a kill the index may have some of these. A newer
+// block is always there then, because the server begins one before it removes the last.
+func lostBlock(e *Server, name string, block int) bool {
+	if _, err := os.Stat(countsFile(e.cfg.DataDir)); err == nil {
+		return true // it was a clean stop
+	}
+	entries, err := os.ReadDir(filepath.Join(e.streamsDir(), name, "msgs"))
+	return err != nil || !slices.ContainsFunc(entries, func(entry os.DirEntry) bool {
+		n, ok := blockNumber(entry.Name())
+		return ok && n > block
+	})
 }
 
 // count is what was in a stream at a clean stop.

@@ -11,8 +11,8 @@ import (
 // would end a process of its own, is kept.
 type serverLog struct {
 	log *slog.Logger
-	// damaged is called for a warning that mail may be lost.
-	damaged func(found string)
+	// store is told of damage.
+	store *Server
 
 	mu   sync.Mutex
 	err  error           // guarded by mu
@@ -36,10 +36,10 @@ func (l *serverLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(f
 func (l *serverLog) Warnf(format string, v ...any) {
 	text := fmt.Sprintf(format, v...)
 	switch {
-	case !damage(text):
+	case !damage(l.store, text):
 		l.log.Warn(text)
 	case l.news(text):
-		l.damaged(text)
+		l.store.damaged(text)
 	}
 }
 

@@ -116,7 +116,7 @@ func start(ctx context.Context, cfg broker.Config, lanes []wire.Lane, log *slog.
 	if e.server, err = server.NewServer(opts); err != nil {
 		return nil, fmt.Errorf("configure the embedded broker: %w", err)
 	}
-	words := &serverLog{log: log.With("part", "nats-server"), damaged: e.damaged, said: map[string]bool{}}
+	words := &serverLog{log: log.With("part", "nats-server"), store: e, said: map[string]bool{}}
 	e.server.SetLogger(words, false, false)
 	e.server.Start()
 	if err := words.fatal(); err != nil {
