@@ -83,7 +83,7 @@ func (m *moody) script(st smtptest.Step) *smtptest.Answer {
 	m.moods[key] = m.moods[key][1:]
 	a, ok := smtptest.NoReply(smtptest.Yes(st.Verb))[way]
 	if !ok {
-		a.Reply = map[string]string{"4YZ": "451 4.3.0 later", "5YZ": "554 5.3.0 never", "421": "421 4.3.2 closing"}[way]
+		a.Reply = map[string]string{"4YZ": "451 4.3.0 later", "5YZ": "554 5.3.0 never at " + st.Verb, "421": "421 4.3.2 closing"}[way]
 		a.HangUp = way == "421"
 	}
 	// Whoever speaks in the middle of our data hears no more of it.

@@ -361,6 +361,21 @@ func TestLostAnswer(t *testing.T) {
 	}
 }
 
+// TestEndsWithoutAnswer: ctx ends when a batch is stored and its answer is lost. Its
+// mails are not called unpublished.
+func TestEndsWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	ctx, cancel := context.WithCancel(within(t, patience))
+	nc := b.Producer(t, nats.SetCustomDialer(&deafOnce{said: []byte(`"batch":`), then: cancel}), nats.ReconnectWait(10*time.Millisecond))
+	results := resultsOf(ctx, submit.New(nc), normal, slices.Values(mails(1000)))
+	stored := len(content(t, b, normal))
+	known := count(results, func(r result) bool { return r.err == nil || errors.Is(r.err, stream.ErrAway) })
+	if stored < 2 || known < stored {
+		t.Errorf("%d mails are stored, and only %d are said to be, perhaps", stored, known)
+	}
+}
+
 func count(results []result, is func(result) bool) (n int) {
 	for _, r := range results {
 		if is(r) {
@@ -374,6 +389,8 @@ func count(results []result, is func(result) bool) (n int) {
 type deafOnce struct {
 	said []byte
 	done atomic.Bool
+	// then, if it is set, is called before the connection is lost.
+	then func()
 }
 
 func (d *deafOnce) Dial(network, address string) (net.Conn, error) {
@@ -390,6 +407,9 @@ type deafConn struct {
 func (c *deafConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if bytes.Contains(b[:n], c.deaf.said) && c.deaf.done.CompareAndSwap(false, true) {
+		if c.deaf.then != nil {
+			c.deaf.then()
+		}
 		_ = c.Close()
 		return 0, io.EOF
 	}

@@ -112,6 +112,11 @@ func (s *sender) atomically(ctx context.Context, mails []*outgoing) {
 		s.pause = 0
 		return
 	}
+	if errors.Is(err, stream.ErrAway) {
+		for _, o := range mails {
+			o.lost = err
+		}
+	}
 	s.singly(ctx, mails)
 	explained := slices.ContainsFunc(mails, func(o *outgoing) bool { return o.err != nil || o.receipt.Duplicate })
 	if !explained && !errors.Is(err, stream.ErrAway) {

@@ -1,6 +1,7 @@
 package submit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,6 +73,8 @@ type outgoing struct {
 	err     error
 	// ours: the ID was made here, and no other mail has it.
 	ours bool
+	// lost is why an earlier try got no answer: it may have stored the mail.
+	lost error
 }
 
 // prepare checks a mail and encodes it.
@@ -130,8 +133,8 @@ func (c *Client) stored(o *outgoing, ack stream.Ack) {
 
 // untilAnswered publishes the mail until there is an answer.
 func (c *Client) untilAnswered(ctx context.Context, o *outgoing, say func(why error)) (stream.Ack, error) {
-	if err := ctx.Err(); err != nil {
-		return stream.Ack{}, err // a try would send it all the same
+	if err := ctx.Err(); err != nil { // a try would send it all the same
+		return stream.Ack{}, cmp.Or(o.lost, err)
 	}
 	ctx, cancel := c.patient(ctx)
 	defer cancel()
