@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/postrider/postrider/internal/check"
 	"github.com/postrider/postrider/mail"
 )
 
@@ -105,15 +106,25 @@ func (w *wire) converse(c Config, x extensions, mechanism, first string, rest ..
 }
 
 func authError(c Config, x extensions, mechanism string, r reply) *Error {
-	e := replyError(mail.StageAuth, "AUTH", r, "refused the password of "+c.Username, "set SMTP_USERNAME and SMTP_PASSWORD")
+	e := replyError(mail.StageAuth, "AUTH", r, "refused the password of "+c.Username, c.correct())
+	e.reread = c.PasswordFile != ""
 	switch {
 	case slices.Contains([]int{500, 502, 504, 534}, r.code):
-		e.Problem, e.Hint = "refused AUTH "+mechanism+" (it offers "+offered(x)+")", "set SMTP_AUTH to what it accepts, or SMTP_USERNAME and SMTP_PASSWORD"
+		e.Problem, e.Hint = "refused AUTH "+mechanism+" (it offers "+offered(x)+")", "set SMTP_AUTH to what it accepts, or "+c.correct()
 	case r.code/100 != 5:
 		// 454 (RFC 4954 section 4.7.2) and the like are the relay's own trouble.
 		e.Problem, e.Hint = "cannot check the password now", "check the relay's log"
 	}
 	return e
+}
+
+// correct says what to do about credentials that the relay does not accept. A password
+// from a file is read again for each session.
+func (c Config) correct() string {
+	if c.PasswordFile == "" {
+		return "set SMTP_USERNAME and SMTP_PASSWORD"
+	}
+	return "correct the file of SMTP_PASSWORD_FILE, or SMTP_USERNAME: a changed file is tried within " + check.Duration(c.PauseMax)
 }
 
 // wantsCredentials are the codes that blame the account and not the message, at

@@ -265,6 +265,9 @@ func (c *circuit) say(e *Error) {
 	}
 	if !e.again.IsZero() {
 		every = "the password is tried again in " + check.Duration(time.Until(e.again).Round(time.Second)) + ", or by a worker that starts"
+		if e.reread {
+			every = "the same one is tried again in " + check.Duration(time.Until(e.again).Round(time.Second))
+		}
 	}
 	c.log.Log(context.Background(), level, fmt.Sprintf("%v: %s; %s; %s%s", e, state, e.Hint, every, c.refusals.sayDead()),
 		"relay", c.name, "stage", string(e.Stage), "code", e.Code)

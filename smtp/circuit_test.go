@@ -357,6 +357,7 @@ func trial(t *testing.T, verb string) {
 			}
 		})
 	}
+	wantLog(t, b.log, "relay .* wants credentials: 530 5.7.0")
 	time.Sleep(9 * time.Minute)
 	if n := asked.Load(); n < 10 || n > 20 {
 		t.Errorf("asked %d times in 9 minutes", n)

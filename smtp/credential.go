@@ -23,6 +23,8 @@ const (
 type credential struct {
 	// current reads the password, which an operator may have changed.
 	current func() mail.Secret
+	// correct says what an operator does about them.
+	correct string
 
 	// turn is held by whoever opens a session while the password is not proven: ten
 	// sessions at once would say a wrong one ten times.
@@ -44,6 +46,7 @@ func newCredential(c Config) *credential {
 	// Without a user name there is nothing to prove.
 	return &credential{
 		current: func() mail.Secret { return c.Password.Reread(c.PasswordFile) },
+		correct: c.correct(),
 		turn:    make(chan struct{}, 1), proven: c.Username == "", pause: deniedMin,
 	}
 }

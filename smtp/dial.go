@@ -154,7 +154,7 @@ func greeting(w *wire, by time.Time) *Error {
 	case err != nil:
 		return silenceError(mail.StageGreeting, "", err)
 	case r.code != 220:
-		return replyError(mail.StageGreeting, "", r, "refused the session", "see why it does so, or set SMTP_URL")
+		return replyError(mail.StageGreeting, "", r, "refused the session", "ask its operator, or read its log")
 	}
 	return nil
 }

@@ -44,6 +44,8 @@ type Error struct {
 	// again is when AUTH is said again after the password was refused. The credential
 	// sets it before anybody else sees the error.
 	again time.Time
+	// reread: a password that is changed before then is tried at the next probe.
+	reread bool
 }
 
 // Error is one sentence that begins with the relay's name.

@@ -22,7 +22,10 @@ func TestChangedPassword(t *testing.T) {
 		c.PauseMin, c.PauseMax = 10*time.Millisecond, 10*time.Millisecond
 	})
 	b.wantClasses(t, message(), "requeued") // there is no file yet
-	wantLog(t, b.log, "refused the password of user")
+	wantLog(t, b.log, "refused the password of user.*: mail waits until somebody fixes it; correct the file of SMTP_PASSWORD_FILE, or SMTP_USERNAME: a changed file is tried within 10ms; the same one is tried again in 15m")
+	if s, _ := b.State(); time.Until(s.Next) > time.Second {
+		t.Errorf("the next try is in %s", time.Until(s.Next))
+	}
 	if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}

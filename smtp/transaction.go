@@ -323,9 +323,12 @@ func (t *transaction) relayError(v verdict, st step, r reply) *Error {
 	case refusing:
 		problem, hint = "refuses one message after the other with the same reply", "see what the reply says of your account, or ask the relay's operator"
 	case alarming:
-		problem, hint = "wants other credentials", "set SMTP_USERNAME and SMTP_PASSWORD"
-		if !wantsCredentials(r.code) {
+		problem, hint = "wants other credentials", t.credential.correct
+		switch {
+		case !wantsCredentials(r.code):
 			problem = "offers AUTH and refuses mail without"
+		case t.user == "":
+			problem = "wants credentials"
 		}
 	}
 	e := newError(st.stage, v.trouble, problem, hint)
