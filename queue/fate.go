@@ -149,11 +149,22 @@ func (m *Message) next(now time.Time, lane *Lane) string {
 	case Scheduled:
 		return "next attempt at " + Distant(now, m.At)
 	case InFlight:
-		return "taken by a worker: in flight, or requeued a moment ago because the relay or the worker was at fault" + m.pace(now, lane)
+		return "taken by a worker: in flight, or requeued and waiting for its next try" + cmp.Or(m.left(now, lane), m.pace(now, lane))
 	case Due:
 		return "due, and not taken yet" + m.pace(now, lane)
 	}
 	return fmt.Sprintf("no worker has taken it yet, %s before it in the lane%s", Counted(m.Before, "message"), m.pace(now, lane))
+}
+
+// left says when a message that was taken before the workers of today started comes again.
+func (m *Message) left(now time.Time, lane *Lane) string {
+	if lane == nil || !m.Stored.Before(lane.workers.since(lane.Lane)) {
+		return ""
+	}
+	if left := lane.workers.left(lane.Lane, now); left != "" {
+		return "; " + left
+	}
+	return ""
 }
 
 // pace says how fast the lane moves, or why it does not.
@@ -169,7 +180,7 @@ func (m *Message) pace(now time.Time, lane *Lane) string {
 		return fmt.Sprintf("; relay %s %s; %s, and no attempt is counted meanwhile", outage.Name, outage.is(), outage.next(now))
 	case lane.Rate > 0:
 		return fmt.Sprintf("; the lane settles %.1f messages a second", lane.Rate)
-	case lane.Settled > 0, now.Sub(m.Stored) < 5*time.Second:
+	case lane.Settled > 0, now.Sub(m.Stored) < 5*time.Second, now.Sub(lane.workers.since(lane.Lane)) < stuckAfter:
 		return ""
 	case len(lane.workers.of(lane.Lane)) > 0:
 		return "; nothing of the lane was settled within the last minute, though its workers run and their relay is up. The log of the workers says more"

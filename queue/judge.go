@@ -85,13 +85,19 @@ func (l *Lane) Judge(now time.Time) Finding {
 	}
 	age := now.Sub(l.Oldest)
 	ready := fmt.Sprintf("%s ready, the oldest for %s", Counted(l.Ready(), "message"), Span(age))
-	absence, outage := l.absence(), l.workers.outage(l.Lane)
+	absence, outage, left := l.absence(), l.workers.outage(l.Lane), ""
+	if l.Waiting+l.Due == 0 {
+		left = l.workers.left(l.Lane, now)
+	}
+	stuck := min(age, now.Sub(l.workers.since(l.Lane))) // before they started nothing could be settled
 	switch {
 	case absence != "":
 		f.Level, f.Found, f.Do = Problem, ready+", and no worker takes mail of this lane: "+absence, StartWorker
 	case outage != nil:
 		f.Found = ready + ", waits for relay " + outage.Name
-	case l.Settled == 0 && age > stuckAfter:
+	case left != "":
+		f.Found = ready + ", all in flight; " + left
+	case l.Settled == 0 && stuck > stuckAfter:
 		f.Level, f.Found = Problem, ready+", and nothing was settled within the last minute"
 		f.Do = "look at the log of the workers: none of this lane runs, or their relay is down or defers everything; postrider show ID says what a message waits for"
 		if running := l.workers.of(l.Lane); len(running) > 0 {

@@ -59,7 +59,7 @@ func TestFate(t *testing.T) {
 	}{
 		"waits in a lane that moves":    {evidence{live: []*Message{message(Waiting, 0)}}, moving, `waits: no worker has taken it yet, 7 messages before it in the lane; the lane settles 2\.0 messages a second`},
 		"waits in a lane that does not": {evidence{live: []*Message{message(Waiting, 0)}}, still, `waits: .*nothing of the lane was settled within the last minute`},
-		"in flight":                     {evidence{live: []*Message{message(InFlight, 0)}}, nil, `waits: taken by a worker: in flight`},
+		"in flight":                     {evidence{live: []*Message{message(InFlight, 0)}}, nil, `waits: taken by a worker: in flight, or requeued and waiting for its next try$`},
 		"delivered":                     {evidence{records: []*wire.Record{record(0, wire.All, wire.StateDelivered, wire.EventDelivered)}}, nil, `delivered: accepted by the relay r:25 at .*: 550 no`},
 		"pending":                       {evidence{records: []*wire.Record{record(0, wire.All, wire.StatePending, wire.EventDeferred)}, live: []*Message{message(InFlight, 0)}}, nil, `pending: the next transaction of this message is for this recipient; taken by a worker`},
 		"pending, no message":           {evidence{records: []*wire.Record{record(0, wire.All, wire.StatePending, wire.EventDeferred)}}, nil, `pending: .*; it is being settled at this moment`},

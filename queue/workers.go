@@ -14,7 +14,8 @@ import (
 
 const (
 	// lostAfter is how long a worker may be silent. It writes every ten seconds.
-	lostAfter = 30 * time.Second
+	lostAfter     = 30 * time.Second
+	announceEvery = 10 * time.Second
 	// workersFor bounds the reading: a broker that does not permit it does not answer.
 	workersFor = 2 * time.Second
 )
@@ -25,6 +26,8 @@ type Worker struct {
 	// Lost: it should have been heard of since. It was killed, or is cut off from the
 	// broker.
 	Lost bool `json:"lost,omitzero"`
+	// Replaced: it is lost, and a newer one runs on its host.
+	Replaced bool `json:"replaced,omitzero"`
 }
 
 // takes reports that it takes mail, or would if its relay were up.
@@ -60,14 +63,16 @@ func (q *Queue) Workers(ctx context.Context) *Workers {
 }
 
 // workersAt finds out which of them are lost. One that was started again on its host is
-// left out.
+// left out as soon as what it had in flight has come again.
 func workersAt(now time.Time, all []*wire.Worker) *Workers {
 	lost := func(w *wire.Worker) bool { return now.Sub(w.At) > lostAfter }
 	w := &Workers{All: []Worker{}}
 	for _, old := range all {
 		again := func(x *wire.Worker) bool { return x.Host == old.Host && x.Started.After(old.At) && !lost(x) }
-		if !lost(old) || !slices.ContainsFunc(all, again) {
-			w.All = append(w.All, Worker{*old, lost(old)})
+		x := Worker{Worker: *old, Lost: lost(old)}
+		x.Replaced = x.Lost && slices.ContainsFunc(all, again)
+		if !x.Replaced || x.returns().After(now) {
+			w.All = append(w.All, x)
 		}
 	}
 	slices.SortFunc(w.All, func(a, b Worker) int {
@@ -107,6 +112,7 @@ func (w *Workers) absence(lane wire.Lane) string {
 	var others []Worker
 	for i := range w.All {
 		switch x := &w.All[i]; {
+		case x.Replaced:
 		case !slices.Contains(x.Lanes, lane):
 			others = append(others, *x)
 		case x.Lost:
@@ -144,11 +150,18 @@ func silence(lost []Worker) string {
 	return fmt.Sprintf("%s have not been heard of since %s: they were killed, or are cut off from the broker", Counted(uint64(len(lost)), "worker"), Clock(first.At))
 }
 
-// Words say how many run, and on which hosts. lanes are all lanes.
-func (w *Workers) Words(lanes []Lane) string {
+// Words say how many run, on which hosts, and what was in flight when they started. lanes
+// are all lanes.
+func (w *Workers) Words(lanes []Lane, now time.Time) string {
 	switch running := w.only((*Worker).takes); {
 	case len(running) > 0:
-		return fmt.Sprintf("%d (%s)", len(running), Names(hosts(running)))
+		words := fmt.Sprintf("%d (%s)", len(running), Names(hosts(running)))
+		for _, x := range running {
+			if left := x.left(now); left != "" && x.inFlight(lanes) {
+				words += "; " + left
+			}
+		}
+		return words
 	case w.Unread != "":
 		return "unknown"
 	case slices.ContainsFunc(lanes, func(l Lane) bool { return l.taken() }):
@@ -164,13 +177,16 @@ func (w *Workers) Judge(lanes []Lane, now time.Time) []Finding {
 	if w.Unread != "" {
 		all = append(all, Finding{Warning, "workers", wire.StreamState, "could not be read: " + w.Unread, "use the postrider of the workers' version; permit this user what deploy/k8s has in accounts.conf; a worker makes the stream when it starts"})
 	}
-	lost := w.only(func(x *Worker) bool { return x.Lost })
+	for _, x := range w.only(func(x *Worker) bool { return x.Replaced && x.inFlight(lanes) }) {
+		all = append(all, Finding{Warning, "workers", x.Host, fmt.Sprintf("a worker (started %s) ended without settling what it had in flight, and another one was started; %s", Clock(x.Started), x.left(now)), "look why it ended, in its log; nothing else has to be done"})
+	}
+	lost := w.only(func(x *Worker) bool { return x.Lost && !x.Replaced })
 	if len(lost) > 0 {
 		all = append(all, Finding{Warning, "workers", Names(hosts(lost)), silence(lost), "look whether it runs, and at its log; what it had in flight goes to another worker after ack wait"})
 	}
 	running := w.only((*Worker).takes)
 	if len(all) == 0 {
-		f := Finding{OK, "workers", "broker", w.Words(lanes), ""}
+		f := Finding{OK, "workers", "broker", w.Words(lanes, now), ""}
 		if len(running) == 0 {
 			f.Level, f.Do = Note, StartWorker
 		}

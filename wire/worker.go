@@ -43,6 +43,11 @@ type Worker struct {
 	State WorkerState `json:"state"`
 	Lanes []Lane      `json:"lanes"`
 	Relay Relay       `json:"relay"`
+	// AckWaitMS is the ack wait that it uses; 0 if an older version wrote this.
+	AckWaitMS int64 `json:"ack_wait_ms,omitzero"`
+	// Found counts the messages of its lanes that were in flight when it started, if no
+	// other worker ran.
+	Found uint64 `json:"found,omitzero"`
 }
 
 // RelayState is what a worker knows of its relay.

@@ -26,7 +26,7 @@ from the environment; without them it asks the worker on this machine.
 
   waiting    published, and not taken by a worker yet
   due        scheduled for a time that has come, and not taken by a worker yet
-  in flight  taken by a worker, and not settled yet
+  in flight  taken by a worker, or given back for a pause, and not settled yet
   scheduled  to be tried later: deferred mail, and mail with a send_at
   dead       failed for good: postrider dead list
   oldest     how long the oldest message has been ready to be sent
@@ -85,7 +85,7 @@ func writeStatus(out io.Writer, p paint, s *queue.Status, wrong []queue.Finding)
 		b.WriteString(p.lane(&s.Lanes[i], wrong, strings.TrimRight(line, " \n")) + "\n")
 		i++
 	}
-	b.WriteString("\nworkers: " + s.Workers.Words(s.Lanes) + "\n\n")
+	b.WriteString("\nworkers: " + s.Workers.Words(s.Lanes, s.At) + "\n\n")
 	if _, err := io.WriteString(out, b.String()); err != nil {
 		return err
 	}

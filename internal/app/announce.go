@@ -4,12 +4,15 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"time"
 
+	"github.com/postrider/postrider/internal/check"
 	"github.com/postrider/postrider/internal/version"
 	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
 	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
@@ -27,6 +30,8 @@ const (
 	keptFor = time.Minute
 	// dropFor bounds the removal at the end.
 	dropFor = 2 * time.Second
+	// findFor bounds the count at the start.
+	findFor = 2 * time.Second
 )
 
 // announcer keeps at the broker what the worker says of itself, for postrider status. If
@@ -40,30 +45,27 @@ type announcer struct {
 	now      func() time.Time // the broker's clock
 	ttl      time.Duration
 	log      *slog.Logger
-	// fresh: the broker has just been started with this worker.
-	fresh bool
 }
 
 // announce keeps the state of the worker at the broker until the worker has stopped.
 // ctx ends when it is told to stop.
 func (w *Worker) announce(ctx context.Context) {
 	host, _ := os.Hostname()
+	ackWait := w.set.Consumer.AckWait
 	a := &announcer{
 		Worker: wire.Worker{
 			V: wire.WorkerVersion, ID: rand.Text(), Host: host, Version: version.String(),
 			Started: w.conn.Now().UTC(), Lanes: w.set.Consumer.Lanes.Names(),
+			AckWaitMS: ackWait.Milliseconds(), Found: w.found,
 		},
 		relay: w.relay.State, stopping: ctx.Done(), store: w.conn.Store(), now: w.conn.Now,
-		ttl: max(keptFor, 2*w.set.Consumer.AckWait), log: w.log, fresh: w.embedded != nil,
+		ttl: max(keptFor, 2*ackWait), log: w.log,
 	}
 	w.watch(context.WithoutCancel(ctx), "state of the worker at the broker", a.run)
 }
 
 // run writes each change at once, until ctx ends.
 func (a *announcer) run(ctx context.Context) {
-	if a.fresh {
-		a.forget(ctx)
-	}
 	stopping := a.stopping
 	for ctx.Err() == nil {
 		state, changed := a.relay()
@@ -84,15 +86,36 @@ func (a *announcer) run(ctx context.Context) {
 	a.drop(ctx)
 }
 
-// forget removes what workers said before the broker was started. Those that still run
-// say it again.
-func (a *announcer) forget(ctx context.Context) {
-	left, err := a.store.Kept(ctx, wire.StreamState, wire.WorkerSubjects)
+// findLeft counts what is in flight although no worker runs, and says when it comes again.
+// Nothing else depends on it.
+func (w *Worker) findLeft(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, findFor)
+	defer cancel()
+	if w.embedded != nil {
+		forget(ctx, w.conn.Store(), w.log)
+	}
+	n, err := queueAt(w.conn).Left(ctx, w.set.Consumer.Lanes.Names())
+	w.found = n
+	switch ackWait := check.Duration(w.set.Consumer.AckWait); {
+	case err != nil:
+		w.log.Debug("what is in flight was not counted", "error", err)
+	case n == 1:
+		w.log.Info("1 message is in flight, taken by a worker that ended: it comes again within " + ackWait + " (ack wait)")
+	case n > 1:
+		w.log.Info(fmt.Sprintf("%s messages are in flight, taken by a worker that ended: they come again within %s (ack wait)", queue.Thousands(n), ackWait))
+	}
+	return nil
+}
+
+// forget removes what workers said before the embedded broker was started. Those that
+// still run say it again.
+func forget(ctx context.Context, store *stream.Store, log *slog.Logger) {
+	left, err := store.Kept(ctx, wire.StreamState, wire.WorkerSubjects)
 	for _, m := range left {
-		err = errors.Join(err, a.store.Drop(ctx, m.Subject))
+		err = errors.Join(err, store.Drop(ctx, m.Subject))
 	}
 	if err != nil {
-		a.log.Debug("what workers said before the broker was started was not removed", "error", err)
+		log.Debug("what workers said before the broker was started was not removed", "error", err)
 	}
 }
 

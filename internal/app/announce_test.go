@@ -27,7 +27,11 @@ type announced struct {
 
 func startAnnounced(t *testing.T, more ...string) *announced {
 	t.Helper()
-	b := natstest.Start(t)
+	return startAnnouncedAt(t, natstest.Start(t), more...)
+}
+
+func startAnnouncedAt(t *testing.T, b *natstest.Broker, more ...string) *announced {
+	t.Helper()
 	a := &announced{t: t, broker: b, queue: queue.New(b.Conn.JS(), b.Conn.Store(), b.Conn.Now, b.Conn.Room), ended: make(chan error, 1)}
 	s := settingsFor(t, append(more, "NATS_URL="+b.Config.URL, "POSTRIDER_DATA_DIR="+b.Config.DataDir, "POSTRIDER_LANES=normal")...)
 	a.worker = New(s, &a.out, &a.out)
@@ -112,7 +116,6 @@ func TestAnnounce(t *testing.T) {
 		return nil
 	}))
 	a := startAnnounced(t, "SMTP_URL="+relay.URL(), "SMTP_PAUSE_MIN=5s", "SMTP_PAUSE_MAX=5s")
-	a.eventually("it runs", func(s *queue.Status) bool { return states(s) == "running, relay up" && wrong(s) == "" })
 	a.publish()
 	testrun.Eventually(t, "it notices", natstest.Timeout, func() bool { return strings.Contains(a.out.String(), "closed for repairs") })
 	noticed := time.Now()
@@ -179,4 +182,34 @@ func TestAnnounceRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.eventually("it is there again", func(s *queue.Status) bool { return states(s) == "running, relay up" && wrong(s) == "" })
+}
+
+// TestAnnounceLeft: a worker that starts says what is in flight, taken by a worker that was
+// killed, in its log and to status, and that nothing stands still.
+func TestAnnounceLeft(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, "normal")
+	killed := &announced{t: t, broker: b}
+	killed.publish()
+	fresh, err := b.Connect(t, broker.Worker).JS().Consumer(natstest.Within(t), wire.Lane("normal").SendStream(), wire.ConsumerFresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fresh.Next(); err != nil {
+		t.Fatal(err)
+	}
+	a := startAnnouncedAt(t, b, "SMTP_URL="+smtptest.New(t).URL())
+	a.eventually("it runs", func(s *queue.Status) bool { return states(s) == "running, relay up" })
+	const says = "1 message is in flight, taken by a worker that ended: it comes again within 2m (ack wait)"
+	if out := a.out.String(); !strings.Contains(out, says) {
+		t.Errorf("the log:\n%s\nwant %q", out, says)
+	}
+	s := a.status()
+	if words := s.Workers.Words(s.Lanes, s.At); !strings.Contains(words, "; 1 message was in flight when ") || wrong(s) != "" {
+		t.Errorf("workers: %s\nwrong are:\n%s", words, wrong(s))
+	}
+	traces, err := a.queue.Traces(natstest.Within(t), "m", nil)
+	if err != nil || !strings.Contains(traces.Messages[0].Recipients[0].Is, "; 1 message was in flight when ") {
+		t.Errorf("show: %+v, %v", traces, err)
+	}
 }

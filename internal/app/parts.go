@@ -96,11 +96,12 @@ func (w *Worker) lost() error {
 
 // watchQueue adds the state of the queue to /metrics.
 func (w *Worker) watchQueue(ctx context.Context) {
-	q := queue.New(w.conn.JS(), w.conn.Store(), w.conn.Now, w.conn.Room)
-	g := q.NewGauges(w.set.Consumer.Lanes.Names(), w.log)
+	g := queueAt(w.conn).NewGauges(w.set.Consumer.Lanes.Names(), w.log)
 	w.reg.MustRegister(g)
 	w.watch(ctx, "watch over the queue", g.Watch)
 }
+
+func queueAt(c *broker.Conn) *queue.Queue { return queue.New(c.JS(), c.Store(), c.Now, c.Room) }
 
 func (w *Worker) closeConn(context.Context) error {
 	w.conn.Close()

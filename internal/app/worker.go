@@ -39,6 +39,7 @@ type Worker struct {
 	admin    *admin
 	embedded *embedded.Server // nil with NATS_URL
 	conn     *broker.Conn
+	found    uint64          // messages that were in flight when it started, and no other worker ran
 	dev      *devrelay.Relay // nil with SMTP_URL
 	relay    *smtp.Relay
 	closers  []closer
@@ -82,7 +83,7 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 		err = errors.Join(w.lost(), err, w.close())
 		err = errors.Join(w.stops.failure(), err)
 	}()
-	for _, start := range []func(context.Context) error{w.startAdmin, w.startBroker, w.provision, w.startRelay} {
+	for _, start := range []func(context.Context) error{w.startAdmin, w.startBroker, w.provision, w.findLeft, w.startRelay} {
 		if err := start(ctx); err != nil {
 			if ctx.Err() != nil {
 				return nil // told to stop before it had started
