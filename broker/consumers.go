@@ -97,7 +97,7 @@ func gone(err error) bool {
 func (p *provisioner) renew(ctx context.Context, stream string, have, want jetstream.ConsumerConfig) error {
 	name := stream + "/" + want.Name
 	if have.AckWait != want.AckWait && !p.c.embedded && !p.cfg.SetAckWait {
-		p.warn(fmt.Sprintf("consumer %s: POSTRIDER_ACK_WAIT is %s, but the broker has %s, which is used; run `worker provision` to change it for all workers", name, check.Duration(want.AckWait), check.Duration(have.AckWait)))
+		p.warn(fmt.Sprintf("consumer %s: POSTRIDER_ACK_WAIT is %s, but the broker has %s, which is used; run postrider provision (or worker provision) to change it for all workers", name, check.Duration(want.AckWait), check.Duration(have.AckWait)))
 		want.AckWait = have.AckWait
 	}
 	target, diff, newer, err := consumerDrift(have, want)

@@ -20,6 +20,8 @@ const (
 	lookPause = 250 * time.Millisecond
 	// lately is how long ago the last message was settled, if mail moves.
 	lately = time.Minute
+	// notAsked is what is said of a consumer that no worker asks for mail.
+	notAsked = "no worker asks for its mail: "
 )
 
 // taken is how a consumer is used.
@@ -31,9 +33,10 @@ type taken struct {
 	spare bool
 	// settled: a worker settled something of the lane lately.
 	settled bool
-	// why says why workers ask for none, and outage that it is their relay, as far as
-	// they say it.
+	// why says why workers ask for none, do what to do about it, and outage that it is their
+	// relay, as far as they say it.
 	why    string
+	do     string
 	outage bool
 }
 
@@ -47,6 +50,7 @@ func (p *Patient) consumers(ctx context.Context, x *broker.Examination) []Findin
 			all[i].pulls = c.Info.NumWaiting
 			all[i].settled = p.settled(ctx, c.Lane)
 			all[i].why, all[i].outage = workers.Idle(c.Lane)
+			all[i].do = workers.Start(c.Lane)
 		}
 	}
 	for end := time.Now().Add(lookFor); !allPulled(all) && time.Now().Before(end); {
@@ -127,7 +131,7 @@ func judgeTaken(c taken, used float64, now time.Time) Finding {
 	case c.outage:
 		// The finding about the relay says so.
 	default:
-		f.Level, f.Found, f.Do = Problem, "no worker asks for its mail: "+c.why, queue.StartWorker
+		f.Level, f.Found, f.Do = Problem, notAsked+c.why, c.do
 	}
 	return f
 }

@@ -6,7 +6,7 @@
 // function, judge…, makes the findings of what a check has read. What package queue
 // knows (lanes, room, dead letters) it judges itself, for postrider status too.
 //
-// It repairs nothing: workers and `worker provision` do that.
+// It repairs nothing: workers and `postrider provision` do that.
 package doctor
 
 import (
@@ -66,7 +66,7 @@ func Examine(ctx context.Context, p *Patient) ([]Finding, error) {
 	tasks.Go(func() { relay = p.relay(ctx) })
 	all, err := p.broker(ctx)
 	tasks.Wait()
-	all = together(slices.Concat(judgeSettings(p.Faults), all, relay))
+	all = together(append(judgeSettings(p.Faults), whose(all, relay)...))
 	slices.SortStableFunc(all, func(a, b Finding) int { return slices.Index(levels, a.Level) - slices.Index(levels, b.Level) })
 	return all, err
 }
@@ -119,7 +119,7 @@ func (p *Patient) broker(ctx context.Context) ([]Finding, error) {
 		})
 	}
 	tasks.Wait()
-	return Fit(append(all, slices.Concat(found...)...), x.Embedded), nil
+	return Fit(once(append(all, slices.Concat(found...)...)), x.Embedded), nil
 }
 
 // unusable is the finding about a broker that does not tell of its streams.

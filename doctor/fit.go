@@ -5,8 +5,8 @@ import "github.com/postrider/postrider/queue"
 // What to do, if it depends on who runs the broker.
 const (
 	upgrade       = "upgrade the NATS server"
-	provision     = "restart a worker, or for a broker at NATS_URL run: worker provision"
-	provisionWait = "change it for all: worker provision"
+	provision     = "restart a worker, or for a broker at NATS_URL run: postrider provision"
+	provisionWait = "change it for all: postrider provision"
 	openSource    = "see that MAIL_RECORD is there, and look at the broker's log; a restart of the server that leads MAIL_EVENT opens the source again"
 	wakeSchedules = "a worker publishes them again within a few minutes, after which they fire: start one; if they stay, restart the broker, or in a cluster the server that leads that stream"
 	readAgain     = "run postrider doctor again; if it stays so, look at the broker's log"

@@ -9,7 +9,7 @@ import (
 )
 
 // foreign is advice for whoever runs servers beside the workers.
-var foreign = regexp.MustCompile(`cluster|that leads|worker provision|NATS server|its account|the broker's`)
+var foreign = regexp.MustCompile(`cluster|that leads|postrider provision|NATS server|its account|the broker's`)
 
 // TestFit: a worker that is its own broker is told nothing of a cluster, and
 // whoever runs servers is.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/smtptest"
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
 	"github.com/postrider/postrider/wire"
 )
@@ -24,7 +25,7 @@ func TestJudge(t *testing.T) {
 		fresh := lane.Sources()[0]
 		info := &jetstream.ConsumerInfo{Stream: fresh.Stream, Name: fresh.Consumer}
 		change(info)
-		return taken{ConsumerState: broker.ConsumerState{State: broker.State{Name: "c"}, Source: fresh, Info: info}}
+		return taken{ConsumerState: broker.ConsumerState{State: broker.State{Name: "c"}, Source: fresh, Info: info}, do: queue.StartWorker}
 	}
 	handed := func(since time.Duration) func(*jetstream.ConsumerInfo) {
 		return func(i *jetstream.ConsumerInfo) {

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/queue"
@@ -31,6 +32,18 @@ func (p *Patient) mail(ctx context.Context, x *broker.Examination) []Finding {
 		return all // said by the streams
 	}
 	return append(all, workers.Judge(lanes, p.Conn.Now())...)
+}
+
+// once leaves out what is said of the consumers of a lane if its mail is said to be taken
+// by nobody.
+func once(all []Finding) []Finding {
+	return slices.DeleteFunc(slices.Clone(all), func(f Finding) bool {
+		return f.Check == "consumers" && strings.HasPrefix(f.Found, notAsked) && slices.ContainsFunc(all, func(g Finding) bool {
+			lane := wire.Lane(g.At)
+			return g.Check == queue.CheckMail && strings.Contains(g.Found, "no worker takes mail of this lane") &&
+				(strings.HasPrefix(f.At, lane.SendStream()+"/") || strings.HasPrefix(f.At, lane.LaterStream()+"/"))
+		})
+	})
 }
 
 // countable reports that everything is there that a lane is counted by.

@@ -1,6 +1,7 @@
 """Publish one mail from Python, with its standard library: python3 examples/publish.py
 
-With the package nats-py it is less: await js.publish("mail.send.normal", body).
+It uses no credentials: the broker of a worker on this machine needs none. For another one
+use the package nats-py: await js.publish("mail.send.normal", body).
 """
 
 import json
@@ -19,7 +20,12 @@ header = f"NATS/1.0\r\nNats-Msg-Id: order-17-{os.getpid()}\r\n\r\n".encode()
 
 inbox = b"_INBOX.mail-%d" % os.getpid()
 
-with socket.create_connection((url.hostname, url.port or 4222), timeout=10) as conn:
+try:
+    conn = socket.create_connection((url.hostname, url.port or 4222), timeout=10)
+except OSError as error:
+    raise SystemExit(f"nothing answers at {url.hostname}:{url.port or 4222}: {error}; is a worker running?")
+
+with conn:
     lines = conn.makefile("rb")
     options = {"verbose": False, "headers": True, "no_responders": True, "lang": "python", "version": "1"}
     conn.sendall(b"CONNECT %s\r\nSUB %s 1\r\n" % (json.dumps(options).encode(), inbox))
@@ -34,7 +40,9 @@ with socket.create_connection((url.hostname, url.port or 4222), timeout=10) as c
                 raise SystemExit(ack["error"]["description"])
             print("queued", ack["stream"], ack["seq"])
             break
-        elif word in (b"HMSG", b"-ERR"):
+        elif word == b"-ERR":
+            raise SystemExit("the broker refuses: " + line[len(word):].decode().strip())
+        elif word == b"HMSG":
             raise SystemExit("nobody takes mail.send.normal: is a worker running?")
     else:
         raise SystemExit("the broker hung up")

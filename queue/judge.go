@@ -92,7 +92,7 @@ func (l *Lane) Judge(now time.Time) Finding {
 	stuck := min(age, now.Sub(l.workers.since(l.Lane))) // before they started nothing could be settled
 	switch {
 	case absence != "":
-		f.Level, f.Found, f.Do = Problem, ready+", and no worker takes mail of this lane: "+absence, StartWorker
+		f.Level, f.Found, f.Do = Problem, ready+", and no worker takes mail of this lane: "+absence, l.workers.Start(l.Lane)
 	case outage != nil:
 		f.Found = ready + ", waits for relay " + outage.Name
 	case left != "":

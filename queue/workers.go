@@ -127,6 +127,14 @@ func (w *Workers) absence(lane wire.Lane) string {
 	return "none is running"
 }
 
+// Start says what to do so that a worker takes mail of the lane.
+func (w *Workers) Start(lane wire.Lane) string {
+	if len(w.only((*Worker).takes)) > 0 && len(w.of(lane)) == 0 {
+		return "add " + string(lane) + " to POSTRIDER_LANES of a worker, and start it again"
+	}
+	return StartWorker
+}
+
 // Idle says why workers ask for no mail of the lane, if they ask for none. outage: their
 // relay is not up, which is a finding of its own.
 func (w *Workers) Idle(lane wire.Lane) (why string, outage bool) {

@@ -101,7 +101,7 @@ func TestJudgeWorkers(t *testing.T) {
 			"note workers broker: none is running", "problem mail normal: .*no worker takes mail of this lane: h1 is stopping",
 		}, "h1 is stopping"},
 		"of other lanes": {crew(with(up("h1"), bulk)), 0, []string{
-			"ok workers broker: 1 (h1)", "problem mail normal: .*no worker takes mail of this lane: those that run have other lanes (h1) | ",
+			"ok workers broker: 1 (h1)", "problem mail normal: .*no worker takes mail of this lane: those that run have other lanes (h1) | add normal to POSTRIDER_LANES of a worker",
 		}, "those that run have other lanes"},
 		"older ones": {crew(), 2, []string{
 			"note workers broker: mail is taken, by an older version", "problem mail normal: .*within the last minute | look at the log of the workers: none of this lane runs, or their relay",

@@ -19,6 +19,8 @@ type Checkup struct {
 	Expires time.Time
 	// User is the user name that AUTH accepted; empty without AUTH.
 	User string
+	// Offers are the mechanisms of AUTH that it offers, if no user name is set.
+	Offers string
 	// Took is the time from dialing until the session was ready for MAIL.
 	Took time.Duration
 }
@@ -42,6 +44,9 @@ func Check(ctx context.Context, cfg Config) (*Checkup, error) {
 		return nil, bad
 	}
 	x := &Checkup{Relay: r.Name(), User: cfg.Username, Took: s.took}
+	if cfg.Username == "" && len(s.ext.auth) > 0 {
+		x.Offers = offered(s.ext)
+	}
 	if conn, ok := s.conn.(*tls.Conn); ok {
 		state := conn.ConnectionState()
 		x.TLS, x.Expires = tls.VersionName(state.Version), expires(state.VerifiedChains)

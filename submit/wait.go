@@ -85,6 +85,9 @@ func (w *wait) patience() time.Duration {
 // noLane is not [stream.ErrAway]: the mail is not stored, and publishing it again does
 // not help.
 func (w *wait) noLane(known string) error {
+	if known == "" && broker.IsEmbedded(w.client.nc.ConnectedServerName()) {
+		known = ", with the lane among them: its broker takes no mail for other lanes, even if postrider status lists them"
+	}
 	return fmt.Errorf("%w: no stream takes %s: check the name against POSTRIDER_LANES of the workers, and that a worker has been started%s", ErrNoLane, w.subject, known)
 }
 

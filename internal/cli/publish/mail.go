@@ -32,10 +32,10 @@ func (c *command) mail() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "publish {--from ADDRESS --to ADDRESS | FILE...} [flags]",
 		Short: "Put a mail into the queue",
-		Long: `Put a mail into the queue. It returns once the broker has stored the mail;
+		Long: c.examples(`Put a mail into the queue. It returns once the broker has stored the mail;
 workers send it. What a worker would refuse is refused before it is published.
 
-The mail is made of flags, or it is an envelope in JSON (publish schema describes it)
+The mail is made of flags, or it is an envelope in JSON (SCHEMA describes it)
 in each FILE; - is standard input. Flags that say how to send, like --in and --tag, add
 what a FILE does not say; one that says what the FILE says too is an error. A line is
 printed for each FILE. The others are published even if one is bad; the exit status is
@@ -43,7 +43,7 @@ the highest of all. Messages as mail programs write them are for publish eml.
 
 Without --text and --html the text comes from standard input, if that is a file
 or a pipe. Settings such as NATS_URL come from the environment; without them the
-mail goes to the worker on this machine.`,
+mail goes to the worker on this machine.`),
 		Example: c.examples(`  PUBLISH --from you@example.com --to "Ann <ann@example.net>" --subject Hello --text "Hi Ann"
   df -h | PUBLISH --from root@example.com --to ops@example.com --subject "Disks of $(hostname)"
   PUBLISH --from shop@example.com --to ann@example.net --subject "Your ticket" \

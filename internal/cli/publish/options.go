@@ -29,7 +29,7 @@ func (o *options) flags(cmd *cobra.Command) {
 	f.Var(&o.in, "in", "`DURATION` to wait before sending, like 10s, 2h or 3d")
 	f.StringVar(&o.expires, "expires", "", "`TIME` to give up at, RFC 3339, or a duration from now, like 2h or 3d")
 	f.IntVar(&o.maxAttempts, "max-attempts", 0, "`NUMBER` of attempts, 1 to 100 (default the worker's)")
-	f.StringVar(&o.id, "id", "", "`ID` of the mail; for ten minutes the broker drops another mail with the same ID (default a UUID)")
+	f.StringVar(&o.id, "id", "", "`ID` of the mail; for ten minutes the broker drops another mail of the lane with the same ID (default a UUID)")
 	f.StringArrayVar(&o.tags, "tag", nil, "`WORD` for the log; may be repeated")
 	f.StringArrayVar(&o.meta, "meta", nil, "`KEY=VALUE` of your own; may be repeated")
 	f.BoolVar(&o.json, "json", false, "print a JSON object")

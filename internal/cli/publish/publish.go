@@ -44,7 +44,12 @@ func Schema() *cobra.Command {
 	}
 }
 
-// examples are lines of an example with the command's path in place of PUBLISH.
+// examples are lines of the help with the command's path in place of PUBLISH, and with
+// that of schema, which is beside it or, in a program of its own, below it.
 func (c *command) examples(lines string) string {
-	return strings.ReplaceAll(lines, "PUBLISH", c.path)
+	schema := "publish schema"
+	if parent, _, ok := strings.Cut(c.path, " "); ok {
+		schema = parent + " schema"
+	}
+	return strings.NewReplacer("PUBLISH", c.path, "SCHEMA", schema).Replace(lines)
 }

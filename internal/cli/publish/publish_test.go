@@ -659,6 +659,11 @@ func TestHelpNamesTheProgram(t *testing.T) {
 			t.Error(out.String())
 		}
 	}
+	for path, schema := range map[string]string{"postrider publish": "(postrider schema describes it)", "publish": "(publish schema describes it)"} {
+		if long := Command(path, os.LookupEnv).Long; !strings.Contains(long, schema) {
+			t.Errorf("%s: %s\nwant %q", path, long, schema)
+		}
+	}
 }
 
 func TestEmlWithoutBroker(t *testing.T) {
