@@ -104,7 +104,7 @@ func (c Config) explain(err error) error {
 	case errors.As(err, &notTLS), errors.As(err, &alert), errors.Is(err, nats.ErrSecureConnRequired), errors.Is(err, nats.ErrSecureConnWanted):
 		return fmt.Errorf("connect to NATS at %s: TLS fails; check NATS_URL, NATS_CA, NATS_CERT and NATS_KEY: %w", at, err)
 	case c.URL == "" && errors.Is(err, nats.ErrNoServers):
-		return absent(fmt.Sprintf("nothing listens at %s%s: set NATS_URL, or start a worker, which brings its own broker", at, c.neverHere()))
+		return absent(fmt.Sprintf("nothing listens at %s%s: set NATS_URL, or start a worker, which brings its own broker", at, c.kept()))
 	case c.URL == "":
 		return fmt.Errorf("connect to NATS at %s: %w; restart the worker, or set NATS_URL: %w", at, stream.ErrAway, err)
 	}

@@ -59,11 +59,11 @@ func (c Config) lacks(unread error) string {
 	return "which cannot be read (" + unread.Error() + ")"
 }
 
-// neverHere says that no worker has kept mail in POSTRIDER_DATA_DIR, as happens if a
-// command is run in another directory than the worker; empty if one has.
-func (c Config) neverHere() string {
+// kept says where a worker has kept mail; or that none has, as happens if a command is run
+// in another directory than the worker.
+func (c Config) kept() string {
 	if _, err := os.Stat(OperatorFile(c.DataDir)); !errors.Is(err, fs.ErrNotExist) {
-		return ""
+		return fmt.Sprintf("; the worker's mail is kept in %s (POSTRIDER_DATA_DIR)", c.dir())
 	}
 	return fmt.Sprintf(", and no worker has kept mail in %s (POSTRIDER_DATA_DIR)", c.dir())
 }

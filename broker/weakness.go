@@ -21,7 +21,7 @@ func (w Weakness) String() string { return w.Found + ": " + w.Do }
 var (
 	singleReplica = Weakness{
 		"streams have one replica on a broker that does not say whether it syncs its writes; if it does not, a power cut loses acknowledged mail",
-		"set sync_interval: always in its jetstream settings, or use three replicas (POSTRIDER_REPLICAS=3)",
+		"set sync_interval: always in its jetstream settings (if it is set, nothing is to be done), or use three replicas (POSTRIDER_REPLICAS=3)",
 	}
 	sharedAccount = Weakness{
 		"producers share the account $G with the streams, so that any of them can, by a reply subject, plant or overwrite mail and dead letters",

@@ -328,7 +328,7 @@ func TestPlainServer(t *testing.T) {
 	b := plain(t, "")
 	b.pull()
 	all := b.examine()
-	wantIn(t, all, Warning, "writes", "one replica on a broker that does not say whether it syncs its writes; if it does not, a power cut loses acknowledged mail")
+	wantIn(t, all, Note, "writes", "one replica on a broker that does not say whether it syncs its writes; if it does not, a power cut loses acknowledged mail")
 	wantIn(t, all, Warning, "producers", "producers share the account $G")
 	wantIn(t, all, Note, "room", "has no limit")
 	if got := all[0].Level; got != Warning {

@@ -29,7 +29,7 @@ func (p *Patient) relay(ctx context.Context) []Finding {
 	if p.Relay.URL == "" {
 		return []Finding{{Level: Note, Check: "relay", At: smtpURL, Found: "is not set here, so no relay was examined; a worker without it uses the development relay and sends nothing", Do: "run postrider doctor with the SMTP_ variables of the workers"}}
 	}
-	if len(p.Relay.Validate()) > 0 {
+	if len(p.Relay.Validate()) > 0 || p.Relay.Username != "" && p.Relay.Password == "" {
 		return nil // said by the settings
 	}
 	cfg := p.Relay

@@ -1,6 +1,9 @@
 package smtp
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -123,6 +126,23 @@ func TestParseURL(t *testing.T) {
 	} {
 		if got, err := parseURL(in); err == nil {
 			t.Errorf("%q was read as %+v", in, got)
+		}
+	}
+}
+
+// TestPasswordFile: a file that cannot be read is one problem, and its reader has said it.
+func TestPasswordFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{"": "[SMTP_USERNAME: is set without SMTP_PASSWORD]", empty: "[SMTP_PASSWORD_FILE: " + empty + " is empty]", filepath.Join(dir, "none"): "[]"} {
+		c := testConfig("smtp://relay.test")
+		c.Username, c.Password, c.PasswordFile = "ann", "", file
+		if got := fmt.Sprint(c.Validate()); got != want {
+			t.Errorf("%q: %s, want %s", file, got, want)
 		}
 	}
 }

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/natstest"
@@ -92,6 +94,19 @@ func TestNoWorker(t *testing.T) {
 				t.Errorf("postrider %s: %q, want %q", args, stderr, want)
 			}
 		}
+	}
+}
+
+// TestStoppedWorker: with the worker stopped, it is said where its mail is.
+func TestStoppedWorker(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(broker.OperatorFile(dir), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, _, stderr := postrider(t, []string{"NATS_LISTEN=127.0.0.1:9", "POSTRIDER_DATA_DIR=" + dir}, "status")
+	if want := "; the worker's mail is kept in " + dir + " (POSTRIDER_DATA_DIR)"; !strings.Contains(stderr, want) {
+		t.Errorf("%q, want %q", stderr, want)
 	}
 }
 
