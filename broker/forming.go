@@ -51,13 +51,7 @@ func (c *Conn) kind() string {
 
 // leaderless reports the answer of a cluster that has too few servers for a
 // leader.
-func leaderless(err error) bool {
-	if refusal, ok := errors.AsType[*stream.APIError](err); ok {
-		return refusal.Code == stream.CodeUnavailable
-	}
-	refusal, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && int(refusal.ErrorCode) == stream.CodeUnavailable
-}
+func leaderless(err error) bool { return errors.Is(stream.Classify(err), stream.ErrNoLeader) }
 
 // forming reports an answer, or a silence, of a cluster that is not complete. One
 // that never will be says the same.

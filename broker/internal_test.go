@@ -335,7 +335,7 @@ func FuzzParseVersion(f *testing.F) {
 func TestLeaderlessIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	for _, refusal := range []error{
-		noJetStream(&stream.APIError{Code: stream.CodeUnavailable}), refused(&jetstream.APIError{ErrorCode: stream.CodeUnavailable}),
+		noJetStream(&stream.APIError{Code: 10008}), refused(&jetstream.APIError{ErrorCode: 10008}),
 	} {
 		for away, want := range map[time.Duration]error{0: nil, time.Hour: stream.ErrAway} {
 			synctest.Test(t, func(t *testing.T) {
@@ -356,7 +356,7 @@ func TestLeaderlessIsWaitedFor(t *testing.T) {
 			})
 		}
 	}
-	if s := noJetStream(&stream.APIError{Code: stream.CodeUnavailable}).Error(); !strings.Contains(s, "has no leader") || strings.Contains(s, "leave") {
+	if s := noJetStream(&stream.APIError{Code: 10008}).Error(); !strings.Contains(s, "has no leader") || strings.Contains(s, "leave") {
 		t.Error(s)
 	}
 }

@@ -58,7 +58,7 @@ func noJetStream(err error) error {
 	case errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("nobody answers for JetStream: enable it on the NATS server, or wait until its cluster has a leader: %w", err)
 	case leaderless(err):
-		return fmt.Errorf("the NATS cluster has no leader: it needs more than half of its servers: %w", err)
+		return fmt.Errorf("ask JetStream about the account: %w; it needs more than half of its servers", err)
 	}
 	return fmt.Errorf("ask JetStream about the account: %w; the user needs the permission to publish to $JS.API.INFO", err)
 }

@@ -11,6 +11,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -125,6 +126,9 @@ func (p *Patient) broker(ctx context.Context) ([]Finding, error) {
 // unusable is the finding about a broker that does not tell of its streams.
 func (p *Patient) unusable(err error) Finding {
 	f := Finding{Level: Problem, Check: "broker", At: "JetStream account", Found: err.Error(), Do: "use the operator's credential: set POSTRIDER_DATA_DIR to the directory of the broker, or NATS_CREDS, NATS_NKEY or NATS_USER"}
+	if errors.Is(stream.Classify(err), stream.ErrNoLeader) {
+		f.At, f.Do = "NATS cluster", queue.StartServers
+	}
 	if dir := p.Conn.Own(); dir != "" {
 		f.At, f.Found = dir, "the store of the worker's embedded broker is closed or does not answer: "+stream.Classify(err).Error()
 		f.Do = "see the worker's log, and make room in " + dir + " if it is full"

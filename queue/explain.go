@@ -15,6 +15,8 @@ func Explain(err error, own string) error {
 	switch {
 	case own != "" && (errors.Is(err, stream.ErrNoJetStream) || errors.Is(err, stream.ErrAway)):
 		return fmt.Errorf("%w: the store of the worker's embedded broker is closed or does not answer: see the worker's log; make room in %s if it is full", err, own)
+	case errors.Is(err, stream.ErrNoLeader):
+		return fmt.Errorf("%w: %s", err, StartServers)
 	case errors.Is(err, stream.ErrNoStream), errors.Is(err, stream.ErrNoConsumer):
 		return fmt.Errorf("%w: has a worker ever been started with this broker?", err)
 	case errors.Is(err, stream.ErrNoJetStream):

@@ -20,6 +20,8 @@ var (
 	ErrTooLarge = errors.New("the message is too large for the broker")
 	// ErrAway: no answer came. It is not known whether the write was done.
 	ErrAway = errors.New("the broker does not answer")
+	// ErrNoLeader is an ErrAway: too few servers of the cluster run, or they elect.
+	ErrNoLeader = fmt.Errorf("%w: its NATS cluster has no leader or quorum", ErrAway)
 	// ErrNotFound: no message matches.
 	ErrNotFound = errors.New("no such message")
 	// ErrNoStream, ErrNoConsumer: there is no stream or consumer of that name.
@@ -38,12 +40,11 @@ var (
 
 // Error codes of JetStream's API (nats-server, server/errors.json).
 const (
-	// CodeUnavailable: the cluster has no leader.
-	CodeUnavailable = 10008
 	// CodeNotForAccount: the account has no JetStream, though the server has.
 	CodeNotForAccount = 10039
 
 	codeAccountFull     = 10002
+	codeUnavailable     = 10008 // the cluster has no leader
 	codeNoConsumer      = 10014
 	codeInsufficient    = 10023
 	codeNotFound        = 10037
@@ -54,6 +55,7 @@ const (
 	codeNotEnabled      = 10076
 	codeStoreFailed     = 10077 // "maximum bytes exceeded", "no space left on device"
 	codeHeaderTooLarge  = 10097
+	codeInProcess       = 10158 // an earlier try waits for its quorum
 	codeSequenceReplica = 10164 // how replicas say 10071, and how they refuse what is in flight
 )
 
@@ -83,7 +85,9 @@ func classOf(code int) error {
 		return ErrNoConsumer
 	case CodeNotForAccount, codeNotEnabled:
 		return ErrNoJetStream
-	case CodeUnavailable:
+	case codeUnavailable:
+		return ErrNoLeader
+	case codeInProcess:
 		return ErrAway
 	}
 	return nil

@@ -20,7 +20,7 @@ func TestClassOfRefusals(t *testing.T) {
 		10002: ErrFull, 10023: ErrFull, 10047: ErrFull, 10077: ErrFull,
 		10054: ErrTooLarge, 10097: ErrTooLarge,
 		10071: ErrConflict, 10164: ErrConflict,
-		10008: ErrAway, 10037: ErrNotFound,
+		10008: ErrAway, 10158: ErrAway, 10037: ErrNotFound,
 		10014: ErrNoConsumer, 10059: ErrNoStream, 10039: ErrNoJetStream, 10076: ErrNoJetStream,
 		10003: nil,
 	}
@@ -40,6 +40,9 @@ func TestClassOfRefusals(t *testing.T) {
 		if got := Classify(err); got.Error() != err.Error() {
 			t.Errorf("what has its class got another one: %v", got)
 		}
+	}
+	if err := Classify(&jetstream.APIError{ErrorCode: 10008}); !errors.Is(err, ErrNoLeader) || Classify(err) != err {
+		t.Errorf("no leader: %v", err)
 	}
 	for _, err := range []error{nats.ErrTimeout, nats.ErrNoResponders, nats.ErrConnectionClosed, nats.ErrDisconnected, nats.ErrConnectionDraining, context.DeadlineExceeded, context.Canceled} {
 		if got := unanswered(err); !errors.Is(got, ErrAway) || !errors.Is(got, err) {

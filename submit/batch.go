@@ -156,7 +156,7 @@ func (s *sender) singly(ctx context.Context, mails []*outgoing) {
 	}
 	all.Wait()
 	for _, o := range mails {
-		if errors.Is(o.err, ErrNoLane) || errors.Is(o.err, ErrForbidden) {
+		if errors.Is(o.err, ErrNoLane) || errors.Is(o.err, errUntaken) || errors.Is(o.err, ErrForbidden) {
 			s.closed[o.msg.Subject] = refusal{o.err, time.Now().Add(closedFor)}
 		}
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// ErrNoLane: no stream takes mail of the lane. Its name is wrong, or no worker
-// has made it yet.
+// ErrNoLane: the broker lacks the lane. Its name is wrong, or no worker has made it
+// yet.
 var ErrNoLane = errors.New("no such lane")
 
 // ErrForbidden: the user of the connection may not publish to the lane.
@@ -51,12 +51,13 @@ type Receipt struct {
 //   - [*schema.EnvelopeError]: a worker would refuse it; nothing was published
 //   - [stream.ErrTooLarge]: the lane does not take a mail of that size
 //   - [stream.ErrFull]: the lane has no room; try again later
-//   - [ErrNoLane]: the broker has lanes, and not this one; or, if it does not say which
-//     it has, nothing took the lane's mail for ten seconds (two, if the broker is part
-//     of a worker), or until ctx ended
+//   - [ErrNoLane]: the broker has lanes, and not this one; if it is part of a worker,
+//     nothing took the lane's mail for two seconds
 //   - [ErrForbidden]: trying again does not help, another credential does
-//   - [stream.ErrAway]: ctx ended without an answer, or the connection was closed;
-//     the mail may be stored
+//   - [stream.ErrAway]: ctx ended without an answer, or the connection was closed, and
+//     the mail may be stored; or nothing took the lane's mail for ten seconds: the NATS
+//     cluster has no leader or quorum or, if the broker does not say which lanes it has,
+//     lacks the lane
 //   - another one: the broker refused it, or ctx had ended before; nothing was stored
 func (c *Client) Publish(ctx context.Context, lane wire.Lane, e *schema.Envelope) (Receipt, error) {
 	o := prepare(lane, e)

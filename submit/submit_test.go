@@ -3,6 +3,7 @@ package submit_test
 import (
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/internal/testrun"
 	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/schema"
 	"github.com/postrider/postrider/stream"
@@ -202,7 +204,7 @@ func TestNoLane(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
 	for _, nc := range []*nats.Conn{b.Conn.NC(), b.Connect(t, broker.Publisher).NC(), b.Producer(t)} {
-		_, err := submit.New(nc).Publish(within(t, briefly), "nrmal", hello("x"))
+		_, err := submit.New(nc).Publish(within(t, patience), "nrmal", hello("x"))
 		if !errors.Is(err, submit.ErrNoLane) || errors.Is(err, stream.ErrAway) || !strings.Contains(err.Error(), "nrmal") || !strings.Contains(err.Error(), "POSTRIDER_LANES") {
 			t.Errorf("Publish = %v, want ErrNoLane", err)
 		}
@@ -282,9 +284,49 @@ func TestNoLaneOfAnOwnBroker(t *testing.T) {
 			continue
 		}
 		_, err := c.Publish(within(t, 2*time.Second), "nrmal", hello("x"))
-		if why := <-told; !errors.Is(err, submit.ErrNoLane) || !strings.Contains(why.Error(), "waiting up to 10s") {
+		if why := <-told; !untaken(err, "the lane of mail.send.nrmal may not exist, or its NATS cluster has no leader or quorum; check the name") || !strings.Contains(why.Error(), "waiting up to 10s") {
 			t.Errorf("%s: told %v, then %v", user, why, err)
 		}
+	}
+}
+
+// untaken reports that the error says so, and that trying again may help.
+func untaken(err error, words string) bool {
+	return errors.Is(err, stream.ErrAway) && !errors.Is(err, submit.ErrNoLane) && strings.Contains(err.Error(), words)
+}
+
+// TestNoQuorum: of three servers one is left, and the lane has no leader. That the lane
+// does not exist would be wrong, and would have a program drop its mail.
+func TestNoQuorum(t *testing.T) {
+	t.Parallel()
+	n := natstest.StartCluster(t, time.Minute, normal)
+	nc, leads := n.Connect(t, broker.Publisher).NC(), n.Leader(normal.SendStream())
+	n.Stop((leads + 1) % 3)
+	n.Stop(leads) // nobody can follow it
+	testrun.Eventually(t, "the last server is reached", patience, nc.IsConnected)
+	const words = "the broker has no leader or quorum for mail.send.normal; try again"
+	c := submit.New(nc)
+	if _, err := c.Publish(within(t, patience), normal, hello("x")); !untaken(err, words) {
+		t.Errorf("Publish = %v", err)
+	}
+	began := time.Now()
+	results := resultsOf(within(t, patience), c, normal, slices.Values(mails(500)))
+	if some := count(results, func(r result) bool { return untaken(r.err, words) }); some != 500 || time.Since(began) > 20*time.Second {
+		t.Errorf("after %s %d of %d are untaken, the first: %v", time.Since(began), some, len(results), results[0].err)
+	}
+}
+
+// TestLeaderWithoutQuorum: the last of three servers leads the lane. It does not answer
+// the first try, and says of the second that the first is in process.
+func TestLeaderWithoutQuorum(t *testing.T) {
+	t.Parallel()
+	n := natstest.StartCluster(t, time.Minute, normal)
+	leads := n.Leader(normal.SendStream())
+	n.Stop((leads + 1) % 3)
+	n.Stop((leads + 2) % 3)
+	_, err := submit.New(n.Connect(t, broker.Publisher).NC()).Publish(within(t, 8*time.Second), normal, hello("x"))
+	if !errors.Is(err, stream.ErrAway) || errors.Is(err, submit.ErrNoLane) {
+		t.Errorf("Publish = %v", err)
 	}
 }
 

@@ -121,11 +121,11 @@ func failed(err error, own string) error {
 	}
 	err = queue.Explain(err, own)
 	switch {
-	case errors.Is(err, stream.ErrAway) && own != "":
+	case errors.Is(err, stream.ErrAway) && own != "", errors.Is(err, stream.ErrNoLeader):
 		return cli.Fail(cli.TempFail, err)
 	case errors.Is(err, stream.ErrAway):
 		// A request that is not permitted is not answered either.
-		return cli.Fail(cli.TempFail, fmt.Errorf("%w\nThe broker is reached, but is busy or does not let this user read the queue: set POSTRIDER_DATA_DIR to the directory of that broker, or NATS_CREDS, NATS_NKEY or NATS_USER", err))
+		return cli.Fail(cli.TempFail, fmt.Errorf("%w\nThe broker is reached, but is busy, its cluster has no leader, or it does not let this user read the queue: then set POSTRIDER_DATA_DIR to the directory of that broker, or NATS_CREDS, NATS_NKEY or NATS_USER", err))
 	}
 	return cli.Fail(cli.Unavailable, err)
 }

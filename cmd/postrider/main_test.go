@@ -15,6 +15,7 @@ import (
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/internal/testrun"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/queue"
@@ -224,6 +225,28 @@ func TestSameFindings(t *testing.T) {
 	}
 	if code != exitProblems || !same { // no worker takes mail
 		t.Errorf("status %d: none is %+v:\n%s", code, status.Wrong[0], stdout)
+	}
+}
+
+// TestNoQuorum: with one of three servers left, commands say that, and not that another
+// user is needed.
+func TestNoQuorum(t *testing.T) {
+	t.Parallel()
+	n := natstest.StartCluster(t, time.Minute, "normal")
+	n.Stop(1)
+	n.Stop(2)
+	for _, args := range []string{"status", "doctor", "show x", "publish --from a@example.com --to b@example.net --text hi"} {
+		var status int
+		var said string
+		testrun.Eventually(t, args+": it says why", 30*time.Second, func() bool {
+			var stdout, stderr string
+			status, stdout, stderr = postrider(t, []string{"NATS_URL=" + n.Config.URL, "POSTRIDER_DATA_DIR=" + n.Config.DataDir}, strings.Split(args, " ")...)
+			said = stdout + stderr
+			return strings.Contains(said, "no leader or quorum")
+		}, func() string { return said })
+		if status != cli.TempFail || strings.Contains(said, "NATS_CREDS") || !strings.Contains(said, "start the servers") && !strings.Contains(said, "try again") {
+			t.Errorf("%s: status %d: %s", args, status, said)
+		}
 	}
 }
 
