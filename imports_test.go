@@ -42,7 +42,7 @@ var rooms = map[string][]string{
 	"internal/e2e":            {},
 	"internal/check":          {},
 	"internal/reread":         {},
-	"internal/env":            {"mail", "internal/check"},
+	"internal/env":            {"mail", "internal/check", "internal/reread"},
 	"internal/bench":          {"broker", "consumer", "deadletter", "journal", "settle", "stream", "wire", "mail", "internal/natstest", "internal/testrun"},
 	"internal/freeport":       {},
 	"internal/natstest":       {"broker", "broker/embedded", "wire", "internal/freeport", "internal/testrun"},

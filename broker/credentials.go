@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -61,7 +60,7 @@ func secret(variable mail.Secret, file *reread.Kept) string {
 	if file == nil {
 		return string(variable)
 	}
-	return string(bytes.TrimRight(file.Now(), "\r\n"))
+	return reread.Secret(file.Now())
 }
 
 // withTLS is the certificate that is shown and those that the server's is checked against.

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -27,8 +26,8 @@ func (c Config) Files() (all []reread.File) {
 	for _, f := range []reread.File{
 		{Setting: natsCreds, Paths: []string{c.Creds}, Check: checkCreds},
 		{Setting: natsNKey, Paths: []string{c.NKey}, Check: checkSeed},
-		{Setting: natsPassword, Paths: []string{c.PasswordFile}, Check: notEmpty},
-		{Setting: natsToken, Paths: []string{c.TokenFile}, Check: notEmpty},
+		{Setting: natsPassword, Paths: []string{c.PasswordFile}, Check: reread.IsSecret},
+		{Setting: natsToken, Paths: []string{c.TokenFile}, Check: reread.IsSecret},
 		{Setting: natsCA, Paths: []string{c.CA}, Check: checkAuthority},
 		{Setting: natsCert, Paths: []string{c.Cert, c.Key}, Check: checkPair},
 	} {
@@ -37,13 +36,6 @@ func (c Config) Files() (all []reread.File) {
 		}
 	}
 	return all
-}
-
-func notEmpty(content []byte) error {
-	if len(bytes.TrimRight(content, "\r\n")) == 0 {
-		return errors.New("is empty")
-	}
-	return nil
 }
 
 func checkCreds(content []byte) error {

@@ -34,7 +34,7 @@ func Check(ctx context.Context, cfg Config) (*Checkup, error) {
 		return nil, err
 	}
 	defer r.Close(ctx) //nolint:errcheck // it has no session to wait for
-	s, bad := r.dialer.open(ctx)
+	s, bad := r.dialer.open(ctx, r.credential.current())
 	if bad != nil {
 		if ctx.Err() != nil {
 			late := newError(bad.Stage, down, "did not open a session in time", "check that it runs and that SMTP_URL is right")

@@ -3,10 +3,12 @@ package smtp
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/postrider/postrider/internal/reread"
 	"github.com/postrider/postrider/mail"
 )
 
@@ -42,22 +44,39 @@ type credential struct {
 	pause   time.Duration
 }
 
-func newCredential(c Config) *credential {
+func newCredential(c Config, log *slog.Logger) *credential {
+	current := func() mail.Secret { return c.Password }
+	if c.PasswordFile != "" {
+		kept := reread.Keep(c.password(), []byte(c.Password), log)
+		current = func() mail.Secret { return mail.Secret(reread.Secret(kept.Now())) }
+	}
 	// Without a user name there is nothing to prove.
 	return &credential{
-		current: func() mail.Secret { return c.Password.Reread(c.PasswordFile) },
+		current: current,
 		correct: c.correct(),
 		turn:    make(chan struct{}, 1), proven: c.Username == "", pause: deniedMin,
 	}
 }
 
-// claim waits until a session may be opened, AUTH included. heard must be told how that
-// went. The error is the refusal, the cause of ctx, or [errDown].
-func (c *credential) claim(ctx context.Context, down <-chan struct{}) (heard func(*Error), err error) {
-	password := c.current()
-	note := func(e *Error) { c.heard(e, password) }
+// claim waits until a session may be opened, AUTH with that password included. heard must
+// be told how that went. The error is the refusal, the cause of ctx, or [errDown].
+func (c *credential) claim(ctx context.Context, down <-chan struct{}) (password mail.Secret, heard func(*Error), err error) {
+	free, err := c.await(ctx, down)
+	if err != nil {
+		return "", nil, err
+	}
+	password = c.current()
+	if e := c.refusal(password); e != nil {
+		free()
+		return "", nil, e
+	}
+	return password, func(e *Error) { c.heard(e, password); free() }, nil
+}
+
+// await waits for the turn, if the password is not proven. free gives it back.
+func (c *credential) await(ctx context.Context, down <-chan struct{}) (free func(), err error) {
 	if c.isProven() {
-		return note, nil
+		return func() {}, nil
 	}
 	select {
 	case c.turn <- struct{}{}:
@@ -66,16 +85,12 @@ func (c *credential) claim(ctx context.Context, down <-chan struct{}) (heard fun
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	free := func() { <-c.turn }
-	if e := c.refusal(); e != nil {
-		free()
-		return nil, e
-	}
+	free = func() { <-c.turn }
 	if c.isProven() {
 		free()
-		return note, nil
+		return func() {}, nil
 	}
-	return func(e *Error) { note(e); free() }, nil
+	return free, nil
 }
 
 func (c *credential) isProven() bool {
@@ -84,13 +99,12 @@ func (c *credential) isProven() bool {
 	return c.proven
 }
 
-// refusal is the refusal because of which AUTH must not be said now; or nil. Another
-// password may be said at once.
-func (c *credential) refusal() *Error {
-	now := c.current()
+// refusal is the refusal because of which AUTH must not be said now with that password; or
+// nil. Another one may be said at once.
+func (c *credential) refusal(password mail.Secret) *Error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.denied == nil || now != c.refused || !time.Now().Before(c.denied.again) {
+	if c.denied == nil || password != c.refused || !time.Now().Before(c.denied.again) {
 		return nil
 	}
 	return c.denied
@@ -113,9 +127,9 @@ func (c *credential) heard(e *Error, password mail.Secret) {
 // knock opens a session for the probe. While the password must not be said it goes up
 // to EHLO, to see whether the relay is there, and the error is the refusal.
 func (r *Relay) knock() (*session, *Error) {
-	heard, err := r.credential.claim(r.tidy, nil)
+	password, heard, err := r.credential.claim(r.tidy, nil)
 	if err == nil {
-		return r.open(r.tidy, heard)
+		return r.open(r.tidy, password, heard)
 	}
 	denied, ok := errors.AsType[*Error](err)
 	if !ok {
@@ -123,7 +137,7 @@ func (r *Relay) knock() (*session, *Error) {
 	}
 	look := *r.dialer
 	look.cfg.Username = ""
-	s, bad := look.open(r.tidy)
+	s, bad := look.open(r.tidy, "")
 	if bad != nil {
 		return nil, bad
 	}

@@ -51,10 +51,8 @@ func newDialer(cfg Config, log *slog.Logger) (*dialer, error) {
 	}, nil
 }
 
-// current is d with the password that its file holds now: an operator who changes it
-// need not restart workers. Replies that repeat it are withheld as those of the first.
-func (d *dialer) current() *dialer {
-	password := d.cfg.Password.Reread(d.cfg.PasswordFile)
+// with is d with that password. Replies that repeat it are withheld as those of the first.
+func (d *dialer) with(password mail.Secret) *dialer {
 	if password == d.cfg.Password {
 		return d
 	}
@@ -64,8 +62,8 @@ func (d *dialer) current() *dialer {
 }
 
 // open connects and returns a session that is ready for MAIL.
-func (d *dialer) open(ctx context.Context) (*session, *Error) {
-	d = d.current()
+func (d *dialer) open(ctx context.Context, password mail.Secret) (*session, *Error) {
+	d = d.with(password)
 	start := time.Now()
 	w, x, bad := d.establish(ctx)
 	if bad != nil {

@@ -1,7 +1,6 @@
 package smtp
 
 import (
-	"bytes"
 	"crypto/x509"
 	"errors"
 
@@ -12,7 +11,7 @@ import (
 // again.
 func (c Config) Files() (all []reread.File) {
 	if c.PasswordFile != "" {
-		all = append(all, reread.File{Setting: "SMTP_PASSWORD_FILE", Paths: []string{c.PasswordFile}, Check: notEmpty})
+		all = append(all, c.password())
 	}
 	if c.CAFile != "" {
 		all = append(all, c.authorities())
@@ -20,15 +19,12 @@ func (c Config) Files() (all []reread.File) {
 	return all
 }
 
-func (c Config) authorities() reread.File {
-	return reread.File{Setting: "SMTP_CA_FILE", Paths: []string{c.CAFile}, Check: checkAuthorities}
+func (c Config) password() reread.File {
+	return reread.File{Setting: "SMTP_PASSWORD_FILE", Paths: []string{c.PasswordFile}, Check: reread.IsSecret}
 }
 
-func notEmpty(content []byte) error {
-	if len(bytes.TrimRight(content, "\r\n")) == 0 {
-		return errors.New("is empty")
-	}
-	return nil
+func (c Config) authorities() reread.File {
+	return reread.File{Setting: "SMTP_CA_FILE", Paths: []string{c.CAFile}, Check: checkAuthorities}
 }
 
 func checkAuthorities(content []byte) error {

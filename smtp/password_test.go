@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,5 +36,24 @@ func TestChangedPassword(t *testing.T) {
 	tx := b.wantClasses(t, message(), "delivered")
 	if got := fmt.Sprintf("%+v", tx) + b.log.String(); strings.Contains(got, secret) {
 		t.Errorf("the new password got out:\n%s", got)
+	}
+}
+
+// TestPasswordFileIsPipe: a pipe in the place of the file would have all sessions wait for
+// its writer. What was read before is used, and that is said once.
+func TestPasswordFileIsPipe(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "password")
+	if err := syscall.Mkfifo(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := newBundle(t, smtptest.New(t, smtptest.Auth("user", secret)), func(c *Config) {
+		credentials(c)
+		c.PasswordFile, c.MessagesPerSession = file, 1
+	})
+	b.wantClasses(t, message(), "delivered")
+	b.wantClasses(t, message(), "delivered")
+	if n := strings.Count(b.log.String(), "SMTP_PASSWORD_FILE: "+file+": is not a regular file"); n != 1 {
+		t.Errorf("said %d times:\n%s", n, b.log)
 	}
 }

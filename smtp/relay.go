@@ -50,7 +50,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Relay, error
 	if err != nil {
 		return nil, err
 	}
-	r := &Relay{cfg: cfg, dialer: dialer, pool: newPool(cfg.MaxSessions), credential: newCredential(cfg)}
+	r := &Relay{cfg: cfg, dialer: dialer, pool: newPool(cfg.MaxSessions), credential: newCredential(cfg, log)}
 	if tooShort(string(cfg.Password)) {
 		log.Warn(fmt.Sprintf("SMTP_PASSWORD has fewer than %d characters that count: if the relay repeats it, it will be in logs, records and dead letters; use a longer one", echoLeast))
 	}
@@ -266,19 +266,19 @@ func (r *Relay) settle(d *delivery, s *session) {
 // fresh opens a session for a message, which waits while another one tries the
 // password. The error is set if that wait ended; the *Error says how the relay failed.
 func (r *Relay) fresh(ctx context.Context, down <-chan struct{}) (*session, *Error, error) {
-	heard, err := r.credential.claim(ctx, down)
+	password, heard, err := r.credential.claim(ctx, down)
 	if err != nil {
 		denied, _ := errors.AsType[*Error](err)
 		return nil, denied, err
 	}
-	s, bad := r.open(ctx, heard)
+	s, bad := r.open(ctx, password, heard)
 	return s, bad, nil
 }
 
-// open opens a session in a slot that the caller has.
-func (r *Relay) open(ctx context.Context, heard func(*Error)) (*session, *Error) {
+// open opens a session with that password in a slot that the caller has.
+func (r *Relay) open(ctx context.Context, password mail.Secret, heard func(*Error)) (*session, *Error) {
 	r.pool.begin()
-	s, bad := r.dialer.open(ctx)
+	s, bad := r.dialer.open(ctx, password)
 	r.pool.begun(bad == nil)
 	heard(bad)
 	return s, bad

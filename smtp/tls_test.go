@@ -172,7 +172,7 @@ func TestCAFile(t *testing.T) {
 	t.Parallel()
 	c := testConfig("smtp://relay.test")
 	c.CAFile = t.TempDir() + "/none.pem"
-	wantProblem(t, c, "SMTP_CA_FILE: open")
+	wantProblem(t, c, "SMTP_CA_FILE: stat")
 	if err := os.WriteFile(c.CAFile, []byte("no PEM"), 0o600); err != nil {
 		t.Fatal(err)
 	}

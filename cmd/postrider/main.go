@@ -29,6 +29,9 @@ import (
 const exitNothing = 1
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "worker" {
+		worker.IgnoreHangUp()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), worker.StopSignals()...)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))

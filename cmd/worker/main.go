@@ -15,6 +15,9 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 1 {
+		worker.IgnoreHangUp()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), worker.StopSignals()...)
 	defer stop()
 	environ := os.Environ()

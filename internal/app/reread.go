@@ -13,14 +13,21 @@ import (
 	"github.com/postrider/postrider/internal/reread"
 )
 
-// tryFor bounds the login with new credentials.
-const tryFor = 10 * time.Second
+const (
+	// tryFor bounds the login with new credentials.
+	tryFor = 10 * time.Second
+	// warnEvery is how often the same warning is logged.
+	warnEvery = time.Minute
+)
 
 // files are those of secrets and certificates, with what they held when somebody last
 // asked to read them again. One goroutine uses them.
 type files struct {
 	broker, relay []reread.File
 	sums          map[string][sha256.Size]byte
+	// warned is the last warning, at warnedAt.
+	warned   string
+	warnedAt time.Time
 }
 
 func (s *Settings) files() *files {
@@ -91,9 +98,24 @@ func (w *Worker) watchFiles(ctx context.Context) {
 			}
 			l := f.look(f.relay, unused)
 			l.add(f.look(f.broker, func() error { return w.loginAgain(ctx) }))
-			w.sayFiles(l)
+			if f.news(l) {
+				w.sayFiles(l)
+			}
 		}
 	})
+}
+
+// news reports that this is no warning that was logged within the last minute.
+func (f *files) news(l look) bool {
+	warning := ""
+	if len(l.wrong) > 0 {
+		warning = errors.Join(l.wrong...).Error()
+	}
+	if warning != "" && warning == f.warned && time.Since(f.warnedAt) < warnEvery {
+		return false
+	}
+	f.warned, f.warnedAt = warning, time.Now()
+	return true
 }
 
 // loginAgain connects to the broker again, if the broker accepts what is new: an operator

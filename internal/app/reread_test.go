@@ -2,10 +2,12 @@ package app
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -111,4 +113,33 @@ func TestReread(t *testing.T) {
 			t.Errorf("tells a secret:\n%s", out.String())
 		}
 	}
+}
+
+// TestWarnsOnceAMinute: the same mistake is not logged for each of many signals, another
+// one is.
+func TestWarnsOnceAMinute(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &files{}
+		wrong := func(words string) look { return look{wrong: []error{errors.New(words)}} }
+		for i, c := range []struct {
+			after time.Duration
+			look  look
+			want  bool
+		}{
+			{0, wrong("is empty"), true},
+			{time.Second, wrong("is empty"), false},
+			{time.Second, wrong("holds a NUL"), true},
+			{time.Second, look{}, true},
+			{time.Second, look{}, true},
+			{time.Second, wrong("holds a NUL"), true},
+			{59 * time.Second, wrong("holds a NUL"), false},
+			{time.Second, wrong("holds a NUL"), true},
+		} {
+			time.Sleep(c.after)
+			if got := f.news(c.look); got != c.want {
+				t.Errorf("%d: %v", i, got)
+			}
+		}
+	})
 }

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/postrider/postrider/internal/reread"
 	"github.com/postrider/postrider/mail"
 )
 
@@ -92,9 +93,6 @@ func find(lookup Lookup, name string, secret bool) (string, bool, error) {
 	if set && value != "" {
 		return "", false, fmt.Errorf("%s, %s_FILE: set one of them, not both", name, name)
 	}
-	s, err := mail.ReadSecret(file)
-	if err != nil {
-		return "", false, fmt.Errorf("%s_FILE: %w", name, err)
-	}
-	return string(s), true, nil
+	content, err := reread.File{Setting: name + "_FILE", Paths: []string{file}, Check: reread.IsSecret}.Read()
+	return reread.Secret(content), err == nil, err
 }

@@ -4,12 +4,9 @@
 package reread
 
 import (
-	"bytes"
-	"fmt"
 	"log/slog"
-	"os"
-	"strings"
 	"sync"
+	"time"
 )
 
 // File is what settings name: one file or, if they belong together, several.
@@ -21,23 +18,6 @@ type File struct {
 	Check func(content []byte) error
 }
 
-// Read reads the file, or the files with a line's end between them, and checks the
-// content.
-func (f File) Read() ([]byte, error) {
-	parts := make([][]byte, len(f.Paths))
-	for i, path := range f.Paths {
-		var err error
-		if parts[i], err = os.ReadFile(path); err != nil {
-			return nil, fmt.Errorf("%s: %w", f.Setting, err)
-		}
-	}
-	all := bytes.Join(parts, []byte("\n"))
-	if err := f.Check(all); err != nil {
-		return nil, fmt.Errorf("%s: %s: %w", f.Setting, strings.Join(f.Paths, ", "), err)
-	}
-	return all, nil
-}
-
 // Kept is a file in use. Its methods may be called concurrently.
 type Kept struct {
 	file File
@@ -46,6 +26,8 @@ type Kept struct {
 	mu   sync.Mutex
 	last []byte
 	bad  bool // the last read failed
+	// hangs is a read that did not end in time; nil if there is none.
+	hangs <-chan result
 }
 
 // Keep begins with that content, which was read before.
@@ -54,11 +36,11 @@ func Keep(f File, content []byte, log *slog.Logger) *Kept {
 }
 
 // Now is the content. If it cannot be read it is what was read last, and that is logged
-// once.
+// once. It takes five seconds at most, and nothing while an earlier read hangs.
 func (k *Kept) Now() []byte {
-	now, err := k.file.Read()
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	now, err := k.read()
 	if err == nil {
 		k.last = now
 	} else if !k.bad {
@@ -66,4 +48,23 @@ func (k *Kept) Now() []byte {
 	}
 	k.bad = err != nil
 	return k.last
+}
+
+func (k *Kept) read() ([]byte, error) {
+	if k.hangs != nil {
+		select {
+		case <-k.hangs: // what it read may be old
+			k.hangs = nil
+		default:
+			return nil, k.file.wrong(errSlow)
+		}
+	}
+	reading := k.file.begin()
+	select {
+	case r := <-reading:
+		return r.content, r.err
+	case <-time.After(readFor):
+		k.hangs = reading
+		return nil, k.file.wrong(errSlow)
+	}
 }

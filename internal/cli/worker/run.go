@@ -42,6 +42,10 @@ again.`,
 // StopSignals end a worker in order. SIGHUP is not among them: see [Run].
 func StopSignals() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM} }
 
+// IgnoreHangUp keeps SIGHUP from ending a worker that has not read its files yet: call it
+// first of all. [Run] has it read them again.
+func IgnoreHangUp() { signal.Ignore(syscall.SIGHUP) }
+
 // runUntilSignal runs the worker until ctx ends or a signal arrives. A further
 // signal requeues what is in flight. SIGHUP has it read files again. The signals are
 // caught from the start on: a second one that follows at once must not be lost.
