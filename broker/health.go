@@ -98,7 +98,8 @@ func (c *Conn) quorum(ctx context.Context) error {
 }
 
 // lacking says what a stream of a cluster lacks to be written to; nil for nothing. The
-// list of replicas has all servers or, if one of them leads, all others.
+// list of replicas has all servers or, if one of them leads, all others. Without a leader
+// it may say for some seconds that a lost server is online.
 func lacking(c *jetstream.ClusterInfo) error {
 	all, online := len(c.Replicas), 0
 	if c.Leader != "" {
@@ -109,11 +110,8 @@ func lacking(c *jetstream.ClusterInfo) error {
 			online++
 		}
 	}
-	switch {
-	case 2*online <= all:
-		return fmt.Errorf("the NATS cluster has no quorum: %d of the %d servers with %s online; start the others", online, all, wire.StreamRecord)
-	case c.Leader == "":
-		return fmt.Errorf("%s has no leader: none of its %d servers was elected yet", wire.StreamRecord, all)
+	if c.Leader != "" && 2*online > all {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("the NATS cluster has no leader or quorum: %d of the %d servers with %s seem to be online; more than half must be, and elect a leader", online, all, wire.StreamRecord)
 }

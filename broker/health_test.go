@@ -16,9 +16,9 @@ func TestLacking(t *testing.T) {
 		want   string
 	}{
 		{"a", nil, ""}, {"a", []*jetstream.PeerInfo{on, on}, ""}, {"a", []*jetstream.PeerInfo{on, off}, ""},
-		{"a", []*jetstream.PeerInfo{off, off}, "1 of the 3 servers with MAIL_RECORD online"},
-		{"", []*jetstream.PeerInfo{off, on, off}, "1 of the 3 servers with MAIL_RECORD online"},
-		{"", []*jetstream.PeerInfo{on, on, off}, "MAIL_RECORD has no leader"},
+		{"a", []*jetstream.PeerInfo{off, off}, "1 of the 3 servers with MAIL_RECORD seem"},
+		{"", []*jetstream.PeerInfo{off, on, off}, "1 of the 3 servers with MAIL_RECORD seem"},
+		{"", []*jetstream.PeerInfo{on, on, off}, "no leader or quorum: 2 of the 3 servers with MAIL_RECORD seem to be online"},
 		{"a", []*jetstream.PeerInfo{on, on, off, off}, ""},
 		{"a", []*jetstream.PeerInfo{on, off, off, off}, "2 of the 5 servers"},
 		{"", []*jetstream.PeerInfo{off}, "0 of the 1 servers"},

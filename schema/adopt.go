@@ -15,8 +15,8 @@ import (
 // out: the sender and the recipients as "sendmail -t" finds them, and the subject
 // for readers of the log. part is the name of the message in errors.
 func (e *Envelope) adopt(part string) error {
-	if isUTF16(e.Raw) {
-		return badField(part, "the message is UTF-16, must be UTF-8")
+	if odd := notUTF8(e.Raw); odd != "" {
+		return badField(part, "the message %s", odd)
 	}
 	e.Raw = mail.WithoutFirstLine(e.Raw)
 	if len(e.Raw) == 0 {
@@ -44,11 +44,6 @@ func (e *Envelope) adopt(part string) error {
 		return nil
 	}
 	return e.adoptRecipients(part, h, resent)
-}
-
-// isUTF16 reports a byte order mark of UTF-16, which programs on Windows write.
-func isUTF16(b []byte) bool {
-	return bytes.HasPrefix(b, []byte{0xff, 0xfe}) || bytes.HasPrefix(b, []byte{0xfe, 0xff})
 }
 
 // adoptSender takes the sender from Sender, else From.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+
 	"github.com/postrider/postrider/mail"
 )
 
@@ -352,7 +353,7 @@ func TestFirstLinesAreTakenOff(t *testing.T) {
 }
 
 // TestByteOrderMark: the one of UTF-8 is taken off, before JSON as before a message;
-// text in UTF-16 is called that.
+// text in UTF-16 or UTF-32 is called that, with a mark and without.
 func TestByteOrderMark(t *testing.T) {
 	t.Parallel()
 	if e, err := Decode(nil, []byte("\ufeff"+minimal)); err != nil || e.From.Email != "a@example.com" {
@@ -361,20 +362,29 @@ func TestByteOrderMark(t *testing.T) {
 	if _, err := Decode(nil, []byte("\ufeff"+message)); err == nil || !strings.Contains(err.Error(), "begins like a message") {
 		t.Errorf("a message without its header: %v", err)
 	}
-	const text, inMessage = "is UTF-16, must be UTF-8", "the message is UTF-16, must be UTF-8"
-	for _, order := range []binary.AppendByteOrder{binary.LittleEndian, binary.BigEndian} {
-		wide := func(s string) []byte {
-			b := order.AppendUint16(nil, 0xfeff)
-			for _, c := range []byte(s) {
-				b = order.AppendUint16(b, uint16(c))
+	wide := func(s string, unit int, order binary.AppendByteOrder) (b []byte) {
+		for _, c := range s {
+			if b = order.AppendUint16(b, uint16(c)); unit == 4 {
+				b = order.AppendUint32(b[:len(b)-2], uint32(c))
 			}
-			return b
 		}
-		if _, err := Decode(nil, wide(minimal)); err == nil || !strings.Contains(err.Error(), text) {
-			t.Errorf("%s: %v", order, err)
+		return b
+	}
+	for _, before := range []string{mark, ""} {
+		for _, order := range []binary.AppendByteOrder{binary.LittleEndian, binary.BigEndian} {
+			for unit, name := range map[int]string{2: "UTF-16", 4: "UTF-32"} {
+				if _, err := Decode(nil, wide(before+minimal, unit, order)); err == nil || err.Error() != "the envelope is "+name+", must be UTF-8" {
+					t.Errorf("%q %s %s: %v", before, name, order, err)
+				}
+				if _, err := Decode(map[string][]string{"Content-Type": asMessage}, wide(before+message, unit, order)); err == nil || !strings.HasSuffix(err.Error(), "the message is "+name+", must be UTF-8") {
+					t.Errorf("%q %s %s, a message: %v", before, name, order, err)
+				}
+			}
 		}
-		if _, err := Decode(map[string][]string{"Content-Type": asMessage}, wide(message)); err == nil || !strings.Contains(err.Error(), inMessage) {
-			t.Errorf("%s, a message: %v", order, err)
+	}
+	for _, headers := range []map[string][]string{nil, {"Content-Type": asMessage}} {
+		if _, err := Decode(headers, []byte(mark+mark+minimal)); err == nil || !strings.Contains(err.Error(), "begins with two byte order marks") {
+			t.Errorf("%v: two marks: %v", headers, err)
 		}
 	}
 	for _, body := range []string{"\ufeff", "\ufeff\ufeff" + minimal, " \ufeff" + minimal, minimal + "\ufeff", "\xff\xfe"} {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/postrider/postrider/mail"
 )
 
@@ -26,10 +27,10 @@ var (
 // decodeJSON reads the JSON form. A byte order mark before it is ignored (RFC 8259
 // section 8.1).
 func decodeJSON(body []byte) (*Envelope, error) {
-	if isUTF16(body) {
-		return nil, badField("", "the envelope is UTF-16, must be UTF-8")
+	if odd := notUTF8(body); odd != "" {
+		return nil, badField("", "the envelope %s", odd)
 	}
-	body = bytes.TrimPrefix(body, []byte("\ufeff"))
+	body = bytes.TrimPrefix(body, []byte(mark))
 	if len(body) == 0 {
 		return nil, badField("", "the body is empty: an envelope is a JSON object")
 	}

@@ -53,7 +53,7 @@ func TestNotReadyWithoutQuorum(t *testing.T) {
 		body = said
 		return status == http.StatusServiceUnavailable && w.conn.NC().IsConnected()
 	}, out.String)
-	if want := "not ready: the NATS cluster has no quorum: 1 of the 3 servers with MAIL_RECORD online; start the others\n"; body != want {
+	if want := "not ready: the NATS cluster has no leader or quorum: 1 of the 3 servers with MAIL_RECORD seem to be online; more than half must be, and elect a leader\n"; body != want {
 		t.Errorf("%q, want %q", body, want)
 	}
 	if status, _ := probe(t, w, "/livez"); status != http.StatusOK {
