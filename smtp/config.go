@@ -68,10 +68,8 @@ func (c Config) Validate() []error {
 	wrong.If(c.URL != "" && err != nil, "SMTP_URL: %w", err)
 	wrong.If(c.URL == "" && c.Username != "", "SMTP_URL: is not set, but SMTP_USERNAME is: set it to the relay, like smtp://relay.example.com:587")
 	wrong.If(c.Password != "" && c.Username == "", "SMTP_PASSWORD: is set without SMTP_USERNAME")
-	// A file that cannot be read was reported when it was to be read.
-	_, unread := mail.ReadSecret(c.PasswordFile)
+	// What is wrong with the file was reported when it was read.
 	wrong.If(c.Username != "" && c.Password == "" && c.PasswordFile == "", "SMTP_USERNAME: is set without SMTP_PASSWORD")
-	wrong.If(c.Username != "" && c.Password == "" && c.PasswordFile != "" && unread == nil, "SMTP_PASSWORD_FILE: %s is empty", c.PasswordFile)
 	// NUL separates the fields of AUTH PLAIN (RFC 4616 section 2).
 	wrong.If(strings.ContainsRune(c.Username+string(c.Password), 0), "SMTP_USERNAME, SMTP_PASSWORD: hold a NUL")
 	wrong.If(err == nil && t.tls == tlsNone && c.Username != "" && !c.AuthWithoutTLS,
