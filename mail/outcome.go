@@ -87,8 +87,10 @@ type Body interface {
 
 // Message is what a relay is given for one transaction.
 type Message struct {
-	// ID is for logs.
+	// ID is for logs. Several messages may have the same.
 	ID string
+	// Key tells the message from all others; if it is empty, ID does.
+	Key string
 	// From is the reverse path; empty for the null path.
 	From       string
 	Recipients []Recipient
@@ -121,6 +123,9 @@ type Transaction struct {
 	// Down reports that the relay is not to be used for now: what was requeued is
 	// its own fault, not that of a recipient.
 	Down bool
+	// Later reports that what was requeued may have to wait for long, while the relay works
+	// for others: it must not be the next that is tried, nor count as in flight.
+	Later bool
 	// Outcomes has one for each of the message's recipients, in their order. If the
 	// session ends at RCPT, only the recipient it ended at is requeued at that stage;
 	// the others are pending.

@@ -26,14 +26,14 @@ func (s *Settler) attempt(span Span, d *Delivery, rec *wire.Record) error {
 		case !rec.Has(wire.StatePending):
 			return nil
 		case len(batch) == 0, len(aside) >= maxHangUps:
-			return s.requeue(span.Settle, d, rec, aside, why)
+			return s.requeue(span.Settle, d, rec, len(aside) > 0, why)
 		}
 		tx := s.Relay.Deliver(span.Work, d.transaction(batch))
 		switch fault := s.apply(d, rec, batch, tx); {
 		case fault != nil:
 			why = wire.GroupedOutcome{Code: fault.Code, Enhanced: fault.Enhanced, Reply: fault.Reply}.Words()
 			if hungUp := len(rec.HungUpSince(began)) > len(aside); !hungUp {
-				return s.requeue(span.Settle, d, rec, aside, why)
+				return s.requeue(span.Settle, d, rec, len(aside) > 0 || tx.Later, why)
 			}
 		case len(d.nextBatch(rec, aside, 1)) > 0: // more follow, and decide makes the last record
 			rec.Event = wire.EventDeferred
@@ -73,7 +73,7 @@ func (d *Delivery) nextBatch(rec *wire.Record, aside []int, limit int) (batch []
 
 func (d *Delivery) transaction(to []mail.Recipient) mail.Message {
 	return mail.Message{
-		ID: d.copy.Key.ID, From: d.from.Address, Recipients: to,
+		ID: d.copy.Key.ID, Key: d.copy.Key.RecordSubject(), From: d.from.Address, Recipients: to,
 		Body: d.message, Size: d.message.Size, EightBit: d.message.EightBit,
 		UTF8:   d.message.UTF8 || d.from.UTF8 || d.to[to[0].Index].UTF8,
 		Permit: d.permit,
@@ -106,7 +106,7 @@ func (s *Settler) apply(d *Delivery, rec *wire.Record, to []mail.Recipient, tx m
 		x := rec.Find(to[i].Index)
 		if o.Class == mail.Requeued {
 			fault = &tx.Outcomes[i]
-			if o.Stage == mail.StageRcpt && !tx.Down {
+			if o.Stage == mail.StageRcpt && !tx.Down && !tx.Later {
 				x.HangUps++
 			}
 			continue

@@ -16,13 +16,14 @@ const oftenFrom = 8
 
 // requeue puts off a message without counting an attempt, because the relay or the
 // worker was at fault. It gives the delivery back to the broker. Or, while the lease
-// lasts, it has rec schedule a copy: if the message was delivered often, or if the relay
-// hung up at the recipients who are set aside. It may do so each time, and a message
-// that is given back counts against the consumer's max_ack_pending until it comes again.
+// lasts, it has rec schedule a copy: if the message was delivered often, or if it is for
+// later, because the relay hung up at recipients or refuses the sender. It may do so each
+// time, and a message that is given back comes first, and counts against the consumer's
+// max_ack_pending until then.
 // requeue returns nil if rec schedules the message, else an error.
-func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, aside []int, why string) error {
+func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, later bool, why string) error {
 	s.metrics.requeued.Inc()
-	if (d.DeliveredOften() || len(aside) > 0) && !d.leaseExpired() {
+	if (d.DeliveredOften() || later) && !d.leaseExpired() {
 		due := s.Now().Add(s.pause(d.copy.Generation + 1))
 		if end := s.cfg.deadline(d.standing(due, 0, 0)); due.After(end) {
 			due = end

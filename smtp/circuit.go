@@ -46,8 +46,13 @@ type circuit struct {
 	// quiet: the fault was not logged for that reason.
 	said  map[trouble]time.Time
 	quiet bool
-	// refusals tell when permanent replies are the relay's fault.
+	// refusals tell when permanent replies are the relay's fault, or of a sender.
 	refusals refusals
+	// saidOf is when the log told of a sender last.
+	saidOf map[string]time.Time
+	// tried are the ids and senders of messages that met a fault that somebody has to fix,
+	// since the circuit opened.
+	tried map[string]bool
 	// pause is the time to wait before the next probe. It grows until mail works
 	// again: a relay that accepts sessions and refuses the mail is not asked
 	// faster.
@@ -64,7 +69,7 @@ type circuit struct {
 func newCircuit(name string, log *slog.Logger, c Config) *circuit {
 	up := make(chan struct{})
 	close(up)
-	return &circuit{name: name, log: log, min: c.PauseMin, max: c.PauseMax, pause: c.PauseMin, said: make(map[trouble]time.Time), up: up, down: make(chan struct{}), next: make(chan struct{}), news: make(chan struct{})}
+	return &circuit{name: name, log: log, min: c.PauseMin, max: c.PauseMax, pause: c.PauseMin, said: make(map[trouble]time.Time), refusals: refusals{min: c.PauseMin, max: c.PauseMax}, up: up, down: make(chan struct{}), next: make(chan struct{}), news: make(chan struct{})}
 }
 
 // state returns the fault that opened it, or nil, and a channel that is closed while
@@ -79,6 +84,9 @@ func (c *circuit) state() (why *Error, up <-chan struct{}) {
 type pass struct {
 	// why is the fault because of which it may not.
 	why *Error
+	// putOff says that mail of its sender is not tried; probe: it is the one that is.
+	putOff error
+	probe  bool
 	// wait is closed when it may ask again; nil if it may be sent. If after is not zero, it
 	// may ask after that time too.
 	wait  <-chan struct{}
@@ -86,14 +94,28 @@ type pass struct {
 	// down is closed when the relay may not be used any more.
 	down <-chan struct{}
 	// turn is the number of its turn, if the relay is on trial. Whoever has one must
-	// call tried.
+	// call ended; and the probe, probed.
 	turn int
 }
 
-// admit lets a message be sent, or not. The message may have a turn already.
+// admit lets a message be sent, or not. The message may have a turn already. That of a
+// sender who is held never waits: it would have the slots that others need.
 func (c *circuit) admit(m *mail.Message, turn int) pass {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	h, others := c.refusals.held[m.From], c.trying && turn != c.turn
+	if h != nil && (others || !h.lets(messageKey(m), time.Now())) {
+		return pass{putOff: h.putOff(m.From)}
+	}
+	p := c.take(m, turn)
+	if p.probe = h != nil && p.down != nil; p.probe {
+		h.probe = messageKey(m)
+	}
+	return p
+}
+
+// take gives the message the turn if the relay is on trial. The caller holds mu.
+func (c *circuit) take(m *mail.Message, turn int) pass {
 	switch {
 	case c.why == nil:
 		return pass{down: c.down}
@@ -102,7 +124,7 @@ func (c *circuit) admit(m *mail.Message, turn int) pass {
 	case c.trying && turn != c.turn:
 		return pass{wait: c.next}
 	case !c.trying:
-		if after := time.Until(c.changed.Add(c.refusals.yield(m))); after > 0 {
+		if after := time.Until(c.changed.Add(c.yield(m))); after > 0 {
 			return pass{wait: c.next, after: after}
 		}
 		c.trying = true
@@ -111,9 +133,9 @@ func (c *circuit) admit(m *mail.Message, turn int) pass {
 	return pass{down: c.down, turn: c.turn}
 }
 
-// tried ends the turn of a message, which got as far as that step without meeting a
+// ended ends the turn of a message, which got as far as that step without meeting a
 // fault of the relay; or nowhere. passed is the last step that the relay agreed to.
-func (c *circuit) tried(turn int, reached, passed mail.Stage) {
+func (c *circuit) ended(turn int, reached, passed mail.Stage) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.trying || turn != c.turn {
@@ -128,6 +150,31 @@ func (c *circuit) tried(turn int, reached, passed mail.Stage) {
 		c.close()
 	}
 	c.moved()
+}
+
+// tryLater notes that a message met a fault that somebody has to fix.
+func (c *circuit) tryLater(m *mail.Message) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.tried == nil || len(c.tried) >= mostBlamed {
+		c.tried = make(map[string]bool)
+	}
+	c.tried[messageKey(m)], c.tried[m.From] = true, true
+}
+
+// yields is how long a message waits for others to be tried before it.
+const yields = 400 * time.Millisecond
+
+// yield is how long a message lets others be tried before it: what has another sender
+// is the first, then what was not tried before. One message that the relay will never
+// accept must not take the turn of those that it would.
+func (c *circuit) yield(m *mail.Message) (d time.Duration) {
+	for _, x := range []string{messageKey(m), m.From} {
+		if c.tried[x] {
+			d += yields
+		}
+	}
+	return d
 }
 
 // envelopeOn are the steps of a transaction, in their order.
@@ -181,7 +228,8 @@ func (c *circuit) close() {
 		what = "mail"
 	}
 	c.why, c.met, c.trial, c.changed = nil, "", false, time.Now()
-	c.refusals.over()
+	c.refusals.over(c.changed)
+	c.tried = nil
 	if c.quiet {
 		return
 	}
@@ -217,6 +265,9 @@ func (c *circuit) note(e *Error) {
 func (c *circuit) worked() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.refusals.all {
+		return // what it accepts before the step of the fault says nothing
+	}
 	c.pause = c.min
 }
 
@@ -269,6 +320,6 @@ func (c *circuit) say(e *Error) {
 			every = "the same one is tried again in " + check.Duration(time.Until(e.again).Round(time.Second))
 		}
 	}
-	c.log.Log(context.Background(), level, fmt.Sprintf("%v: %s; %s; %s%s", e, state, e.Hint, every, c.refusals.sayDead()),
+	c.log.Log(context.Background(), level, fmt.Sprintf("%v: %s; %s; %s", e, state, e.Hint, every),
 		"relay", c.name, "stage", string(e.Stage), "code", e.Code)
 }

@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,10 @@ type delivery struct {
 	quirk quirk
 	// worked: the relay accepted a MAIL; accepted: it accepted the message.
 	worked, accepted bool
+	// refusals are the permanent replies to recipients in this transaction.
+	refusals []reply
+	// probe: it is the one message of a sender who is held that is tried.
+	probe bool
 	// failEightBit: a relay without 8BITMIME must not get bytes above 127.
 	failEightBit bool
 	// begun is when the message was admitted last, turn its turn to try the relay, and
@@ -40,13 +45,16 @@ type delivery struct {
 	reached, passed mail.Stage
 }
 
-// key names the message, for [blame].
+// key names the transaction, for [blame].
 func (d *delivery) key() string {
 	if len(d.m.Recipients) == 0 {
-		return d.m.ID
+		return messageKey(d.m)
 	}
-	return d.m.ID + " " + d.m.Recipients[0].Address
+	return messageKey(d.m) + " " + d.m.Recipients[0].Address
 }
+
+// messageKey tells a message from all others, however people named them.
+func messageKey(m *mail.Message) string { return cmp.Or(m.Key, m.ID) }
 
 func newDelivery(ctx context.Context, m *mail.Message, relay string) *delivery {
 	d := &delivery{ctx: ctx, m: m, to: make([]int, 0, len(m.Recipients))}
@@ -79,6 +87,7 @@ func (d *delivery) settle(o mail.Outcome) {
 
 // restart forgets what the relay said of the recipients.
 func (d *delivery) restart() {
+	d.refusals = nil
 	for _, i := range d.to {
 		d.tx.Outcomes[i] = mail.Outcome{}
 	}

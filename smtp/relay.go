@@ -115,7 +115,10 @@ func (r *Relay) Deliver(ctx context.Context, m mail.Message) mail.Transaction {
 		// The relay wants fewer sessions: wait for one of the others.
 	}
 	if d.turn > 0 {
-		r.circuit.tried(d.turn, d.reached, d.passed)
+		r.circuit.ended(d.turn, d.reached, d.passed)
+	}
+	if d.probe {
+		r.circuit.probed(d.m)
 	}
 	r.metrics.transaction(d.tx.Outcomes)
 	d.tx.Down = d.fault != nil || !r.Up()
@@ -169,7 +172,12 @@ func (r *Relay) attempt(d *delivery) bool {
 func (r *Relay) admit(d *delivery) (down <-chan struct{}, ok bool) {
 	for {
 		p := r.circuit.admit(d.m, d.turn)
-		d.turn, d.begun = p.turn, time.Now()
+		d.turn, d.probe, d.begun = p.turn, p.probe, time.Now()
+		if p.putOff != nil {
+			d.tx.Later = true
+			d.postpone(mail.StageLocal, p.putOff)
+			return nil, false
+		}
 		if p.why != nil {
 			d.postpone(p.why.Stage, fmt.Errorf("waiting for the relay, which %s", p.why.Detail()))
 			return nil, false

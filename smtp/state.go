@@ -13,6 +13,9 @@ type State struct {
 	Trial bool
 	// Since is when Fault began, or when it was over; zero if there was none.
 	Since time.Time
+	// Held are the senders whose mail the relay refuses while it accepts that of others,
+	// each with the reply. Their mail is put off. At most 20 are named.
+	Held []string
 	// Next is when the relay is tried again; zero without Fault and on trial.
 	Next time.Time
 }
@@ -32,7 +35,7 @@ func (r *Relay) State() (State, <-chan struct{}) {
 func (c *circuit) look() (State, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := State{Fault: c.why, Trial: c.trial, Since: c.openedAt}
+	s := State{Fault: c.why, Trial: c.trial, Since: c.openedAt, Held: c.refusals.senders()}
 	switch {
 	case c.why == nil:
 		s.Since = c.changed

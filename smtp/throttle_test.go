@@ -92,7 +92,7 @@ func (b *bundle) work(t *testing.T, all []mail.Message) (requeued int64, failed 
 				got := classes(b.Deliver(t.Context(), x.m))
 				if got == "requeued" {
 					again.Add(1)
-					time.AfterFunc(min(time.Second<<x.times, time.Minute), func() { queue <- mine{x.m, x.times + 1} })
+					time.AfterFunc(min(time.Second<<min(x.times, 10), time.Minute), func() { queue <- mine{x.m, x.times + 1} })
 					continue
 				}
 				mu.Lock()

@@ -93,6 +93,7 @@ func (d *delivery) run(s *session) bool {
 		t.envelope()
 		t.undo()
 	}
+	t.refusedAtRcpt()
 	if t.begun && !t.botched && len(t.accepted) > 0 {
 		t.body(src, begin)
 	}
