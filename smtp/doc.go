@@ -10,8 +10,11 @@
 // If the relay itself is at fault, its circuit opens: Deliver then answers at
 // once that nothing was tried, and one goroutine opens a session now and then to
 // see whether the relay is back. [Relay.Up] reports this state, and [Relay.Wait]
-// waits for its end. A relay that gives one message after the other the same permanent
-// reply is at fault too (refusals.go). [Relay.Look] finds out before there is mail.
+// waits for its end. [Relay.Look] finds out before there is mail.
+//
+// A relay that gives one message after the other the same permanent reply is at fault too.
+// If all were of one sender, only the mail of that sender is put off: refusals.go decides,
+// likeness.go says what is the same reply, and holds.go applies it.
 //
 // A Relay shares nothing with another: whoever has several relays makes several.
 //
