@@ -163,13 +163,13 @@ func silence(lost []Worker) string {
 func (w *Workers) Words(lanes []Lane, now time.Time) string {
 	switch running := w.only((*Worker).takes); {
 	case len(running) > 0:
-		words := fmt.Sprintf("%d (%s)", len(running), Names(hosts(running)))
+		words := []string{fmt.Sprintf("%d (%s)", len(running), Names(hosts(running)))}
 		for _, x := range running {
 			if left := x.left(now); left != "" && x.inFlight(lanes) {
-				words += "; " + left
+				words = append(words, left)
 			}
 		}
-		return words
+		return strings.Join(words, "; ")
 	case w.Unread != "":
 		return "unknown"
 	case slices.ContainsFunc(lanes, func(l Lane) bool { return l.taken() }):
