@@ -61,7 +61,7 @@ func lineOfOne(r *wire.Record, x wire.RecipientRecord) (event wire.Event, words 
 	case event == wire.EventRequeued && x.State == wire.StatePending:
 		return event, "no attempt counted" + Clause(x.WordsIn(r))
 	case x.State == wire.StatePending:
-		return event, "pending: the next transaction of this message is for this recipient"
+		return wire.Event(x.State), "the next transaction of this message is for this recipient"
 	}
 	if words = x.WordsIn(r); words != "" {
 		words += "; "

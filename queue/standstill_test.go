@@ -76,7 +76,7 @@ func TestWorkersAtTheBroker(t *testing.T) {
 	if got, want := said(b.status()), "h1 running lost=false at=0s"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-	if s := b.statusIn(time.Minute); said(s) != "h1 running lost=true at=1m0s" || !s.Lanes[0].Stands() {
+	if s := b.statusIn(50 * time.Second); said(s) != "h1 running lost=true at=1m0s" || !s.Lanes[0].Stands() {
 		t.Errorf("%s", said(s))
 	}
 	w.V++
@@ -93,5 +93,54 @@ func TestWorkersAtTheBroker(t *testing.T) {
 	b.must(b.broker.Conn.JS().DeleteStream(t.Context(), wire.StreamState))
 	if s := b.status(); !strings.Contains(s.Workers.Unread, "no such stream") || s.Lanes[0].Stands() {
 		t.Errorf("%+v", s.Workers)
+	}
+}
+
+// TestHeldLane: mail that is requeued is not settled, and a lane that waits for its relay
+// has no rate and no forecast.
+func TestHeldLane(t *testing.T) {
+	t.Parallel()
+	b := newTestQueue(t)
+	b.publish(lane, "", envelope("m"))
+	for i := range 20 {
+		b.record(fmt.Sprintf("q%d", i), wire.EventRequeued)
+	}
+	if l := b.status().Lanes[0]; l.Settled != 0 || l.Rate != 0 || !l.Empty.IsZero() {
+		t.Errorf("only requeued: %+v", l)
+	}
+	b.record("d", wire.EventDelivered)
+	if l := b.status().Lanes[0]; l.Settled != 1 || l.Rate == 0 {
+		t.Errorf("one is delivered: %+v", l)
+	}
+	b.keep(&wire.Worker{
+		V: wire.WorkerVersion, ID: "W", Host: "h", State: wire.WorkerWaiting, Lanes: []wire.Lane{lane}, Started: b.broker.Conn.Now(),
+		Relay: wire.Relay{Name: "r:25", State: wire.RelayDown, Since: b.broker.Conn.Now(), Words: "refused", Hint: "ask"},
+	})
+	if l := b.status().Lanes[0]; l.Settled != 1 || l.Rate != 0 || !l.Empty.IsZero() {
+		t.Errorf("its relay is down: %+v", l)
+	}
+}
+
+// TestNoWorkerLeft: what was settled a moment ago does not stand for a worker that runs.
+func TestNoWorkerLeft(t *testing.T) {
+	t.Parallel()
+	b := newTestQueue(t)
+	b.record("d", wire.EventDelivered)
+	s := b.status()
+	if words := s.Workers.Words(s.Lanes, s.At); words != "none is running" {
+		t.Error(words)
+	}
+}
+
+// TestOutlivedEntry: a killed server brings back entries that it had removed, and keeps
+// them. A worker that is lost for so long is not told of.
+func TestOutlivedEntry(t *testing.T) {
+	t.Parallel()
+	b := newTestQueue(t)
+	b.keep(&wire.Worker{V: wire.WorkerVersion, ID: "W", Host: "h", State: wire.WorkerRunning, Lanes: []wire.Lane{lane}, Started: b.broker.Conn.Now()})
+	for later, want := range map[time.Duration]int{0: 1, 50 * time.Second: 1, 70 * time.Second: 0} {
+		if got := b.statusIn(later).Workers.All; len(got) != want {
+			t.Errorf("after %s: %+v", later, got)
+		}
 	}
 }

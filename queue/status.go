@@ -68,8 +68,8 @@ type Lane struct {
 // Ready is the number of messages that could be sent now.
 func (l *Lane) Ready() uint64 { return l.Waiting + l.Due + l.InFlight }
 
-// taken reports that a worker takes its mail, whether it says anything of itself or not.
-func (l *Lane) taken() bool { return l.Takers > 0 || l.Rate > 0 }
+// taken reports that a worker asks for its mail, whether it says anything of itself or not.
+func (l *Lane) taken() bool { return l.Takers > 0 }
 
 // absence says why no worker takes mail of the lane; empty if one does, or may do so.
 func (l *Lane) absence() string {
@@ -237,64 +237,4 @@ func (s laneStream) scheduled(ctx context.Context, lane wire.Lane) (uint64, erro
 func (s laneStream) notReady() uint64 {
 	n := s.CachedInfo().State.Msgs
 	return n - min(n, s.ready)
-}
-
-const (
-	// rateOver is the time over which a rate is measured.
-	rateOver = time.Minute
-	// rateLeast keeps one message in the last moment from being many per second.
-	rateLeast = 5 * time.Second
-	// standsAfter: a lane with mail that has settled none for so long has no rate, and
-	// nobody can say when it will be empty.
-	standsAfter = 5 * time.Second
-)
-
-// rate counts the lane's records of the last minute, which all its workers write.
-// The counters of the consumers would have to be asked for twice, and a killed
-// broker forgets them.
-func (q *Queue) rate(ctx context.Context, l *Lane, now time.Time) error {
-	subject, since := "mail.record."+string(l.Lane)+".>", now.Add(-rateOver)
-	first, err := q.store.Next(ctx, wire.StreamRecord, subject, 0, since)
-	if errors.Is(err, stream.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	c, err := q.js.OrderedConsumer(ctx, wire.StreamRecord, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{subject}, HeadersOnly: true,
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: first.Sequence,
-	})
-	if err != nil {
-		return fmt.Errorf("count records: %w", err)
-	}
-	info := c.CachedInfo()
-	defer forget(ctx, q.js, wire.StreamRecord, info.Name)
-	l.Settled = info.NumPending
-	if l.Ready() > 0 {
-		_, err := q.store.Next(ctx, wire.StreamRecord, subject, 0, now.Add(-standsAfter))
-		if errors.Is(err, stream.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-	l.forecast(now, now.Sub(first.Time))
-	return nil
-}
-
-// forecast says how fast the lane moves, if that many messages were settled in that
-// time, and when it will be empty.
-func (l *Lane) forecast(now time.Time, over time.Duration) {
-	l.Rate = float64(l.Settled) / max(over, rateLeast).Seconds()
-	if n := l.Ready(); n > 0 && l.Rate > 0 {
-		l.Empty = now.Add(time.Duration(float64(n) / l.Rate * float64(time.Second)))
-	}
-}
-
-// forget deletes a consumer that was made to count. If that fails, the broker
-// deletes it after a while.
-func forget(ctx context.Context, js jetstream.JetStream, stream, name string) {
-	_ = js.DeleteConsumer(ctx, stream, name)
 }

@@ -47,6 +47,9 @@ func (q *Queue) Workers(ctx context.Context) *Workers {
 	entries, err := q.store.Kept(ctx, wire.StreamState, wire.WorkerSubjects)
 	var all []*wire.Worker
 	for _, m := range entries {
+		if stream.Outlived(m, q.now()) {
+			continue
+		}
 		x, unknown := wire.DecodeWorker(m.Data)
 		if unknown != nil {
 			err = unknown
@@ -65,7 +68,10 @@ func (q *Queue) Workers(ctx context.Context) *Workers {
 // workersAt finds out which of them are lost. One that was started again on its host is
 // left out as soon as what it had in flight has come again.
 func workersAt(now time.Time, all []*wire.Worker) *Workers {
-	lost := func(w *wire.Worker) bool { return now.Sub(w.At) > lostAfter }
+	lost := func(w *wire.Worker) bool {
+		replaced := func(x *wire.Worker) bool { return slices.Contains(x.Replaces, w.ID) }
+		return now.Sub(w.At) > lostAfter || slices.ContainsFunc(all, replaced)
+	}
 	w := &Workers{All: []Worker{}}
 	for _, old := range all {
 		again := func(x *wire.Worker) bool { return x.Host == old.Host && x.Started.After(old.At) && !lost(x) }
@@ -173,7 +179,7 @@ func (w *Workers) Words(lanes []Lane, now time.Time) string {
 	case w.Unread != "":
 		return "unknown"
 	case slices.ContainsFunc(lanes, func(l Lane) bool { return l.taken() }):
-		return "mail is taken, by an older version that says no more"
+		return "mail is taken, by a worker that says nothing of itself"
 	}
 	return "none is running"
 }

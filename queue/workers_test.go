@@ -104,7 +104,7 @@ func TestJudgeWorkers(t *testing.T) {
 			"ok workers broker: 1 (h1)", "problem mail normal: .*no worker takes mail of this lane: those that run have other lanes (h1) | add normal to POSTRIDER_LANES of a worker",
 		}, "those that run have other lanes"},
 		"older ones": {crew(), 2, []string{
-			"note workers broker: mail is taken, by an older version", "problem mail normal: .*within the last minute | look at the log of the workers: none of this lane runs, or their relay",
+			"note workers broker: mail is taken, by a worker that says nothing of itself", "problem mail normal: .*within the last minute | look at the log of the workers: none of this lane runs, or their relay",
 		}, "no worker runs, or its relay is down"},
 		"not permitted": {&Workers{Unread: "no answer"}, 0, []string{
 			"warning workers KV_POSTRIDER: could not be read: no answer | ", "problem mail normal: .*within the last minute | look at the log of the workers: none of this lane runs, or their relay",

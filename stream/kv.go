@@ -16,6 +16,13 @@ func (s *Store) Keep(ctx context.Context, subject string, value []byte, ttl time
 	return s.keep(ctx, subject, value, nats.Header{jetstream.MsgTTLHeader: {ttl.String()}})
 }
 
+// Outlived reports that the broker should have removed the entry, by its own clock: one
+// that was killed does not remove what it recovers (nats-server 2.15.2).
+func Outlived(m *jetstream.RawStreamMsg, now time.Time) bool {
+	ttl, err := time.ParseDuration(m.Header.Get(jetstream.MsgTTLHeader))
+	return err == nil && now.Sub(m.Time) > ttl
+}
+
 // droppedFor is how long those who watch a bucket can see that a key was removed.
 const droppedFor = time.Minute
 

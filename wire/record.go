@@ -254,7 +254,7 @@ func (r *Record) Waits(index int) Event {
 }
 
 // EventIn is the event of the recipient in its record, whose own event is that of the
-// recipient that matters most.
+// recipient that matters most. It is empty if nothing happened to this one yet.
 func (x RecipientRecord) EventIn(r *Record) Event {
 	switch {
 	case r.Event == EventReplayed && x.State != StateDelivered, r.Event == EventDiscarded && x.State == StateDead:
@@ -264,7 +264,7 @@ func (x RecipientRecord) EventIn(r *Record) Event {
 	case x.State == StateDead:
 		return EventOf(x.Reason)
 	case x.State == StatePending && r.Event != EventRequeued:
-		return EventDeferred
+		return ""
 	}
 	return r.Waits(x.Index)
 }

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -38,6 +39,13 @@ type Worker struct {
 	Host    string    `json:"host"`
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
+	// PID is that of its process on Machine, which names the processes among which it is
+	// unique; empty if that is not known.
+	PID     int    `json:"pid,omitzero"`
+	Machine string `json:"machine,omitempty"`
+	// Replaces are the IDs of workers of that machine that had ended without removing
+	// their entries when it started.
+	Replaces []string `json:"replaces,omitempty"`
 	// At is when it was written. All times are the broker's.
 	At    time.Time   `json:"at"`
 	State WorkerState `json:"state"`
@@ -97,6 +105,9 @@ func DecodeWorker(b []byte) (*Worker, error) {
 	var w Worker
 	if err := json.Unmarshal(b, &w); err != nil {
 		return nil, fmt.Errorf("read the state of a worker: %w", err)
+	}
+	if w.V < 1 {
+		return nil, errors.New("read the state of a worker: it has no version")
 	}
 	if w.V != WorkerVersion {
 		return nil, fmt.Errorf("state of a worker, version %d, known is %d: %w", w.V, WorkerVersion, ErrNewer)

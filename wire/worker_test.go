@@ -34,6 +34,9 @@ func TestWorker(t *testing.T) {
 	if got, err := DecodeWorker(b); !errors.Is(err, ErrNewer) {
 		t.Errorf("%+v, %v; want ErrNewer", got, err)
 	}
+	if _, err := DecodeWorker([]byte(`{"id":"X1"}`)); err == nil || errors.Is(err, ErrNewer) {
+		t.Errorf("without a version: %v", err)
+	}
 	if _, err := DecodeWorker([]byte("{")); err == nil || errors.Is(err, ErrNewer) {
 		t.Errorf("not JSON: %v", err)
 	}

@@ -32,7 +32,8 @@ from the environment; without them it asks the worker on this machine.
   oldest     how long the oldest message has been ready to be sent
   rate       messages settled per second (delivered, deferred or dead-lettered),
              over the last minute or since the first of them in that minute;
-             none if mail is ready and nothing was settled for five seconds
+             none if mail is ready and nothing was settled for five seconds, or
+             if its relay is down
   empty in   how long it takes at that rate to settle everything that is ready
 
 Below the lanes are the workers, and the findings of postrider doctor about lanes,

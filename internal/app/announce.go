@@ -56,7 +56,7 @@ func (w *Worker) announce(ctx context.Context) {
 		Worker: wire.Worker{
 			V: wire.WorkerVersion, ID: rand.Text(), Host: host, Version: version.String(),
 			Started: w.conn.Now().UTC(), Lanes: w.set.Consumer.Lanes.Names(),
-			AckWaitMS: ackWait.Milliseconds(), Found: w.found,
+			PID: os.Getpid(), Machine: machine(), AckWaitMS: ackWait.Milliseconds(), Found: w.found,
 		},
 		relay: w.relay.State, stopping: ctx.Done(), store: w.conn.Store(), now: w.conn.Now,
 		ttl: max(keptFor, 2*ackWait), log: w.log,
@@ -66,6 +66,7 @@ func (w *Worker) announce(ctx context.Context) {
 
 // run writes each change at once, until ctx ends.
 func (a *announcer) run(ctx context.Context) {
+	a.findPredecessors(ctx)
 	stopping := a.stopping
 	for ctx.Err() == nil {
 		state, changed := a.relay()

@@ -65,3 +65,23 @@ func TestReadReportsAllAtOnceByVariable(t *testing.T) {
 		t.Errorf("the rules of its own: %v", errs)
 	}
 }
+
+// TestSecretFiles: a secret is one line of a file. What is wrong with it is said, and not
+// what it holds.
+func TestSecretFiles(t *testing.T) {
+	t.Parallel()
+	for content, want := range map[string]string{"s3cret\r\n": "", "": "is empty", "s3cret\nmore\n": "has several lines, must have one", "s3cret\x00": "holds a NUL"} {
+		path := filepath.Join(t.TempDir(), "secret")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var s settings
+		errs := read(map[string]string{"T_PASS_FILE": path}, &s)
+		switch {
+		case want == "" && (len(errs) > 0 || s.Pass != "s3cret"):
+			t.Errorf("%q: %v", content, errs)
+		case want != "" && (len(errs) != 1 || errs[0].Error() != "T_PASS_FILE: "+path+": "+want || s.Pass != ""):
+			t.Errorf("%q: %v", content, errs)
+		}
+	}
+}
