@@ -52,7 +52,7 @@ const (
 // What to do about a cluster without a leader, a lane without a worker, a full store and a slow lane. Package doctor
 // has other words for an embedded broker.
 const (
-	StartServers = "start the servers of the NATS cluster that are down; it needs more than half of them"
+	StartServers = "start the servers of the NATS cluster that are down"
 	StartWorker  = "start a worker; if one runs, its log says what it waits for (relay …, waiting for the broker), and its POSTRIDER_LANES may lack the lane"
 	MakeRoom     = "make room on the broker's disk, or give its account more, and restart it"
 	MoreSessions = "more workers or a higher SMTP_MAX_SESSIONS help, if the relay allows them"
