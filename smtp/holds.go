@@ -1,10 +1,8 @@
 package smtp
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -97,14 +95,10 @@ func (c *circuit) refused(x refused, turn int) ruling {
 	if h != nil && got >= ofSender {
 		c.tell()
 	}
-	switch {
-	case c.refusals.all:
-	case got == ofRelay:
-		c.sayDead(c.refusals.theDead(c.refusals.like, x.key))
-	case got == ofSender && h != known:
+	if got == ofSender && h != known && !c.refusals.all {
 		c.saySender(x.from, h)
-		c.sayDead(c.refusals.theDead(h.like, x.key))
 	}
+	c.sayDead()
 	return got
 }
 
@@ -144,8 +138,9 @@ func (c *circuit) saySender(from string, h *hold) {
 }
 
 // sayDead logs which messages died before their run was known. The caller holds mu.
-func (c *circuit) sayDead(ids []string) {
-	if len(ids) == 0 {
+func (c *circuit) sayDead() {
+	ids := c.refusals.dead
+	if c.refusals.dead = nil; len(ids) == 0 {
 		return
 	}
 	more := ""
@@ -156,5 +151,5 @@ func (c *circuit) sayDead(ids []string) {
 	for _, id := range ids {
 		args.WriteString(" " + mail.Quote(id))
 	}
-	c.log.Log(context.Background(), slog.LevelWarn, fmt.Sprintf("relay %s: dead already of such a reply, to be sent again when mail moves: postrider dead replay%s%s", c.name, args.String(), more), "relay", c.name)
+	c.log.Warn(fmt.Sprintf("relay %s: dead already of such a reply, to be sent again when mail moves: postrider dead replay%s%s", c.name, args.String(), more), "relay", c.name)
 }

@@ -38,6 +38,9 @@ type refusals struct {
 	// all: the circuit is open, or on trial, because of a run of that likeness.
 	all  bool
 	like likeness
+	// dead are the ids of messages that died before their run was known, until the log
+	// names them.
+	dead []string
 	// round counts the senders that were tried since the circuit was open.
 	round int
 }
@@ -97,6 +100,9 @@ func (r *refusals) met(x refused, onTrial bool) ruling {
 	x.dead = x.dead && !suspect
 	r.note(x)
 	like, found := r.run(x, suspect)
+	if found {
+		r.find(like, x.key)
+	}
 	switch {
 	case found && r.onlyFrom(x.from, like):
 		r.hold(x, like)
@@ -205,18 +211,17 @@ func (h *hold) lets(key string, now time.Time) bool {
 	return h.probe == key || h.probe == "" && !now.Before(h.until)
 }
 
-// theDead returns the ids of messages that died of such replies, each once.
-func (r *refusals) theDead(like likeness, but string) (ids []string) {
+// find finds the messages that died of such replies; last is the one that did not.
+func (r *refusals) find(like likeness, last string) {
 	for i := range r.since {
 		x := &r.since[i]
 		if !like.covers(x.like) || !x.dead {
 			continue
 		}
-		if x.dead = false; x.key != but && !slices.Contains(ids, x.id) {
-			ids = append(ids, x.id)
+		if x.dead = false; x.key != last && !slices.Contains(r.dead, x.id) {
+			r.dead = append(r.dead, x.id)
 		}
 	}
-	return ids
 }
 
 // senders are those that are held, with the reply, as far as people want to read them.

@@ -116,12 +116,12 @@ func refusesASender(t *testing.T, verb string) {
 		}
 		return nil
 	}))
-	var died []string
-	done := make(chan bool)
-	go func() {
-		_, died = b.work(t, many(60, "bad", "bad@x.test"))
-		done <- true
-	}()
+	died := make(chan int, 2)
+	work := func(id, from string) {
+		_, dead := b.work(t, many(60, id, from))
+		died <- len(dead)
+	}
+	go work("bad", "bad@x.test")
 	synctest.Wait()
 	good := func(within time.Duration) {
 		t.Helper()
@@ -138,17 +138,12 @@ func refusesASender(t *testing.T, verb string) {
 	if !tx.Later || tx.Down || tx.Session != "" || !strings.Contains(tx.Outcomes[0].Reply, "refuses mail of bad@x.test: "+unknown) {
 		t.Errorf("another one of that sender: %+v", tx)
 	}
-	go func() {
-		_, dead := b.work(t, many(60, "worse", "bad2@x.test"))
-		died = append(died, dead...)
-		done <- true
-	}()
+	go work("worse", "bad2@x.test")
 	synctest.Wait()
 	good(3 * time.Second)
-	<-done
-	<-done
-	if took := time.Since(back); len(died) > 8 || took > 3*time.Minute || refused.Load() > 250 {
-		t.Errorf("%d dead, the last went %s after the first could, %d refused\n%s", len(died), took, refused.Load(), b.log)
+	dead := <-died + <-died
+	if took := time.Since(back); dead > 8 || took > 3*time.Minute || refused.Load() > 250 {
+		t.Errorf("%d dead, the last went %s after the first could, %d refused\n%s", dead, took, refused.Load(), b.log)
 	}
 	if n := b.log.count("level=ERROR"); n > 2 {
 		t.Errorf("%d alarms\n%s", n, b.log)
@@ -449,15 +444,15 @@ func TestRefusalsAreBounded(t *testing.T) {
 	if len(r.since) != refusalsKept || len(r.held) != mostHeld || len(r.suspects) != mostSuspect || len(c.saidOf) != mostHeld || len(c.tried) > mostBlamed || len(r.senders()) != namedAtMost {
 		t.Errorf("%d refusals, %d held, %d suspect, %d said, %d tried, %v", len(r.since), len(r.held), len(r.suspects), len(c.saidOf), len(c.tried), r.senders())
 	}
-	var ids []string
 	for i := range 26 {
-		ids = append(ids, fmt.Sprint("m", i))
+		r.dead = append(r.dead, fmt.Sprint("m", i))
 	}
-	c.sayDead(ids)
+	c.sayDead()
 	if s := log.String(); !strings.Contains(s, ` m0 m1 `) || !strings.Contains(s, ` m19 and 6 more"`) {
 		t.Error(s)
 	}
-	c.sayDead([]string{"$(reboot)", "it's", "a b"})
+	r.dead = []string{"$(reboot)", "it's", "a b"}
+	c.sayDead()
 	if s := log.String(); !strings.Contains(s, `replay '$(reboot)' 'it'\\''s' 'a b'`) {
 		t.Error(s)
 	}
