@@ -302,24 +302,24 @@ func play(t *testing.T, script string) (rulings string) {
 	for i, w := range strings.Fields(script) {
 		who, rest := w[:1], w[1:]
 		what, domain, atRcpt := strings.Cut(strings.TrimSuffix(rest, "!"), "@")
-		switch {
-		case who == "~":
+		switch who {
+		case "~":
 			n, err := time.ParseDuration(rest + "s")
 			if err != nil {
 				t.Fatal(err)
 			}
 			now = now.Add(n)
 			continue
-		case who == "=":
+		case "=":
 			r.over(now)
 			continue
-		case who == "+":
+		case "+":
 			if h := r.held[what]; h != nil {
 				h.probe = "probe"
 			}
 			r.accepted(what, "probe", atRcpt, now)
 			continue
-		case who == "-":
+		case "-":
 			r.accepted(what, "in flight", atRcpt, now)
 			continue
 		}
@@ -350,8 +350,8 @@ func TestProbe(t *testing.T) {
 		r.met(x, false)
 	}
 	h := r.held["a"]
-	for i, pause := range []time.Duration{1, 2, 3, 3} {
-		if h.pause != pause*time.Second || h.lets("p", x.at.Add(h.pause-1)) || !h.lets("p", x.at.Add(h.pause)) {
+	for i, pause := range []time.Duration{time.Second, 2 * time.Second, 3 * time.Second, 3 * time.Second} {
+		if h.pause != pause || h.lets("p", x.at.Add(h.pause-1)) || !h.lets("p", x.at.Add(h.pause)) {
 			t.Fatalf("probe %d: %+v", i, h)
 		}
 		x.at = x.at.Add(h.pause)
@@ -360,7 +360,7 @@ func TestProbe(t *testing.T) {
 			t.Error("there are two probes at once, or none")
 		}
 		x.key = "q" // was in flight
-		if got := r.met(x, false); got != ofSender || h.probe != "p" || h.pause != pause*time.Second {
+		if got := r.met(x, false); got != ofSender || h.probe != "p" || h.pause != pause {
 			t.Errorf("what was in flight: %v, %+v", got, h)
 		}
 		x.key = "p"
