@@ -148,7 +148,11 @@ func refusesASender(t *testing.T, verb string) {
 	synctest.Wait()
 	good(3 * time.Second)
 	dead := <-died + <-died
-	if took := time.Since(back); dead > 8 || took > 3*time.Minute || refused.Load() > 250 {
+	most := 8
+	if verb == "RCPT" { // the third domain may come late
+		most = 14
+	}
+	if took := time.Since(back); dead > most || took > 3*time.Minute || refused.Load() > 250 {
 		t.Errorf("%d dead, the last went %s after the first could, %d refused\n%s", dead, took, refused.Load(), b.log)
 	}
 	if n := b.log.count("level=ERROR"); n > 2 {
