@@ -3,6 +3,7 @@ package queue
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -58,6 +59,21 @@ func (w *Workers) outage(lane wire.Lane) *outage {
 		return nil
 	}
 	return outages(takers)[0]
+}
+
+// judgeHeld finds the senders whose mail a relay refuses while it accepts that of others.
+func judgeHeld(workers []Worker) (all []Finding) {
+	held := map[string][]string{}
+	for _, w := range workers {
+		held[w.Relay.Name] = append(held[w.Relay.Name], w.Relay.Held...)
+	}
+	for _, name := range slices.Sorted(maps.Keys(held)) {
+		slices.Sort(held[name])
+		for _, what := range slices.Compact(held[name]) {
+			all = append(all, Finding{Problem, "relay", name, "refuses mail of " + what + "; it is put off, and no attempt is counted", "see what the reply says of this sender, or ask the relay's operator; it is tried again by itself"})
+		}
+	}
+	return all
 }
 
 // is says what happened, and since when.

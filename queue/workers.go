@@ -206,6 +206,7 @@ func (w *Workers) Judge(lanes []Lane, now time.Time) []Finding {
 		}
 		all = append(all, f)
 	}
+	all = append(all, judgeHeld(running)...)
 	for _, o := range outages(running) {
 		all = append(all, o.judge(w, lanes, now))
 	}

@@ -37,6 +37,7 @@ var (
 	bulk     = func(w *wire.Worker) { w.Lanes = []wire.Lane{"bulk"} }
 	trial    = func(w *wire.Worker) { w.Relay.State, w.Relay.Next = wire.RelayTrial, time.Time{} }
 	alarm    = func(w *wire.Worker) { w.Relay.Alarm = true }
+	refused  = func(w *wire.Worker) { w.Relay.Held = []string{"a@x.test: 550 no"} }
 	soon     = func(w *wire.Worker) { w.Relay.Next = at.Add(5 * time.Second) }
 	another  = func(w *wire.Worker) { w.Relay.Name = "s:25" }
 )
@@ -81,6 +82,9 @@ func TestJudgeWorkers(t *testing.T) {
 		"trial for one": {crew(down("h1", 1), with(down("h2", 2), trial)), 0, []string{
 			"ok workers", "problem relay r:25: .*down since .* | next try in 20s", "ok mail",
 		}, "down since"},
+		"a sender is refused": {crew(with(up("h1"), refused), with(up("h2"), refused)), 0, []string{
+			"ok workers", "problem relay r:25: refuses mail of a@x.test: 550 no; it is put off, and no attempt is counted | see what the reply says", "problem mail",
+		}, "though its workers run"},
 		"none": {crew(), 0, []string{
 			"note workers broker: none is running", "problem mail normal: .*ready, .*, and no worker takes mail of this lane: none is running | start a worker",
 		}, "; no worker takes mail of this lane: none is running"},

@@ -84,6 +84,9 @@ type Relay struct {
 	Hint  string `json:"hint,omitempty"`
 	// Alarm: it lasts until somebody changes something.
 	Alarm bool `json:"alarm,omitzero"`
+	// Held are senders whose mail it refuses while it accepts that of others, each with
+	// the reply.
+	Held []string `json:"held,omitempty"`
 	// Next is when the relay is tried again; zero if it is not down.
 	Next time.Time `json:"next,omitzero"`
 }

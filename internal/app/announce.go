@@ -156,7 +156,7 @@ func relayAt(now time.Time, s smtp.State) wire.Relay {
 		}
 		return now.Add(time.Until(t)).UTC().Round(time.Millisecond)
 	}
-	r := wire.Relay{Name: s.Relay, State: wire.RelayUp, Since: at(s.Since)}
+	r := wire.Relay{Name: s.Relay, State: wire.RelayUp, Since: at(s.Since), Held: s.Held}
 	if s.Fault == nil {
 		return r
 	}
