@@ -17,8 +17,10 @@ func notUTF8(b []byte) string {
 	case n < 2:
 	case n == 4 && (first[0] == 0 && first[1] == 0 || first[2] == 0 && first[3] == 0):
 		return "is UTF-32, must be UTF-8"
-	case first[0] == 0xff && first[1] == 0xfe, first[0] == 0xfe && first[1] == 0xff, first[0] == 0, first[1] == 0:
+	case first[0] == 0xff && first[1] == 0xfe, first[0] == 0xfe && first[1] == 0xff, first[0] == 0 && isASCII(first[1]), first[1] == 0 && isASCII(first[0]):
 		return "is UTF-16, must be UTF-8"
 	}
 	return ""
 }
+
+func isASCII(c byte) bool { return c > 0 && c < 0x80 }
