@@ -50,7 +50,7 @@ func (y *yard) bury(id string) *deadletter.Found {
 		V: 1, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Recipient: l.Recipient, Event: wire.EventFailed, At: at, Enqueued: at, Together: wire.StateDead,
 		Recipients: []wire.RecipientRecord{{Address: "b@example.net", State: wire.StateDead, Reason: mail.ReasonFailed}},
 	}
-	if _, err := journal.New(y.store).Set(y.t.Context(), l, rec, 0, false); err != nil {
+	if _, err := journal.New(y.store).Set(y.t.Context(), l, rec, 0, nil); err != nil {
 		y.t.Fatal(err)
 	}
 	_, err := y.Bury(y.t.Context(), &wire.DeadLetter{
@@ -242,7 +242,7 @@ func TestDeadLetterOfAKeyThatWaits(t *testing.T) {
 		}
 		rec.Together, rec.Event = wire.StateScheduled, wire.EventDeferred
 		rec.Recipients[0].State, rec.Recipients[0].Reason = wire.StateScheduled, ""
-		if _, err := j.Set(t.Context(), rec.Key(), rec, seq, false); err != nil {
+		if _, err := j.Set(t.Context(), rec.Key(), rec, seq, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

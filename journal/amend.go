@@ -44,7 +44,7 @@ func (j *Journal) Amend(ctx context.Context, k wire.Key, change func(last *wire.
 		if rec == nil {
 			return last, nil
 		}
-		if _, err = j.Set(ctx, k, rec, seq, false); err == nil {
+		if _, err = j.Set(ctx, k, rec, seq, nil); err == nil {
 			return rec, nil
 		}
 		if !errors.Is(err, stream.ErrConflict) {

@@ -77,7 +77,7 @@ func TestAmend(t *testing.T) {
 			}
 			r := recordAt(k, generation, b.Conn.Now())
 			r.Subject = "another"
-			if _, err := j.Set(t.Context(), r.Key(), r, seq, false); err != nil {
+			if _, err := j.Set(t.Context(), r.Key(), r, seq, nil); err != nil {
 				t.Fatal(err)
 			}
 		}

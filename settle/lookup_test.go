@@ -63,7 +63,7 @@ func TestEarlierGeneration(t *testing.T) {
 			further.Generation = 1
 			further.SetPending(state, "")
 			further.Conclude()
-			if _, err := w.Journal.Set(t.Context(), further.Key(), further, 0, false); err != nil {
+			if _, err := w.Journal.Set(t.Context(), further.Key(), further, 0, nil); err != nil {
 				t.Fatal(err)
 			}
 			if err := w.settle(t.Context(), h); err != nil {
@@ -82,13 +82,13 @@ func TestEarlierGeneration(t *testing.T) {
 
 // ghost publishes a mail and records for its key that it was delivered. The delivery
 // that it returns knows nothing of that.
-func (b *bench) ghost(w *worker, brief bool) (*settle.Delivery, wire.Key) {
+func (b *bench) ghost(w *worker) (*settle.Delivery, wire.Key) {
 	b.T.Helper()
 	b.Publish("ghost", "bob@example.net")
 	h := b.pullFresh(w)
 	read := twin(h)
 	read.Read()
-	if _, err := w.Journal.Set(b.T.Context(), read.Key(), ghostRecord(read), 0, brief); err != nil {
+	if _, err := w.Journal.Set(b.T.Context(), read.Key(), ghostRecord(read), 0, nil); err != nil {
 		b.T.Fatal(err)
 	}
 	return h, read.Key()
@@ -108,7 +108,7 @@ func TestGhostWithoutARecord(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	w := b.idle()
-	h, l := b.ghost(w, true)
+	h, l := b.ghost(w)
 	b.forgetRecords(l)
 	_ = h.Handle.Requeue(0)
 	b.Exhaust()
@@ -126,7 +126,7 @@ func TestGhostThatIsNotRead(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	w := b.idle()
-	h, l := b.ghost(w, true)
+	h, l := b.ghost(w)
 	b.forgetRecords(l)
 	h.Times = settle.CrashLoop
 	if err := w.settle(t.Context(), h); err != nil {
@@ -176,7 +176,7 @@ func TestNewerRecord(t *testing.T) {
 			rec.SetPending(wire.StateDelivered, "")
 			rec.Conclude()
 			newer(rec)
-			if _, err := w.Journal.Set(t.Context(), rec.Key(), rec, 0, false); err != nil {
+			if _, err := w.Journal.Set(t.Context(), rec.Key(), rec, 0, nil); err != nil {
 				t.Fatal(err)
 			}
 			if logged {

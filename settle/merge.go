@@ -104,7 +104,7 @@ func (s *Settler) splitDeadLetter(ctx context.Context, d *Delivery, theirs, merg
 func (s *Settler) setMerged(ctx context.Context, d *Delivery, rec *wire.Record, expected uint64) error {
 	rec.At = s.Now().UTC()
 	err := s.writes.tryWithRoom(ctx, d.withoutLease(), func(ctx context.Context) error {
-		_, err := s.Journal.Set(ctx, rec.Key(), rec, expected, false)
+		_, err := s.Journal.Set(ctx, rec.Key(), rec, expected, nil)
 		return err
 	})
 	if errors.Is(err, stream.ErrTooLarge) && rec.Shorten() {

@@ -16,7 +16,7 @@ import (
 func (s *Settler) record(ctx context.Context, d *Delivery, rec *wire.Record) error {
 	for {
 		err := s.writes.try(ctx, d, func(ctx context.Context) error {
-			seq, err := s.Journal.Set(ctx, d.sought(), rec, d.lastSeq, d.lastSeq == 0 && rec.Final())
+			seq, err := s.Journal.Set(ctx, d.sought(), rec, d.lastSeq, d.permitRecord())
 			if err == nil {
 				d.last, d.lastSeq = rec.Clone(), seq
 			}

@@ -58,7 +58,7 @@ func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, la
 func (s *Settler) recordFirst(ctx context.Context, d *Delivery, rec *wire.Record) {
 	ctx, cancel := context.WithTimeout(ctx, tryFor)
 	defer cancel()
-	_, err := s.Journal.Set(ctx, rec.Key(), rec, d.lastSeq, false)
+	_, err := s.Journal.Set(ctx, rec.Key(), rec, d.lastSeq, d.permitRecord())
 	d.GoesOn = err == nil
 }
 

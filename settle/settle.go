@@ -27,8 +27,9 @@ type Journal interface {
 	// there is none.
 	Lookup(ctx context.Context, k wire.Key) (*wire.Record, uint64, error)
 	// Set makes r the last record of its key if the last sequence of k is the expected
-	// one, 0 for none. A brief record is kept for minutes only.
-	Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, brief bool) (uint64, error)
+	// one, 0 for none. With a permit it may write r together with others: the permit is
+	// asked just before, and if it refuses, the error is [stream.ErrLate].
+	Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, permit func() bool) (uint64, error)
 	// Find searches the log for the last record of the key at that generation or
 	// above; nil if there is none.
 	Find(ctx context.Context, k wire.Key, generation int, enqueued time.Time) (*wire.Record, error)

@@ -13,6 +13,8 @@ const (
 	// commitMost is the number of writes in one batch. Larger batches are hardly faster,
 	// and a batch is in memory until its last message arrived.
 	commitMost = 256
+	// commitBytes bounds the bytes of a batch, but for its first message.
+	commitBytes = 4 << 20
 	// commitLeast is the number from which on a batch is faster than single writes: a
 	// batch is six syncs of the disk, whatever its size.
 	commitLeast = 6
@@ -102,14 +104,16 @@ func (c *Committer) run() {
 func (c *Committer) next() (batch []*commit, together bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	seen := map[string]bool{}
+	seen, size := map[string]bool{}, 0
 	var left []*commit
 	for _, w := range c.waiting {
-		if len(batch) == commitMost || seen[w.Msg.Subject] || seen[w.Filter] {
+		full := len(batch) == commitMost || len(batch) > 0 && size+w.Msg.Size() > commitBytes
+		if full || seen[w.Msg.Subject] || seen[w.Filter] {
 			left = append(left, w)
 			continue
 		}
 		seen[w.Msg.Subject], seen[w.Filter] = true, true
+		size += w.Msg.Size()
 		batch = append(batch, w)
 	}
 	c.waiting = left

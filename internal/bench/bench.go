@@ -111,7 +111,7 @@ func (b *Bench) Worker(d *Death) *Worker {
 	}
 	log := slog.New(slog.NewTextHandler(b.T.Output(), &slog.HandlerOptions{Level: level}))
 	store := conn.Store()
-	j := journal.New(store)
+	j := journal.New(mortalRecords{store, d})
 	gate := &consumer.Gate{Relay: b.Relay, Link: conn}
 	w := &Worker{Conn: conn, Registry: prometheus.NewRegistry()}
 	w.Settle = settle.Parts{
