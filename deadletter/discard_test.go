@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -256,5 +257,28 @@ func TestDeadLetterOfAKeyThatWaits(t *testing.T) {
 	rec, _, err := journal.New(y.store).Lookup(t.Context(), d.Key)
 	if err != nil || rec.Event != wire.EventDiscarded {
 		t.Errorf("record of what was discarded: %+v, %v", rec, err)
+	}
+}
+
+// TestActIsLogged: what an operator does is in the log. If the program dies between the record
+// and its entry, the same command enters it.
+func TestActIsLogged(t *testing.T) {
+	t.Parallel()
+	y := newYard(t)
+	f := y.bury("m")
+	if err := y.bench.Replayer(&bench.Death{At: "entry"}).Discard(t.Context(), f); err == nil {
+		t.Error("the operator's program was to die")
+	}
+	y.want(f, "discarded, dead letter")
+	y.check(y.Discard(t.Context(), f), nil)
+	var got []wire.Event
+	for r, err := range journal.NewLog(y.bench.Conn.JS()).Search(t.Context(), journal.Filter{ID: "m"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, r.Event)
+	}
+	if !slices.Equal(got, []wire.Event{wire.EventDiscarded}) {
+		t.Errorf("the log has %v", got)
 	}
 }

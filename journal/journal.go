@@ -1,8 +1,8 @@
 // Package journal keeps the record of each key: what is known of it at its last
 // generation. The record is read before a message is sent and written by
 // compare-and-set after it, so that of two deliveries of one message only one
-// decides. The records are also the log that people read: the broker copies
-// them from MAIL_RECORD to MAIL_EVENT.
+// decides. After each record its entry is written into MAIL_EVENT, the log that people
+// read.
 //
 // It decides nothing. It tries again only to write an operator's act ([Journal.Amend]),
 // if another write came first.
@@ -43,11 +43,14 @@ type Store interface {
 type Journal struct {
 	store   Store
 	records *stream.Committer
+	entries *entries
 }
 
 // New is a journal on that store. A worker has one, so that what its deliveries record at
 // the same time is written together.
-func New(s Store) *Journal { return &Journal{store: s, records: stream.NewCommitter(s)} }
+func New(s Store) *Journal {
+	return &Journal{store: s, records: stream.NewCommitter(s), entries: newEntries(s)}
+}
 
 // Lookup returns the last record of the key and its sequence; nil and 0 if there
 // is none. It fails with [wire.ErrNewer] if the record cannot be acted on. A key without an ID stands for any id: it is used for messages that
@@ -142,7 +145,7 @@ func (j *Journal) Find(ctx context.Context, k wire.Key, generation int, enqueued
 func (j *Journal) search(ctx context.Context, subject string, since time.Time, match func(*wire.Record) bool) (found *wire.Record, err error) {
 	// The server with the log may have another clock than the one that accepted
 	// the message.
-	since = since.Add(-sourceLag)
+	since = since.Add(-entryLag)
 	for m, err := range j.store.Scan(ctx, wire.StreamEvent, subject, stream.Range{Since: since}) {
 		if err != nil {
 			return nil, fmt.Errorf("search the log in %s: %w", subject, err)

@@ -24,7 +24,7 @@ func TestFindAcrossClocks(t *testing.T) {
 	j := journal.New(b.Conn.Store())
 	at := time.Now().Add(time.Second) // the lane's leader is ahead
 	l := keyAt("m", at, 1)
-	if _, err := j.Set(t.Context(), l, recordAt(l, 0, at), 0, nil); err != nil {
+	if _, err := j.Amend(t.Context(), l, func(*wire.Record) *wire.Record { return recordAt(l, 0, at) }); err != nil {
 		t.Fatal(err)
 	}
 	awaitEntries(t, b, "0")
@@ -129,11 +129,7 @@ func TestFind(t *testing.T) {
 	for _, r := range []*wire.Record{
 		recordAt(l, 0, now), recordAt(l, 2, now), recordAt(l.For(0), 5, now), recordAt(other, 7, now),
 	} {
-		_, seq, err := j.Lookup(t.Context(), r.Key())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := j.Set(t.Context(), r.Key(), r, seq, nil); err != nil {
+		if _, err := j.Amend(t.Context(), r.Key(), func(*wire.Record) *wire.Record { return r }); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	wb "github.com/postrider/postrider/internal/bench"
+	"github.com/postrider/postrider/journal"
 
 	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/wire"
@@ -28,12 +29,12 @@ func TestFirstDeliveryIsLookedUpToo(t *testing.T) {
 	b.Accepted("m", map[string]int{"ann@example.net": 1})
 }
 
-// TestLateRedelivery: a worker died between record and ack, and everything
+// TestLateRedelivery: a worker died between entry and ack, and everything
 // stood still until the record had expired. The log still knows.
 func TestLateRedelivery(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	d := &wb.Death{At: "recorded"}
+	d := &wb.Death{At: "entered"}
 	stop := b.Work(d)
 	b.Publish("m", "ann@example.net")
 	b.Eventually("the worker dies", d.IsDead)
@@ -88,7 +89,7 @@ func (b *bench) ghost(w *worker) (*settle.Delivery, wire.Key) {
 	h := b.pullFresh(w)
 	read := twin(h)
 	read.Read()
-	if _, err := w.Journal.Set(b.T.Context(), read.Key(), ghostRecord(read), 0, nil); err != nil {
+	if _, err := journal.New(b.Store).Amend(b.T.Context(), read.Key(), func(*wire.Record) *wire.Record { return ghostRecord(read) }); err != nil {
 		b.T.Fatal(err)
 	}
 	return h, read.Key()
@@ -145,6 +146,11 @@ func (b *bench) forgetRecords(l wire.Key) {
 		_, err := b.Store.Last(b.T.Context(), wire.StreamEvent, l.EventSubject())
 		return err == nil
 	})
+	b.purgeRecords()
+}
+
+func (b *bench) purgeRecords() {
+	b.T.Helper()
 	s, err := b.Conn.JS().Stream(b.T.Context(), wire.StreamRecord)
 	if err != nil {
 		b.T.Fatal(err)
@@ -176,7 +182,7 @@ func TestNewerRecord(t *testing.T) {
 			rec.SetPending(wire.StateDelivered, "")
 			rec.Conclude()
 			newer(rec)
-			if _, err := w.Journal.Set(t.Context(), rec.Key(), rec, 0, nil); err != nil {
+			if _, err := journal.New(b.Store).Amend(t.Context(), rec.Key(), func(*wire.Record) *wire.Record { return rec }); err != nil {
 				t.Fatal(err)
 			}
 			if logged {

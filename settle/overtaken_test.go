@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/mail"
 	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/stream"
@@ -53,12 +54,7 @@ func (b *bench) overwrite(d *settle.Delivery, generation int, states ...wire.Sta
 	} else {
 		rec.Conclude()
 	}
-	j := b.journal()
-	_, seq, err := j.Lookup(b.T.Context(), rec.Key())
-	if err == nil {
-		_, err = j.Set(b.T.Context(), rec.Key(), rec, seq, nil)
-	}
-	if err != nil {
+	if _, err := journal.New(b.Store).Amend(b.T.Context(), rec.Key(), func(*wire.Record) *wire.Record { return rec }); err != nil {
 		b.T.Fatal(err)
 	}
 }

@@ -24,7 +24,7 @@ func (s *Settler) record(ctx context.Context, d *Delivery, rec *wire.Record) err
 		})
 		switch {
 		case err == nil:
-			return nil
+			return s.writes.enter(ctx, rec, d.lastSeq)
 		case errors.Is(err, errGone):
 			return cmp.Or(s.merge(ctx, d, rec), errGone)
 		case errors.Is(err, stream.ErrConflict):

@@ -56,10 +56,12 @@ func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, la
 // recordFirst records the first requeue of a generation, for people. It decides nothing: if
 // it fails, or another delivery recorded first, the message is requeued all the same.
 func (s *Settler) recordFirst(ctx context.Context, d *Delivery, rec *wire.Record) {
-	ctx, cancel := context.WithTimeout(ctx, tryFor)
+	tctx, cancel := context.WithTimeout(ctx, tryFor)
 	defer cancel()
-	_, err := s.Journal.Set(ctx, rec.Key(), rec, d.lastSeq, d.permitRecord())
-	d.GoesOn = err == nil
+	seq, err := s.Journal.Set(tctx, rec.Key(), rec, d.lastSeq, d.permitRecord())
+	if d.GoesOn = err == nil; d.GoesOn {
+		_ = s.writes.enter(ctx, rec, seq)
+	}
 }
 
 // requeueLog chooses what is logged at info: one requeue in ten seconds.

@@ -35,6 +35,13 @@ type Journal interface {
 	Find(ctx context.Context, k wire.Key, generation int, enqueued time.Time) (*wire.Record, error)
 }
 
+// Entries is the log that people read.
+type Entries interface {
+	// Enter writes the entry of a record, which has that sequence. Doing it again changes
+	// nothing. It fails only if ctx ends: mail does not wait for a log that is away or full.
+	Enter(ctx context.Context, r *wire.Record, seq uint64) error
+}
+
 // DeadLetters keeps what failed for good.
 type DeadLetters interface {
 	// Bury stores l, unless the key has a dead letter or a tombstone of that
@@ -62,6 +69,7 @@ type Store interface {
 type Parts struct {
 	Relay       Relay
 	Journal     Journal
+	Entries     Entries
 	DeadLetters DeadLetters
 	Store       Store
 	// Now is an estimate of the broker's clock.

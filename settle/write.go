@@ -52,6 +52,14 @@ func (w *writer) try(ctx context.Context, d *Delivery, do func(context.Context) 
 	}
 }
 
+// enter writes the entry of a record into the log.
+func (w *writer) enter(ctx context.Context, rec *wire.Record, seq uint64) error {
+	if err := w.Entries.Enter(ctx, rec, seq); err != nil {
+		return fmt.Errorf("%w: enter record %d in the log: %w", ErrLeft, seq, err)
+	}
+	return nil
+}
+
 // lookup reads the last record of a key.
 func (w *writer) lookup(ctx context.Context, d *Delivery, k wire.Key) (rec *wire.Record, seq uint64, err error) {
 	err = w.try(ctx, d, func(ctx context.Context) (err error) {

@@ -26,8 +26,8 @@ const (
 // ErrLate: a write was not sent, because its permit was refused when its turn came.
 var ErrLate = errors.New("not written: the right to do so has ended")
 
-// Committer writes messages to one stream, each with a condition of its own, for many
-// goroutines at once. While one batch is on its way, those who come next are collected
+// Committer writes messages to one stream, each with a condition of its own or none, for
+// many goroutines at once. While one batch is on its way, those who come next are collected
 // for the next one: so it waits for nobody, and a lone write is as fast as
 // [Store.Set]. Its methods may be called concurrently.
 type Committer struct {
@@ -98,9 +98,9 @@ func (c *Committer) run() {
 	}
 }
 
-// next takes those who wait, at most one for each subject and filter: the server checks
-// conditions against what is stored, not within a batch. together reports that they may
-// go in one batch. With nobody left the goroutine must end.
+// next takes those who wait, of those with a condition at most one for each subject and
+// filter: the server checks conditions against what is stored, not within a batch.
+// together reports that they may go in one batch. With nobody left the goroutine must end.
 func (c *Committer) next() (batch []*commit, together bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -108,11 +108,13 @@ func (c *Committer) next() (batch []*commit, together bool) {
 	var left []*commit
 	for _, w := range c.waiting {
 		full := len(batch) == commitMost || len(batch) > 0 && size+w.Msg.Size() > commitBytes
-		if full || seen[w.Msg.Subject] || seen[w.Filter] {
+		if full || w.Filter != "" && (seen[w.Msg.Subject] || seen[w.Filter]) {
 			left = append(left, w)
 			continue
 		}
-		seen[w.Msg.Subject], seen[w.Filter] = true, true
+		if w.Filter != "" {
+			seen[w.Msg.Subject], seen[w.Filter] = true, true
+		}
 		size += w.Msg.Size()
 		batch = append(batch, w)
 	}

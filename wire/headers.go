@@ -9,6 +9,8 @@ const (
 	HeaderOrigin     = "Postrider-Origin"
 	HeaderRecipient  = "Postrider-Recipient"
 	HeaderGeneration = "Postrider-Generation"
+	// HeaderRecord is on an entry of the log: the sequence of its record in MAIL_RECORD.
+	HeaderRecord = "Postrider-Record"
 	HeaderAttempts   = "Postrider-Attempts"
 	HeaderEnqueued   = "Postrider-Enqueued"
 	HeaderLog        = "Postrider-Log"

@@ -111,11 +111,11 @@ func (b *Bench) Worker(d *Death) *Worker {
 	}
 	log := slog.New(slog.NewTextHandler(b.T.Output(), &slog.HandlerOptions{Level: level}))
 	store := conn.Store()
-	j := journal.New(mortalRecords{store, d})
-	gate := &consumer.Gate{Relay: b.Relay, Link: conn}
 	w := &Worker{Conn: conn, Registry: prometheus.NewRegistry()}
+	j := journal.New(mortalRecords{store, d}).Report(log, w.Registry)
+	gate := &consumer.Gate{Relay: b.Relay, Link: conn}
 	w.Settle = settle.Parts{
-		Relay: mortalRelay{b.Relay, d}, Journal: mortalJournal{j, d, &b.Refuse}, Store: mortalStore{store, d, &b.Refuse},
+		Relay: mortalRelay{b.Relay, d}, Journal: mortalJournal{j, d, &b.Refuse}, Entries: mortalEntries{j, d}, Store: mortalStore{store, d, &b.Refuse},
 		DeadLetters: mortalDead{deadletter.New(store, j, conn.Now), d},
 		Now:         conn.Now, Full: gate.Full, Log: log, Metrics: w.Registry,
 	}

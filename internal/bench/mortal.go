@@ -25,9 +25,9 @@ import (
 
 // Death ends a worker at a point of its way: its connection is cut, and from then
 // on nothing that it does comes through. The points are lookup, attempted, record,
-// recorded and forwarded; batch, when a half of a batch of records is sent, and batched,
-// when it is stored; for an operator's program also set, before each write that
-// is not a record, and write, before every write.
+// recorded, entry, entered and forwarded; batch, when a half of a batch of records is
+// sent, and batched, when it is stored; for an operator's program also set, before each
+// write that is no record and no entry, and write, before each that is no entry.
 type Death struct {
 	At string
 	// Nth is how often the point is passed before.
@@ -118,6 +118,10 @@ type (
 		*Death
 		*Refuser
 	}
+	mortalEntries struct {
+		settle.Entries
+		*Death
+	}
 	mortalRecords struct {
 		*stream.Store
 		*Death
@@ -160,6 +164,17 @@ func (m mortalJournal) Set(ctx context.Context, k wire.Key, r *wire.Record, expe
 		return 0, perr
 	}
 	return seq, err
+}
+
+func (m mortalEntries) Enter(ctx context.Context, r *wire.Record, seq uint64) error {
+	if err := m.pass("entry"); err != nil {
+		return err
+	}
+	err := m.Entries.Enter(ctx, r, seq)
+	if perr := m.pass("entered"); perr != nil {
+		return perr
+	}
+	return err
 }
 
 func (m mortalRecords) Batch(ctx context.Context, writes []stream.Write) (uint64, error) {
@@ -238,6 +253,11 @@ type mortalStreams struct {
 func (m mortalStreams) Set(ctx context.Context, msg *nats.Msg, filter string, expected uint64) (uint64, error) {
 	before, after := "set", ""
 	switch {
+	case strings.HasPrefix(msg.Subject, "mail.event."):
+		if err := m.pass("entry"); err != nil {
+			return 0, err
+		}
+		return m.Store.Set(ctx, msg, filter, expected)
 	case strings.HasPrefix(msg.Subject, "mail.record."):
 		before, after = "record", "recorded"
 	case strings.HasPrefix(msg.Subject, "mail.copy."):

@@ -64,7 +64,7 @@ var mutants = map[string]func(settle.Parts) settle.Parts{
 		return p
 	},
 	"never-ack": func(p settle.Parts) settle.Parts {
-		p.Journal = neverAck{journal.New(briefTTL{streams(p)})}
+		p.Journal, p.Entries = journal.New(briefTTL{streams(p)}), neverAck{p.Entries}
 		return p
 	},
 }
@@ -116,12 +116,12 @@ func (m lateBurials) Bury(ctx context.Context, l *wire.DeadLetter) (uint64, erro
 	return 1, nil
 }
 
-// neverAck goes no further than the record, until it is killed.
-type neverAck struct{ settle.Journal }
+// neverAck goes no further than the entry of the log, until it is killed.
+type neverAck struct{ settle.Entries }
 
-func (m neverAck) Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, permit func() bool) (uint64, error) {
-	if _, err := m.Journal.Set(ctx, k, r, expected, permit); err != nil {
-		return 0, err
+func (m neverAck) Enter(ctx context.Context, r *wire.Record, seq uint64) error {
+	if err := m.Entries.Enter(ctx, r, seq); err != nil {
+		return err
 	}
 	select {}
 }
