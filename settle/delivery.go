@@ -41,6 +41,9 @@ type Delivery struct {
 	// Handle is nil for what the sweep found: it has no lease, and can only be
 	// deleted by its sequence.
 	Handle Handle
+	// Answered, if it is set, is called once the relay is not needed any more, before what
+	// it said is recorded. It may be called again.
+	Answered func()
 	// GoesOn is set if something of the message goes on, as a copy or a dead letter, or
 	// it was requeued with a record: then settling it made no room in the store.
 	GoesOn bool
@@ -73,6 +76,13 @@ type Delivery struct {
 
 // Key says whose message it is. It is empty before the delivery was settled.
 func (d *Delivery) Key() wire.Key { return d.copy.Key }
+
+// answered says that the relay is not needed any more.
+func (d *Delivery) answered() {
+	if d.Answered != nil {
+		d.Answered()
+	}
+}
 
 // fresh reports a message of a producer, not a copy of ours.
 func (d *Delivery) fresh() bool { _, ok := d.Lane.TenantOf(d.Subject); return ok }

@@ -141,6 +141,7 @@ func (s *Settler) settleOnce(span Span, d *Delivery) error {
 	case err != nil:
 		return err
 	case done != nil:
+		d.answered()
 		return s.finish(span.Settle, d, done, true)
 	case d.last != nil && d.last.Generation > d.copy.Generation:
 		return s.ack(span.Settle, d) // the later record proves that this one was forwarded
@@ -200,6 +201,7 @@ func (s *Settler) decide(span Span, d *Delivery) (*wire.Record, error) {
 			return nil, err
 		}
 	}
+	d.answered()
 	rec.Conclude()
 	return rec, s.record(span.Settle, d, rec)
 }

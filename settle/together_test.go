@@ -200,7 +200,7 @@ func TestKilledInABatch(t *testing.T) {
 		t.Run(at, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
-			b.Config.Slots = n
+			b.Config.Capacity = wb.Capacity(n)
 			d := &wb.Death{At: at}
 			for i := range n {
 				b.Publish(fmt.Sprint("m", i), "ann@example.net")

@@ -81,13 +81,16 @@ func On(t *testing.T, dial func(testing.TB, broker.Role) *broker.Conn) *Bench {
 	b.Graves = deadletter.New(b.Store, journal.New(b.Store), b.Conn.Now)
 	b.Config.Lanes = wire.Lanes{{Lane: Lane, Weight: 1}}
 	b.Config.AckWait = 2 * time.Second
-	b.Config.Slots = 4
+	b.Config.Capacity = Capacity(4)
 	b.Config.SweepInterval = time.Second
 	b.Config.Drain = 2 * time.Second
 	b.Settle.RetryAfter = []time.Duration{200 * time.Millisecond}
 	b.Settle.PauseMin, b.Settle.PauseMax = 50*time.Millisecond, 100*time.Millisecond
 	return b
 }
+
+// Capacity is that of a relay that can always use n messages.
+func Capacity(n int) func() int { return func() int { return n } }
 
 // Worker is what a worker is made of. Make turns it into one.
 type Worker struct {

@@ -1,0 +1,75 @@
+package consumer_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/consumer"
+	"github.com/postrider/postrider/internal/bench"
+	"github.com/postrider/postrider/mail"
+	"github.com/postrider/postrider/settle"
+	"github.com/postrider/postrider/wire"
+)
+
+// slowRecords is a journal that writes once it may.
+type slowRecords struct {
+	settle.Journal
+	may chan struct{}
+}
+
+func (j slowRecords) Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, permit func() bool) (uint64, error) {
+	<-j.may
+	return j.Journal.Set(ctx, k, r, expected, permit)
+}
+
+// TestSlotIsFreeOnceAnswered: while what the relay said is recorded, it gets the next
+// messages.
+func TestSlotIsFreeOnceAnswered(t *testing.T) {
+	t.Parallel()
+	b := bench.With(t, time.Minute)
+	b.Config.Capacity = bench.Capacity(1)
+	w := b.Worker(nil)
+	j := slowRecords{w.Settle.Journal, make(chan struct{})}
+	w.Settle.Journal = j
+	const n = 30
+	for i := range n {
+		b.Publish(fmt.Sprint("m", i), "ann@example.net")
+	}
+	b.Run(b.Make(w), nil)
+	b.Eventually("the relay has accepted all", func() bool { return len(b.Relay.Accepted()) == n })
+	close(j.may)
+	b.Settled()
+	for i := range n {
+		b.Accepted(fmt.Sprint("m", i), map[string]int{"ann@example.net": 1})
+	}
+}
+
+// TestSlotsFollowTheRelay: a relay that can use more gets more while the worker runs, and a
+// little is fetched ahead.
+func TestSlotsFollowTheRelay(t *testing.T) {
+	t.Parallel()
+	b := bench.With(t, time.Minute)
+	var capacity, begun atomic.Int64
+	capacity.Store(2)
+	b.Config.Capacity = func() int { return int(capacity.Load()) }
+	release := make(chan struct{})
+	b.Relay.Hold = func(mail.Message) { begun.Add(1); <-release }
+	const n = 30
+	for i := range n {
+		b.Publish(fmt.Sprint("m", i), "ann@example.net")
+	}
+	b.Work(nil)
+	for _, more := range []int64{2, 12} {
+		capacity.Store(more)
+		want := int64(consumer.SlotsOf(b.Config))
+		b.Eventually("all slots are used", func() bool { return begun.Load() == want })
+		if info := durable(b, bench.Lane.Sources()[0]); int64(info.NumAckPending) != want {
+			t.Errorf("%d messages are in flight, want %d", info.NumAckPending, want)
+		}
+	}
+	close(release)
+	b.Settled()
+}
