@@ -35,6 +35,7 @@ func headersOf(m *nats.Msg) nats.Header {
 func (f *fetcher) settle(live settle.Span, l *lease) {
 	d, until := l.delivery, l.mayWait(live)
 	vacated := false
+	d.RecordWaits = l.recordWaits
 	d.Answered = func() { vacated = vacated || f.slots.Vacate(f.Lane) }
 	defer func() {
 		if vacated {

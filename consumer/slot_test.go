@@ -73,3 +73,62 @@ func TestSlotsFollowTheRelay(t *testing.T) {
 	close(release)
 	b.Settled()
 }
+
+// TestAcceptedAndUnrecordedIsBounded: while records get no answer, about 64 messages are
+// accepted, and the others wait for their final dot.
+func TestAcceptedAndUnrecordedIsBounded(t *testing.T) {
+	t.Parallel()
+	const n, most = 100, 64
+	b := bench.With(t, time.Minute)
+	b.Config.Capacity = bench.Capacity(2)
+	slots := consumer.SlotsOf(b.Config)
+	w := b.Worker(nil)
+	j := slowRecords{w.Settle.Journal, make(chan struct{})}
+	w.Settle.Journal = j
+	var begun atomic.Int64
+	b.Relay.Hold = func(mail.Message) { begun.Add(1) }
+	for i := range n {
+		b.Publish(fmt.Sprint("m", i), "ann@example.net")
+	}
+	b.Run(b.Make(w), nil)
+	b.Eventually("all slots wait for their final dot", func() bool {
+		accepted := len(b.Relay.Accepted())
+		return accepted >= most && int(begun.Load()) == accepted+slots
+	})
+	if accepted := len(b.Relay.Accepted()); accepted >= most+slots {
+		t.Errorf("%d are accepted", accepted)
+	}
+	close(j.may)
+	b.Settled()
+	for i := range n {
+		b.Accepted(fmt.Sprint("m", i), map[string]int{"ann@example.net": 1})
+	}
+}
+
+// TestUnansweredRecordLosesItsLease: a message whose record has waited for an AckWait comes to
+// another worker, though the first one lives. The second one settles it, and the first finds
+// its record.
+func TestUnansweredRecordLosesItsLease(t *testing.T) {
+	t.Parallel()
+	b := bench.New(t)
+	b.Config.Drain = time.Minute
+	w := b.Worker(nil)
+	j := slowRecords{w.Settle.Journal, make(chan struct{})}
+	w.Settle.Journal = j
+	b.Publish("m", "ann@example.net")
+	stop := b.Run(b.Make(w), nil)
+	b.Eventually("the first worker's relay has accepted it", func() bool { return len(b.Relay.Accepted()) == 1 })
+	stopped := make(chan struct{})
+	go func() { // it takes nothing more, and still renews what is in flight
+		defer close(stopped)
+		stop()
+	}()
+	b.Work(nil)
+	b.Settled()
+	close(j.may)
+	<-stopped
+	b.Accepted("m", map[string]int{"ann@example.net": 2})
+	if n := w.Counted(t, "accepted_twice_total"); n != 1 {
+		t.Errorf("%v counted as accepted twice", n)
+	}
+}

@@ -44,10 +44,15 @@ type Delivery struct {
 	// Answered, if it is set, is called once the relay is not needed any more, before what
 	// it said is recorded. It may be called again.
 	Answered func()
+	// RecordWaits, if it is set, is told when a record begins to wait for the broker's answer,
+	// and when that has come.
+	RecordWaits func(bool)
 	// GoesOn is set if something of the message goes on, as a copy or a dead letter, or
 	// it was requeued with a record: then settling it made no room in the store.
 	GoesOn bool
 
+	// unrecorded: the relay has accepted something of it that is not recorded.
+	unrecorded bool
 	// stopping is closed when no more is fetched.
 	stopping <-chan struct{}
 	// copy holds the key and the history. They are in the headers of a copy; a fresh
@@ -81,6 +86,13 @@ func (d *Delivery) Key() wire.Key { return d.copy.Key }
 func (d *Delivery) answered() {
 	if d.Answered != nil {
 		d.Answered()
+	}
+}
+
+// recordWaits says whether a record waits for the broker's answer.
+func (d *Delivery) recordWaits(waits bool) {
+	if d.RecordWaits != nil {
+		d.RecordWaits(waits)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 // message recorded first, see overtaken.
 func (s *Settler) record(ctx context.Context, d *Delivery, rec *wire.Record) error {
 	for {
+		d.recordWaits(true)
 		err := s.writes.try(ctx, d, func(ctx context.Context) error {
 			seq, err := s.Journal.Set(ctx, d.sought(), rec, d.lastSeq, d.permitRecord())
 			if err == nil {
@@ -22,8 +23,10 @@ func (s *Settler) record(ctx context.Context, d *Delivery, rec *wire.Record) err
 			}
 			return err
 		})
+		d.recordWaits(false)
 		switch {
 		case err == nil:
+			s.unrecorded.recorded(d)
 			return s.writes.enter(ctx, rec, d.lastSeq)
 		case errors.Is(err, errGone):
 			return cmp.Or(s.merge(ctx, d, rec), errGone)

@@ -84,14 +84,16 @@ type Parts struct {
 	Metrics prometheus.Registerer
 }
 
-// Settler settles deliveries. It keeps nothing of them, and any number of goroutines may
-// call it at once.
+// Settler settles deliveries. It keeps nothing of them but how many wait for their record.
+// Any number of goroutines may call it at once.
 type Settler struct {
 	Parts
 	cfg     Config
 	metrics *metrics
 	writes  *writer
 	told    requeueLog
+
+	unrecorded unrecorded
 }
 
 // New makes a Settler for those lanes.
@@ -121,6 +123,7 @@ var (
 // acknowledged, [ErrLeft] if another delivery will settle it, else what failed.
 func (s *Settler) Settle(span Span, d *Delivery) error {
 	d.stopping = span.Fetch.Done()
+	defer s.unrecorded.recorded(d)
 	d.identify()
 	if d.bad == nil && d.Times < crashLoop {
 		d.read()
