@@ -77,7 +77,7 @@ func (d *Delivery) transaction(to []mail.Recipient) mail.Message {
 	return mail.Message{
 		ID: d.copy.Key.ID, Key: d.copy.Key.RecordSubject(), From: d.from.Address, Recipients: to,
 		Body: d.message, Size: d.message.Size, EightBit: d.message.EightBit,
-		UTF8:   d.message.UTF8 || d.from.UTF8 || d.to[to[0].Index].UTF8,
+		UTF8: d.message.UTF8 || d.from.UTF8 || d.to[to[0].Index].UTF8,
 	}
 }
 
@@ -133,6 +133,6 @@ func (s *Settler) apply(d *Delivery, rec *wire.Record, to []mail.Recipient, tx m
 
 // pause is the pause after a fault of the relay: the first is PauseMin, each next one
 // twice as long, up to PauseMax.
-func (s *Settler) pause(times int) time.Duration {
-	return min(s.cfg.PauseMin<<min(max(times-1, 0), 16), s.cfg.PauseMax)
+func (c Config) pause(times int) time.Duration {
+	return min(c.PauseMin<<min(max(times-1, 0), 16), c.PauseMax)
 }

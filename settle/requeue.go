@@ -24,7 +24,7 @@ const oftenFrom = 8
 func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, later bool, why string) error {
 	s.metrics.requeued.Inc()
 	if (d.DeliveredOften() || later) && !d.leaseExpired() {
-		due := s.Now().Add(s.pause(d.copy.Generation + 1))
+		due := s.Now().Add(s.cfg.pause(d.copy.Generation + 1))
 		if end := s.cfg.deadline(d.standing(due, 0, 0)); due.After(end) {
 			due = end
 		}
@@ -88,7 +88,7 @@ func (l *requeueLog) next(first, blamed bool) (level slog.Level, leftOut int) {
 // Requeue gives a delivery back to the broker, to come again after a pause that grows
 // with its deliveries; nothing happens if the lease has expired. It always returns
 // [ErrLeft].
-func (s *Settler) Requeue(d *Delivery) error { return d.nak(s.pause(d.Times)) }
+func (s *Settler) Requeue(d *Delivery) error { return d.nak(s.cfg.pause(d.Times)) }
 
 // DeliveredOften reports a message that must not be given back any more: settle it,
 // and it is scheduled if it cannot be sent.

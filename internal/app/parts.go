@@ -190,6 +190,7 @@ func (w *Worker) startRelay(ctx context.Context) (err error) {
 func (w *Worker) takeMail(ctx context.Context) *consumer.Consumer {
 	store := w.conn.Store()
 	j := journal.New(store).Report(w.log, w.reg)
+	w.set.Consumer.Capacity = w.relay.Capacity
 	gate := &consumer.Gate{Relay: w.relay, Link: w.conn}
 	fill := broker.NewFill(ctx, w.conn.Room, w.log) // measured before the first message is fetched
 	settler := settle.New(w.set.Settle, w.set.Consumer.Lanes.Names(), w.decorate(settle.Parts{

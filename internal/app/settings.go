@@ -75,7 +75,6 @@ func ReadSettings(environ []string) (*Settings, []error) {
 	errs := env.Read(lookup, &s.Broker, &s.SMTP.Timeouts, &s.SMTP, &s.Consumer, &s.Settle, &s.Process)
 	no, _ := lookup("NO_COLOR")
 	s.color = no == ""
-	s.Consumer.Capacity = func() int { return s.SMTP.MaxSessions }
 	s.Consumer.MaxBytes = bytesInFlight(memoryLimit())
 	s.Settle.PauseMin, s.Settle.PauseMax = s.SMTP.PauseMin, s.SMTP.PauseMax
 	if err := s.checkFiles(openFiles()); err != nil && len(errs) == 0 {
