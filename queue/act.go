@@ -7,6 +7,7 @@ import (
 	"iter"
 
 	"github.com/postrider/postrider/deadletter"
+	"github.com/postrider/postrider/mail"
 )
 
 // Act is what an operator does to one dead letter. refused says why it was not done:
@@ -43,7 +44,7 @@ func refusal(err error) (refused, failed error) {
 type NoneError struct{ ID string }
 
 // Error implements error.
-func (e *NoneError) Error() string { return fmt.Sprintf("no dead letter matches %s", Quote(e.ID)) }
+func (e *NoneError) Error() string { return fmt.Sprintf("no dead letter matches %s", mail.Quote(e.ID)) }
 
 // Selection is the dead letters that an act is for: those of the ids, if there are
 // any, or else those that the filter selects. An id may be an origin too.

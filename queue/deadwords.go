@@ -49,7 +49,7 @@ func ReplaysOf(l *deadletter.Found) string {
 // Remedy says what to do about a dead letter; program is how postrider is typed. A
 // replay sends the same bytes, so it cannot help if they are what is wrong.
 func Remedy(program string, reason mail.Reason, id string) string {
-	id = Quote(id)
+	id = mail.Quote(id)
 	switch reason {
 	case mail.ReasonBadEnvelope, mail.ReasonTooLarge, mail.ReasonLoop:
 		return fmt.Sprintf("its envelope as it was published: %[1]s dead show %[2]s --body; correct it and publish it again, then: %[1]s dead discard %[2]s", program, id)

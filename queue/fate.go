@@ -135,7 +135,7 @@ func (e *evidence) later(rec *wire.Record, index int, now time.Time, lane *Lane)
 	case m != nil && m.Generation > rec.Generation:
 		return m.next(now, lane)
 	case rec.Event == wire.EventReplayed && e.deadLetter(index) != nil:
-		return "the replay was interrupted; to continue it: postrider dead replay " + Quote(rec.ID)
+		return "the replay was interrupted; to continue it: postrider dead replay " + mail.Quote(rec.ID)
 	}
 	return "its copy is being made for " + Distant(now, rec.Due)
 }

@@ -49,8 +49,8 @@ const (
 	behindAfter = 10 * time.Minute
 )
 
-// What to do about a cluster without a leader, a lane without a worker, a full store and a slow lane. Package doctor
-// has other words for an embedded broker.
+// What to do about a cluster without a leader, a lane without a worker, a full store and
+// a slow lane. Package doctor has other words for an embedded broker.
 const (
 	StartServers = "start the servers of the NATS cluster that are down"
 	StartWorker  = "start a worker; if one runs, its log says what it waits for (relay …, waiting for the broker), and its POSTRIDER_LANES may lack the lane"

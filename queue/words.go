@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/postrider/postrider/mail"
 )
 
 // How numbers, times, addresses and ids are written for people.
@@ -91,14 +89,6 @@ func Bytes(n uint64) string {
 // Percent is the share of a part: "75 %".
 func Percent(part, whole uint64) string {
 	return fmt.Sprintf("%.0f %%", 100*float64(part)/float64(whole))
-}
-
-// Quote is an id as it can be typed into a shell.
-func Quote(id string) string {
-	if mail.Token(id) == id {
-		return id
-	}
-	return "'" + strings.ReplaceAll(id, "'", `'\''`) + "'"
 }
 
 // Clause is ": s"; nothing for an empty s.

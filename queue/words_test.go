@@ -27,11 +27,6 @@ func TestWords(t *testing.T) {
 			t.Errorf("%d: %s", n, got)
 		}
 	}
-	for id, want := range map[string]string{"m1": "m1", "an id": "'an id'", "it's": `'it'\''s'`} {
-		if got := Quote(id); got != want {
-			t.Errorf("%s: %s", id, got)
-		}
-	}
 	now := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 	for want, at := range map[string]time.Time{" (in 1h)": now.Add(time.Hour), " (1m ago)": now.Add(-time.Minute), " (in 0s)": now} {
 		if got := Distant(now, at); !strings.HasSuffix(got, want) {

@@ -63,8 +63,8 @@ func TestStreamOf(t *testing.T) {
 		"": "", "mail": "", "mail.send": "", "mail.send.a-b.c.d": "", "mail.copy.a-b": "", "mail.held.a.b.c.d": "", "post.send.a": "",
 	}
 	for subject, want := range tests {
-		if got, err := streamOf(subject); got != want || (err == nil) != (want != "") {
-			t.Errorf("streamOf(%q) = %q, %v; want %q", subject, got, err, want)
+		if got, err := Of(subject); got != want || (err == nil) != (want != "") {
+			t.Errorf("Of(%q) = %q, %v; want %q", subject, got, err, want)
 		}
 	}
 }

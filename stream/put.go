@@ -55,7 +55,7 @@ func (s *Store) Put(ctx context.Context, m *nats.Msg, filter string, expected ui
 // It fails with [ErrFull] or [ErrTooLarge], with [ErrAway] if it gives up after
 // ten races or four silences, and with any other error of s.
 func Put(ctx context.Context, s Register, m *nats.Msg, filter string, expected uint64, generation int) (seq uint64, already bool, err error) {
-	stream, err := streamOf(m.Subject)
+	stream, err := Of(m.Subject)
 	if err != nil {
 		return 0, false, fmt.Errorf("put %s: %w", m.Subject, err)
 	}
@@ -106,8 +106,8 @@ func generationOf(h nats.Header) int {
 	return n
 }
 
-// streamOf is the stream that takes a subject of ours.
-func streamOf(subject string) (string, error) {
+// Of is the stream that takes a subject of ours.
+func Of(subject string) (string, error) {
 	t := strings.SplitN(subject, ".", 4)
 	if len(t) >= 3 && t[0] == "mail" {
 		switch t[1] {

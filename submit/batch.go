@@ -75,7 +75,8 @@ func (s *sender) sort(mails []*outgoing) (together map[string][]*outgoing, singl
 		if o.err != nil {
 			continue
 		}
-		id, name := o.msg.Header.Get(schema.HeaderMsgID), streamOf(o)
+		id := o.msg.Header.Get(schema.HeaderMsgID)
+		name, _ := stream.Of(o.msg.Subject) // a lane's own
 		switch {
 		case ids[id]:
 			repeated = append(repeated, o)
@@ -87,16 +88,6 @@ func (s *sender) sort(mails []*outgoing) (together map[string][]*outgoing, singl
 		ids[id] = true
 	}
 	return together, singly, repeated
-}
-
-// streamOf is the stream that takes the mail.
-func streamOf(o *outgoing) string {
-	for _, s := range o.receipt.Lane.Sources() {
-		if s.Takes(o.msg.Subject) {
-			return s.Stream
-		}
-	}
-	return ""
 }
 
 // atomically publishes mails of one stream in a batch or, if the broker refuses it or

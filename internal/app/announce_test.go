@@ -124,7 +124,11 @@ func TestAnnounce(t *testing.T) {
 		t.Errorf("it took %s", d)
 	}
 	const words = ": 421 4.3.2 closed for repairs; down since "
-	s := wrong(a.status())
+	s := ""
+	a.eventually("the next try is known", func(now *queue.Status) bool {
+		s = wrong(now)
+		return !strings.Contains(s, "it is being tried now")
+	})
 	for _, want := range []string{"problem relay 127.0.0.1:", words, "; 1 message waits, and no attempt is counted | next try in "} {
 		if !strings.Contains(s, want) || strings.Count(s, "\n") != 1 {
 			t.Errorf("wrong are:\n%swant %q", s, want)
