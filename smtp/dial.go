@@ -71,6 +71,7 @@ func (d *dialer) open(ctx context.Context, password mail.Secret) (*session, *Err
 		bad.Err = d.echoes.hideErr(bad.Err) // a certificate has words of its own
 		return nil, bad
 	}
+	w.abortive(true)
 	now := time.Now()
 	return &session{
 		wire: w, ext: x, timeouts: d.cfg.Timeouts, metrics: d.metrics, quirks: d.quirks, heard: d.heard, credential: d.credential,

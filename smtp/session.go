@@ -92,17 +92,16 @@ func (s *session) stranger() bool {
 }
 
 // quit sends QUIT and closes (RFC 5321 section 4.1.1.10). The reply changes
-// nothing.
+// nothing. A botched session has nothing more to say.
 func (s *session) quit(ctx context.Context) {
-	defer s.close()
+	defer s.metrics.perSession.Observe(float64(s.used))
 	if s.botched {
+		s.raw().Close()
 		return
 	}
+	defer s.conn.Close()
 	defer context.AfterFunc(ctx, func() { s.conn.Close() })()
-	_, _ = s.ask("QUIT", quitTimeout)
-}
-
-func (s *session) close() {
-	s.conn.Close()
-	s.metrics.perSession.Observe(float64(s.used))
+	if _, err := s.ask("QUIT", quitTimeout); err == nil {
+		s.abortive(false)
+	}
 }

@@ -97,6 +97,28 @@ func (w *wire) ask(command string, within time.Duration) (reply, error) {
 	return w.read(within)
 }
 
+// abortive has the connection end with a reset, however it ends: what has not left by then
+// is dropped. Else the system goes on sending it, after we gave up the message and even
+// after the process was killed, and the relay may get all of it, long after another session
+// or worker has sent the message again.
+func (w *wire) abortive(on bool) {
+	seconds := -1 // the system's own way
+	if on {
+		seconds = 0
+	}
+	if tcp, ok := w.raw().(*net.TCPConn); ok {
+		_ = tcp.SetLinger(seconds) // fails only if it has ended already
+	}
+}
+
+// raw is the connection below TLS.
+func (w *wire) raw() net.Conn {
+	if secured, ok := w.conn.(*tls.Conn); ok {
+		return secured.NetConn()
+	}
+	return w.conn
+}
+
 // secure reports whether the connection is under TLS.
 func (w *wire) secure() bool {
 	_, ok := w.conn.(*tls.Conn)
