@@ -75,7 +75,7 @@ func (f *fleet) verdict(fault string) *storm.Report {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	dead, err := storm.Drain(t.Context(), c, drained)
+	q, err := storm.Drain(t.Context(), c, drained)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func (f *fleet) verdict(fault string) *storm.Report {
 	for _, book := range []string{"book", "open"} {
 		f.copyBook(book, filepath.Join(dir, book))
 	}
-	r, err := storm.Verdict(f.load.producer.Acknowledged(), dir, dead, f.faults)
+	r, err := storm.Verdict(f.load.producer.Acknowledged(), dir, q, f.faults)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func (f *fleet) verdict(fault string) *storm.Report {
 	results.add(fault, r, took)
 	atMost(t, 0, "lost", r.Lost)
 	atMost(t, 0, "dead though delivered", r.Both)
-	atMost(t, f.stepDowns/4, "sent twice and not open at a fault", r.Unexplained)
+	atMost(t, f.stepDowns/4, "sent twice, which no fault explains", r.Unexplained)
 	return r
 }
 

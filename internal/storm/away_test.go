@@ -51,7 +51,7 @@ func TestBrokerAway(t *testing.T) {
 	r := s.settled(t, p)
 	none(t, "lost", r.Lost)
 	none(t, "dead though delivered", r.Both)
-	none(t, "sent twice and not open at a fault", r.Unexplained)
+	none(t, "sent twice, which no fault explains", r.Unexplained)
 }
 
 // TestRelayGone: the relay is away for a fifth of the age at which mail dies, as

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -91,42 +92,47 @@ func Accepted(book string) (map[Key]int, error) {
 // Fault is a time in which something was killed or away.
 type Fault struct{ From, To time.Time }
 
-// Window is what the way from the relay's reply to a record may take on a busy
-// machine.
-const Window = 200 * time.Millisecond
+// hit reports that the fault and that time overlap.
+func (f Fault) hit(from, to time.Time) bool { return !from.After(f.To) && !f.From.After(to) }
 
-// Open are those whose deliveries need not have been recorded at a fault: the
-// dot had come, and the reply not gone or only just.
-func Open(file string, faults []Fault) (map[Key]bool, error) {
+// inexact is how far the books' times may be from each other, and from a fault.
+const inexact = 200 * time.Millisecond
+
+// Explained are those that the relay accepted again because of a fault: it hit while the
+// acceptance before was not recorded. file is the relay's of open transactions, and recorded
+// has the time of the first record that says delivered. Whoever was sent to again after that
+// is not explained.
+func Explained(file string, faults []Fault, recorded map[Key]time.Time) (map[Key]bool, error) {
 	turns, err := ReadLines[Turn](file)
 	if err != nil {
 		return nil, fmt.Errorf("read the relay's open transactions: %w", err)
 	}
-	open := make(map[Key]bool)
-	came := make(map[Key]time.Time)
-	mark := func(k Key, from, to time.Time) {
-		for _, f := range faults {
-			if from.Before(f.To.Add(Window)) && f.From.Before(to.Add(Window)) {
-				open[k] = true
-			}
-		}
-	}
+	dots := make(map[Key][]time.Time)
 	for _, x := range turns {
+		if x.What != "dot" {
+			continue
+		}
 		for _, r := range x.Rcpts {
 			k := Key{IDOf(x.ID), r}
-			if x.What == "dot" {
-				if at, ok := came[k]; ok {
-					mark(k, at, at) // its reply never went
-				}
-				came[k] = x.At
-				continue
-			}
-			mark(k, came[k], x.At)
-			delete(came, k)
+			dots[k] = append(dots[k], x.At)
 		}
 	}
-	for k, at := range came {
-		mark(k, at, at.Add(time.Hour))
+	explained := make(map[Key]bool)
+	for k, at := range dots {
+		explained[k] = true
+		for i := range at[1:] {
+			explained[k] = explained[k] && explains(faults, at[i], at[i+1], recorded[k])
+		}
 	}
-	return open, nil
+	return explained, nil
+}
+
+// explains reports that a fault explains why what was accepted at one time was accepted at
+// another too; it was recorded at a third time, if that is not zero.
+func explains(faults []Fault, first, second, recorded time.Time) bool {
+	until := second
+	if !recorded.IsZero() && recorded.Before(second) {
+		until = recorded
+	}
+	return slices.ContainsFunc(faults, func(f Fault) bool { return f.hit(first.Add(-inexact), until.Add(inexact)) })
 }

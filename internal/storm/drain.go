@@ -16,10 +16,16 @@ import (
 // lane is the one that a [Producer] publishes to.
 const lane wire.Lane = "normal"
 
-// Drain waits until the queue at c is empty and gives the third book: the
-// dead-lettered recipients. What is still queued after that time is an error: it is
-// stranded.
-func Drain(ctx context.Context, c *broker.Conn, within time.Duration) (map[Key]bool, error) {
+// Queue is what the queue says in the end: who is dead-lettered, and when it was first
+// recorded who is delivered.
+type Queue struct {
+	Dead     map[Key]bool
+	Recorded map[Key]time.Time
+}
+
+// Drain waits until the queue at c is empty and reads its books. What is still queued after
+// that time is an error: it is stranded.
+func Drain(ctx context.Context, c *broker.Conn, within time.Duration) (*Queue, error) {
 	for deadline := time.Now().Add(within); ; stream.Pause(ctx, 200*time.Millisecond) {
 		left, err := queued(ctx, c)
 		if err == nil && left == 0 {
@@ -29,7 +35,32 @@ func Drain(ctx context.Context, c *broker.Conn, within time.Duration) (map[Key]b
 			return nil, errors.Join(fmt.Errorf("%d messages are left in the queue after %s", left, within), err, ctx.Err())
 		}
 	}
-	return deadKeys(ctx, c)
+	dead, err := deadKeys(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	recorded, err := recordedKeys(ctx, c)
+	return &Queue{dead, recorded}, err
+}
+
+func recordedKeys(ctx context.Context, c *broker.Conn) (map[Key]time.Time, error) {
+	recorded := make(map[Key]time.Time)
+	for m, err := range c.Store().Scan(ctx, wire.StreamRecord, ">", stream.Range{}) {
+		if err != nil {
+			return nil, err
+		}
+		r, err := wire.DecodeRecord(m.Data)
+		if err != nil {
+			return nil, err
+		}
+		for _, x := range r.Recipients {
+			k := Key{r.ID, x.Address}
+			if _, before := recorded[k]; x.State == wire.StateDelivered && !before {
+				recorded[k] = m.Time
+			}
+		}
+	}
+	return recorded, nil
 }
 
 // queued counts the mail of the lane, each stream by its name: a list of a cluster's

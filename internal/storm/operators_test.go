@@ -172,7 +172,7 @@ func TestOperators(t *testing.T) {
 			t.Errorf("%s was sent or dead-lettered, though an operator was told that it is discarded", k)
 		}
 	}
-	none(t, "sent twice and not open at a fault", r.Unexplained)
+	none(t, "sent twice, which no fault explains", r.Unexplained)
 	none(t, "dead though delivered", r.Both)
 	for _, did := range []string{"replay", "discard", "too late to replay", "too late to discard", "died over replay", "died over discard"} {
 		if o.did[did] == 0 {

@@ -14,7 +14,7 @@ type Report struct {
 	// Both were dead-lettered although the relay accepted them.
 	Both []Key
 	// Twice are those that the relay accepted more than once, and Unexplained
-	// those of them that were not open at any fault.
+	// those of them that no fault explains.
 	Twice, Unexplained []Key
 	Kills              int
 }
@@ -25,22 +25,22 @@ func (r *Report) String() string {
 		r.Acknowledged, r.Delivered, r.Dead, len(r.Lost), len(r.Twice), r.Kills, len(r.Unexplained), len(r.Both))
 }
 
-// Verdict reads the relay's files book and open in dir and holds the three
-// books against each other.
-func Verdict(acknowledged []Mail, dir string, dead map[Key]bool, faults []Fault) (*Report, error) {
+// Verdict reads the relay's files book and open in dir and holds the books against each
+// other.
+func Verdict(acknowledged []Mail, dir string, q *Queue, faults []Fault) (*Report, error) {
 	accepted, err := Accepted(filepath.Join(dir, "book"))
 	if err != nil {
 		return nil, err
 	}
-	open, err := Open(filepath.Join(dir, "open"), faults)
+	explained, err := Explained(filepath.Join(dir, "open"), faults, q.Recorded)
 	if err != nil {
 		return nil, err
 	}
-	return Check(acknowledged, accepted, dead, open), nil
+	return check(acknowledged, accepted, q.Dead, explained), nil
 }
 
-// Check holds the three books against each other.
-func Check(acknowledged []Mail, accepted map[Key]int, dead, open map[Key]bool) *Report {
+// check holds the books against each other.
+func check(acknowledged []Mail, accepted map[Key]int, dead, explained map[Key]bool) *Report {
 	r := new(Report)
 	for _, m := range acknowledged {
 		for _, to := range m.To {
@@ -60,7 +60,7 @@ func Check(acknowledged []Mail, accepted map[Key]int, dead, open map[Key]bool) *
 			}
 			if n > 1 {
 				r.Twice = append(r.Twice, k)
-				if !open[k] {
+				if !explained[k] {
 					r.Unexplained = append(r.Unexplained, k)
 				}
 			}

@@ -80,15 +80,15 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if err := <-published; err != nil {
 		return nil, fmt.Errorf("publish: %w", err)
 	}
-	dead, err := s.drain(ctx)
+	q, err := s.drain(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return s.report(p.Acknowledged(), dead)
+	return s.report(p.Acknowledged(), q)
 }
 
-func (s *storm) report(acknowledged []Mail, dead map[Key]bool) (*Report, error) {
-	r, err := Verdict(acknowledged, s.Dir, dead, s.faults)
+func (s *storm) report(acknowledged []Mail, q *Queue) (*Report, error) {
+	r, err := Verdict(acknowledged, s.Dir, q, s.faults)
 	if err == nil {
 		r.Kills = s.kills
 	}
@@ -232,8 +232,8 @@ func (s *storm) kill(p *Process, again func() error, away bool) error {
 // settle is how long after a return the doubles of an outage may still come.
 const settle = 2 * time.Second
 
-// drain waits until the queue is empty and gives the third book.
-func (s *storm) drain(ctx context.Context) (map[Key]bool, error) {
+// drain waits until the queue is empty and reads its books.
+func (s *storm) drain(ctx context.Context) (*Queue, error) {
 	c, err := s.dial(ctx)
 	if err != nil {
 		return nil, err

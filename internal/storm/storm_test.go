@@ -97,7 +97,7 @@ func TestKillStorm(t *testing.T) {
 		Bin: build(t, worker), Mails: stormMails, Workers: 4, For: stormFor, KillEvery: time.Second,
 		BrokerKills: stormBrokerKills, RelayKills: stormRelayKills, Drained: 5 * time.Minute,
 	})
-	for name, keys := range map[string][]Key{"lost": r.Lost, "sent twice and not open at a fault": r.Unexplained, "dead though delivered": r.Both} {
+	for name, keys := range map[string][]Key{"lost": r.Lost, "sent twice, which no fault explains": r.Unexplained, "dead though delivered": r.Both} {
 		if len(keys) > 0 {
 			t.Errorf("%d %s: %v", len(keys), name, keys[:min(len(keys), 20)])
 		}

@@ -63,11 +63,11 @@ func (s *storm) producer(clients int) *Producer {
 // settled waits until the queue is empty and gives the verdict.
 func (s *storm) settled(t *testing.T, p *Producer) *Report {
 	t.Helper()
-	dead, err := s.drain(t.Context())
+	q, err := s.drain(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := s.report(p.Acknowledged(), dead)
+	r, err := s.report(p.Acknowledged(), q)
 	if err != nil {
 		t.Fatal(err)
 	}
