@@ -69,11 +69,15 @@ func (w *Worker) inFlight(lanes []Lane) bool {
 	return slices.ContainsFunc(lanes, func(l Lane) bool { return l.InFlight > 0 && slices.Contains(w.Lanes, l.Lane) })
 }
 
-// Left counts the messages of those lanes that are in flight although no worker says that
-// it runs: whoever took them has ended. It is for a worker that starts.
-func (q *Queue) Left(ctx context.Context, lanes []wire.Lane) (n uint64, err error) {
+// Left counts the messages of those lanes that are in flight although no worker runs: those
+// that took them were killed. It is for a worker that starts. killed: it knows of such
+// workers whose words are not at the broker any more. One that stopped in good order left
+// nothing in flight, but what it gave back with a pause counts there for that long.
+func (q *Queue) Left(ctx context.Context, lanes []wire.Lane, killed bool) (n uint64, err error) {
 	workers := q.Workers(ctx)
-	if workers.Unread != "" || len(workers.only(func(w *Worker) bool { return !w.Lost })) > 0 {
+	lost := func(w *Worker) bool { return w.Lost }
+	running := func(w *Worker) bool { return !w.Lost }
+	if workers.Unread != "" || len(workers.only(running)) > 0 || !killed && len(workers.only(lost)) == 0 {
 		return 0, nil
 	}
 	for _, lane := range lanes {

@@ -34,10 +34,14 @@ func outages(workers []Worker) (all []*outage) {
 	return all
 }
 
+// isDown reports that the relay gets no mail, or one at a time. An entry without a state says
+// nothing.
+func isDown(r wire.Relay) bool { return r.State == wire.RelayDown || r.State == wire.RelayTrial }
+
 func (o *outage) add(w Worker) {
 	o.users++
 	r := w.Relay
-	if r.State == wire.RelayUp {
+	if !isDown(r) {
 		return
 	}
 	o.of = append(o.of, w.Host)
@@ -55,7 +59,7 @@ func (o *outage) add(w Worker) {
 // outage is what keeps all workers of the lane from sending its mail; nil for nothing.
 func (w *Workers) outage(lane wire.Lane) *outage {
 	takers := w.of(lane)
-	if len(takers) == 0 || slices.ContainsFunc(takers, func(x Worker) bool { return x.Relay.State == wire.RelayUp }) {
+	if len(takers) == 0 || slices.ContainsFunc(takers, func(x Worker) bool { return !isDown(x.Relay) }) {
 		return nil
 	}
 	return outages(takers)[0]

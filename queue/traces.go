@@ -59,6 +59,10 @@ const searchAll = 2000
 func (q *Queue) Traces(ctx context.Context, name string, watch Watch) (*Traces, error) {
 	f := &finder{Queue: q, watch: watch, found: map[string]*evidence{}}
 	unsearched, err := f.find(ctx, name)
+	if err == nil && len(f.found) == 0 {
+		// It may have been settled after its record was looked for, and before its lane was.
+		err = f.settled(ctx, name)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -122,3 +122,23 @@ func TestUnsearched(t *testing.T) {
 		t.Errorf("%d messages, %d unsearched, %+v", len(found.Messages), found.Unsearched, x)
 	}
 }
+
+// TestSettledMeanwhile: a mail that is settled while it is looked for, after its record was
+// and before its lane is, is found.
+func TestSettledMeanwhile(t *testing.T) {
+	t.Parallel()
+	b := newTestQueue(t, lane)
+	b.publish(lane, "", envelope("waits"))
+	settled := false
+	found, err := b.Traces(t.Context(), "fast", func(total int64, what string) queue.Bar {
+		if !settled {
+			b.record("fast", wire.EventDelivered)
+			settled = true
+		}
+		return (&bars{}).watch(total, what)
+	})
+	b.must(err)
+	if len(found.Messages) != 1 || found.Messages[0].ID != "fast" {
+		t.Errorf("found %+v", found)
+	}
+}

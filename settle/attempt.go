@@ -33,6 +33,7 @@ func (s *Settler) attempt(span Span, d *Delivery, rec *wire.Record) error {
 		case fault != nil:
 			why = wire.GroupedOutcome{Code: fault.Code, Enhanced: fault.Enhanced, Reply: fault.Reply}.Words()
 			if hungUp := len(rec.HungUpSince(began)) > len(aside); !hungUp {
+				d.heldBack = tx.Later
 				return s.requeue(span.Settle, d, rec, len(aside) > 0 || tx.Later, why)
 			}
 		case len(d.nextBatch(rec, aside, 1)) > 0: // more follow, and decide makes the last record
@@ -128,7 +129,7 @@ func (s *Settler) apply(d *Delivery, rec *wire.Record, to []mail.Recipient, tx m
 		rec.Counted = n
 	}
 	rec.At = stand.Now.UTC()
-	rec.Attempts = append(rec.Attempts, wire.NewAttempt(rec.Counted, counted, to, tx))
+	rec.Attempts = wire.AppendAttempt(rec.Attempts, wire.NewAttempt(rec.Counted, counted, to, tx))
 	if fault == nil && !moved {
 		fault = &mail.Outcome{Class: mail.Requeued, Stage: mail.StageLocal, Reply: "the relay took no recipient and refused none"}
 	}

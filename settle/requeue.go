@@ -14,6 +14,10 @@ import (
 // rollouts would seem to crash workers (crashLoop).
 const oftenFrom = 8
 
+// heldLonger is how many pauses are skipped for mail of a sender that the relay refuses:
+// while one is tried, all the others would only be copied.
+const heldLonger = 3
+
 // requeue puts off a message without counting an attempt, because the relay or the
 // worker was at fault. It gives the delivery back to the broker. Or, while the lease
 // lasts, it has rec schedule a copy: if the message was delivered often, or if it is for
@@ -24,7 +28,11 @@ const oftenFrom = 8
 func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, later bool, why string) error {
 	s.metrics.requeued.Inc()
 	if (d.DeliveredOften() || later) && !d.leaseExpired() {
-		due := s.Now().Add(s.pause(d.copy.Generation + 1))
+		times := d.copy.Generation + 1
+		if d.heldBack {
+			times += heldLonger
+		}
+		due := s.Now().Add(s.pause(times))
 		if end := s.cfg.deadline(d.standing(due, 0, 0)); due.After(end) {
 			due = end
 		}

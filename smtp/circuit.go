@@ -60,6 +60,8 @@ type circuit struct {
 	// up is closed while the relay may be used, on trial too; down is closed while it
 	// may not. next is closed when the trial is over or another message may be tried.
 	up, down, next chan struct{}
+	// nudge ends the pause before the next probe.
+	nudge chan struct{}
 	// probeAt is when the next probe is. news is closed when anything changes that look
 	// returns.
 	probeAt time.Time
@@ -69,7 +71,7 @@ type circuit struct {
 func newCircuit(name string, log *slog.Logger, c Config) *circuit {
 	up := make(chan struct{})
 	close(up)
-	return &circuit{name: name, log: log, min: c.PauseMin, max: c.PauseMax, pause: c.PauseMin, said: make(map[trouble]time.Time), refusals: refusals{min: c.PauseMin, max: c.PauseMax}, up: up, down: make(chan struct{}), next: make(chan struct{}), news: make(chan struct{})}
+	return &circuit{name: name, log: log, min: c.PauseMin, max: c.PauseMax, pause: c.PauseMin, said: make(map[trouble]time.Time), refusals: refusals{min: c.PauseMin, max: c.PauseMax}, up: up, down: make(chan struct{}), next: make(chan struct{}), news: make(chan struct{}), nudge: make(chan struct{}, 1)}
 }
 
 // state returns the fault that opened it, or nil, and a channel that is closed while
@@ -292,8 +294,24 @@ func (c *circuit) wait(ctx context.Context) error {
 	select {
 	case <-t.C:
 		return nil
+	case <-c.nudge:
+		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+// retry has the next probe come at once.
+func (c *circuit) retry() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.why == nil || c.trial {
+		return
+	}
+	c.pause = c.min
+	select {
+	case c.nudge <- struct{}{}:
+	default:
 	}
 }
 
@@ -315,9 +333,10 @@ func (c *circuit) say(e *Error) {
 		every += " to " + check.Duration(longest)
 	}
 	if !e.again.IsZero() {
-		every = "the password is tried again in " + check.Duration(time.Until(e.again).Round(time.Second)) + ", or by a worker that starts"
+		in := check.Duration(time.Until(e.again).Round(time.Second)) + ", or after SIGHUP"
+		every = "the password is tried again in " + in
 		if e.reread {
-			every = "the same one is tried again in " + check.Duration(time.Until(e.again).Round(time.Second))
+			every = "the same one is tried again in " + in
 		}
 	}
 	c.log.Log(context.Background(), level, fmt.Sprintf("%v: %s; %s; %s", e, state, e.Hint, every),

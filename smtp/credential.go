@@ -38,10 +38,11 @@ type credential struct {
 	mu     sync.Mutex
 	proven bool
 	// denied is the refusal, nil if the last AUTH was not refused; refused is the password
-	// that was, and pause is for the next.
-	denied  *Error
-	refused mail.Secret
-	pause   time.Duration
+	// that was, at that time, and pause is for the next.
+	denied   *Error
+	refused  mail.Secret
+	deniedAt time.Time
+	pause    time.Duration
 }
 
 func newCredential(c Config, log *slog.Logger) *credential {
@@ -65,12 +66,12 @@ func (c *credential) claim(ctx context.Context, down <-chan struct{}) (password 
 	if err != nil {
 		return "", nil, err
 	}
-	password = c.current()
+	password, begun := c.current(), time.Now()
 	if e := c.refusal(password); e != nil {
 		free()
 		return "", nil, e
 	}
-	return password, func(e *Error) { c.heard(e, password); free() }, nil
+	return password, func(e *Error) { c.heard(e, password, begun); free() }, nil
 }
 
 // await waits for the turn, if the password is not proven. free gives it back.
@@ -110,18 +111,31 @@ func (c *credential) refusal(password mail.Secret) *Error {
 	return c.denied
 }
 
-// heard notes how opening a session with that password went.
-func (c *credential) heard(e *Error, password mail.Secret) {
+// heard notes how opening a session with that password went, which began at that time.
+func (c *credential) heard(e *Error, password mail.Secret, begun time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case e == nil:
 		c.proven, c.denied, c.pause = true, nil, deniedMin
-	case e.Stage == mail.StageAuth && wantsCredentials(e.Code):
-		c.proven, c.denied, c.refused = false, e, password
-		e.again = time.Now().Add(c.pause)
+	case e.Stage != mail.StageAuth || !wantsCredentials(e.Code):
+	case c.denied != nil && password == c.refused && begun.Before(c.deniedAt):
+		e.again = c.denied.again // it was said at the same time
+	default:
+		if password != c.refused {
+			c.pause = deniedMin
+		}
+		c.proven, c.denied, c.refused, c.deniedAt = false, e, password, time.Now()
+		e.again = c.deniedAt.Add(c.pause)
 		c.pause = min(2*c.pause, deniedMax)
 	}
+}
+
+// retry lets a password that was refused be said again.
+func (c *credential) retry() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.denied, c.pause = nil, deniedMin
 }
 
 // knock opens a session for the probe. While the password must not be said it goes up

@@ -114,11 +114,7 @@ func (c *circuit) probed(m *mail.Message) {
 
 // putOff says why the mail of that sender is not tried. The caller holds mu.
 func (h *hold) putOff(from string) error {
-	again := "is being tried again"
-	if h.probe == "" {
-		again = "is tried again at " + h.until.UTC().Format(time.RFC3339)
-	}
-	return errors.New("the relay refuses mail of " + path(from) + ": " + h.words + "; it " + again)
+	return errors.New("the relay refuses mail of " + path(from) + ": " + h.words)
 }
 
 // saySender logs that the mail of a sender is put off, once in a while. The caller holds

@@ -95,6 +95,8 @@ type refused struct {
 	words string
 	// dead: the message failed, and the log does not name it yet.
 	dead bool
+	// passed: mail of another sender was accepted since.
+	passed bool
 }
 
 // count counts the refusals that are like that: the last ones in a row, and those within

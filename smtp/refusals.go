@@ -14,6 +14,7 @@ const (
 	// mostHeld and mostSuspect bound the memory too.
 	mostHeld    = 10000
 	mostSuspect = 1000
+	mostTried   = 100
 	// sendersARound is how many senders are tried before a relay that is on trial is held
 	// again.
 	sendersARound = 10
@@ -28,7 +29,7 @@ const (
 type refusals struct {
 	// min and max bound the pauses of a sender.
 	min, max time.Duration
-	// since are the refusals since a message was accepted.
+	// since are the refusals since a message of their sender was accepted.
 	since []refused
 	// held are the senders whose mail is put off.
 	held map[string]*hold
@@ -54,8 +55,13 @@ type hold struct {
 	until time.Time
 	// probe is the key of the message that is being tried; or empty.
 	probe string
+	// tried are the keys of the probes that were refused. Others are tried before them: it
+	// may be these alone that the relay refuses.
+	tried map[string]bool
 	// quiet: the log does not tell of it.
 	quiet bool
+	// amid: mail of others was accepted meanwhile, so that it says nothing of the relay.
+	amid bool
 }
 
 // ruling is what becomes of a message that was refused.
@@ -91,6 +97,8 @@ func (r *refusals) met(x refused, onTrial bool) ruling {
 	case h != nil && h.like.covers(x.like):
 		if h.probe == x.key {
 			r.hold(x, h.like)
+			room(&h.tried, mostTried)
+			h.tried[x.key] = true
 		}
 		return ofSender
 	case r.all:
@@ -99,21 +107,28 @@ func (r *refusals) met(x refused, onTrial bool) ruling {
 	suspect := r.suspect(x)
 	x.dead = x.dead && !suspect
 	r.note(x)
-	like, found := r.run(x, suspect)
-	if found {
-		r.find(like, x.key)
+	if like, found := r.run(x, suspect); found {
+		return r.ruled(x, like)
 	}
-	switch {
-	case found && r.onlyFrom(x.from, like):
-		r.hold(x, like)
-		return ofSender
-	case found:
-		r.like = like
-		return ofRelay
-	case suspect:
+	if suspect {
 		return suspected
 	}
 	return itsOwn
+}
+
+// ruled is what becomes of x, which ends a run of that likeness.
+func (r *refusals) ruled(x refused, like likeness) ruling {
+	others := func(y refused) bool { return !y.passed && y.from != x.from && like.covers(y.like) }
+	if _, ofAll := runIn(r.unpassed(), x, false); ofAll && slices.ContainsFunc(r.since, others) || r.heldAlike(x) {
+		r.find(x.key, func(y refused) bool { return !y.passed && like.covers(y.like) })
+		r.like = like
+		return ofRelay
+	}
+	r.find(x.key, func(y refused) bool { return y.from == x.from && like.covers(y.like) })
+	amid := slices.ContainsFunc(r.since, func(y refused) bool { return y.passed && y.from == x.from })
+	r.hold(x, like)
+	r.held[x.from].amid = amid
+	return ofSender
 }
 
 // note adds a refusal. A message counts once, however many transactions it takes.
@@ -125,14 +140,32 @@ func (r *refusals) note(x refused) {
 	r.since = r.since[max(0, len(r.since)-refusalsKept):]
 }
 
-// run returns the likeness of the run that ends with x. A likeness that is suspect needs
-// many within a minute; a relay refuses some mail and accepts other.
+// run returns the likeness of the run that ends with x: of all mail, with nothing accepted
+// between, or of that of its sender, with nothing of the sender accepted.
 func (r *refusals) run(x refused, suspect bool) (likeness, bool) {
+	if like, found := runIn(r.unpassed(), x, suspect); found {
+		return like, true
+	}
+	if !suspect && r.heldAlike(x) {
+		return x.like, true
+	}
+	var own []refused
+	for _, y := range r.since {
+		if y.from == x.from {
+			own = append(own, y)
+		}
+	}
+	return runIn(own, x, suspect)
+}
+
+// runIn is the run of these that ends with x. A likeness that is suspect needs many within a
+// minute; a relay refuses some mail and accepts other.
+func runIn(all []refused, x refused, suspect bool) (likeness, bool) {
 	loose := x.like.loose()
-	row, minute := count(r.since, x.like)
-	looseRow, looseMinute := count(r.since, loose)
+	row, minute := count(all, x.like)
+	looseRow, looseMinute := count(all, loose)
 	switch {
-	case minute >= runInAMinute, !suspect && (row >= runInARow || r.heldAlike(x)):
+	case minute >= runInAMinute, !suspect && row >= runInARow:
 		return x.like, true
 	case suspect && looseMinute >= runInAMinute, !suspect && looseRow >= looseRun:
 		return loose, true
@@ -140,18 +173,23 @@ func (r *refusals) run(x refused, suspect bool) (likeness, bool) {
 	return likeness{}, false
 }
 
+// unpassed are the refusals since anything was accepted.
+func (r *refusals) unpassed() (all []refused) {
+	for _, x := range r.since {
+		if !x.passed {
+			all = append(all, x)
+		}
+	}
+	return all
+}
+
 // heldAlike reports that another sender is held for such a reply, and nothing was accepted
 // since.
 func (r *refusals) heldAlike(x refused) bool {
-	return slices.ContainsFunc(r.since, func(y refused) bool {
+	return slices.ContainsFunc(r.unpassed(), func(y refused) bool {
 		h := r.held[y.from]
-		return y.from != x.from && h != nil && h.like.covers(x.like) && h.like.covers(y.like)
+		return y.from != x.from && h != nil && !h.amid && h.like.covers(x.like) && h.like.covers(y.like)
 	})
-}
-
-// onlyFrom reports that the replies of the run were to mail of that sender alone.
-func (r *refusals) onlyFrom(from string, like likeness) bool {
-	return !slices.ContainsFunc(r.since, func(y refused) bool { return like.covers(y.like) && y.from != from })
 }
 
 // hold has the mail of x's sender put off, for twice as long if it was held before.
@@ -188,7 +226,11 @@ func (r *refusals) released(like likeness, now time.Time) {
 // recipient. If it was the probe, that ends the hold, which is returned: what was in flight
 // when the hold began says nothing.
 func (r *refusals) accepted(from, key string, atRcpt bool, now time.Time) *hold {
-	r.since = slices.DeleteFunc(r.since, func(x refused) bool { return !atRcpt || x.like.rcpt })
+	r.since = slices.DeleteFunc(r.since, func(x refused) bool { return x.from == from && (!atRcpt || x.like.rcpt) })
+	for i := range r.since {
+		x := &r.since[i]
+		x.passed = x.passed || !atRcpt || x.like.rcpt
+	}
 	h := r.held[from]
 	if h == nil || h.probe != key || atRcpt && !h.like.rcpt {
 		return nil
@@ -206,16 +248,21 @@ func (r *refusals) over(now time.Time) {
 	}
 }
 
-// lets reports that the hold lets a message be tried: the probe.
+// lets reports that the hold lets a message be tried: the probe. One that was refused
+// already leaves the others another such pause.
 func (h *hold) lets(key string, now time.Time) bool {
-	return h.probe == key || h.probe == "" && !now.Before(h.until)
+	until := h.until
+	if h.tried[key] {
+		until = until.Add(h.pause)
+	}
+	return h.probe == key || h.probe == "" && !now.Before(until)
 }
 
-// find finds the messages that died of such replies; last is the one that did not.
-func (r *refusals) find(like likeness, last string) {
+// find finds the messages of a run that died; last is the one that did not.
+func (r *refusals) find(last string, of func(refused) bool) {
 	for i := range r.since {
 		x := &r.since[i]
-		if !like.covers(x.like) || !x.dead {
+		if !x.dead || !of(*x) {
 			continue
 		}
 		if x.dead = false; x.key != last && !slices.Contains(r.dead, x.id) {

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -258,6 +259,7 @@ func TestTrialOfSenders(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	row := func(n int, what ...string) string { return strings.Repeat(strings.Join(what, " ")+" ", n) }
+	several := []string{"Ax", "By", "Cx", "Dy", "Ex", "Fy", "Gx", "Hy", "Ix", "Jy"}
 	for _, c := range []struct{ name, script, want string }{
 		{"four in a row", "Ax Ax Ax Ax +A Ax Ax Ax Ax", "........"},
 		{"a sender", row(7, "Ax"), "....hhh"},
@@ -269,17 +271,22 @@ func TestRefusals(t *testing.T) {
 		{"another after an acceptance", row(5, "Ax") + "+B Bx Bx Ax", "....h..h"},
 		{"what was in flight does not release it", row(5, "Ax") + "-A Ax Bx", "....hh."},
 		{"others do not release it", row(5, "Ax") + "+B Ax +A Ax", "....hhs"},
+		{"a sender among others", row(7, "Ax", "+B"), "....hhh"},
+		{"two senders among others", row(6, "Ax", "Bx", "+C"), "........hhhh"},
+		{"one of them among others", row(5, "Ax", "+C") + "Ax Bx +C Bx Bx +C Bx", "....hh...."},
+		{"accepted mail of its own", row(4, "Ax", "+B") + "+A" + row(4, " Ax", "+B"), "........"},
+		{"all, and then a sender among others", "Ax Ax +C Bx Bx Ax Ax Bx", "......R"},
 		{"not in a row", row(6, "Ax", "Ax", "Ax", "AY"), times(24, ".")},
 		{"many in a minute", row(6, "Ax", "Ax", "Ax", "AY") + "Ax Ax", times(24, ".") + ".h"},
 		{"not in a minute", row(6, "Ax", "Ax", "Ax", "AY", "~20") + "Ax Ax", times(24, ".") + ".."},
 		{"other words", row(9, "Ax", "Ay") + "Ax Ay Az", times(19, ".") + "hh"},
-		{"other words of several", row(9, "Ax", "By") + "Ax By Az", times(19, ".") + "RR"},
+		{"other words of several", row(2, several...) + "Az", times(19, ".") + "RR"},
 		{"other words without 5.7.x", row(9, "AX", "AY") + "AX AY AX", "....................."},
 		{"a temporary reply between", "Ax Ax Ax Ax A. Ax", "......"},
 
-		{"suspect", row(5, "Ax") + "+A" + row(19, " Ax") + "+B" + row(21, " Ax"), "....h" + times(19, "s") + times(19, "s") + "hh"},
+		{"suspect", row(5, "Ax") + "+A" + row(19, " Ax") + "+B" + row(21, " Ax"), "....h" + times(19, "s") + times(21, "h")},
 		{"suspect for an hour", row(5, "Ax") + "+A ~3000 Ax ~3000 Ax ~3601 Ax", "....hss."},
-		{"suspect in other words", row(9, "Ax", "By") + "Ax By = Az", times(19, ".") + "Rs"},
+		{"suspect in other words", row(2, several...) + "= Az", times(19, ".") + "Rs"},
 		{"suspect for others", "Ax Bx Cx Dx Ex = Fx Gy", "....Rs."},
 
 		{"tried by turns", "Ax Bx Cx Dx Ex Fx! Gx! Hy! Ix! Jx! Kx! Lx! Mx! Nx! Ox! Px! Fx Qx", "....R" + "hhhhhhhhhRhhR"},
@@ -356,19 +363,23 @@ func TestProbe(t *testing.T) {
 	}
 	h := r.held["a"]
 	for i, pause := range []time.Duration{time.Second, 2 * time.Second, 3 * time.Second, 3 * time.Second} {
-		if h.pause != pause || h.lets("p", x.at.Add(h.pause-1)) || !h.lets("p", x.at.Add(h.pause)) {
+		probe, before := fmt.Sprint("p", i), fmt.Sprint("p", i-1)
+		if h.pause != pause || h.lets(probe, x.at.Add(h.pause-1)) || !h.lets(probe, x.at.Add(h.pause)) {
 			t.Fatalf("probe %d: %+v", i, h)
 		}
+		if i > 0 && (h.lets(before, x.at.Add(2*h.pause-1)) || !h.lets(before, x.at.Add(2*h.pause))) {
+			t.Fatalf("probe %d again: %+v", i-1, h)
+		}
 		x.at = x.at.Add(h.pause)
-		h.probe = "p"
-		if h.lets("q", x.at.Add(time.Hour)) || !h.lets("p", x.at) {
+		h.probe = probe
+		if h.lets("q", x.at.Add(time.Hour)) || !h.lets(probe, x.at) {
 			t.Error("there are two probes at once, or none")
 		}
 		x.key = "q" // was in flight
-		if got := r.met(x, false); got != ofSender || h.probe != "p" || h.pause != pause {
+		if got := r.met(x, false); got != ofSender || h.probe != probe || h.pause != pause {
 			t.Errorf("what was in flight: %v, %+v", got, h)
 		}
-		x.key = "p"
+		x.key = probe
 		if got := r.met(x, false); got != ofSender || h.probe != "" {
 			t.Errorf("the probe: %v, %+v", got, h)
 		}
@@ -466,5 +477,53 @@ func TestRefusalsAreBounded(t *testing.T) {
 	c.sayDead()
 	if s := log.String(); !strings.Contains(s, `replay '$(reboot)' 'it'\\''s' 'a b'`) {
 		t.Error(s)
+	}
+}
+
+// TestBadProbe: of one sender some messages are refused and the others are not. Those that
+// are refused do not keep the others from being tried: each of these goes soon after the
+// sender is held.
+func TestBadProbe(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		end := time.Now().Add(time.Hour)
+		b := newPiped(t, shortPauses, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+			if st.Verb == "DOT" && strings.Contains(string(st.Data), "spam") && time.Now().Before(end) {
+				return &smtptest.Answer{Reply: "550 5.7.1 looks like spam"}
+			}
+			return nil
+		}))
+		var work sync.WaitGroup
+		for _, m := range manyWith("Subject: spam\r\n\r\nspam\r\n", 10, "bad", "a@x.test") {
+			work.Go(func() { // each comes again just when one may be tried
+				for pause := time.Second; classes(b.Deliver(t.Context(), m)) == "requeued"; pause = min(2*pause, time.Minute) {
+					time.Sleep(pause)
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		start := time.Now()
+		if _, dead := b.work(t, many(30, "good", "a@x.test")); len(dead) > 0 || time.Since(start) > 2*time.Minute {
+			t.Errorf("after %s, dead %v\n%s", time.Since(start), dead, b.log)
+		}
+		work.Wait()
+	})
+}
+
+// TestProbeIsGivenUp: a probe that has to wait, because the relay is held meanwhile, is the
+// probe no more. Whatever becomes of it, another one is tried.
+func TestProbeIsGivenUp(t *testing.T) {
+	t.Parallel()
+	c := newCircuit("relay.test", slog.New(slog.DiscardHandler), Config{PauseMin: time.Second, PauseMax: time.Minute})
+	r := &Relay{circuit: c, pool: newPool(1)}
+	m := many(1, "probe", "a@x.test")[0]
+	c.refusals.held = map[string]*hold{"a@x.test": {}}
+	d := newDelivery(t.Context(), &m, "relay.test")
+	if _, ok := r.admit(d); !ok || !d.probe {
+		t.Fatal("it is not the probe")
+	}
+	c.open(newError(mail.StageMail, throttled, "asks for less mail", ""), time.Now())
+	if _, ok := r.admit(d); ok || d.probe || c.refusals.held["a@x.test"].probe != "" {
+		t.Errorf("admitted %v, it is the probe %v, and of the hold %q", ok, d.probe, c.refusals.held["a@x.test"].probe)
 	}
 }

@@ -167,11 +167,21 @@ func (r *Relay) attempt(d *delivery) bool {
 	}
 }
 
+// Retry has a relay that is down tried at once, with a password that it refused too: an
+// operator has mended something.
+func (r *Relay) Retry() {
+	r.credential.retry()
+	r.circuit.retry()
+}
+
 // admit waits until the message may be sent; while the circuit is on trial, for its
 // turn. It reports false if the message is postponed.
 func (r *Relay) admit(d *delivery) (down <-chan struct{}, ok bool) {
 	for {
 		p := r.circuit.admit(d.m, d.turn)
+		if d.probe && !p.probe {
+			r.circuit.probed(d.m)
+		}
 		d.turn, d.probe, d.begun = p.turn, p.probe, time.Now()
 		if p.putOff != nil {
 			d.tx.Later = true
@@ -222,17 +232,11 @@ func (r *Relay) refused(d *delivery, e *Error, begun time.Time) bool {
 // firewall enforces its limit by hanging up. It reports true then. If the others only
 // seem to work, they fail soon.
 func (r *Relay) unopened(e *Error, begun time.Time) (crowded bool) {
-	if e.trouble != alarming && r.fewer(0, e.deadSince(begun)) {
+	if e.trouble != alarming && r.pool.lower(0, e.deadSince(begun), r.raised) {
 		return true
 	}
 	r.isolate(e, begun)
 	return false
-}
-
-// fewer lets the relay have no more than the sessions of others than the caller, which
-// has own; false if there are none.
-func (r *Relay) fewer(own int, since time.Time) bool {
-	return r.pool.lower(own, since, r.raised)
 }
 
 // raised is called when the pool has used fewer sessions for a while.
@@ -262,7 +266,7 @@ func (r *Relay) settle(d *delivery, s *session) {
 			r.blame.note(d.key())
 		}
 	}
-	if d.fault != nil && (d.fault.trouble != crowded || !r.fewer(1, time.Time{})) {
+	if d.fault != nil && (d.fault.trouble != crowded || !r.pool.lower(1, time.Time{}, r.raised)) {
 		if d.fault.Alarm() {
 			r.circuit.tryLater(d.m)
 		}

@@ -41,8 +41,8 @@ func (c *circuit) look() (State, <-chan struct{}) {
 		s.Since = c.changed
 	case !c.trial:
 		s.Next = c.probeAt
-		if a := c.why.again; a.After(s.Next) && !c.why.reread {
-			s.Next = a // until then the relay is looked at without AUTH
+		if a := c.why.again; a.After(s.Next) {
+			s.Next = a // until then the relay is looked at without AUTH, or with a changed password
 		}
 	}
 	return s, c.news

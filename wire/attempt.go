@@ -76,6 +76,29 @@ func NewAttempt(n int, counted bool, to []mail.Recipient, tx mail.Transaction) A
 	return a
 }
 
+// AppendAttempt adds an attempt to a log. Of those in a row that were not counted and ended
+// alike, as when a message is put off again and again for days, it keeps the first and the
+// last: each record of the message and each copy has the whole log.
+func AppendAttempt(log []Attempt, a Attempt) []Attempt {
+	if n := len(log); n >= 2 && a.putOffLike(log[n-1]) && a.putOffLike(log[n-2]) {
+		log = log[: n-1 : n-1]
+	}
+	return append(log, a)
+}
+
+// PutOffAgain reports that the last attempt was not counted and ended as the one before.
+func PutOffAgain(log []Attempt) bool {
+	n := len(log)
+	return n >= 2 && log[n-1].putOffLike(log[n-2])
+}
+
+// putOffLike reports that neither attempt was counted, and that they ended alike.
+func (a Attempt) putOffLike(b Attempt) bool {
+	return !a.Counted && !b.Counted && a.Relay == b.Relay && slices.EqualFunc(a.Outcomes, b.Outcomes, func(x, y GroupedOutcome) bool {
+		return x.Class == y.Class && x.Stage == y.Stage && x.Code == y.Code && x.Enhanced == y.Enhanced && x.Reply == y.Reply && slices.Equal(x.Recipients, y.Recipients)
+	})
+}
+
 // GroupedOutcomeKey is what outcomes share if they are grouped.
 type GroupedOutcomeKey struct {
 	Class    mail.Class

@@ -92,10 +92,8 @@ func (a *announcer) run(ctx context.Context) {
 func (w *Worker) findLeft(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, findFor)
 	defer cancel()
-	if w.embedded != nil {
-		forget(ctx, w.conn.Store(), w.log)
-	}
-	n, err := queueAt(w.conn).Left(ctx, w.set.Consumer.Lanes.Names())
+	killed := w.embedded != nil && forget(ctx, w.conn.Store(), w.log) > 0
+	n, err := queueAt(w.conn).Left(ctx, w.set.Consumer.Lanes.Names(), killed)
 	w.found = n
 	switch ackWait := check.Duration(w.set.Consumer.AckWait); {
 	case err != nil:
@@ -108,9 +106,9 @@ func (w *Worker) findLeft(ctx context.Context) error {
 	return nil
 }
 
-// forget removes what workers said before the embedded broker was started. Those that
-// still run say it again.
-func forget(ctx context.Context, store *stream.Store, log *slog.Logger) {
+// forget removes what workers said before the embedded broker was started, and returns how
+// many had not taken it back: they were killed, or still run and say it again.
+func forget(ctx context.Context, store *stream.Store, log *slog.Logger) int {
 	left, err := store.Kept(ctx, wire.StreamState, wire.WorkerSubjects)
 	for _, m := range left {
 		err = errors.Join(err, store.Drop(ctx, m.Subject))
@@ -118,6 +116,7 @@ func forget(ctx context.Context, store *stream.Store, log *slog.Logger) {
 	if err != nil {
 		log.Debug("what workers said before the broker was started was not removed", "error", err)
 	}
+	return len(left)
 }
 
 func (a *announcer) write(ctx context.Context, s smtp.State) error {

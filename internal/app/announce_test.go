@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/internal/smtptest"
 	"github.com/postrider/postrider/internal/testrun"
@@ -33,14 +34,19 @@ func startAnnounced(t *testing.T, more ...string) *announced {
 func startAnnouncedAt(t *testing.T, b *natstest.Broker, more ...string) *announced {
 	t.Helper()
 	a := &announced{t: t, broker: b, queue: queue.New(b.Conn.JS(), b.Conn.Store(), b.Conn.Now, b.Conn.Room), ended: make(chan error, 1)}
-	s := settingsFor(t, append(more, "NATS_URL="+b.Config.URL, "POSTRIDER_DATA_DIR="+b.Config.DataDir, "POSTRIDER_LANES=normal")...)
-	a.worker = New(s, &a.out, &a.out)
+	a.run(append(more, "NATS_URL="+b.Config.URL, "POSTRIDER_DATA_DIR="+b.Config.DataDir, "POSTRIDER_LANES=normal")...)
+	return a
+}
+
+// run runs a worker with those settings until the test ends.
+func (a *announced) run(settings ...string) {
+	a.t.Helper()
+	a.worker = New(settingsFor(a.t, settings...), &a.out, &a.out)
 	go func() {
 		defer close(a.ended)
-		a.ended <- a.worker.Run(context.WithoutCancel(t.Context()))
+		a.ended <- a.worker.Run(context.WithoutCancel(a.t.Context()))
 	}()
-	t.Cleanup(a.stop)
-	return a
+	a.t.Cleanup(a.stop)
 }
 
 // stop stops the worker and waits for its end.
@@ -188,26 +194,63 @@ func TestAnnounceRefused(t *testing.T) {
 	a.eventually("it is there again", func(s *queue.Status) bool { return states(s) == "running, relay up" && wrong(s) == "" })
 }
 
-// TestAnnounceLeft: a worker that starts says what is in flight, taken by a worker that was
-// killed, in its log and to status, and that nothing stands still.
-func TestAnnounceLeft(t *testing.T) {
+// TestStoppedLeavesNothing: what a worker that stopped in good order has given back with a
+// pause is not called in flight by the next one.
+func TestStoppedLeavesNothing(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t, "normal")
-	killed := &announced{t: t, broker: b}
-	killed.publish()
-	fresh, err := b.Connect(t, broker.Worker).JS().Consumer(natstest.Within(t), wire.Lane("normal").SendStream(), wire.ConsumerFresh)
+	inFlight(t, b, b.Connect(t, broker.Worker))
+	a := startAnnouncedAt(t, b, "SMTP_URL="+smtptest.New(t).URL())
+	a.eventually("it runs", func(s *queue.Status) bool { return states(s) == "running, relay up" })
+	s := a.status()
+	if out, words := a.out.String(), s.Workers.Words(s.Lanes, s.At); strings.Contains(out+words, "in flight") {
+		t.Errorf("workers: %s\nthe log:\n%s", words, out)
+	}
+}
+
+// inFlight publishes a mail and takes it as a worker does.
+func inFlight(t *testing.T, b *natstest.Broker, conn *broker.Conn) {
+	t.Helper()
+	(&announced{t: t, broker: b}).publish()
+	fresh, err := conn.JS().Consumer(natstest.Within(t), wire.Lane("normal").SendStream(), wire.ConsumerFresh)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := fresh.Next(); err != nil {
 		t.Fatal(err)
 	}
-	a := startAnnouncedAt(t, b, "SMTP_URL="+smtptest.New(t).URL())
-	a.eventually("it runs", func(s *queue.Status) bool { return states(s) == "running, relay up" })
-	const says = "1 message is in flight, taken by a worker that ended: it comes again within 2m (ack wait)"
-	if out := a.out.String(); !strings.Contains(out, says) {
-		t.Errorf("the log:\n%s\nwant %q", out, says)
+}
+
+// TestAnnounceLeft: a worker that starts says what is in flight, taken by a worker that was
+// killed, in its log and to status, and that nothing stands still.
+func TestAnnounceLeft(t *testing.T) {
+	t.Parallel()
+	cfg := natstest.EmbeddedConfig(t)
+	cfg.Listen = freeport.Addr()
+	e, conn := natstest.StartEmbedded(t, cfg, "normal")
+	if _, err := broker.Provision(natstest.Within(t), conn, []wire.Lane{"normal"}, cfg); err != nil {
+		t.Fatal(err)
 	}
+	inFlight(t, &natstest.Broker{Embedded: e, Conn: conn}, conn)
+	killed := &wire.Worker{V: wire.WorkerVersion, ID: "K", Host: "h", State: wire.WorkerRunning, Lanes: []wire.Lane{"normal"}, Started: conn.Now(), AckWaitMS: 120_000}
+	words, err := killed.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Store().Keep(natstest.Within(t), killed.Subject(), words, 4*time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	natstest.Shutdown(t, e)
+	a := &announced{t: t, ended: make(chan error, 1)}
+	a.run("SMTP_URL="+smtptest.New(t).URL(), "NATS_LISTEN="+cfg.Listen, "POSTRIDER_DATA_DIR="+cfg.DataDir, "POSTRIDER_LANES=normal")
+	const says = "1 message is in flight, taken by a worker that ended: it comes again within 2m (ack wait)"
+	testrun.Eventually(t, "the log says it", natstest.Timeout, func() bool {
+		return strings.Contains(a.out.String(), says) && strings.Contains(a.out.String(), "worker started")
+	})
+	conn = natstest.Dial(t, cfg, broker.Operator)
+	a.queue = queue.New(conn.JS(), conn.Store(), conn.Now, conn.Room)
+	a.eventually("it runs", func(s *queue.Status) bool { return states(s) == "running, relay up" })
 	s := a.status()
 	if words := s.Workers.Words(s.Lanes, s.At); !strings.Contains(words, "; 1 message was in flight when ") || wrong(s) != "" {
 		t.Errorf("workers: %s\nwrong are:\n%s", words, wrong(s))

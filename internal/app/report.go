@@ -137,7 +137,7 @@ func failure(rec *wire.Record) bool {
 
 // settled reports what became of a message in one generation.
 func (r *reporter) settled(rec *wire.Record, d *settle.Delivery) {
-	if r.w.set.Process.LogMail == "failures" && !failure(rec) {
+	if r.w.set.Process.LogMail == "failures" && !failure(rec) || rec.Event == wire.EventRequeued && wire.PutOffAgain(rec.Attempts) {
 		return
 	}
 	if !r.text {

@@ -96,6 +96,7 @@ func (w *Worker) watchFiles(ctx context.Context) {
 				return
 			case <-w.asked:
 			}
+			w.relay.Retry()
 			l := f.look(f.relay, unused)
 			l.add(f.look(f.broker, func() error { return w.loginAgain(ctx) }))
 			if f.news(l) {

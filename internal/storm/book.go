@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -97,6 +98,40 @@ func (f Fault) hit(from, to time.Time) bool { return !from.After(f.To) && !f.Fro
 
 // inexact is how far the books' times may be from each other, and from a fault.
 const inexact = 200 * time.Millisecond
+
+// Open are those that were open at the relay at a fault: the dot had come, and the reply not
+// gone or only just.
+func Open(file string, faults []Fault) (map[Key]bool, error) {
+	turns, err := ReadLines[Turn](file)
+	if err != nil {
+		return nil, fmt.Errorf("read the relay's open transactions: %w", err)
+	}
+	open, came := make(map[Key]bool), make(map[Key]time.Time)
+	mark := func(k Key, from, to time.Time) {
+		hit := func(f Fault) bool { return f.hit(from.Add(-inexact), to.Add(inexact)) }
+		open[k] = open[k] || slices.ContainsFunc(faults, hit)
+	}
+	for _, x := range turns {
+		for _, r := range x.Rcpts {
+			k := Key{IDOf(x.ID), r}
+			at, before := came[k]
+			switch {
+			case x.What != "dot":
+				mark(k, at, x.At)
+				delete(came, k)
+				continue
+			case before:
+				mark(k, at, at) // its reply never went
+			}
+			came[k] = x.At
+		}
+	}
+	for k, at := range came {
+		mark(k, at, at.Add(time.Hour))
+	}
+	maps.DeleteFunc(open, func(_ Key, is bool) bool { return !is })
+	return open, nil
+}
 
 // Explained are those that the relay accepted again because of a fault: it hit while the
 // acceptance before was not recorded. file is the relay's of open transactions, and recorded
