@@ -138,20 +138,28 @@ func TestFindsTheRate(t *testing.T) {
 	}
 }
 
-// TestFindsTheSessions: a relay that takes three at a time gets three at a time.
+// TestFindsTheSessions: a relay that takes three at a time gets three at a time; two or one
+// now and then, if it refuses more of them at one moment.
 func TestFindsTheSessions(t *testing.T) {
 	t.Parallel()
+	const runs = 9
 	for _, over := range []string{"432 4.3.2 Concurrent connections limit exceeded", "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded"} {
-		synctest.Test(t, func(t *testing.T) {
-			b := newPiped(t, shortPauses, atOnce(3, over))
-			start := time.Now()
-			again := b.flow(t, 120) // ideal: 8 s
-			took := time.Since(start)
-			t.Logf("%s, %d requeued, %d sessions", took, again, b.server.Sessions())
-			if took > 10*time.Second || again > 20 || b.log.count("level=WARN") > 0 {
-				t.Errorf("took %s, %d requeued:\n%s", took, again, b.log)
-			}
-		})
+		found := 0
+		for range runs {
+			synctest.Test(t, func(t *testing.T) {
+				b := newPiped(t, shortPauses, atOnce(3, over))
+				start := time.Now()
+				again := b.flow(t, 120) // with three 8 s, with two 12 s, with one 24 s
+				took := time.Since(start)
+				t.Logf("%s, %d requeued, %d sessions", took, again, b.server.Sessions())
+				if took <= 13*time.Second && again <= 20 && b.log.count("level=WARN") == 0 {
+					found++
+				}
+			})
+		}
+		if found <= runs/2 {
+			t.Errorf("%s: three or two at a time in %d of %d runs", over, found, runs)
+		}
 	}
 }
 
