@@ -75,7 +75,7 @@ type Consumer struct {
 func New(cfg Config, p Parts) *Consumer {
 	c := &Consumer{
 		Parts: p, cfg: cfg,
-		slots:   slots.New(cfg.Slots, cfg.MaxBytes, cfg.Lanes),
+		slots:   slots.New(cfg.slots(), cfg.MaxBytes, cfg.Lanes),
 		metrics: newMetrics(p.Metrics, cfg.Lanes.Names()),
 		hurry:   make(chan struct{}),
 	}
@@ -109,6 +109,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	var background, fetching sync.WaitGroup
 	background.Go(func() { c.leases.renew(settling) })
 	background.Go(func() { c.Room.Watch(ctx) })
+	background.Go(func() { c.followRelay(ctx) })
 	for _, f := range c.fetchers {
 		background.Go(func() { c.sweep(live, f) })
 		fetching.Go(func() { f.run(live) })
@@ -134,6 +135,13 @@ func (c *Consumer) Run(ctx context.Context) error {
 	stopSettling()
 	background.Wait()
 	return nil
+}
+
+// followRelay keeps as many slots as the relay can use.
+func (c *Consumer) followRelay(ctx context.Context) {
+	for stream.Pause(ctx, time.Second) {
+		c.slots.Resize(c.cfg.slots())
+	}
 }
 
 // Hurry ends the draining of a Run that was told to stop: what is in flight is

@@ -59,7 +59,7 @@ func (f *fetcher) run(live settle.Span) {
 // fetchAll fetches through one subscription, until live.Fetch ends or the consumer
 // does not answer.
 func (f *fetcher) fetchAll(live settle.Span) error {
-	p, err := newPuller(f.NATS, f.Link, f.Source, f.cfg.Slots)
+	p, err := newPuller(f.NATS, f.Link, f.Source)
 	if err != nil {
 		return err
 	}

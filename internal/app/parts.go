@@ -189,11 +189,12 @@ func (w *Worker) startRelay(ctx context.Context) (err error) {
 // takeMail makes the consumer and what settles its deliveries.
 func (w *Worker) takeMail(ctx context.Context) *consumer.Consumer {
 	store := w.conn.Store()
-	j := journal.New(store)
+	j := journal.New(store).Report(w.log, w.reg)
+	w.set.Consumer.Capacity = w.relay.Capacity
 	gate := &consumer.Gate{Relay: w.relay, Link: w.conn}
 	fill := broker.NewFill(ctx, w.conn.Room, w.log) // measured before the first message is fetched
 	settler := settle.New(w.set.Settle, w.set.Consumer.Lanes.Names(), w.decorate(settle.Parts{
-		Relay: w.relay, Journal: j, DeadLetters: deadletter.New(store, j, w.conn.Now), Store: store,
+		Relay: w.relay, Journal: j, Entries: j, DeadLetters: deadletter.New(store, j, w.conn.Now), Store: store,
 		Now: w.conn.Now, Full: gate.Full, Settled: w.report.settled, Log: w.log, Metrics: w.reg,
 	}))
 	repairs := broker.NewRepairs(func(ctx context.Context) error {
