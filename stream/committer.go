@@ -18,6 +18,8 @@ const (
 	// commitLeast is the number from which on a batch is faster than single writes: a
 	// batch is six syncs of the disk, whatever its size.
 	commitLeast = 6
+	// commitEnough is the number for which no more are waited for.
+	commitEnough = 32
 	// batchPause is for how long writes go singly after the server refused a batch for a
 	// reason of its own.
 	batchPause = time.Second
@@ -28,15 +30,23 @@ var ErrLate = errors.New("not written: the right to do so has ended")
 
 // Committer writes messages to one stream, each with a condition of its own or none, for
 // many goroutines at once. While one batch is on its way, those who come next are collected
-// for the next one: so it waits for nobody, and a lone write is as fast as
-// [Store.Set]. Its methods may be called concurrently.
+// for the next one. While many come, that one also waits a little for more of them: each
+// batch costs the disk the same. A lone write waits for nobody and is as fast as [Store.Set].
+// Its methods may be called concurrently.
 type Committer struct {
-	store Batcher
+	store  Batcher
+	linger time.Duration
 
 	mu      sync.Mutex
 	waiting []*commit
 	// running: a goroutine writes what waits.
 	running bool
+	// since is when the present span of time began, came the number of writes in it, and
+	// before that of the span before.
+	since        time.Time
+	came, before int
+	// enough is closed once so many wait that no more are waited for; nil if nobody asks.
+	enough chan struct{}
 	// singly is until when no batch is tried.
 	singly time.Time
 }
@@ -57,8 +67,11 @@ type commit struct {
 	done   chan struct{}
 }
 
-// NewCommitter is a committer for a stream of that store.
-func NewCommitter(s Batcher) *Committer { return &Committer{store: s} }
+// NewCommitter is a committer for a stream of that store. While many writes come, it waits
+// so long for more of them.
+func NewCommitter(s Batcher, linger time.Duration) *Committer {
+	return &Committer{store: s, linger: linger}
+}
 
 // Set is [Store.Set]. The message may go in a batch with others: one that is refused
 // costs the others nothing but time. permit is asked just before it is sent; if it
@@ -74,6 +87,11 @@ func (c *Committer) Set(ctx context.Context, m *nats.Msg, filter string, expecte
 	w := &commit{Write: Write{m, filter, expected}, ctx: ctx, permit: permit, done: make(chan struct{})}
 	c.mu.Lock()
 	c.waiting = append(c.waiting, w)
+	c.count(1)
+	if c.enough != nil && len(c.waiting) >= commitEnough {
+		close(c.enough)
+		c.enough = nil
+	}
 	if !c.running {
 		c.running = true
 		go c.run()
@@ -90,11 +108,51 @@ func (c *Committer) Set(ctx context.Context, m *nats.Msg, filter string, expecte
 // run writes until nobody waits.
 func (c *Committer) run() {
 	for {
+		c.awaitCompany()
 		batch, together := c.next()
 		if len(batch) == 0 {
 			return
 		}
 		c.write(batch, together)
+	}
+}
+
+// countSpan is the time over which writes are counted.
+const countSpan = 50 * time.Millisecond
+
+// count counts a write that has come, and with 0 none. The caller holds mu.
+func (c *Committer) count(n int) {
+	switch past := time.Since(c.since); {
+	case past >= 2*countSpan:
+		c.since, c.before, c.came = time.Now(), 0, 0
+	case past >= countSpan:
+		c.since, c.before, c.came = c.since.Add(countSpan), c.came, 0
+	}
+	c.came += n
+}
+
+// many reports that enough writes for a batch come in the time that one may wait. The
+// caller holds mu.
+func (c *Committer) many() bool {
+	c.count(0)
+	return max(c.before, c.came)*int(c.linger) >= commitLeast*int(countSpan)
+}
+
+// awaitCompany waits for more writes, while many come.
+func (c *Committer) awaitCompany() {
+	c.mu.Lock()
+	if n := len(c.waiting); n == 0 || n >= commitEnough || !c.many() {
+		c.mu.Unlock()
+		return
+	}
+	enough := make(chan struct{})
+	c.enough = enough
+	c.mu.Unlock()
+	t := time.NewTimer(c.linger)
+	defer t.Stop()
+	select {
+	case <-enough:
+	case <-t.C:
 	}
 }
 
@@ -118,7 +176,7 @@ func (c *Committer) next() (batch []*commit, together bool) {
 		size += w.Msg.Size()
 		batch = append(batch, w)
 	}
-	c.waiting = left
+	c.waiting, c.enough = left, nil
 	c.running = len(batch) > 0
 	return batch, len(batch) >= commitLeast && !time.Now().Before(c.singly)
 }

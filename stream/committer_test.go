@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -51,7 +52,7 @@ func (c *counted) Batch(ctx context.Context, writes []stream.Write) (uint64, err
 // while it is on its way. It returns their sequences and errors.
 func setAll(t *testing.T, c *counted, writes []stream.Write, permits []func() bool) ([]uint64, []error) {
 	t.Helper()
-	committer := stream.NewCommitter(c)
+	committer := stream.NewCommitter(c, 0)
 	seqs, errs := make([]uint64, len(writes)), make([]error, len(writes))
 	var all sync.WaitGroup
 	for i, w := range writes {
@@ -149,4 +150,63 @@ func TestCommitterOneKey(t *testing.T) {
 			t.Errorf("key %d: %v and %v", i, won, lost)
 		}
 	}
+}
+
+// timed is a store that answers after the time that its disk would need.
+type timed struct {
+	sizes []int
+}
+
+func (d *timed) Set(context.Context, *nats.Msg, string, uint64) (uint64, error) {
+	time.Sleep(300 * time.Microsecond)
+	d.sizes = append(d.sizes, 1)
+	return 1, nil
+}
+
+func (d *timed) Batch(_ context.Context, writes []stream.Write) (uint64, error) {
+	time.Sleep(2 * time.Millisecond)
+	d.sizes = append(d.sizes, len(writes))
+	return 1, nil
+}
+
+// TestCommitterLingers: while a write comes each millisecond they go in batches, and none
+// takes longer than the wait and two batches. One that comes by itself waits for nobody.
+func TestCommitterLingers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		disk := &timed{}
+		c := stream.NewCommitter(disk, 10*time.Millisecond)
+		set := func() time.Duration {
+			began := time.Now()
+			if _, err := c.Set(t.Context(), nats.NewMsg("s"), "", 0, yes); err != nil {
+				t.Error(err)
+			}
+			return time.Since(began)
+		}
+		for range 10 {
+			if took := set(); took != 300*time.Microsecond {
+				t.Errorf("a lone write took %s", took)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		disk.sizes = nil
+		var slowest atomic.Int64
+		var all sync.WaitGroup
+		for range 1000 {
+			all.Go(func() {
+				took := int64(set())
+				for was := slowest.Load(); took > was && !slowest.CompareAndSwap(was, took); was = slowest.Load() {
+				}
+			})
+			time.Sleep(time.Millisecond)
+		}
+		all.Wait()
+		if n := len(disk.sizes); n > 150 || time.Duration(slowest.Load()) > 14*time.Millisecond {
+			t.Errorf("%d writes to the disk, the slowest took %s: %v", n, time.Duration(slowest.Load()), disk.sizes)
+		}
+		time.Sleep(100 * time.Millisecond)
+		if took := set(); took != 300*time.Microsecond {
+			t.Errorf("a lone write afterwards took %s", took)
+		}
+	})
 }
