@@ -13,6 +13,8 @@ type Config struct {
 	Drain         time.Duration `env:"POSTRIDER_DRAIN" help:"Time for messages in flight to be settled when the worker is told to stop."`
 	SweepInterval time.Duration `env:"POSTRIDER_SWEEP_INTERVAL" help:"Pause between searches for messages that no consumer would deliver any more."`
 
+	Purge bool `env:"POSTRIDER_PURGE" help:"Whether settled mail at the head of a lane is removed from the embedded broker many at a time. If not, each mail is acknowledged by itself, which is slower; servers at NATS_URL are always used so."`
+
 	// Capacity is how many messages the relay can use at once. It may change. A few more
 	// are fetched, so that the relay does not wait for a lookup.
 	Capacity func() int
@@ -32,6 +34,7 @@ func DefaultConfig() Config {
 	return Config{
 		Lanes:         wire.Lanes{{Lane: "urgent", Weight: 6}, {Lane: "normal", Weight: 3}, {Lane: "bulk", Weight: 1}},
 		Drain:         75 * time.Second,
+		Purge:         true,
 		SweepInterval: time.Minute,
 		Capacity:      func() int { return 10 },
 		MaxBytes:      32 << 20,

@@ -51,6 +51,8 @@ type Parts struct {
 	Room    Room
 	Gate    *Gate
 	Settler Settler
+	// Purger is nil unless this process embeds the broker.
+	Purger Purger
 	// Interrupted is told what interrupted the fetching from a source, such as a
 	// consumer that is gone. It may repair that.
 	Interrupted func(ctx context.Context, s wire.Source, err error)
@@ -112,6 +114,9 @@ func (c *Consumer) Run(ctx context.Context) error {
 	background.Go(func() { c.followRelay(ctx) })
 	for _, f := range c.fetchers {
 		background.Go(func() { c.sweep(live, f) })
+		if f.purge != nil {
+			background.Go(func() { f.purge.run(settling) })
+		}
 		fetching.Go(func() { f.run(live) })
 	}
 	<-ctx.Done()
@@ -153,6 +158,9 @@ func (c *Consumer) open(ctx context.Context) error {
 	for _, w := range c.cfg.Lanes {
 		for _, source := range w.Lane.Sources() {
 			f := &fetcher{Consumer: c, Source: source, ended: make(chan struct{}, 1)}
+			if source.Fresh && c.Purger != nil && c.cfg.Purge {
+				f.purge = newPurge(c.Purger, source.Stream, c.Link)
+			}
 			if err := f.find(ctx); err != nil {
 				return err
 			}

@@ -35,6 +35,8 @@ type lease struct {
 	set   *leases
 	msg   *nats.Msg
 	epoch int64
+	// incarnation is that of the stream's [purge].
+	incarnation int64
 	// delivery is what is settled. Its fetcher sets it. The goroutine that settles
 	// owns it then; the fetcher reads GoesOn after that has ended.
 	delivery *settle.Delivery

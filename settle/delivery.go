@@ -47,6 +47,9 @@ type Delivery struct {
 	// RecordWaits, if it is set, is told when a record begins to wait for the broker's answer,
 	// and when that has come.
 	RecordWaits func(bool)
+	// Remove, if it is set, removes the settled message together with others. It reports
+	// false if the message has to be acked by itself.
+	Remove func(context.Context) bool
 	// GoesOn is set if something of the message goes on, as a copy or a dead letter, or
 	// it was requeued with a record: then settling it made no room in the store.
 	GoesOn bool

@@ -201,9 +201,13 @@ func (w *Worker) takeMail(ctx context.Context) *consumer.Consumer {
 		_, err := broker.Provision(ctx, w.conn, w.set.Consumer.Lanes.Names(), w.set.Broker)
 		return err
 	}, w.log)
+	var purger consumer.Purger
+	if w.set.embedded() {
+		purger = store
+	}
 	return consumer.New(w.set.Consumer, consumer.Parts{
 		NATS: w.conn.NC(), Link: w.conn, Durable: w.conn.Consumer, Store: store, Now: w.conn.Now, Room: fill,
 		Gate: gate, Settler: settler, Log: w.log, Metrics: w.reg,
-		Interrupted: repairs.After,
+		Purger: purger, Interrupted: repairs.After,
 	})
 }
