@@ -54,8 +54,8 @@ type Delivery struct {
 	// it was requeued with a record: then settling it made no room in the store.
 	GoesOn bool
 
-	// unrecorded: the relay has accepted something of it that is not recorded.
-	unrecorded bool
+	// accepted is when the relay accepted something of it that is not recorded; else zero.
+	accepted time.Time
 	// stopping is closed when no more is fetched.
 	stopping <-chan struct{}
 	// copy holds the key and the history. They are in the headers of a copy; a fresh

@@ -26,7 +26,9 @@ func (s *Settler) record(ctx context.Context, d *Delivery, rec *wire.Record) err
 		d.recordWaits(false)
 		switch {
 		case err == nil:
-			s.unrecorded.recorded(d)
+			if took := s.unrecorded.recorded(d); took > 0 {
+				s.metrics.window.Observe(took.Seconds())
+			}
 			return s.writes.enter(ctx, rec, d.lastSeq)
 		case errors.Is(err, errGone):
 			return cmp.Or(s.merge(ctx, d, rec), errGone)

@@ -39,18 +39,20 @@ func (u *unrecorded) full() <-chan struct{} {
 
 // accepted notes that the relay has accepted d, or a part of it, which is not recorded.
 func (u *unrecorded) accepted(d *Delivery) {
-	if !d.unrecorded {
-		d.unrecorded = true
+	if d.accepted.IsZero() {
+		d.accepted = time.Now()
 		u.add(1)
 	}
 }
 
-// recorded notes that it is, or that this delivery records nothing more.
-func (u *unrecorded) recorded(d *Delivery) {
-	if d.unrecorded {
-		d.unrecorded = false
+// recorded notes that it is, or that this delivery records nothing more. It returns how long
+// that took, 0 if nothing was accepted.
+func (u *unrecorded) recorded(d *Delivery) (took time.Duration) {
+	if !d.accepted.IsZero() {
+		took, d.accepted = time.Since(d.accepted), time.Time{}
 		u.add(-1)
 	}
+	return took
 }
 
 // permit keeps the final dot from being sent once the lease has expired. It waits while too
@@ -61,7 +63,7 @@ func (s *Settler) permit(ctx context.Context, d *Delivery) error {
 		switch {
 		case d.leaseExpired():
 			return errLeaseExpired
-		case fewer == nil || d.unrecorded: // it counts already
+		case fewer == nil || !d.accepted.IsZero(): // it counts already
 			return nil
 		}
 		again := time.NewTimer(time.Second)
