@@ -24,7 +24,7 @@ const (
 // reply must not be taken for the reply to the dot, or every later reply of the
 // session would be read for the wrong command. A body that fits in one write
 // leaves no time for that.
-func (t *transaction) body(src io.Reader, begin time.Time) {
+func (t *transaction) body(src io.Reader) {
 	var lost error
 	w := dotWriter{buf: t.out[:0], flush: func(b []byte) error {
 		lost = t.write(b, t.timeouts.Data)
@@ -56,7 +56,7 @@ func (t *transaction) body(src io.Reader, begin time.Time) {
 		t.cutOff(err)
 		return
 	}
-	t.final(begin)
+	t.final()
 }
 
 // permit asks for the last time whether the message may be sent.
@@ -74,9 +74,9 @@ func (t *transaction) permit() error {
 }
 
 // final reads the reply to the final dot.
-func (t *transaction) final(begin time.Time) {
+func (t *transaction) final() {
 	sent := time.Now()
-	t.d.tx.Data = sent.Sub(begin)
+	t.d.tx.Data = sent.Sub(t.d.asked)
 	r, err := t.read(t.timeouts.Dot)
 	t.d.tx.Dot = time.Since(sent)
 	t.metrics.took(string(mail.StageDot), t.d.tx.Dot)

@@ -37,10 +37,10 @@ type delivery struct {
 	probe bool
 	// failEightBit: a relay without 8BITMIME must not get bytes above 127.
 	failEightBit bool
-	// begun is when the message was admitted last, turn its turn to try the relay, and
+	// begun is when the message was admitted last, asked when it was sent last, turn its turn to try the relay, and
 	// reached the last step that the relay answered without a fault, passed the last one
 	// that it agreed to.
-	begun           time.Time
+	begun, asked    time.Time
 	turn            int
 	reached, passed mail.Stage
 }

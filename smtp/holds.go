@@ -21,7 +21,7 @@ func (d *delivery) inRun(v verdict, stage mail.Stage, r reply) verdict {
 		}
 	case v.again != never || r.code == 0:
 	case v.class == mail.Delivered:
-		d.circuit.accepted(d.m, false)
+		d.circuit.accepted(d.m, d.asked, false)
 	case v.class == mail.Deferred, v.class == mail.Failed:
 		return d.rule(v, likenessOf(r), r)
 	}
@@ -51,7 +51,7 @@ func (d *delivery) rule(v verdict, like likeness, r reply) verdict {
 func (t *transaction) refusedAtRcpt() {
 	d := t.d
 	if len(t.accepted) > 0 {
-		d.circuit.accepted(d.m, true)
+		d.circuit.accepted(d.m, d.asked, true)
 		return
 	}
 	if len(d.refusals) == 0 || len(d.refusals) < len(d.to) {
@@ -70,11 +70,12 @@ func (t *transaction) refusedAtRcpt() {
 	}
 }
 
-// accepted notes that the relay accepted a message, or at RCPT a recipient.
-func (c *circuit) accepted(m *mail.Message, atRcpt bool) {
+// accepted notes that the relay accepted a message that was asked for at that time, or at
+// RCPT a recipient.
+func (c *circuit) accepted(m *mail.Message, asked time.Time, atRcpt bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h := c.refusals.accepted(m.From, messageKey(m), atRcpt, time.Now())
+	h := c.refusals.accepted(m.From, messageKey(m), atRcpt, asked, time.Now())
 	if h == nil {
 		return
 	}

@@ -95,8 +95,10 @@ type refused struct {
 	words string
 	// dead: the message failed, and the log does not name it yet.
 	dead bool
-	// passed: mail of another sender was accepted since.
-	passed bool
+	// passed: mail of another sender was accepted since; gone: mail of its own was. It counts
+	// for nothing then, but it is named with a run that comes: that acceptance may be the
+	// older one. surely: it is not.
+	passed, gone, surely bool
 }
 
 // count counts the refusals that are like that: the last ones in a row, and those within

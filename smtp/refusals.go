@@ -29,7 +29,8 @@ const (
 type refusals struct {
 	// min and max bound the pauses of a sender.
 	min, max time.Duration
-	// since are the refusals since a message of their sender was accepted.
+	// since are the refusals since a message of their sender was accepted, and those of which
+	// that is not sure.
 	since []refused
 	// held are the senders whose mail is put off.
 	held map[string]*hold
@@ -107,8 +108,8 @@ func (r *refusals) met(x refused, onTrial bool) ruling {
 	suspect := r.suspect(x)
 	x.dead = x.dead && !suspect
 	r.note(x)
-	if like, found := r.run(x, suspect); found {
-		return r.ruled(x, like)
+	if like, ofAll, found := r.run(x, suspect); found {
+		return r.ruled(x, like, ofAll)
 	}
 	if suspect {
 		return suspected
@@ -116,16 +117,16 @@ func (r *refusals) met(x refused, onTrial bool) ruling {
 	return itsOwn
 }
 
-// ruled is what becomes of x, which ends a run of that likeness.
-func (r *refusals) ruled(x refused, like likeness) ruling {
+// ruled is what becomes of x, which ends a run of that likeness; ofAll: one of all mail.
+func (r *refusals) ruled(x refused, like likeness, ofAll bool) ruling {
 	others := func(y refused) bool { return !y.passed && y.from != x.from && like.covers(y.like) }
-	if _, ofAll := runIn(r.unpassed(), x, false); ofAll && slices.ContainsFunc(r.since, others) || r.heldAlike(x) {
-		r.find(x.key, func(y refused) bool { return !y.passed && like.covers(y.like) })
+	if ofAll && slices.ContainsFunc(r.counted(), others) || r.heldAlike(x) {
+		r.find(x.key, func(y refused) bool { return (!y.passed || !y.surely) && like.covers(y.like) })
 		r.like = like
 		return ofRelay
 	}
 	r.find(x.key, func(y refused) bool { return y.from == x.from && like.covers(y.like) })
-	amid := slices.ContainsFunc(r.since, func(y refused) bool { return y.passed && y.from == x.from })
+	amid := slices.ContainsFunc(r.counted(), func(y refused) bool { return y.passed && y.from == x.from })
 	r.hold(x, like)
 	r.held[x.from].amid = amid
 	return ofSender
@@ -133,7 +134,7 @@ func (r *refusals) ruled(x refused, like likeness) ruling {
 
 // note adds a refusal. A message counts once, however many transactions it takes.
 func (r *refusals) note(x refused) {
-	i := slices.IndexFunc(r.since, func(y refused) bool { return y.key == x.key && y.like == x.like })
+	i := slices.IndexFunc(r.since, func(y refused) bool { return y.key == x.key && y.like == x.like && !y.gone })
 	if i < 0 {
 		r.since = append(r.since, x)
 	}
@@ -142,20 +143,16 @@ func (r *refusals) note(x refused) {
 
 // run returns the likeness of the run that ends with x: of all mail, with nothing accepted
 // between, or of that of its sender, with nothing of the sender accepted.
-func (r *refusals) run(x refused, suspect bool) (likeness, bool) {
-	if like, found := runIn(r.unpassed(), x, suspect); found {
-		return like, true
+func (r *refusals) run(x refused, suspect bool) (like likeness, ofAll, found bool) {
+	if like, found = runIn(r.unpassed(), x, suspect); found {
+		return like, true, true
 	}
 	if !suspect && r.heldAlike(x) {
-		return x.like, true
+		return x.like, false, true
 	}
-	var own []refused
-	for _, y := range r.since {
-		if y.from == x.from {
-			own = append(own, y)
-		}
-	}
-	return runIn(own, x, suspect)
+	own := slices.DeleteFunc(r.counted(), func(y refused) bool { return y.from != x.from })
+	like, found = runIn(own, x, suspect)
+	return like, false, found
 }
 
 // runIn is the run of these that ends with x. A likeness that is suspect needs many within a
@@ -173,14 +170,14 @@ func runIn(all []refused, x refused, suspect bool) (likeness, bool) {
 	return likeness{}, false
 }
 
+// counted are the refusals since a message of their sender was accepted.
+func (r *refusals) counted() []refused {
+	return slices.DeleteFunc(slices.Clone(r.since), func(x refused) bool { return x.gone })
+}
+
 // unpassed are the refusals since anything was accepted.
-func (r *refusals) unpassed() (all []refused) {
-	for _, x := range r.since {
-		if !x.passed {
-			all = append(all, x)
-		}
-	}
-	return all
+func (r *refusals) unpassed() []refused {
+	return slices.DeleteFunc(r.counted(), func(x refused) bool { return x.passed })
 }
 
 // heldAlike reports that another sender is held for such a reply, and nothing was accepted
@@ -222,14 +219,19 @@ func (r *refusals) released(like likeness, now time.Time) {
 	}
 }
 
-// accepted notes that the relay accepted a message of that sender, or at RCPT only a
-// recipient. If it was the probe, that ends the hold, which is returned: what was in flight
-// when the hold began says nothing.
-func (r *refusals) accepted(from, key string, atRcpt bool, now time.Time) *hold {
-	r.since = slices.DeleteFunc(r.since, func(x refused) bool { return x.from == from && (!atRcpt || x.like.rcpt) })
+// accepted notes that the relay accepted a message of that sender, which was asked for at
+// that time, or at RCPT only a recipient. If it was the probe, that ends the hold, which is
+// returned: what was in flight when the hold began says nothing.
+func (r *refusals) accepted(from, key string, atRcpt bool, asked, now time.Time) *hold {
+	says := func(x *refused) bool { return !atRcpt || x.like.rcpt }
+	r.since = slices.DeleteFunc(r.since, func(x refused) bool { return x.from == from && says(&x) && x.at.Before(asked) })
 	for i := range r.since {
 		x := &r.since[i]
-		x.passed = x.passed || !atRcpt || x.like.rcpt
+		if !says(x) {
+			continue
+		}
+		x.gone = x.gone || x.from == from
+		x.passed, x.surely = true, x.surely || x.at.Before(asked)
 	}
 	h := r.held[from]
 	if h == nil || h.probe != key || atRcpt && !h.like.rcpt {

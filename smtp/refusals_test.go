@@ -33,13 +33,13 @@ func manyWith(body string, n int, id string, from ...string) (all []mail.Message
 	return all
 }
 
-// named are the ids in the alarm of a run.
-func (b *bundle) named() []string {
-	m := regexp.MustCompile(`postrider dead replay ([^"]*)"`).FindStringSubmatch(b.log.String())
-	if m == nil {
-		return nil
+// named are the ids in the alarms of runs.
+func (b *bundle) named() (all []string) {
+	for _, m := range regexp.MustCompile(`postrider dead replay ([^"]*)"`).FindAllStringSubmatch(b.log.String(), -1) {
+		all = append(all, strings.Fields(m[1])...)
 	}
-	return strings.Fields(m[1])
+	slices.Sort(all)
+	return all
 }
 
 // TestRefusesAll: from the sixth message on a relay refuses them all with one reply in
@@ -74,8 +74,12 @@ func refusesAll(t *testing.T, verb string, sessions int, senders []string) {
 		body = strings.Repeat("0123456789abcde\r\n", 1<<13)
 	}
 	_, dead := b.work(t, manyWith(body, 30, "m", senders...))
-	// What the relay accepts after refusing others was in flight beside them.
+	// What the relay accepts after refusing others was in flight beside them. A run at RCPT
+	// needs three domains, which may take a few more.
 	most := 4 + sessions - 1
+	if verb == "RCPT" {
+		most += 6
+	}
 	if len(dead) < 4 || len(dead) > most || b.server.Accepted() != 30-len(dead) {
 		t.Errorf("%d dead, want up to %d; %d accepted\n%s", len(dead), most, b.server.Accepted(), b.log)
 	}
@@ -86,18 +90,13 @@ func refusesAll(t *testing.T, verb string, sessions int, senders []string) {
 	if len(senders) > 1 {
 		says, over = "refuses one message after the other", "accepts mail again: sending resumes"
 	}
-	if e, s, i := b.log.count("level=ERROR"), b.log.count(says), b.log.count(over); e != 1 || s != 1 || i != 1 {
+	// Of several senders one may be held before the relay is.
+	if e, s, i := b.log.count("level=ERROR"), b.log.count(says), b.log.count(over); e > min(len(senders), 2) || s != 1 || i != 1 {
 		t.Errorf("%d alarms, %d of that kind, resumed %d times:\n%s", e, s, i, b.log)
 	}
-	named := b.named()
-	for _, id := range named {
-		if !slices.Contains(dead, id) {
-			t.Errorf("the log names %s, which is not dead", id)
-		}
-	}
-	// At RCPT a run needs three domains, which may take a few more of those in flight.
-	if len(named) < 4 || len(named) > 4 && verb != "RCPT" || len(named) > most {
-		t.Errorf("the log names %v of %v:\n%s", named, dead, b.log)
+	slices.Sort(dead)
+	if named := b.named(); !slices.Equal(named, dead) {
+		t.Errorf("the log names %v, dead are %v:\n%s", named, dead, b.log)
 	}
 }
 
@@ -305,6 +304,44 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestNamesTheDead: an acceptance that is noted after a refusal may have come before it.
+// What died then is named with the run that comes; what died before mail that was sent later
+// was accepted, is not.
+func TestNamesTheDead(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		accepted string
+		asked    time.Duration
+		run      string
+		want     string
+	}{
+		"nothing":                     {"", 0, "aaaa", "early 0 1 2"},
+		"sent before":                 {"a", -1, "aaaaa", "early 0 1 2 3"},
+		"sent after":                  {"a", 1, "aaaaa", "0 1 2 3"},
+		"of another":                  {"b", 1, "aaaa", "early 0 1 2"},
+		"all, own sent before":        {"a", -1, "cdefg", "early 0 1 2 3"},
+		"all, own sent after":         {"a", 1, "cdefg", "0 1 2 3"},
+		"all, of another sent before": {"b", -1, "cdefg", "early 0 1 2 3"},
+		"all, of another sent after":  {"b", 1, "cdefg", "0 1 2 3"},
+	} {
+		r := refusals{min: time.Second, max: time.Minute}
+		at := time.Now()
+		met := func(id, from string) {
+			r.met(refused{at: at, key: id, id: id, from: from, like: likeness{code: 550}, dead: true}, false)
+		}
+		met("early", "a")
+		if c.accepted != "" {
+			r.accepted(c.accepted, "", false, at.Add(c.asked), at)
+		}
+		for i, from := range c.run {
+			met(fmt.Sprint(i), string(from))
+		}
+		if got := strings.Join(r.dead, " "); got != c.want {
+			t.Errorf("%s: named %s, want %s", name, got, c.want)
+		}
+	}
+}
+
 func times(n int, s string) string { return strings.Repeat(s, n) }
 
 func play(t *testing.T, script string) (rulings string) {
@@ -329,10 +366,10 @@ func play(t *testing.T, script string) (rulings string) {
 			if h := r.held[what]; h != nil {
 				h.probe = "probe"
 			}
-			r.accepted(what, "probe", atRcpt, now)
+			r.accepted(what, "probe", atRcpt, now, now)
 			continue
 		case "-":
-			r.accepted(what, "in flight", atRcpt, now)
+			r.accepted(what, "in flight", atRcpt, now, now)
 			continue
 		}
 		x := refused{at: now, key: fmt.Sprint(i), from: who}

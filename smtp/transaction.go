@@ -82,7 +82,7 @@ func (d *delivery) run(s *session) bool {
 		t.lost(step{stage: mail.StageMail}, err)
 		return t.again == onNewSession
 	}
-	begin := time.Now()
+	d.asked = time.Now()
 	t.envelope()
 	t.undo()
 	if t.again == withoutParams {
@@ -95,7 +95,7 @@ func (d *delivery) run(s *session) bool {
 	}
 	t.refusedAtRcpt()
 	if t.begun && !t.botched && len(t.accepted) > 0 {
-		t.body(src, begin)
+		t.body(src)
 	}
 	return t.again == onNewSession
 }
