@@ -84,7 +84,7 @@ func (t *transaction) final() {
 		t.lost(step{stage: mail.StageDot}, err)
 		return
 	}
-	v := judge(t.answer(mail.StageDot, r))
+	v := t.judge(t.answer(mail.StageDot, r))
 	t.conclude(v, step{stage: mail.StageDot}, r, nil)
 	t.needsReset = v.class != mail.Delivered
 	if v.class == mail.Delivered {
@@ -109,7 +109,7 @@ func (t *transaction) cutOff(lost error) {
 		t.lost(step{stage: mail.StageBody}, lost)
 		return
 	}
-	t.conclude(judge(t.answer(mail.StageBody, r)), step{stage: mail.StageBody}, r, nil)
+	t.conclude(t.judge(t.answer(mail.StageBody, r)), step{stage: mail.StageBody}, r, nil)
 }
 
 // loneDot ends a DATA that the relay accepted although it accepted no recipient,

@@ -110,6 +110,7 @@ func (r *Relay) Deliver(ctx context.Context, m mail.Message) mail.Transaction {
 	d := newDelivery(ctx, &m, r.Name())
 	d.circuit = r.circuit
 	d.blamed = r.blame.often(d.key())
+	d.rules = r.cfg.Rules
 	d.failEightBit = r.cfg.EightBit == "fail"
 	for len(d.to) > 0 && r.attempt(d) {
 		// The relay wants fewer sessions: wait for one of the others.
@@ -262,6 +263,9 @@ func (r *Relay) settle(d *delivery, s *session) {
 			r.blame.note(d.key())
 		case refusing:
 			r.pace.less() // its limit may be one of a second
+		case heldByRule:
+			r.pace.less()
+			r.blame.note(d.key())
 		case crowded:
 			r.blame.note(d.key())
 		}
