@@ -16,6 +16,7 @@ func TestWorker(t *testing.T) {
 	w := &Worker{
 		V: WorkerVersion, ID: "X1", Host: "h1", Version: "v1.2.3", Started: at.Add(-time.Hour), At: at, State: WorkerWaiting, Lanes: []Lane{"normal", "bulk"},
 		Relay: Relay{Name: "r:25", State: RelayDown, Since: at.Add(-time.Minute), Words: "refused us: 421 no", Hint: "wait", Alarm: true, Next: at.Add(time.Second)},
+		RulesFault: "POSTRIDER_RELAYS: /r.yaml: no",
 	}
 	b, err := w.Encode()
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/broker/embedded"
 	"github.com/postrider/postrider/consumer"
@@ -180,6 +182,7 @@ func (w *Worker) startRelay(ctx context.Context) (err error) {
 		return &ConfigError{err}
 	}
 	w.set.SMTP.Rules = w.rules.Rules
+	w.watchRules()
 	if w.relay, err = smtp.New(w.set.SMTP, w.log, w.reg); err != nil {
 		return &ConfigError{err}
 	}
@@ -188,6 +191,22 @@ func (w *Worker) startRelay(ctx context.Context) (err error) {
 		w.relay.Look()
 	}
 	return nil
+}
+
+// watchRules adds what is wrong with the file of rules to /metrics.
+func (w *Worker) watchRules() {
+	if w.rules == nil {
+		return
+	}
+	w.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "postrider_rules_wrong",
+		Help: "1 while the file of POSTRIDER_RELAYS is wrong or cannot be read, and the former rules are in force.",
+	}, func() float64 {
+		if fault, _ := w.rules.Fault(); fault == "" {
+			return 0
+		}
+		return 1
+	}))
 }
 
 // takeMail makes the consumer and what settles its deliveries.
