@@ -24,7 +24,11 @@ func write(t *testing.T, path, content string) {
 
 // some is a file of n rules.
 func some(n int) string {
-	return "rules:\n" + strings.Repeat("  - {code: 550, outcome: failed}\n", n)
+	all := "rules:\n"
+	for i := range n {
+		all += fmt.Sprintf("  - {code: %d, outcome: failed}\n", 550+i)
+	}
+	return all
 }
 
 // TestKept: a changed file is in force at once. A bad one is said once, with line and

@@ -22,7 +22,7 @@ func TestRelayCheck(t *testing.T) {
 		return path
 	}
 	good := file("good.yaml", `rules:
-  - {stage: dot, code: 454, text: "Throttling", outcome: throttled, pause: 30s, note: "account's rate"}
+  - {stage: dot, code: 454, text: 'Throttling', outcome: throttled, pause: 30s, note: "account's rate"}
   - {code: 550, outcome: hold}
 `)
 	bad := file("bad.yaml", "rules:\n  - {code: 55, outcome: hold}\n  - 3\n")
