@@ -84,7 +84,7 @@ func TestJudgeWorkers(t *testing.T) {
 			"ok workers", "problem relay r:25: .*down since .* | next try in 20s", "ok mail",
 		}, "down since"},
 		"a sender is refused": {crew(with(up("h1"), refused), with(up("h2"), refused)), 0, []string{
-			"ok workers", "problem relay r:25: refuses mail of a@x.test: 550 no; it is put off, and no attempt is counted | see what the reply says", "problem mail",
+			"ok workers", "problem relay r:25: refuses mail of a@x.test: 550 no; it is put off, and no attempt is counted | see what the reply says of this sender, ask the relay's operator, or say what it means by a rule (POSTRIDER_RELAYS; postrider relay check); it is tried again by itself$", "problem mail",
 		}, "though its workers run"},
 		"wrong rules": {crew(with(up("h1"), misruled), up("h2"), with(up("h3"), misruled), with(up("h4"), func(w *wire.Worker) { w.RulesFault = "POSTRIDER_RELAYS: /s.yaml: no" })), 0, []string{
 			"ok workers", "problem rules h1, h3: POSTRIDER_RELAYS: /r.yaml:2:12: code: is 55; the former rules are in force, and a worker that starts with this file fails | correct the file; postrider relay check examines it$",
