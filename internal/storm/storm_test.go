@@ -105,17 +105,21 @@ func TestKillStorm(t *testing.T) {
 }
 
 // TestBrokenOrderLoses proves the checker: if the order of settling is wrong
-// the same storm loses mail.
+// the same storm loses mail. Few kills hit the moment in which it is; one storm in three
+// does.
 func TestBrokenOrderLoses(t *testing.T) {
 	testrun.Beside(t)
 	for _, name := range []string{"ack-first", "copy-last"} {
 		t.Run(name, func(t *testing.T) {
-			r := rage(t, Config{
-				Bin: build(t, mutant), Env: []string{"TEST_MUTANT=" + name}, Mails: brokenMails, Workers: 4, For: brokenFor, KillEvery: brokenEvery, Drained: time.Minute,
-			})
-			if len(r.Lost) == 0 {
-				t.Error("nothing is lost: the checker sees nothing")
+			for range 3 {
+				r := rage(t, Config{
+					Bin: build(t, mutant), Env: []string{"TEST_MUTANT=" + name}, Mails: brokenMails, Workers: 4, For: brokenFor, KillEvery: brokenEvery, Drained: time.Minute,
+				})
+				if len(r.Lost) > 0 {
+					return
+				}
 			}
+			t.Error("nothing is lost: the checker sees nothing")
 		})
 	}
 }
