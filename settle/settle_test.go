@@ -103,6 +103,44 @@ func TestKilledAtEachStep(t *testing.T) {
 	}
 }
 
+// TestKilledAroundPurge ends a worker before and after settled mail is removed all at once.
+// Nothing is missing, and nothing is sent again.
+func TestKilledAroundPurge(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"purge", "purged"} {
+		t.Run(at, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.Config.Capacity = wb.Capacity(16)
+			const mails = 64
+			for i := range mails {
+				b.Publish(fmt.Sprint("m", i), "ann@example.net", "450x1@example.net")
+			}
+			d := &wb.Death{At: at}
+			stop := b.Work(d)
+			b.Eventually("the worker dies", d.IsDead)
+			stop()
+			b.Work(nil)
+			b.Settled()
+			twice, accepted := 0, b.Relay.Accepted()
+			for i := range mails {
+				for _, to := range []string{"ann@example.net", "450x1@example.net"} {
+					switch n := accepted[fmt.Sprintf("m%d %s", i, to)]; n {
+					case 1:
+					case 2:
+						twice++
+					default:
+						t.Errorf("m%d was accepted %d times for %s", i, n, to)
+					}
+				}
+			}
+			if twice > 20 { // the slots: what was accepted and not recorded at the kill
+				t.Errorf("%d of %d accepted twice", twice, mails)
+			}
+		})
+	}
+}
+
 // TestKilledBeforeTheEntry: a worker is killed between record and entry, and nothing runs
 // until the record has expired. Nobody knows of the mail any more: this is the one double
 // that is left.

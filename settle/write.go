@@ -52,8 +52,12 @@ func (w *writer) try(ctx context.Context, d *Delivery, do func(context.Context) 
 	}
 }
 
-// enter writes the entry of a record into the log.
+// enter writes the entry of a record into the log, unless it would say what the one before
+// said: mail of a sender that is held is put off each minute.
 func (w *writer) enter(ctx context.Context, rec *wire.Record, seq uint64) error {
+	if rec.Event == wire.EventRequeued && wire.PutOffAgain(rec.Attempts) {
+		return nil
+	}
 	if err := w.Entries.Enter(ctx, rec, seq); err != nil {
 		return fmt.Errorf("%w: enter record %d in the log: %w", ErrLeft, seq, err)
 	}

@@ -128,6 +128,9 @@ func (b *Bench) Worker(d *Death) *Worker {
 			log.Warn("fetching was interrupted", "stream", s.Stream, "error", err)
 		}, Metrics: w.Registry,
 	}
+	if b.Broker != nil { // one server, as the embedded one is
+		w.Consumer.Purger = mortalPurger{store, d}
+	}
 	return w
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/broker"
+	"github.com/postrider/postrider/consumer"
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/mail"
@@ -26,7 +27,7 @@ import (
 // Death ends a worker at a point of its way: its connection is cut, and from then
 // on nothing that it does comes through. The points are lookup, attempted, record,
 // recorded, entry, entered and forwarded; batch, when a half of a batch of records is
-// sent, and batched, when it is stored; for an operator's program also set, before each
+// sent, and batched, when it is stored; purge and purged; for an operator's program also set, before each
 // write that is no record and no entry, and write, before each that is no entry.
 type Death struct {
 	At string
@@ -133,6 +134,10 @@ type (
 	}
 	mortalDead struct {
 		settle.DeadLetters
+		*Death
+	}
+	mortalPurger struct {
+		consumer.Purger
 		*Death
 	}
 )
@@ -242,6 +247,17 @@ func (m mortalDead) Bury(ctx context.Context, l *wire.DeadLetter) (uint64, error
 		return 0, perr
 	}
 	return seq, err
+}
+
+func (m mortalPurger) PurgeBelow(ctx context.Context, stream string, seq uint64) error {
+	if err := m.pass("purge"); err != nil {
+		return err
+	}
+	err := m.Purger.PurgeBelow(ctx, stream, seq)
+	if perr := m.pass("purged"); perr != nil {
+		return perr
+	}
+	return err
 }
 
 // mortalStreams are the streams as an operator's program has them.
