@@ -189,6 +189,9 @@ func (w *Worker) startRelay(ctx context.Context) (err error) {
 // takeMail makes the consumer and what settles its deliveries.
 func (w *Worker) takeMail(ctx context.Context) *consumer.Consumer {
 	store := w.conn.Store()
+	if w.set.embedded() {
+		store = store.Near()
+	}
 	j := journal.New(store).Report(w.log, w.reg)
 	w.set.Consumer.Capacity = w.relay.Capacity
 	gate := &consumer.Gate{Relay: w.relay, Link: w.conn}

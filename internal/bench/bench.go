@@ -114,6 +114,9 @@ func (b *Bench) Worker(d *Death) *Worker {
 	}
 	log := slog.New(slog.NewTextHandler(b.T.Output(), &slog.HandlerOptions{Level: level}))
 	store := conn.Store()
+	if b.Broker != nil { // one server, as the embedded one is
+		store = store.Near()
+	}
 	w := &Worker{Conn: conn, Registry: prometheus.NewRegistry()}
 	j := journal.New(mortalRecords{store, d}).Report(log, w.Registry)
 	gate := &consumer.Gate{Relay: b.Relay, Link: conn}
@@ -128,7 +131,7 @@ func (b *Bench) Worker(d *Death) *Worker {
 			log.Warn("fetching was interrupted", "stream", s.Stream, "error", err)
 		}, Metrics: w.Registry,
 	}
-	if b.Broker != nil { // one server, as the embedded one is
+	if b.Broker != nil {
 		w.Consumer.Purger = mortalPurger{store, d}
 	}
 	return w
