@@ -16,8 +16,10 @@ import (
 )
 
 const (
-	// entryLinger is how long an entry waits for company while many are written.
-	entryLinger = 25 * time.Millisecond
+	// entryLinger is how long an entry waits for company while many are written, unless
+	// there are entriesEnough. Only its removal waits with it, nothing at the relay.
+	entryLinger   = 80 * time.Millisecond
+	entriesEnough = 200
 	// entryTry is how long one try of an entry waits for the answer.
 	entryTry = 5 * time.Second
 	// logPatience is for how long MAIL_EVENT may be silent before entries are dropped. With
@@ -44,7 +46,7 @@ type entries struct {
 }
 
 func newEntries(s stream.Batcher) *entries {
-	return &entries{commits: stream.NewCommitter(s, entryLinger), log: slog.Default(), unlogged: prometheus.NewCounter(prometheus.CounterOpts{
+	return &entries{commits: stream.NewCommitter(s, entryLinger, entriesEnough), log: slog.Default(), unlogged: prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: "postrider", Name: "unlogged_total", Help: "Entries that are missing in MAIL_EVENT, the log people read, because it did not answer or had no room.",
 	})}
 }

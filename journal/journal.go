@@ -28,9 +28,12 @@ import (
 // are looked up in MAIL_EVENT.
 const BriefTTL = 10 * time.Minute
 
-// recordLinger is how long a record waits for company while many are written. Meanwhile
-// the relay has accepted what nobody knows of.
-const recordLinger = 10 * time.Millisecond
+// recordLinger is how long a record waits for company while many are written, unless there
+// are recordsEnough. Meanwhile the relay has accepted what nobody knows of.
+const (
+	recordLinger  = 10 * time.Millisecond
+	recordsEnough = 32
+)
 
 // Store reads and writes streams, as a [stream.Store] does. Its errors are those
 // of package stream.
@@ -53,7 +56,7 @@ type Journal struct {
 // New is a journal on that store. A worker has one, so that what its deliveries record at
 // the same time is written together.
 func New(s Store) *Journal {
-	return &Journal{store: s, records: stream.NewCommitter(s, recordLinger), entries: newEntries(s)}
+	return &Journal{store: s, records: stream.NewCommitter(s, recordLinger, recordsEnough), entries: newEntries(s)}
 }
 
 // Lookup returns the last record of the key and its sequence; nil and 0 if there

@@ -18,8 +18,6 @@ const (
 	// commitLeast is the number from which on a batch is faster than single writes: a
 	// batch is six syncs of the disk, whatever its size.
 	commitLeast = 6
-	// commitEnough is the number for which no more are waited for.
-	commitEnough = 32
 	// batchPause is for how long writes go singly after the server refused a batch for a
 	// reason of its own.
 	batchPause = time.Second
@@ -36,6 +34,7 @@ var ErrLate = errors.New("not written: the right to do so has ended")
 type Committer struct {
 	store  Batcher
 	linger time.Duration
+	enough int
 
 	mu      sync.Mutex
 	waiting []*commit
@@ -45,8 +44,8 @@ type Committer struct {
 	// before that of the span before.
 	since        time.Time
 	came, before int
-	// enough is closed once so many wait that no more are waited for; nil if nobody asks.
-	enough chan struct{}
+	// complete is closed once enough wait; nil if nobody asks.
+	complete chan struct{}
 	// singly is until when no batch is tried.
 	singly time.Time
 }
@@ -68,9 +67,9 @@ type commit struct {
 }
 
 // NewCommitter is a committer for a stream of that store. While many writes come, it waits
-// so long for more of them.
-func NewCommitter(s Batcher, linger time.Duration) *Committer {
-	return &Committer{store: s, linger: linger}
+// so long for more of them, unless there are enough.
+func NewCommitter(s Batcher, linger time.Duration, enough int) *Committer {
+	return &Committer{store: s, linger: linger, enough: enough}
 }
 
 // Set is [Store.Set]. The message may go in a batch with others: one that is refused
@@ -88,9 +87,9 @@ func (c *Committer) Set(ctx context.Context, m *nats.Msg, filter string, expecte
 	c.mu.Lock()
 	c.waiting = append(c.waiting, w)
 	c.count(1)
-	if c.enough != nil && len(c.waiting) >= commitEnough {
-		close(c.enough)
-		c.enough = nil
+	if c.complete != nil && len(c.waiting) >= c.enough {
+		close(c.complete)
+		c.complete = nil
 	}
 	if !c.running {
 		c.running = true
@@ -141,17 +140,17 @@ func (c *Committer) many() bool {
 // awaitCompany waits for more writes, while many come.
 func (c *Committer) awaitCompany() {
 	c.mu.Lock()
-	if n := len(c.waiting); n == 0 || n >= commitEnough || !c.many() {
+	if n := len(c.waiting); n == 0 || n >= c.enough || !c.many() {
 		c.mu.Unlock()
 		return
 	}
-	enough := make(chan struct{})
-	c.enough = enough
+	complete := make(chan struct{})
+	c.complete = complete
 	c.mu.Unlock()
 	t := time.NewTimer(c.linger)
 	defer t.Stop()
 	select {
-	case <-enough:
+	case <-complete:
 	case <-t.C:
 	}
 }
@@ -176,7 +175,7 @@ func (c *Committer) next() (batch []*commit, together bool) {
 		size += w.Msg.Size()
 		batch = append(batch, w)
 	}
-	c.waiting, c.enough = left, nil
+	c.waiting, c.complete = left, nil
 	c.running = len(batch) > 0
 	return batch, len(batch) >= commitLeast && !time.Now().Before(c.singly)
 }

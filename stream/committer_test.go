@@ -52,7 +52,7 @@ func (c *counted) Batch(ctx context.Context, writes []stream.Write) (uint64, err
 // while it is on its way. It returns their sequences and errors.
 func setAll(t *testing.T, c *counted, writes []stream.Write, permits []func() bool) ([]uint64, []error) {
 	t.Helper()
-	committer := stream.NewCommitter(c, 0)
+	committer := stream.NewCommitter(c, 0, 32)
 	seqs, errs := make([]uint64, len(writes)), make([]error, len(writes))
 	var all sync.WaitGroup
 	for i, w := range writes {
@@ -175,7 +175,7 @@ func TestCommitterLingers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		disk := &timed{}
-		c := stream.NewCommitter(disk, 10*time.Millisecond)
+		c := stream.NewCommitter(disk, 10*time.Millisecond, 32)
 		set := func() time.Duration {
 			began := time.Now()
 			if _, err := c.Set(t.Context(), nats.NewMsg("s"), "", 0, yes); err != nil {
