@@ -37,6 +37,9 @@ var plain = []struct{ name, in string }{
 	{"Line", "smtp/transaction_test.go"},    // as above
 	{"Line", "smtp/group_test.go"},          // as above
 	{"Line", "smtp/auth_test.go"},           // as above
+	{"Line", "relays/"},                     // of a file
+	{"Line", "smtp/rule"},                   // as above
+	{"Line", "cmd/postrider/relay.go"},      // as above
 	{"place", "settle/injection_test.go"},   // the verb: to place a piece in a value
 	{"places", "internal/e2e/hunt_test.go"}, // where a secret may be found
 	{"SubjectDeleteMarkerTTL", "broker/"},   // a name of NATS

@@ -61,7 +61,8 @@ type Delivery struct {
 	// copy holds the key and the history. They are in the headers of a copy; a fresh
 	// message is of generation 0 and has no history.
 	copy wire.Copy
-	// heldBack: the relay refuses all mail of the sender, and this was not tried.
+	// heldBack: the relay refuses all mail of the sender, and this was not tried, or a rule of
+	// the operator puts this one off.
 	heldBack bool
 	// unknownGeneration: the headers of a copy cannot be read or contradict its
 	// subject. The generation follows from the last record.

@@ -42,9 +42,11 @@ type circuit struct {
 	openedAt      time.Time
 	// changed is when it closed or went on trial.
 	changed time.Time
-	// said is when a fault that may come again and again was logged last, by its trouble;
+	// held: a rule of the operator holds it, until mail gets past the step of the fault.
+	held bool
+	// said is when a fault that may come again and again was logged last, by its problem;
 	// quiet: the fault was not logged for that reason.
-	said  map[trouble]time.Time
+	said  map[string]time.Time
 	quiet bool
 	// limit is the limit of sessions that was logged last.
 	limit int
@@ -73,7 +75,7 @@ type circuit struct {
 func newCircuit(name string, log *slog.Logger, c Config) *circuit {
 	up := make(chan struct{})
 	close(up)
-	return &circuit{name: name, log: log, min: c.PauseMin, max: c.PauseMax, pause: c.PauseMin, said: make(map[trouble]time.Time), refusals: refusals{min: c.PauseMin, max: c.PauseMax}, up: up, down: make(chan struct{}), next: make(chan struct{}), news: make(chan struct{}), nudge: make(chan struct{}, 1)}
+	return &circuit{name: name, log: log, min: c.PauseMin, max: c.PauseMax, pause: c.PauseMin, said: make(map[string]time.Time), refusals: refusals{min: c.PauseMin, max: c.PauseMax}, up: up, down: make(chan struct{}), next: make(chan struct{}), news: make(chan struct{}), nudge: make(chan struct{}, 1)}
 }
 
 // state returns the fault that opened it, or nil, and a channel that is closed while
@@ -147,7 +149,7 @@ func (c *circuit) ended(turn int, reached, passed mail.Stage) {
 	}
 	defer c.tell()
 	c.trying = false
-	if c.refusals.all {
+	if c.refusals.all || c.held {
 		reached = passed
 	}
 	if slices.Index(envelopeOn, reached) >= slices.Index(envelopeOn, c.met) {
@@ -198,12 +200,16 @@ func (c *circuit) open(e *Error, begun time.Time) bool {
 	if c.why != nil && !c.trial || begun.Before(c.changed) {
 		return false
 	}
+	// What grew since mail worked stays grown.
+	if e.pause > 0 && (c.pause < e.pause || c.pause == c.min && !c.trial) {
+		c.pause = e.pause
+	}
 	if !c.trial {
 		c.openedAt = time.Now()
 	}
 	c.probeAt = time.Time{}
 	c.up, c.trial, c.trying = make(chan struct{}), false, false
-	c.refusals.all = c.refusals.all || e.trouble == refusing
+	c.refusals.all, c.held = c.refusals.all || e.trouble == refusing, c.held || e.trouble == heldByRule
 	close(c.down)
 	c.note(e)
 	c.moved()
@@ -231,7 +237,7 @@ func (c *circuit) close() {
 	if c.met != "" {
 		what = "mail"
 	}
-	c.why, c.met, c.trial, c.changed = nil, "", false, time.Now()
+	c.why, c.met, c.trial, c.held, c.changed = nil, "", false, false, time.Now()
 	c.refusals.over(c.changed)
 	c.tried = nil
 	if c.quiet {
@@ -252,10 +258,12 @@ func (c *circuit) failed(e *Error) {
 // note notes a fault, and logs it only if it is news. The caller holds mu.
 func (c *circuit) note(e *Error) {
 	if news := c.why == nil || c.quiet || e.Problem != c.why.Problem || !e.again.IsZero() && e != c.why; news {
-		again := e.trouble == throttled || e.trouble == exhausted || e.trouble == refusing
-		c.quiet = again && time.Since(c.said[e.trouble]) < quietFor
+		again := slices.Contains([]trouble{throttled, exhausted, refusing, heldByRule}, e.trouble)
+		c.quiet = again && time.Since(c.said[e.Problem]) < quietFor
+		if again && !c.quiet {
+			c.said[e.Problem] = time.Now()
+		}
 		if !c.quiet {
-			c.said[e.trouble] = time.Now()
 			c.say(e)
 		}
 	}
@@ -269,7 +277,7 @@ func (c *circuit) note(e *Error) {
 func (c *circuit) worked() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.refusals.all {
+	if c.refusals.all || c.held {
 		return // what it accepts before the step of the fault says nothing
 	}
 	c.pause = c.min
@@ -277,14 +285,12 @@ func (c *circuit) worked() {
 
 // wait pauses before the next probe. The jitter keeps workers that lost a relay
 // together from coming back together. A relay that asked for less counts by the second,
-// and gets the whole pause.
+// and gets the whole pause, and so does one whose pause an operator has set.
 func (c *circuit) wait(ctx context.Context) error {
 	c.mu.Lock()
-	d, longest := c.pause, c.max
-	if c.why.trouble == exhausted {
-		longest = exhaustedTimes * c.max
-	}
-	if c.why.trouble != throttled && c.why.trouble != exhausted {
+	d := c.pause
+	_, longest := c.why.pauses(c.min, c.max)
+	if c.why.trouble != throttled && c.why.trouble != exhausted && c.why.pause == 0 {
 		d -= time.Duration(rand.Float64() * 0.25 * float64(c.pause))
 	}
 	c.pause = min(2*c.pause, longest)
@@ -326,12 +332,9 @@ func (c *circuit) say(e *Error) {
 	if e.trouble == alarming {
 		state = "mail waits until somebody fixes it"
 	}
-	every := "trying again every " + check.Duration(c.min)
-	longest := c.max
-	if e.trouble == exhausted {
-		longest = exhaustedTimes * c.max
-	}
-	if longest > c.min {
+	first, longest := e.pauses(c.min, c.max)
+	every := "trying again every " + check.Duration(first)
+	if longest > first {
 		every += " to " + check.Duration(longest)
 	}
 	if !e.again.IsZero() {

@@ -34,6 +34,10 @@ type Config struct {
 	PauseMax time.Duration `env:"SMTP_PAUSE_MAX" help:"Longest pause between probes of a relay that is at fault; ten times that if it says that a limit of the account is reached."`
 
 	Timeouts Timeouts
+
+	// Rules returns the operator's rules of this moment; nil means none. It is called for
+	// each reply that refuses something, by any goroutine.
+	Rules func() []Rule
 }
 
 // mostSessions is how many messages of a lane the broker hands out at the same time:

@@ -35,6 +35,8 @@ type delivery struct {
 	refusals []reply
 	// probe: it is the one message of a sender who is held that is tried.
 	probe bool
+	// rules are the operator's, at each moment.
+	rules func() []Rule
 	// failEightBit: a relay without 8BITMIME must not get bytes above 127.
 	failEightBit bool
 	// byData: BDAT is not used. It announces the size, and this message's is not that of
@@ -99,7 +101,7 @@ func (d *delivery) settle(o mail.Outcome) {
 
 // restart forgets what the relay said of the recipients.
 func (d *delivery) restart() {
-	d.refusals = nil
+	d.refusals, d.tx.Later = nil, false
 	for _, i := range d.to {
 		d.tx.Outcomes[i] = mail.Outcome{}
 	}

@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -39,6 +40,8 @@ type Error struct {
 	Err error
 
 	trouble trouble
+	// pause is the first before the relay is tried again; 0 means that of the Config.
+	pause time.Duration
 	// silent: the relay did nothing until time was over.
 	silent bool
 	// again is when AUTH is said again after the password was refused. The credential
@@ -68,6 +71,14 @@ func (e *Error) Unwrap() error { return e.Err }
 // Crowded reports whether the relay only wants fewer sessions. It may well serve
 // those it has.
 func (e *Error) Crowded() bool { return e.trouble == crowded }
+
+// pauses are the first and the longest between probes, where those are that of the Config.
+func (e *Error) pauses(first, longest time.Duration) (time.Duration, time.Duration) {
+	if e.trouble == exhausted {
+		longest *= exhaustedTimes
+	}
+	return cmp.Or(e.pause, first), max(longest, e.pause)
+}
 
 // deadSince is the time since which the relay must have been heard to be alive, if a
 // session that began to be opened at that time failed so. Silence takes so long to

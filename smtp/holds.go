@@ -15,6 +15,7 @@ import (
 // refusedAtRcpt has the whole.
 func (d *delivery) inRun(v verdict, stage mail.Stage, r reply) verdict {
 	switch {
+	case v.rule != nil: // the operator has said what it means
 	case stage == mail.StageRcpt:
 		if v.class == mail.Failed {
 			d.refusals = append(d.refusals, r)
@@ -23,13 +24,13 @@ func (d *delivery) inRun(v verdict, stage mail.Stage, r reply) verdict {
 	case v.class == mail.Delivered:
 		d.circuit.accepted(d.m, d.asked, false)
 	case v.class == mail.Deferred, v.class == mail.Failed:
-		return d.rule(v, likenessOf(r), r)
+		return d.weigh(v, likenessOf(r), r)
 	}
 	return v
 }
 
-// rule is the verdict on a message that was refused.
-func (d *delivery) rule(v verdict, like likeness, r reply) verdict {
+// weigh is the verdict on a message that was refused.
+func (d *delivery) weigh(v verdict, like likeness, r reply) verdict {
 	x := refused{key: messageKey(d.m), id: d.m.ID, from: d.m.From, like: like, words: sayReply(r.code, r.enhanced, r.text()), dead: v.class == mail.Failed}
 	for _, to := range d.m.Recipients[:min(len(d.m.Recipients), runOfDomains)] {
 		x.domains = append(x.domains, strings.ToLower(to.Address[strings.LastIndexByte(to.Address, '@')+1:]))
@@ -59,7 +60,7 @@ func (d *delivery) refusedAtRcpt(s *session, accepted int) {
 	r := d.refusals[0]
 	v := verdict{class: mail.Failed}
 	if like := likenessAtRcpt(d.refusals); like != (likeness{}) {
-		v = d.rule(v, like, r)
+		v = d.weigh(v, like, r)
 	}
 	if v.trouble != fine {
 		d.fault = s.relayError(d.tx.Relay, v, step{stage: mail.StageRcpt}, r)

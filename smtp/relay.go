@@ -114,6 +114,7 @@ func (r *Relay) Deliver(ctx context.Context, m mail.Message) mail.Transaction {
 	d := newDelivery(ctx, &m, r.Name())
 	d.circuit = r.circuit
 	d.blamed = r.blame.often(d.key())
+	d.rules = r.cfg.Rules
 	d.failEightBit = r.cfg.EightBit == "fail"
 	for len(d.to) > 0 && r.attempt(d) {
 		// It wants another place in a session.
@@ -269,6 +270,9 @@ func (r *Relay) settle(d *delivery) {
 			r.blame.note(d.key())
 		case refusing:
 			r.pace.less() // its limit may be one of a second
+		case heldByRule:
+			r.pace.less()
+			r.blame.note(d.key())
 		case crowded:
 			r.blame.note(d.key())
 		}

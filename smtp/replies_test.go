@@ -291,7 +291,7 @@ func TestJudgeEverything(t *testing.T) {
 				a := answer{
 					stage: stage, reply: reply{code: code}, reused: flags&1 > 0, first: flags&2 > 0, params: flags&4 > 0, trusted: flags&8 > 0, blamed: flags&16 > 0, stranger: flags&32 > 0,
 				}
-				if ruleFor(a).at == nil {
+				if rowFor(a).at == nil {
 					t.Errorf("%s %d: in no row of the table", stage, code)
 				}
 				v := judge(a)
@@ -349,11 +349,11 @@ func checkEnds(t *testing.T, a answer, v verdict) {
 	}
 }
 
-// TestEveryRuleHasItsRow: each row of the table is reached by a line of
+// TestEveryRowIsReached: each row of the table is reached by a line of
 // testdata/replies.txt, so that no row can change unnoticed.
-func TestEveryRuleHasItsRow(t *testing.T) {
+func TestEveryRowIsReached(t *testing.T) {
 	t.Parallel()
-	reached := map[*rule]bool{}
+	reached := map[*tableRow]bool{}
 	for _, r := range readRows(t) {
 		if r.outcome == "never" {
 			continue
@@ -362,10 +362,10 @@ func TestEveryRuleHasItsRow(t *testing.T) {
 		a := answer{stage: r.recorded(), reused: used, first: r.stage == "RCPT", params: true, trusted: used, stranger: r.session == "offered"}
 		// If it cannot be read, it is no reply.
 		a.reply, _ = readReply(bufio.NewReader(strings.NewReader(strings.ReplaceAll(r.reply, ` \ `, "\r\n")+"\r\n")), nil)
-		reached[ruleFor(a)] = true
+		reached[rowFor(a)] = true
 	}
-	reached[ruleFor(answer{stage: mail.StageData, reply: reply{code: 354}})] = true // every other line
-	reached[ruleFor(answer{stage: mail.StageMail, reply: reply{code: 250}})] = true
+	reached[rowFor(answer{stage: mail.StageData, reply: reply{code: 354}})] = true // every other line
+	reached[rowFor(answer{stage: mail.StageMail, reply: reply{code: 250}})] = true
 	for i := range table {
 		if !reached[&table[i]] {
 			t.Errorf("row %d of the table, for %v, is reached by no line: %+v", i, table[i].at, table[i].means)

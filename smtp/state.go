@@ -21,7 +21,7 @@ type State struct {
 }
 
 // Alarm reports that the fault may last until somebody changes something.
-func (e *Error) Alarm() bool { return e.trouble == refusing || e.trouble == alarming }
+func (e *Error) Alarm() bool { return e.trouble >= refusing }
 
 // State returns the state, and a channel that is closed when it changes.
 func (r *Relay) State() (State, <-chan struct{}) {

@@ -280,7 +280,7 @@ func (t *transaction) hear(st step, r reply, err error) {
 		t.lost(st, fmt.Errorf("%w: it answered %s", errOutOfStep, sayReply(r.code, r.enhanced, r.text())))
 		return
 	}
-	v := judge(a)
+	v := t.judge(a)
 	if v.class != "" {
 		t.conclude(v, st, r, nil)
 		return
@@ -319,6 +319,17 @@ func (t *transaction) answer(stage mail.Stage, r reply) answer {
 		stage: stage, reply: r, trusted: t.trusted, blamed: t.d.blamed,
 		stranger: t.stranger() && (stage != mail.StageRcpt || len(t.accepted) == 0),
 	}
+}
+
+// judge is what a reply means: what the first rule of the operator says that is for it, or
+// else the table.
+func (t *transaction) judge(a answer) verdict {
+	if refusal(a) && t.d.rules != nil {
+		if x := ruleFor(t.d.rules(), a); x != nil {
+			return x.verdict(a)
+		}
+	}
+	return judge(a)
 }
 
 // lost handles a step that got no reply, or none that makes sense.
@@ -381,7 +392,8 @@ func (t *transaction) conclude(v verdict, st step, r reply, err error) {
 	if t.unanswered = err != nil; !t.unanswered && v.trouble == fine {
 		t.d.reached = st.stage
 	}
-	o := t.d.withNote(replyOutcome(v.class, st.stage, r, err), t.ext)
+	t.d.tx.Later = t.d.tx.Later || v.later
+	o := withRule(t.d.withNote(replyOutcome(v.class, st.stage, r, err), t.ext), v.rule)
 	switch {
 	case v.again == onNewSession:
 		t.refused = true // what the stale session said does not count
@@ -422,6 +434,8 @@ func (s *session) relayError(relay string, v verdict, st step, r reply) *Error {
 		problem, hint = "says that a limit of the account is reached", "check its limits, or wait until it allows more"
 	case refusing:
 		problem, hint = "refuses one message after the other with the same reply", "see what the reply says of your account, or ask the relay's operator"
+	case heldByRule:
+		problem, hint = "is held", "see what the reply says, or correct the rule in the file of POSTRIDER_RELAYS"
 	case alarming:
 		problem, hint = "wants other credentials", s.credential.correct
 		switch {
@@ -431,7 +445,13 @@ func (s *session) relayError(relay string, v verdict, st step, r reply) *Error {
 			problem = "wants credentials"
 		}
 	}
+	if v.rule != nil {
+		problem += " " + v.rule.said()
+	}
 	e := newError(st.stage, v.trouble, problem, hint)
+	if v.rule != nil {
+		e.pause = v.rule.Pause
+	}
 	e.Relay, e.Class, e.Command = relay, v.class, strings.ToUpper(string(st.stage))
 	return e.quote(r)
 }

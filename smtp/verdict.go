@@ -37,6 +37,10 @@ type verdict struct {
 	gone bool
 	// again: the transaction is begun once more, uncounted.
 	again again
+	// later: the message is put off, while the relay works for others.
+	later bool
+	// rule is the operator's that says so; nil if the table does.
+	rule *Rule
 }
 
 // trouble is what is wrong with a relay, the mildest first.
@@ -54,6 +58,8 @@ const (
 	down
 	// refusing: it refuses one message after the other with the same reply.
 	refusing
+	// heldByRule: a rule of the operator holds it.
+	heldByRule
 	// alarming: it will not work until somebody changes something.
 	alarming
 )
@@ -67,33 +73,34 @@ const (
 	withoutParams
 )
 
-// rule is a row of the table: what an answer means at one of these stages, if on
+// tableRow is a row of the table: what an answer means at one of these stages, if on
 // holds for it.
-type rule struct {
+type tableRow struct {
 	at    []mail.Stage
 	on    func(answer) bool
 	means verdict
 }
 
-// judge looks an answer up in the table: the first row that matches counts.
-func judge(a answer) verdict { return ruleFor(a).means }
+// judge looks an answer up in the table: the first row that matches counts. The rules of
+// the operator come before it ([transaction.judge]).
+func judge(a answer) verdict { return rowFor(a).means }
 
-func ruleFor(a answer) *rule {
+func rowFor(a answer) *tableRow {
 	for i := range table {
 		if r := &table[i]; slices.Contains(r.at, a.stage) && r.on(a) {
 			return r
 		}
 	}
 	// TestJudgeEverything holds that no answer gets here.
-	return &rule{means: verdict{class: mail.Requeued, gone: true}}
+	return &tableRow{means: verdict{class: mail.Requeued, gone: true}}
 }
 
 // table is what replies mean. Stage beats code and code beats text; an enhanced
 // code counts only if it agrees with the reply's first digit (RFC 2034 section 4).
 // testdata/replies.txt has the expected outcome of each row.
-var table = rules()
+var table = tableRows()
 
-func rules() []rule {
+func tableRows() []tableRow {
 	at := func(stages ...mail.Stage) []mail.Stage { return stages }
 	var (
 		opening = at(mail.StageConnect, mail.StageTLS, mail.StageGreeting, mail.StageEHLO, mail.StageAuth)
@@ -130,7 +137,7 @@ func rules() []rule {
 		relayDown     = verdict{class: mail.Requeued, gone: true, trouble: down}
 		alarm         = verdict{class: mail.Requeued, gone: true, trouble: alarming}
 	)
-	return []rule{
+	return []tableRow{
 		// A session that was used before may be refused for itself: it was idle, or had as
 		// many messages as the relay allows.
 		{atMail, all(reused, refusal), freshSession},

@@ -14,6 +14,7 @@ import (
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/env"
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/relays"
 	"github.com/postrider/postrider/smtp"
 	"github.com/postrider/postrider/wire"
 )
@@ -80,7 +81,7 @@ func (a *app) patient() *doctor.Patient {
 	var lanes struct {
 		Lanes wire.Lanes `env:"POSTRIDER_LANES"`
 	}
-	x.Faults = env.Read(a.lookup, &lanes, &x.Relay.Timeouts, &x.Relay)
+	x.Faults = env.Read(a.lookup, &lanes, &x.Relay.Timeouts, &x.Relay, &relays.Config{})
 	x.Lanes = lanes.Lanes.Names()
 	return x
 }

@@ -88,7 +88,7 @@ Publish a message, in another terminal, and look at the queue:
 func (a *app) commands(environ []string) []*cobra.Command {
 	return []*cobra.Command{
 		worker.Run(environ, a.stdout, a.stderr), publish.Command("postrider publish", a.lookup),
-		a.status(), a.show(), a.events(), a.dead(), a.doctor(),
+		a.status(), a.show(), a.events(), a.dead(), a.doctor(), relay(a),
 		worker.Provision(environ, a.stdout, a.stderr), worker.Config(environ, a.stdout), publish.Schema(),
 		worker.Healthcheck(environ, a.stdout),
 		worker.Devrelay(environ, a.stdout, a.stderr), completion(), man(),

@@ -176,6 +176,10 @@ func (w *Worker) startRelay(ctx context.Context) (err error) {
 		w.onClose("development relay", w.dev.Close)
 		w.set.SMTP.URL = w.dev.URL()
 	}
+	if w.rules, err = w.set.Relays.Keep(w.log); err != nil {
+		return &ConfigError{err}
+	}
+	w.set.SMTP.Rules = w.rules.Rules
 	if w.relay, err = smtp.New(w.set.SMTP, w.log, w.reg); err != nil {
 		return &ConfigError{err}
 	}

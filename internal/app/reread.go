@@ -18,9 +18,12 @@ const (
 	tryFor = 10 * time.Second
 	// warnEvery is how often the same warning is logged.
 	warnEvery = time.Minute
+	// rulesEvery is how often the rules of the operator are read while no reply needs them,
+	// so that a mistake in them is said soon.
+	rulesEvery = 10 * time.Second
 )
 
-// files are those of secrets and certificates, with what they held when somebody last
+// files are those of secrets, certificates and rules, with what they held when somebody last
 // asked to read them again. One goroutine uses them.
 type files struct {
 	broker, relay []reread.File
@@ -31,7 +34,7 @@ type files struct {
 }
 
 func (s *Settings) files() *files {
-	f := &files{relay: s.SMTP.Files(), sums: make(map[string][sha256.Size]byte)}
+	f := &files{relay: append(s.SMTP.Files(), s.Relays.Files()...), sums: make(map[string][sha256.Size]byte)}
 	if !s.embedded() {
 		f.broker = s.Broker.Files()
 	}
@@ -73,7 +76,7 @@ func (f *files) look(all []reread.File, use func() error) (l look) {
 	return l
 }
 
-// Reread has the worker read the files of secrets and certificates again, say what it
+// Reread has the worker read the files of secrets, certificates and rules again, say what it
 // finds, and log in to the broker with what is new. It does not wait for that.
 func (w *Worker) Reread() {
 	select {
@@ -90,12 +93,18 @@ func (w *Worker) watchFiles(ctx context.Context) {
 	f.look(f.broker, unused)
 	f.look(f.relay, unused)
 	w.watch(ctx, "watch over files", func(ctx context.Context) {
+		tick := time.NewTicker(rulesEvery)
+		defer tick.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return
+			case <-tick.C:
+				w.rules.Rules() // it says what is wrong with a change
+				continue
 			case <-w.asked:
 			}
+			w.rules.Rules()
 			w.relay.Retry()
 			l := f.look(f.relay, unused)
 			l.add(f.look(f.broker, func() error { return w.loginAgain(ctx) }))
@@ -137,11 +146,11 @@ func (w *Worker) sayFiles(l look) {
 	attrs := []any{"read", list(l.read), "changed", list(l.changed)}
 	switch {
 	case len(l.wrong) > 0:
-		w.log.Warn("secrets and certificates were read again, and what is wrong is not used: correct it, and send SIGHUP again", append(attrs, "error", errors.Join(l.wrong...))...)
+		w.log.Warn("files were read again, and what is wrong is not used: correct it, and send SIGHUP again", append(attrs, "error", errors.Join(l.wrong...))...)
 	case len(l.read) == 0:
-		w.log.Info("no secret or certificate comes from a file: nothing was read again")
+		w.log.Info("no secret, certificate or rule comes from a file: nothing was read again")
 	default:
-		w.log.Info("secrets and certificates were read again", attrs...)
+		w.log.Info("files were read again", attrs...)
 	}
 }
 

@@ -86,7 +86,7 @@ func TestReread(t *testing.T) {
 		{w.Reread, []string{all, `"changed":"none"`}, second, 1},
 	} {
 		c.change()
-		const about = `"msg":"secrets and certificates were read again`
+		const about = `"msg":"files were read again`
 		testrun.Eventually(t, "it says what it read", 30*time.Second, func() bool { return strings.Count(out.String(), about) == i+1 }, out.String)
 		line := ""
 		for l := range strings.Lines(out.String()) {

@@ -11,6 +11,7 @@ import (
 	"github.com/postrider/postrider/consumer"
 	"github.com/postrider/postrider/internal/check"
 	"github.com/postrider/postrider/internal/env"
+	"github.com/postrider/postrider/relays"
 	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/smtp"
 )
@@ -19,6 +20,7 @@ import (
 type Settings struct {
 	Broker   broker.Config
 	SMTP     smtp.Config
+	Relays   relays.Config
 	Consumer consumer.Config
 	Settle   settle.Config
 	Process  Process
@@ -72,7 +74,7 @@ func ReadSettings(environ []string) (*Settings, []error) {
 		Process: DefaultProcess(),
 	}
 	lookup := env.Of(environ)
-	errs := env.Read(lookup, &s.Broker, &s.SMTP.Timeouts, &s.SMTP, &s.Consumer, &s.Settle, &s.Process)
+	errs := env.Read(lookup, &s.Broker, &s.SMTP.Timeouts, &s.SMTP, &s.Relays, &s.Consumer, &s.Settle, &s.Process)
 	no, _ := lookup("NO_COLOR")
 	s.color = no == ""
 	s.Consumer.MaxBytes = bytesInFlight(memoryLimit())
@@ -115,7 +117,7 @@ type Group struct {
 func (s *Settings) Groups() []Group {
 	return []Group{
 		{"The broker", []any{&s.Broker}},
-		{"The relay", []any{&s.SMTP, &s.SMTP.Timeouts}},
+		{"The relay", []any{&s.SMTP, &s.SMTP.Timeouts, &s.Relays}},
 		{"Taking mail and giving up", []any{&s.Consumer, &s.Settle}},
 		{"The process", []any{&s.Process}},
 	}

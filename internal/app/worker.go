@@ -20,6 +20,7 @@ import (
 	"github.com/postrider/postrider/broker/embedded"
 	"github.com/postrider/postrider/internal/cli"
 	"github.com/postrider/postrider/internal/devrelay"
+	"github.com/postrider/postrider/relays"
 	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/smtp"
 )
@@ -42,6 +43,7 @@ type Worker struct {
 	found    uint64          // messages that were in flight when it started, and no other worker ran
 	dev      *devrelay.Relay // nil with SMTP_URL
 	relay    *smtp.Relay
+	rules    *relays.Kept // nil without a file of rules
 	closers  []closer
 }
 

@@ -104,7 +104,7 @@ func TestHangup(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.await(p.Err, `secrets and certificates were read again" read=SMTP_PASSWORD_FILE changed=SMTP_PASSWORD_FILE`, 10*time.Second)
+	w.await(p.Err, `files were read again" read=SMTP_PASSWORD_FILE changed=SMTP_PASSWORD_FILE`, 10*time.Second)
 	if err := p.End(syscall.SIGTERM); err != nil {
 		t.Error(err)
 	}

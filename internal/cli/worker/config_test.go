@@ -141,3 +141,29 @@ func TestHelpPaths(t *testing.T) {
 		t.Error(out.String())
 	}
 }
+
+// TestRulesFile: a file of rules is shown by its name, and every error of it keeps a worker
+// from starting.
+func TestRulesFile(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "relays.yaml")
+	hold := func(content string) {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	vars := map[string]string{"POSTRIDER_RELAYS": file, "SMTP_URL": "smtp://relay.example", "POSTRIDER_DATA_DIR": filepath.Join(t.TempDir(), "data")}
+	hold("rules: [{code: 550, outcome: hold}]\n")
+	if out, stderr, status := said(t, vars, "config"); status != cli.OK || !strings.Contains(out, "POSTRIDER_RELAYS             "+file) {
+		t.Errorf("status %d: %s%s", status, out, stderr)
+	}
+	hold("rules: [{code: 50, outcome: held}]\nroutes: []\n")
+	for _, args := range [][]string{{"config"}, nil} {
+		_, stderr, status := said(t, vars, args...)
+		for _, want := range []string{":1:16: code: is 50, ", `:1:29: outcome: is "held", `, `:2:1: unknown field "routes"`} {
+			if status != cli.Config || !strings.Contains(stderr, "POSTRIDER_RELAYS: "+file+want) {
+				t.Errorf("%q: status %d: %s", args, status, stderr)
+			}
+		}
+	}
+}

@@ -26,8 +26,8 @@ func Run(environ []string, stdout, stderr io.Writer, options ...app.Option) *cob
 set it starts its own broker and a development relay. Settings come from the
 environment: {program} config lists them.
 
-SIGINT and SIGTERM stop it, SIGHUP has it read the files of secrets and certificates
-again.`,
+SIGINT and SIGTERM stop it, SIGHUP has it read the files of secrets, certificates
+and rules again.`,
 		Example: "  {path}\n  SMTP_URL=smtp://relay.example.com:587 {path}\n  {program} config",
 		Args:    cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
