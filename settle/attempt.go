@@ -29,6 +29,7 @@ func (s *Settler) attempt(span Span, d *Delivery, rec *wire.Record) error {
 			return s.requeue(span.Settle, d, rec, len(aside) > 0, why)
 		}
 		m := d.transaction(batch)
+		m.Alone = wire.BrokeSession(rec.Attempts) || d.DeliveredOften()
 		m.Permit = func() error { return s.permit(span.Work, d) }
 		tx := s.Relay.Deliver(span.Work, m)
 		switch fault := s.apply(d, rec, batch, tx); {
