@@ -216,3 +216,19 @@ func TestSendAt(t *testing.T) {
 		t.Errorf("dead letters: %+v", dead)
 	}
 }
+
+// TestExpiredSaysWhy: the dead letter of a mail that was put off until it expired has what
+// the relay said last.
+func TestExpiredSaysWhy(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.Worker(nil)
+	w.Settle.Relay = outOfTurn().before(w.Settle.Relay, 1<<30)
+	b.Run(b.Make(w), nil)
+	b.PublishWith("m", fmt.Sprintf(`,"expires_at":%q`, b.Conn.Now().Add(time.Second).Format(time.RFC3339Nano)), "ann@example.net")
+	b.Settled()
+	dead := b.Dead()
+	if len(dead) == 0 || dead[0].Reason != mail.ReasonExpired || !strings.Contains(dead[0].Error, "; at last: 503 ") {
+		t.Errorf("dead letters: %+v", dead[0].DeadLetter)
+	}
+}

@@ -198,7 +198,7 @@ func (s *Settler) decide(span Span, d *Delivery) (*wire.Record, error) {
 		rec.Error = "no consumer would have delivered the message again"
 	case s.cfg.tooOld(stand):
 		rec.SetPending(wire.StateDead, mail.ReasonExpired)
-		rec.Error = "it was to be sent until " + s.cfg.deadline(stand).UTC().Format(time.RFC3339)
+		rec.Error = expired(rec, s.cfg.deadline(stand))
 	default:
 		if err := s.attempt(span, d, rec); err != nil {
 			return nil, err
@@ -207,6 +207,15 @@ func (s *Settler) decide(span Span, d *Delivery) (*wire.Record, error) {
 	d.answered()
 	rec.Conclude()
 	return rec, s.record(span.Settle, d, rec)
+}
+
+// expired says why the mail was not sent in time.
+func expired(rec *wire.Record, until time.Time) string {
+	why := "it was to be sent until " + until.UTC().Format(time.RFC3339)
+	if n := len(rec.Attempts); n > 0 && len(rec.Attempts[n-1].Outcomes) > 0 {
+		why += "; at last: " + rec.Attempts[n-1].Outcomes[0].Words()
+	}
+	return why
 }
 
 // early reports mail whose send_at is still to come: fresh mail, or a replay of

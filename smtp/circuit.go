@@ -110,6 +110,9 @@ func (c *circuit) admit(m *mail.Message, turn int) pass {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h, others := c.refusals.held[m.From], c.trying && turn != c.turn
+	if h != nil {
+		h.asked = time.Now()
+	}
 	if h != nil && (others || !h.lets(messageKey(m), time.Now())) {
 		return pass{putOff: h.putOff(m.From)}
 	}

@@ -33,6 +33,8 @@ type delivery struct {
 	worked, accepted bool
 	// refusals are the permanent replies to recipients in this transaction.
 	refusals []reply
+	// refusedOnTrial: the relay refuses this one too, after a pause.
+	refusedOnTrial bool
 	// probe: it is the one message of a sender who is held that is tried.
 	probe bool
 	// rules are the operator's, at each moment.

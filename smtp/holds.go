@@ -35,7 +35,9 @@ func (d *delivery) weigh(v verdict, like likeness, r reply) verdict {
 	for _, to := range d.m.Recipients[:min(len(d.m.Recipients), runOfDomains)] {
 		x.domains = append(x.domains, strings.ToLower(to.Address[strings.LastIndexByte(to.Address, '@')+1:]))
 	}
-	switch d.circuit.refused(x, d.turn) {
+	ruling := d.circuit.refused(x, d.turn)
+	d.refusedOnTrial = d.turn > 0 && ruling >= ofSender
+	switch ruling {
 	case itsOwn:
 	case suspected:
 		v.class = mail.Deferred
@@ -104,12 +106,12 @@ func (c *circuit) refused(x refused, turn int) ruling {
 }
 
 // probed notes that the probe of a sender has an outcome. If that says nothing of the
-// sender, the next message is the probe.
+// sender, the next message is the probe, a moment later: this may go on.
 func (c *circuit) probed(m *mail.Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if h := c.refusals.held[m.From]; h != nil && h.probe == messageKey(m) {
-		h.probe = ""
+		h.probe, h.until = "", time.Now().Add(c.min)
 	}
 }
 

@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"iter"
 	"regexp"
 	"slices"
 	"strings"
@@ -101,34 +102,52 @@ type refused struct {
 	passed, gone, surely bool
 }
 
-// count counts the refusals that are like that: the last ones in a row, and those within
-// a minute.
-func count(since []refused, like likeness) (inARow, inAMinute int) {
-	var row, minute []refused
-	for _, x := range since {
-		if !like.covers(x.like) {
-			row = nil
-			continue
-		}
-		row = append(row, x)
-		if since[len(since)-1].at.Sub(x.at) < time.Minute {
-			minute = append(minute, x)
-		}
-	}
-	return ofSeveralDomains(row), ofSeveralDomains(minute)
+// of matches the refusals of the same sender that are like that.
+func (x refused) of(like likeness) func(refused) bool {
+	return func(y refused) bool { return y.from == x.from && like.covers(y.like) }
 }
 
-// ofSeveralDomains is the number of these refusals, or 0 if they are of RCPT and have too
-// few domains.
-func ofSeveralDomains(all []refused) int {
-	seen := make(map[string]bool)
-	for _, x := range all {
-		for _, d := range x.domains {
-			seen[d] = true
+// count counts those that are like that: the last ones in a row, and those within a minute
+// before the last.
+func count(all iter.Seq[*refused], last time.Time, like likeness) (inARow, inAMinute int) {
+	var row, minute tally
+	for x := range all {
+		if !like.covers(x.like) {
+			row = tally{}
+			continue
+		}
+		row.add(x)
+		if last.Sub(x.at) < time.Minute {
+			minute.add(x)
 		}
 	}
-	if len(all) > 0 && all[0].like.rcpt && len(seen) < runOfDomains {
+	return row.count(), minute.count()
+}
+
+// tally counts refusals that are alike.
+type tally struct {
+	n       int
+	rcpt    bool
+	domains map[string]bool
+}
+
+func (t *tally) add(x *refused) {
+	t.n++
+	if t.rcpt = x.like.rcpt; !t.rcpt {
+		return
+	}
+	if t.domains == nil {
+		t.domains = make(map[string]bool)
+	}
+	for _, d := range x.domains {
+		t.domains[d] = true
+	}
+}
+
+// count is 0 if they are of RCPT and have too few domains.
+func (t *tally) count() int {
+	if t.rcpt && len(t.domains) < runOfDomains {
 		return 0
 	}
-	return len(all)
+	return t.n
 }

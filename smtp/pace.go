@@ -98,6 +98,13 @@ func (p *pace) less() {
 	p.cut, p.since, p.next = now, time.Time{}, now
 }
 
+// unlimited notes that there is no known limit.
+func (p *pace) unlimited() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.base = 0
+}
+
 // wait waits until the next message may begin. The error is the cause of ctx, or says
 // that the relay is down.
 func (p *pace) wait(ctx context.Context, down <-chan struct{}) error {

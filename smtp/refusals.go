@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -9,8 +10,9 @@ import (
 )
 
 const (
-	// refusalsKept bounds the memory, and what a run costs to find.
-	refusalsKept = 100
+	// refusalsKept and ofSenderKept bound the memory, and what a run costs to find.
+	refusalsKept = 1000
+	ofSenderKept = 100
 	// mostHeld and mostSuspect bound the memory too.
 	mostHeld    = 10000
 	mostSuspect = 1000
@@ -56,6 +58,8 @@ type hold struct {
 	until time.Time
 	// probe is the key of the message that is being tried; or empty.
 	probe string
+	// asked is when a message of that sender was there last.
+	asked time.Time
 	// tried are the keys of the probes that were refused. Others are tried before them: it
 	// may be these alone that the relay refuses.
 	tried map[string]bool
@@ -90,6 +94,7 @@ func (r *refusals) met(x refused, onTrial bool) ruling {
 		return itsOwn
 	case r.all && onTrial:
 		r.hold(x, x.like)
+		r.find(x.key, x.of(x.like)) // mail of others was accepted after these, not of this sender
 		if r.round++; r.round < sendersARound {
 			return ofSender
 		}
@@ -119,14 +124,14 @@ func (r *refusals) met(x refused, onTrial bool) ruling {
 
 // ruled is what becomes of x, which ends a run of that likeness; ofAll: one of all mail.
 func (r *refusals) ruled(x refused, like likeness, ofAll bool) ruling {
-	others := func(y refused) bool { return !y.passed && y.from != x.from && like.covers(y.like) }
-	if ofAll && slices.ContainsFunc(r.counted(), others) || r.heldAlike(x) {
+	others := func(y refused) bool { return unpassed(&y) && y.from != x.from && like.covers(y.like) }
+	if ofAll && slices.ContainsFunc(r.since, others) || r.heldAlike(x) {
 		r.find(x.key, func(y refused) bool { return (!y.passed || !y.surely) && like.covers(y.like) })
 		r.like = like
 		return ofRelay
 	}
-	r.find(x.key, func(y refused) bool { return y.from == x.from && like.covers(y.like) })
-	amid := slices.ContainsFunc(r.counted(), func(y refused) bool { return y.passed && y.from == x.from })
+	r.find(x.key, x.of(like))
+	amid := slices.ContainsFunc(r.since, func(y refused) bool { return y.passed && !y.gone && y.from == x.from })
 	r.hold(x, like)
 	r.held[x.from].amid = amid
 	return ofSender
@@ -134,33 +139,42 @@ func (r *refusals) ruled(x refused, like likeness, ofAll bool) ruling {
 
 // note adds a refusal. A message counts once, however many transactions it takes.
 func (r *refusals) note(x refused) {
-	i := slices.IndexFunc(r.since, func(y refused) bool { return y.key == x.key && y.like == x.like && !y.gone })
-	if i < 0 {
-		r.since = append(r.since, x)
+	same := func(y refused) bool { return y.key == x.key && y.like == x.like && !y.gone }
+	if slices.ContainsFunc(r.since, same) {
+		return
 	}
+	own := func(y refused) bool { return y.from == x.from }
+	// Of what only ends runs the last is enough.
+	old := slices.IndexFunc(r.since, func(y refused) bool { return own(y) && y.like == x.like && x.like == (likeness{}) })
+	if old < 0 && length(r.those(func(y *refused) bool { return own(*y) })) >= ofSenderKept {
+		old = slices.IndexFunc(r.since, own)
+	}
+	if old >= 0 {
+		r.since = slices.Delete(r.since, old, old+1)
+	}
+	r.since = append(r.since, x)
 	r.since = r.since[max(0, len(r.since)-refusalsKept):]
 }
 
 // run returns the likeness of the run that ends with x: of all mail, with nothing accepted
 // between, or of that of its sender, with nothing of the sender accepted.
 func (r *refusals) run(x refused, suspect bool) (like likeness, ofAll, found bool) {
-	if like, found = runIn(r.unpassed(), x, suspect); found {
+	if like, found = runIn(r.those(unpassed), x, suspect); found {
 		return like, true, true
 	}
 	if !suspect && r.heldAlike(x) {
 		return x.like, false, true
 	}
-	own := slices.DeleteFunc(r.counted(), func(y refused) bool { return y.from != x.from })
-	like, found = runIn(own, x, suspect)
+	like, found = runIn(r.those(func(y *refused) bool { return !y.gone && y.from == x.from }), x, suspect)
 	return like, false, found
 }
 
 // runIn is the run of these that ends with x. A likeness that is suspect needs many within a
 // minute; a relay refuses some mail and accepts other.
-func runIn(all []refused, x refused, suspect bool) (likeness, bool) {
+func runIn(all iter.Seq[*refused], x refused, suspect bool) (likeness, bool) {
 	loose := x.like.loose()
-	row, minute := count(all, x.like)
-	looseRow, looseMinute := count(all, loose)
+	row, minute := count(all, x.at, x.like)
+	looseRow, looseMinute := count(all, x.at, loose)
 	switch {
 	case minute >= runInAMinute, !suspect && row >= runInARow:
 		return x.like, true
@@ -170,22 +184,34 @@ func runIn(all []refused, x refused, suspect bool) (likeness, bool) {
 	return likeness{}, false
 }
 
-// counted are the refusals since a message of their sender was accepted.
-func (r *refusals) counted() []refused {
-	return slices.DeleteFunc(slices.Clone(r.since), func(x refused) bool { return x.gone })
+// unpassed are the refusals since anything was accepted.
+func unpassed(x *refused) bool { return !x.gone && !x.passed }
+
+// those are the refusals that match, the oldest first.
+func (r *refusals) those(match func(*refused) bool) iter.Seq[*refused] {
+	return func(yield func(*refused) bool) {
+		for i := range r.since {
+			if x := &r.since[i]; match(x) && !yield(x) {
+				return
+			}
+		}
+	}
 }
 
-// unpassed are the refusals since anything was accepted.
-func (r *refusals) unpassed() []refused {
-	return slices.DeleteFunc(r.counted(), func(x refused) bool { return x.passed })
+// length is the number of these.
+func length(all iter.Seq[*refused]) (n int) {
+	for range all {
+		n++
+	}
+	return n
 }
 
 // heldAlike reports that another sender is held for such a reply, and nothing was accepted
 // since.
 func (r *refusals) heldAlike(x refused) bool {
-	return slices.ContainsFunc(r.unpassed(), func(y refused) bool {
+	return slices.ContainsFunc(r.since, func(y refused) bool {
 		h := r.held[y.from]
-		return y.from != x.from && h != nil && !h.amid && h.like.covers(x.like) && h.like.covers(y.like)
+		return unpassed(&y) && y.from != x.from && h != nil && !h.amid && h.like.covers(x.like) && h.like.covers(y.like)
 	})
 }
 
@@ -198,7 +224,10 @@ func (r *refusals) hold(x refused, like likeness) {
 		r.held[x.from] = h
 	}
 	h.pause = min(max(2*h.pause, r.min), r.max)
-	h.like, h.words, h.until, h.probe = like, x.words, x.at.Add(h.pause), ""
+	if h.like != like { // else the same words go on: there may be an id in them
+		h.like, h.words = like, x.words
+	}
+	h.until, h.probe, h.asked = x.at.Add(h.pause), "", x.at
 }
 
 // suspect reports that x is like a reply that once held mail, and notes when it was met.
@@ -273,10 +302,17 @@ func (r *refusals) find(last string, of func(refused) bool) {
 	}
 }
 
-// senders are those that are held, with the reply, as far as people want to read them.
-func (r *refusals) senders() (all []string) {
+// askedWithin is how many of the longest pauses may pass until a message that was put off
+// is there again, or all that there were have ended.
+const askedWithin = 4
+
+// senders are those that are held and whose mail waits, with the reply, as far as people
+// want to read them.
+func (r *refusals) senders(now time.Time) (all []string) {
 	for from, h := range r.held {
-		all = append(all, path(from)+": "+h.words)
+		if now.Sub(h.asked) < askedWithin*r.max {
+			all = append(all, path(from)+": "+h.words)
+		}
 	}
 	slices.SortFunc(all, strings.Compare)
 	return all[:min(len(all), namedAtMost)]

@@ -258,6 +258,13 @@ func TestTrialOfSenders(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	row := func(n int, what ...string) string { return strings.Repeat(strings.Join(what, " ")+" ", n) }
+	var byTurns []string
+	for i := range 50 {
+		byTurns = append(byTurns, string(rune('A'+i))+"x")
+		if i%2 > 0 {
+			byTurns = append(byTurns, "+z")
+		}
+	}
 	several := []string{"Ax", "By", "Cx", "Dy", "Ex", "Fy", "Gx", "Hy", "Ix", "Jy"}
 	for _, c := range []struct{ name, script, want string }{
 		{"four in a row", "Ax Ax Ax Ax +A Ax Ax Ax Ax", "........"},
@@ -282,6 +289,9 @@ func TestRefusals(t *testing.T) {
 		{"other words of several", row(2, several...) + "Az", times(19, ".") + "RR"},
 		{"other words without 5.7.x", row(9, "AX", "AY") + "AX AY AX", "....................."},
 		{"a temporary reply between", "Ax Ax Ax Ax A. Ax", "......"},
+
+		{"a sender among many that are deferred", row(5, "Ax", row(30, "B.", "C."), "+D"), strings.Repeat("."+times(60, "."), 4) + "h" + times(60, ".")},
+		{"fifty senders by turns, among others", row(5, byTurns...), times(200, ".") + times(50, "h")},
 
 		{"suspect", row(5, "Ax") + "+A" + row(19, " Ax") + "+B" + row(21, " Ax"), "....h" + times(19, "s") + times(21, "h")},
 		{"suspect for an hour", row(5, "Ax") + "+A ~3000 Ax ~3000 Ax ~3601 Ax", "....hss."},
@@ -339,6 +349,137 @@ func TestNamesTheDead(t *testing.T) {
 		if got := strings.Join(r.dead, " "); got != c.want {
 			t.Errorf("%s: named %s, want %s", name, got, c.want)
 		}
+	}
+}
+
+// TestHoldWithoutMail: a sender is told of while its mail waits. It stays held.
+func TestHoldWithoutMail(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newPiped(t, shortPauses, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+			if st.Verb == "DOT" {
+				return &smtptest.Answer{Reply: unknown}
+			}
+			return nil
+		}))
+		for _, m := range many(5, "m", "a@x.test") {
+			b.deliver(t, m)
+		}
+		told := func() bool { s, _ := b.State(); return len(s.Held) > 0 }
+		if !told() {
+			t.Fatal("the sender is not held")
+		}
+		time.Sleep(askedWithin * time.Minute)
+		if told() {
+			t.Error("it is told of, and no mail of it is there")
+		}
+		b.wantClasses(t, many(1, "n", "a@x.test")[0], "requeued")
+		if !told() {
+			t.Error("it is not told of, and mail of it waits")
+		}
+	})
+}
+
+// TestProbesWithoutAVerdict: a relay refuses a sender, and then hangs up on its mail, or
+// defers it. That says nothing of the sender, and is not asked again and again.
+func TestProbesWithoutAVerdict(t *testing.T) {
+	t.Parallel()
+	for name, then := range map[string]smtptest.Answer{"hang-up": {HangUp: true}, "451": {Reply: "451 4.3.0 try later"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var asked atomic.Int64
+				var held atomic.Bool
+				b := newPiped(t, shortPauses, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+					switch {
+					case st.Verb != "MAIL":
+						return nil
+					case held.Load():
+						asked.Add(1)
+						return &then
+					}
+					return &smtptest.Answer{Reply: unknown}
+				}))
+				for _, m := range many(5, "m", "a@x.test") {
+					b.deliver(t, m)
+				}
+				held.Store(true)
+				for i := range 600 { // a minute
+					b.deliver(t, many(1, fmt.Sprint("n", i), "a@x.test")[0])
+					time.Sleep(100 * time.Millisecond)
+				}
+				if n := asked.Load(); n < 10 || n > 2*60 { // a hang-up is tried on another session
+					t.Errorf("asked %d times", n)
+				}
+			})
+		})
+	}
+}
+
+// TestMendedIsFast: a relay refused all mail for a while, having accepted one message right
+// before. That was no limit of one a second.
+func TestMendedIsFast(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var asked atomic.Int64
+		back := time.Now().Add(10 * time.Second)
+		b := newPiped(t, shortPauses, smtptest.Scripted(func(st smtptest.Step) *smtptest.Answer {
+			if st.Verb != "DOT" || asked.Add(1) == 1 || time.Now().After(back) {
+				return nil
+			}
+			return &smtptest.Answer{Reply: unknown}
+		}))
+		start := time.Now()
+		b.work(t, many(400, "m", "a@x.test", "b@x.test", "c@x.test"))
+		if took := time.Since(start); took > time.Minute {
+			t.Errorf("took %s\n%s", took, b.log)
+		}
+	})
+}
+
+// TestNamesTheDeadOnTrial: mail of others was accepted after a sender's first messages died.
+// They are named as soon as it is known that the relay refuses the sender.
+func TestNamesTheDeadOnTrial(t *testing.T) {
+	t.Parallel()
+	r := refusals{min: time.Second, max: time.Minute}
+	at, n := time.Now(), 0
+	met := func(from string, onTrial bool) ruling {
+		n++
+		id := fmt.Sprint(from, n)
+		return r.met(refused{at: at, key: id, id: id, from: from, like: likeness{code: 550}, dead: !onTrial}, onTrial)
+	}
+	for range 2 {
+		met("a", false)
+		met("b", false)
+		at = at.Add(2)
+		r.accepted("g", "", false, at.Add(-1), at)
+	}
+	for _, from := range []string{"a", "b", "c", "d"} {
+		met(from, false)
+	}
+	if got := met("e", false); got != ofRelay {
+		t.Fatalf("ruling %v", got)
+	}
+	r.all = true
+	met("a", true)
+	if got := strings.Join(r.dead, " "); got != "a5 b6 c7 d8 a1 a3" {
+		t.Errorf("named %s", got)
+	}
+}
+
+// TestWordsOfAHold: the words of a hold stay while the reply is like the first one. They are
+// in each try of each message that is put off, and there may be an id in them.
+func TestWordsOfAHold(t *testing.T) {
+	t.Parallel()
+	r := refusals{min: time.Second, max: time.Minute}
+	for i := range 8 {
+		r.met(refused{at: time.Now(), key: fmt.Sprint(i), from: "a", like: likeness{code: 550}, words: fmt.Sprint("550 id ", i)}, false)
+		if h := r.held["a"]; h != nil {
+			h.probe = fmt.Sprint(i + 1)
+		}
+	}
+	if h := r.held["a"]; h == nil || h.words != "550 id 4" {
+		t.Errorf("%+v", h)
 	}
 }
 
@@ -500,8 +641,8 @@ func TestRefusalsAreBounded(t *testing.T) {
 		c.saySender(x.from, r.held[x.from])
 		c.tryLater(&mail.Message{ID: fmt.Sprint(i)})
 	}
-	if len(r.since) != refusalsKept || len(r.held) != mostHeld || len(r.suspects) != mostSuspect || len(c.saidOf) != mostHeld || len(c.tried) > mostBlamed || len(r.senders()) != namedAtMost {
-		t.Errorf("%d refusals, %d held, %d suspect, %d said, %d tried, %v", len(r.since), len(r.held), len(r.suspects), len(c.saidOf), len(c.tried), r.senders())
+	if len(r.since) != refusalsKept || len(r.held) != mostHeld || len(r.suspects) != mostSuspect || len(c.saidOf) != mostHeld || len(c.tried) > mostBlamed || len(r.senders(now)) != namedAtMost {
+		t.Errorf("%d refusals, %d held, %d suspect, %d said, %d tried, %v", len(r.since), len(r.held), len(r.suspects), len(c.saidOf), len(c.tried), r.senders(now))
 	}
 	for i := range 26 {
 		r.dead = append(r.dead, fmt.Sprint("m", i))

@@ -263,13 +263,18 @@ func (r *Relay) settle(d *delivery) {
 		r.pace.accepted()
 		r.blame.clear(d.key())
 	}
+	if d.refusedOnTrial {
+		r.pace.unlimited() // it was no limit of a second
+	}
 	if d.fault != nil {
 		switch d.fault.trouble {
 		case throttled, exhausted:
 			r.pace.less()
 			r.blame.note(d.key())
 		case refusing:
-			r.pace.less() // its limit may be one of a second
+			if d.turn == 0 {
+				r.pace.less() // its limit may be one of a second
+			}
 		case heldByRule:
 			r.pace.less()
 			r.blame.note(d.key())

@@ -97,7 +97,7 @@ func (s *session) stranger() bool {
 }
 
 // quit sends QUIT and closes (RFC 5321 section 4.1.1.10). The reply changes
-// nothing. A botched session has nothing more to say.
+// nothing: all mail was answered before. A botched session has nothing more to say.
 func (s *session) quit(ctx context.Context) {
 	defer s.metrics.perSession.Observe(float64(s.used))
 	if s.botched.Load() {
@@ -106,7 +106,6 @@ func (s *session) quit(ctx context.Context) {
 	}
 	defer s.conn.Close()
 	defer context.AfterFunc(ctx, func() { s.conn.Close() })()
-	if _, err := s.ask("QUIT", quitTimeout); err == nil {
-		s.abortive(false)
-	}
+	s.abortive(false)
+	_, _ = s.ask("QUIT", quitTimeout)
 }

@@ -14,7 +14,8 @@ type State struct {
 	// Since is when Fault began, or when it was over; zero if there was none.
 	Since time.Time
 	// Held are the senders whose mail the relay refuses while it accepts that of others,
-	// each with the reply. Their mail is put off. At most 20 are named.
+	// each with the reply. Their mail is put off. At most 20 are named, and none whose mail
+	// has all ended a while ago.
 	Held []string
 	// Next is when the relay is tried again; zero without Fault and on trial.
 	Next time.Time
@@ -35,7 +36,7 @@ func (r *Relay) State() (State, <-chan struct{}) {
 func (c *circuit) look() (State, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := State{Fault: c.why, Trial: c.trial, Since: c.openedAt, Held: c.refusals.senders()}
+	s := State{Fault: c.why, Trial: c.trial, Since: c.openedAt, Held: c.refusals.senders(time.Now())}
 	switch {
 	case c.why == nil:
 		s.Since = c.changed
