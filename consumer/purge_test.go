@@ -44,7 +44,7 @@ func newPurgeBench(t *testing.T) *purgeBench {
 	nc := b.Conn.NC()
 	pb := &purgeBench{t: t, js: b.Conn.JS(), store: stream.New(nc), link: &turns{}}
 	pb.set = newLeases(nc, pb.link, Config{AckWait: time.Hour}, func(int) {})
-	pb.purge = newPurge(pb.store, purged, pb.link)
+	pb.purge = newPurge(stream.Purger{Store: pb.store}, purged, pb.link)
 	pb.fill()
 	return pb
 }
@@ -213,7 +213,7 @@ func TestPurgeForgets(t *testing.T) {
 
 // awayPurger does not answer one of its questions.
 type awayPurger struct {
-	*stream.Store
+	stream.Purger
 	extent, next, purge bool
 }
 
@@ -223,21 +223,21 @@ func (a *awayPurger) Extent(ctx context.Context, name string) (stream.Extent, er
 	if a.extent {
 		return stream.Extent{}, errAway
 	}
-	return a.Store.Extent(ctx, name)
+	return a.Purger.Extent(ctx, name)
 }
 
 func (a *awayPurger) PurgeBelow(ctx context.Context, name string, seq uint64) error {
 	if a.purge {
 		return errAway
 	}
-	return a.Store.PurgeBelow(ctx, name, seq)
+	return a.Purger.PurgeBelow(ctx, name, seq)
 }
 
 func (a *awayPurger) Next(ctx context.Context, name, subject string, seq uint64, since time.Time) (*jetstream.RawStreamMsg, error) {
 	if a.next {
 		return nil, errAway
 	}
-	return a.Store.Next(ctx, name, subject, seq, since)
+	return a.Purger.Next(ctx, name, subject, seq, since)
 }
 
 // TestPurgeUnanswered: what the broker does not answer is acked.
@@ -259,7 +259,7 @@ func TestPurgeUnanswered(t *testing.T) {
 			if err := b.store.Delete(ctx, purged, 4); err != nil {
 				t.Fatal(err)
 			}
-			x.away.Store = b.store
+			x.away.Purger = stream.Purger{Store: b.store}
 			b.purge.store = &x.away
 			b.settled(b.lease(), 1, 2, 3, 5, 6)
 			b.once(ctx)

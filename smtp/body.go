@@ -115,7 +115,7 @@ func (t *transaction) final() {
 	case t.chunks && t.unchunked(r):
 		return
 	}
-	v := t.judge(t.answer(mail.StageDot, r))
+	v := t.d.judge(t.answer(mail.StageDot, r))
 	t.conclude(v, step{stage: mail.StageDot}, r, nil)
 	t.needsReset = v.class != mail.Delivered
 	if v.class == mail.Delivered {
@@ -141,5 +141,5 @@ func (t *transaction) cutOff(lost error) {
 		t.lost(step{stage: mail.StageBody}, lost)
 		return
 	}
-	t.conclude(t.judge(t.answer(mail.StageBody, r)), step{stage: mail.StageBody}, r, nil)
+	t.conclude(t.d.judge(t.answer(mail.StageBody, r)), step{stage: mail.StageBody}, r, nil)
 }

@@ -280,7 +280,7 @@ func (t *transaction) hear(st step, r reply, err error) {
 		t.lost(st, fmt.Errorf("%w: it answered %s", errOutOfStep, sayReply(r.code, r.enhanced, r.text())))
 		return
 	}
-	v := t.judge(a)
+	v := t.d.judge(a)
 	if v.class != "" {
 		t.conclude(v, st, r, nil)
 		return
@@ -323,9 +323,9 @@ func (t *transaction) answer(stage mail.Stage, r reply) answer {
 
 // judge is what a reply means: what the first rule of the operator says that is for it, or
 // else the table.
-func (t *transaction) judge(a answer) verdict {
-	if refusal(a) && t.d.rules != nil {
-		if x := ruleFor(t.d.rules(), a); x != nil {
+func (d *delivery) judge(a answer) verdict {
+	if refusal(a) && d.rules != nil {
+		if x := ruleFor(d.rules(), a); x != nil {
 			return x.verdict(a)
 		}
 	}

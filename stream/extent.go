@@ -16,8 +16,11 @@ type Extent struct {
 	Created time.Time
 }
 
+// Purger is a store that can also remove many messages at once.
+type Purger struct{ *Store }
+
 // Extent asks what a stream holds. It fails with [ErrNoStream] or [ErrAway].
-func (s *Store) Extent(ctx context.Context, stream string) (Extent, error) {
+func (s Purger) Extent(ctx context.Context, stream string) (Extent, error) {
 	b, err := s.API(ctx, "STREAM.INFO."+stream, nil)
 	if err != nil {
 		return Extent{}, fmt.Errorf("ask what %s holds: %w", stream, err)
@@ -37,7 +40,7 @@ func (s *Store) Extent(ctx context.Context, stream string) (Extent, error) {
 
 // PurgeBelow removes all messages of a stream with a sequence below that one, which must
 // not be 0. It fails with [ErrNoStream] or [ErrAway]; after the latter it may have.
-func (s *Store) PurgeBelow(ctx context.Context, stream string, seq uint64) error {
+func (s Purger) PurgeBelow(ctx context.Context, stream string, seq uint64) error {
 	if seq == 0 { // the broker would remove everything
 		return fmt.Errorf("purge %s: below no sequence", stream)
 	}

@@ -17,7 +17,7 @@ func (s *Store) Near() *Store { return &Store{nc: s.nc, near: true} }
 
 // lastNear is the last message on a subject by a direct get. It is nil without an error if
 // the API has to be asked.
-func (s *Store) lastNear(ctx context.Context, stream, subject string) (*jetstream.RawStreamMsg, error) {
+func lastNear(ctx context.Context, s *Store, stream, subject string) (*jetstream.RawStreamMsg, error) {
 	if !s.near || strings.ContainsAny(subject, "*>") || !s.nc.IsConnected() {
 		return nil, nil
 	}

@@ -210,7 +210,7 @@ func (w *Worker) takeMail(ctx context.Context) *consumer.Consumer {
 	}, w.log)
 	var purger consumer.Purger
 	if w.set.embedded() {
-		purger = store
+		purger = stream.Purger{Store: store}
 	}
 	return consumer.New(w.set.Consumer, consumer.Parts{
 		NATS: w.conn.NC(), Link: w.conn, Durable: w.conn.Consumer, Store: store, Now: w.conn.Now, Room: fill,

@@ -132,7 +132,7 @@ func (b *Bench) Worker(d *Death) *Worker {
 		}, Metrics: w.Registry,
 	}
 	if b.Broker != nil {
-		w.Consumer.Purger = mortalPurger{store, d}
+		w.Consumer.Purger = mortalPurger{stream.Purger{Store: store}, d}
 	}
 	return w
 }
