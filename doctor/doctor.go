@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,6 +55,8 @@ type Patient struct {
 	Relay smtp.Config
 	// Faults are what is wrong with the settings.
 	Faults []error
+	// RulesFaults are what is wrong with the file of rules.
+	RulesFaults []error
 }
 
 // checkFor bounds each check at the broker.
@@ -67,7 +70,7 @@ func Examine(ctx context.Context, p *Patient) ([]Finding, error) {
 	tasks.Go(func() { relay = p.relay(ctx) })
 	all, err := p.broker(ctx)
 	tasks.Wait()
-	all = together(append(judgeSettings(p.Faults), whose(all, relay)...))
+	all = together(slices.Concat(judgeSettings(p.Faults), judgeRules(p.RulesFaults), whose(all, relay)))
 	slices.SortStableFunc(all, func(a, b Finding) int { return slices.Index(levels, a.Level) - slices.Index(levels, b.Level) })
 	return all, err
 }
@@ -77,6 +80,19 @@ func judgeSettings(faults []error) (all []Finding) {
 		all = append(all, Finding{Level: Problem, Check: "settings", At: "environment", Found: err.Error(), Do: "correct the variable; postrider config shows what is in force"})
 	}
 	return all
+}
+
+// judgeRules makes one finding of all errors of the file, which is corrected at once.
+func judgeRules(faults []error) []Finding {
+	if len(faults) == 0 {
+		return nil
+	}
+	const setting = "POSTRIDER_RELAYS"
+	said := make([]string, len(faults))
+	for i, err := range faults {
+		said[i] = strings.TrimPrefix(err.Error(), setting+": ")
+	}
+	return []Finding{{Level: Problem, Check: "settings", At: setting, Found: strings.Join(said, "\n"), Do: "correct the file; postrider relay check examines it"}}
 }
 
 // together makes one finding of those that differ in what was examined only.

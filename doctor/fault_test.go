@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -225,9 +226,12 @@ func TestFaults(t *testing.T) {
 			b.publish(lane.SendSubject(), "x")
 			b.publish(lane.SendSubject(), "x")
 		}, OK, "stranded", "no message is stranded"},
-		"never due":       {func(b *testBroker) { b.publish("mail.copy.normal.later.x.1-1.all", "x") }, Problem, "schedules", "1 schedule without a time"},
-		"a dead letter":   {bury, Warning, "dead", "1 dead letter, the oldest died"},
-		"wrong setting":   {func(b *testBroker) { b.p.Faults = []error{context.Canceled} }, Problem, "settings", context.Canceled.Error()},
+		"never due":     {func(b *testBroker) { b.publish("mail.copy.normal.later.x.1-1.all", "x") }, Problem, "schedules", "1 schedule without a time"},
+		"a dead letter": {bury, Warning, "dead", "1 dead letter, the oldest died"},
+		"wrong setting": {func(b *testBroker) { b.p.Faults = []error{context.Canceled} }, Problem, "settings", context.Canceled.Error()},
+		"wrong rules": {func(b *testBroker) {
+			b.p.RulesFaults = []error{errors.New("POSTRIDER_RELAYS: /r.yaml:1:2: one"), errors.New("POSTRIDER_RELAYS: /r.yaml:3:4: two")}
+		}, Problem, "settings", "/r.yaml:1:2: one\n/r.yaml:3:4: two"},
 		"scheduled later": {schedule, OK, "schedules", "no schedule is overdue"},
 	} {
 		t.Run(name, func(t *testing.T) {

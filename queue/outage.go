@@ -74,7 +74,7 @@ func judgeHeld(workers []Worker) (all []Finding) {
 	for _, name := range slices.Sorted(maps.Keys(held)) {
 		slices.Sort(held[name])
 		for _, what := range slices.Compact(held[name]) {
-			all = append(all, Finding{Problem, "relay", name, "refuses mail of " + what + "; it is put off, and no attempt is counted", "see what the reply says of this sender, or ask the relay's operator; it is tried again by itself"})
+			all = append(all, Finding{Problem, "relay", name, "refuses mail of " + what + "; it is put off, and no attempt is counted", "see what the reply says of this sender, ask the relay's operator, or say what it means by a rule (POSTRIDER_RELAYS; postrider relay check); it is tried again by itself"})
 		}
 	}
 	return all

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -206,9 +207,24 @@ func (w *Workers) Judge(lanes []Lane, now time.Time) []Finding {
 		}
 		all = append(all, f)
 	}
+	all = append(all, judgeRules(running)...)
 	all = append(all, judgeHeld(running)...)
 	for _, o := range outages(running) {
 		all = append(all, o.judge(w, lanes, now))
+	}
+	return all
+}
+
+// judgeRules finds the workers that use former rules, because their file is wrong now.
+func judgeRules(workers []Worker) (all []Finding) {
+	by := map[string][]string{}
+	for _, w := range workers {
+		if w.RulesFault != "" {
+			by[w.RulesFault] = append(by[w.RulesFault], w.Host)
+		}
+	}
+	for _, fault := range slices.Sorted(maps.Keys(by)) {
+		all = append(all, Finding{Problem, "rules", Names(by[fault]), fault + "; the former rules are in force, and a worker that starts with this file fails", "correct the file; postrider relay check examines it"})
 	}
 	return all
 }

@@ -40,6 +40,7 @@ var (
 	refused  = func(w *wire.Worker) { w.Relay.Held = []string{"a@x.test: 550 no"} }
 	soon     = func(w *wire.Worker) { w.Relay.Next = at.Add(5 * time.Second) }
 	another  = func(w *wire.Worker) { w.Relay.Name = "s:25" }
+	misruled = func(w *wire.Worker) { w.RulesFault = "POSTRIDER_RELAYS: /r.yaml:2:12: code: is 55" }
 )
 
 // TestJudgeWorkers has what status says of workers, relays and one lane with 500 messages
@@ -83,7 +84,14 @@ func TestJudgeWorkers(t *testing.T) {
 			"ok workers", "problem relay r:25: .*down since .* | next try in 20s", "ok mail",
 		}, "down since"},
 		"a sender is refused": {crew(with(up("h1"), refused), with(up("h2"), refused)), 0, []string{
-			"ok workers", "problem relay r:25: refuses mail of a@x.test: 550 no; it is put off, and no attempt is counted | see what the reply says", "problem mail",
+			"ok workers", "problem relay r:25: refuses mail of a@x.test: 550 no; it is put off, and no attempt is counted | see what the reply says of this sender, ask the relay's operator, or say what it means by a rule (POSTRIDER_RELAYS; postrider relay check); it is tried again by itself$", "problem mail",
+		}, "though its workers run"},
+		"wrong rules": {crew(with(up("h1"), misruled), up("h2"), with(up("h3"), misruled), with(up("h4"), func(w *wire.Worker) { w.RulesFault = "POSTRIDER_RELAYS: /s.yaml: no" })), 0, []string{
+			"ok workers", "problem rules h1, h3: POSTRIDER_RELAYS: /r.yaml:2:12: code: is 55; the former rules are in force, and a worker that starts with this file fails | correct the file; postrider relay check examines it$",
+			"problem rules h4: POSTRIDER_RELAYS: /s.yaml: no; the former", "problem mail",
+		}, "though its workers run"},
+		"wrong rules of one that was killed": {crew(with(with(up("h1"), misruled), silent), up("h2")), 0, []string{
+			"warning workers h1", "problem mail",
 		}, "though its workers run"},
 		"none": {crew(), 0, []string{
 			"note workers broker: none is running", "problem mail normal: .*ready, .*, and no worker takes mail of this lane: none is running | start a worker",

@@ -24,7 +24,11 @@ func write(t *testing.T, path, content string) {
 
 // some is a file of n rules.
 func some(n int) string {
-	return "rules:\n" + strings.Repeat("  - {code: 550, outcome: failed}\n", n)
+	all := "rules:\n"
+	for i := range n {
+		all += fmt.Sprintf("  - {code: %d, outcome: failed}\n", 550+i)
+	}
+	return all
 }
 
 // TestKept: a changed file is in force at once. A bad one is said once, with line and
@@ -43,20 +47,26 @@ func TestKept(t *testing.T) {
 		change func()
 		want   int
 		says   []string
+		fault  string
 	}{
-		{func() {}, 1, nil},
-		{func() { write(t, path, some(2)) }, 2, []string{"level=INFO", "has changed, and its rules are in force", "rules=2"}},
-		{func() {}, 2, nil},
-		{func() { write(t, path, bad) }, 2, []string{"level=ERROR", path + " is wrong now", "the former rules stay in force", "2:12: code: is 55"}},
-		{func() {}, 2, nil},
-		{func() { write(t, path, bad+"  - 7\n") }, 2, []string{"level=ERROR", "2:12: code: is 55", "3:5: a rule is 7"}},
-		{func() { write(t, path, "") }, 2, []string{"level=ERROR", "the file is empty"}},
-		{func() { _ = os.Remove(path) }, 2, []string{"level=WARN", "cannot be read again", "no such file"}},
-		{func() {}, 2, nil},
-		{func() { write(t, path, some(3)) }, 3, []string{"level=INFO", "rules=3"}},
-		{func() { write(t, path, "rules: []\n") }, 0, []string{"level=INFO", "rules=0"}},
+		{func() {}, 1, nil, ""},
+		{func() { write(t, path, some(2)) }, 2, []string{"level=INFO", "has changed, and its rules are in force", "rules=2"}, ""},
+		{func() {}, 2, nil, ""},
+		{func() { write(t, path, bad) }, 2, []string{"level=ERROR", path + " is wrong now", "the former rules stay in force", "2:12: code: is 55"}, path + ":2:12: code: is 55, must be a number from 400 to 599, or a list of them"},
+		{func() {}, 2, nil, path + ":2:12: code: is 55, "},
+		{func() { write(t, path, bad+"  - 7\n") }, 2, []string{"level=ERROR", "2:12: code: is 55", "3:5: a rule is 7"}, path + ":2:12: code: is 55, must be a number from 400 to 599, or a list of them; and 1 more error"},
+		{func() { _ = os.Remove(path) }, 2, []string{"level=WARN", "cannot be read again", "no such file"}, "stat " + path + ": no such file"},
+		{func() { write(t, path, bad+"  - 7\n") }, 2, nil, path + ":2:12: code: is 55, "},
+		{func() { write(t, path, "") }, 2, []string{"level=ERROR", "the file is empty"}, path + ":1:1: the file is empty"},
+		{func() { write(t, path, some(2)) }, 2, []string{"level=INFO", "rules=2"}, ""},
+		{func() { _ = os.Remove(path) }, 2, []string{"level=WARN", "cannot be read again", "no such file"}, "stat " + path + ": no such file"},
+		{func() {}, 2, nil, "stat " + path + ": no such file"},
+		{func() { write(t, path, some(2)) }, 2, nil, ""},
+		{func() { write(t, path, some(3)) }, 3, []string{"level=INFO", "rules=3"}, ""},
+		{func() { write(t, path, "rules: []\n") }, 0, []string{"level=INFO", "rules=0"}, ""},
 	} {
 		said.Reset()
+		before, changed := k.Fault()
 		c.change()
 		if got := len(k.Rules()); got != c.want || strings.Count(said.String(), "\n") != min(len(c.says), 1) {
 			t.Errorf("%d: %d rules, want %d; said %s", i, got, c.want, said.String())
@@ -66,6 +76,29 @@ func TestKept(t *testing.T) {
 				t.Errorf("%d: does not say %s: %s", i, want, said.String())
 			}
 		}
+		fault, _ := k.Fault()
+		if (fault == "") != (c.fault == "") || c.fault != "" && !strings.HasPrefix(fault, "POSTRIDER_RELAYS: "+c.fault) {
+			t.Errorf("%d: the fault is %q, want %q", i, fault, c.fault)
+		}
+		select {
+		case <-changed:
+			if fault == before {
+				t.Errorf("%d: it says that the fault %q has changed", i, fault)
+			}
+		default:
+			if fault != before {
+				t.Errorf("%d: it does not say that the fault has changed", i)
+			}
+		}
+	}
+}
+
+// TestNoFile: without a file there are no rules, and nothing is wrong with them.
+func TestNoFile(t *testing.T) {
+	t.Parallel()
+	var k *Kept
+	if fault, changed := k.Fault(); fault != "" || changed != nil || k.Rules() != nil {
+		t.Errorf("%q, %v, %v", fault, changed, k.Rules())
 	}
 }
 

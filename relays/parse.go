@@ -55,9 +55,7 @@ func Parse(content []byte) (*File, []error) {
 			d.wrong(n, "rules: %s, must be a list; write [] for none", kind(n))
 			return
 		}
-		for _, x := range list.Values {
-			f.Rules = append(f.Rules, d.rule(x))
-		}
+		f.Rules = d.rules(list)
 	}}, "the file", "rules")
 	if len(d.found) > 0 {
 		return nil, d.sorted()
@@ -88,7 +86,7 @@ func document(content []byte) (body ast.Node, err error) {
 	}()
 	parsed, err := parser.ParseBytes(content, 0)
 	if err != nil {
-		return nil, syntaxError(err)
+		return nil, syntaxError(content, err)
 	}
 	switch docs := parsed.Docs; {
 	// A file that is being written is empty for a moment, and must not end all rules.
@@ -113,20 +111,46 @@ func invalid(content []byte) int {
 	return -1
 }
 
-// syntaxError is what the library says of a text that is no YAML.
-func syntaxError(err error) PositionError {
+// syntaxError is what the library says of a text that is no YAML, or what it means.
+func syntaxError(content []byte, err error) PositionError {
 	p := PositionError{1, 1, "the file is no YAML"}
-	if e, ok := errors.AsType[yaml.Error](err); ok {
-		p.What += ": " + mail.Sentence(e.GetMessage(), mail.MaxReply)
-		if t := e.GetToken(); t != nil && t.Position != nil {
-			p.Line, p.Column = t.Position.Line, t.Position.Column
-		}
+	e, ok := errors.AsType[yaml.Error](err)
+	if !ok {
+		return p
+	}
+	said := e.GetMessage()
+	if t := e.GetToken(); t != nil && t.Position != nil {
+		p.Line, p.Column = t.Position.Line, t.Position.Column
+	}
+	if at := tabIn(content, p.Line); at > 0 && (strings.Contains(said, "\t") || strings.Contains(said, "tab ")) {
+		return PositionError{p.Line, at, "a tab; YAML indents with spaces"}
+	}
+	p.What += ": " + mail.Sentence(strings.ReplaceAll(said, "character '\t'", "a tab"), mail.MaxReply)
+	if strings.Contains(said, "unknown escape character") {
+		p.What += `; write it in single quotes, in which YAML leaves \ as it is`
 	}
 	return p
 }
 
+// tabIn is the column of the first tab among the blanks with which the line begins; 0 if
+// there is none.
+func tabIn(content []byte, line int) int {
+	for text := range bytes.SplitSeq(content, []byte("\n")) {
+		if line--; line > 0 {
+			continue
+		}
+		blanks := text[:len(text)-len(bytes.TrimLeft(text, " \t"))]
+		return bytes.IndexByte(blanks, '\t') + 1
+	}
+	return 0
+}
+
 // decoder collects what is wrong.
-type decoder struct{ found []PositionError }
+type decoder struct {
+	found []PositionError
+	// unknown counts the fields that are unknown.
+	unknown int
+}
 
 func (d *decoder) wrong(n ast.Node, format string, args ...any) {
 	p := position(n)
@@ -158,6 +182,7 @@ func (d *decoder) fields(n ast.Node, known map[string]func(ast.Node), what strin
 			read(it.Value())
 			continue
 		}
+		d.unknown++
 		d.wrong(it.Key(), "unknown field %q; %s may have: %s", mail.Sentence(name, 60), what, strings.Join(names, ", "))
 	}
 	return true

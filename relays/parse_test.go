@@ -1,6 +1,7 @@
 package relays
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -23,7 +24,7 @@ func TestParse(t *testing.T) {
 		{"rules: []\n", nil, ""},
 		{`
 rules:                                   # before the reply table, the first that matches
-  - {stage: dot, code: 454, text: "Throttling", outcome: throttled, pause: 30s, note: "account's rate"}
+  - {stage: dot, code: 454, text: 'Throttling', outcome: throttled, pause: 30s, note: "account's rate"}
 `, []smtp.Rule{{Line: 3, Stages: []mail.Stage{"dot"}, Codes: []int{454}, Outcome: "throttled", Pause: 30 * time.Second, Note: "account's rate"}}, "(?i)Throttling"},
 		{`
 rules:
@@ -79,24 +80,29 @@ func TestParseErrors(t *testing.T) {
 		"rules: 3\n":          "1:8: rules: 3, must be a list; write [] for none",
 		"rules:\n  code: 3\n": "2:3: rules: a set of fields, must be a list; write [] for none",
 		"rules: []\nrelays: {ses: {url: x}}\nroutes: []\n": "2:1: unknown field \"relays\"; the file may have: rules\n3:1: unknown field \"routes\"; the file may have: rules",
-		"Rules: []\n":                  `1:1: unknown field "Rules"; the file may have: rules`,
-		"1: []\n":                      `1:1: unknown field "1"; the file may have: rules`,
-		"rules: []\nrules: []\n":       `2:1: the file is no YAML: mapping key "rules" already defined at [1:1]`,
-		"rules: [\n":                   "1:8: the file is no YAML: sequence end token ']' not found",
-		"rules:\n\t- {}\n":             "2:1: the file is no YAML: found character ' ' that cannot start any token",
-		"rules: []\n---\nrules: []\n":  "3:1: the file has several documents, must have one",
-		"rules: []\nx: \xff\n":         "2:4: the file is not UTF-8 text",
-		strings.Repeat("#", maxFile+1): "1:1: the file has 65537 bytes, may have at most 65536",
-		"rules: []\n" + strings.Repeat("[", maxLine+1): "2:1: the line has 4097 bytes, may have at most 4096",
+		"Rules: []\n":            `1:1: unknown field "Rules"; the file may have: rules`,
+		"1: []\n":                `1:1: unknown field "1"; the file may have: rules`,
+		"rules: []\nrules: []\n": `2:1: the file is no YAML: mapping key "rules" already defined at [1:1]`,
+		"rules: [\n":             "1:8: the file is no YAML: sequence end token ']' not found",
+		"rules:\n\t- {}\n":       "2:1: a tab; YAML indents with spaces",
+		"rules:\n  - code: 550\n  \toutcome: failed\n": "3:3: a tab; YAML indents with spaces",
+		"\trules: []\n":                                   "1:1: a tab; YAML indents with spaces",
+		"rules:\n  - text: \"a\n\tb\"\n":                  "3:1: a tab; YAML indents with spaces",
+		"rules: [\n\t{text: \"\\d\", outcome: failed}]\n": "2:11: the file is no YAML: found unknown escape character 'd'; write it in single quotes, in which YAML leaves \\ as it is",
+		"rules: []\n---\nrules: []\n":                     "3:1: the file has several documents, must have one",
+		"rules: []\nx: \xff\n":                            "2:4: the file is not UTF-8 text",
+		strings.Repeat("#", maxFile+1):                    "1:1: the file has 65537 bytes, may have at most 65536",
+		"rules: []\n" + strings.Repeat("[", maxLine+1):    "2:1: the line has 4097 bytes, may have at most 4096",
 
 		"rules:\n  - 3\n":  "2:5: a rule is 3, must have the fields: stage, code, enhanced, text, outcome, pause, note",
 		"rules:\n  - []\n": "2:5: a rule is a list, must have the fields: stage, code, enhanced, text, outcome, pause, note",
 		"rules:\n  -\n":    "2:5: a rule is empty, must have the fields: stage, code, enhanced, text, outcome, pause, note",
 		"rules:\n  - *x\n": "2:5: a rule is a form of YAML that is not used here, must have the fields: stage, code, enhanced, text, outcome, pause, note",
-		rule(""):           "2:5: outcome is missing: one of deferred, failed, throttled, requeued, hold\n2:5: the rule says of no reply that it is for it: add code, enhanced or text",
+		rule(""):           "2:5: outcome is missing: one of deferred, failed, throttled, requeued, hold\n2:5: the rule names no reply: add code, enhanced or text",
 		rule("code: 550"):  "2:5: outcome is missing: one of deferred, failed, throttled, requeued, hold",
-		rule("stage: dot, outcome: hold, note: x"):    "2:5: the rule says of no reply that it is for it: add code, enhanced or text",
-		"rules:\n  - stage: dot\n    outcome: hold\n": "2:5: the rule says of no reply that it is for it: add code, enhanced or text",
+		rule("stage: dot, outcome: hold, note: x"):    "2:5: the rule names no reply: add code, enhanced or text",
+		"rules:\n  - stage: dot\n    outcome: hold\n": "2:5: the rule names no reply: add code, enhanced or text",
+		rule("kode: 550, outcome: hold"):              `2:6: unknown field "kode"; a rule may have: stage, code, enhanced, text, outcome, pause, note`,
 		rule("code: 550, outcome: hold, color: red"):  `2:32: unknown field "color"; a rule may have: stage, code, enhanced, text, outcome, pause, note`,
 		rule("code: 550, outcome: hold, relay: ses"):  "2:39: relay: there is only one relay, and every rule is for it; remove this field",
 		rule("code: 550, code: 551, outcome: hold"):   `2:17: the file is no YAML: mapping key "code" already defined at [2:6]`,
@@ -133,12 +139,21 @@ func TestParseErrors(t *testing.T) {
 		rule("outcome: hold, code: 454, enhanced: 5.7.1"):        "2:42: enhanced: 5.7.1 does not go with code 454: both must begin with 4, or both with 5",
 		rule("outcome: hold, code: [450, 550], enhanced: 4.7.x"): "2:49: enhanced: 4.7.x does not go with code 550: both must begin with 4, or both with 5",
 
-		rule("outcome: hold, text: 454"):      "2:27: text: is 454, must be text, in quotes if it looks like something else",
-		rule(`outcome: hold, text: ""`):       `2:27: text: is "", must be text, in quotes if it looks like something else`,
-		rule(`outcome: hold, text: true`):     `2:27: text: is "true", must be text, in quotes if it looks like something else`,
-		rule(`outcome: hold, text: {a: b}`):   "2:27: text: is a set of fields, must be text, in quotes if it looks like something else",
-		rule(`outcome: hold, text: "(limit"`): `2:27: text: is not a regular expression of Go: missing closing ): "(limit"; put \ before a character that is meant as such`,
-		rule(`outcome: hold, text: "*"`):      `2:27: text: is not a regular expression of Go: missing argument to repetition operator: "*"; put \ before a character that is meant as such`,
+		rule("outcome: hold, text: 4540"):             "2:27: text: is 4540, must be text, in quotes if it looks like something else",
+		rule("outcome: hold, text: 454"):              "2:27: text: begins with the code 454, which a reply's words do not have; use code, or put \\b before it if it is one of the words",
+		rule("outcome: hold, text: '^550 5.7.1 no'"):  "2:27: text: begins with the code 550, which a reply's words do not have; use code, or put \\b before it if it is one of the words",
+		rule("outcome: hold, text: '550-no'"):         "2:27: text: begins with the code 550, which a reply's words do not have; use code, or put \\b before it if it is one of the words",
+		rule("outcome: hold, text: '(?:550|554)'"):    "2:27: text: begins with the code 550, which a reply's words do not have; use code, or put \\b before it if it is one of the words",
+		rule("outcome: hold, text: 5.7.1 no"):         "2:27: text: begins with the code 5.7.1, which a reply's words do not have; use enhanced, or put \\b before it if it is one of the words",
+		rule("outcome: hold, text: '(5\\.7\\.1)'"):    "2:27: text: begins with the code 5.7.1, which a reply's words do not have; use enhanced, or put \\b before it if it is one of the words",
+		rule(`outcome: hold, text: "\bcontingent\b"`): `2:27: text: has a control character: in double quotes YAML makes one of \ and a character; write it in single quotes`,
+		rule(`outcome: hold, text: "\d+"`):            `2:29: the file is no YAML: found unknown escape character 'd'; write it in single quotes, in which YAML leaves \ as it is`,
+		rule("outcome: hold, text: 'a\x01'"):          `2:27: text: has a control character; write it in single quotes like \t or \x01`,
+		rule(`outcome: hold, text: ""`):               `2:27: text: is "", must be text, in quotes if it looks like something else`,
+		rule(`outcome: hold, text: true`):             `2:27: text: is "true", must be text, in quotes if it looks like something else`,
+		rule(`outcome: hold, text: {a: b}`):           "2:27: text: is a set of fields, must be text, in quotes if it looks like something else",
+		rule(`outcome: hold, text: "(limit"`):         `2:27: text: is not a regular expression of Go: missing closing ): "(limit"; put \ before a character that is meant as such, and write text in single quotes`,
+		rule(`outcome: hold, text: "*"`):              `2:27: text: is not a regular expression of Go: missing argument to repetition operator: "*"; put \ before a character that is meant as such, and write text in single quotes`,
 
 		rule("code: 550, outcome: throttle"): `2:26: outcome: is "throttle", must be one of deferred, failed, throttled, requeued, hold`,
 		rule("code: 550, outcome: Hold"):     `2:26: outcome: is "Hold", must be one of deferred, failed, throttled, requeued, hold`,
@@ -169,6 +184,50 @@ func TestParseErrors(t *testing.T) {
 		if got := errors.Join(wrong...); f != nil || got == nil || got.Error() != want {
 			t.Errorf("%q\n got %v\nwant %s", content[:min(len(content), 200)], got, want)
 		}
+	}
+}
+
+// TestCovered: a rule that never decides, because an earlier one is for all of its replies,
+// is an error that names that one.
+func TestCovered(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		earlier, later string
+		covered        bool
+	}{
+		{"code: 550", "code: 550", true},
+		{"code: 550", "code: 550, text: x", true},
+		{"code: 550", "code: 550, enhanced: 5.7.1, stage: dot", true},
+		{"code: 550, text: x", "code: 550, text: x, stage: rcpt", true},
+		{"code: [550, 554]", "code: 554", true},
+		{"enhanced: 5.7.x", "enhanced: 5.7.1", true},
+		{"enhanced: 5.7.x", "enhanced: 5.7.x, code: 550", true},
+		{"code: 550, stage: [mail, rcpt]", "code: 550, stage: rcpt", true},
+		{"code: 550, stage: [mail, rcpt, data, body, dot]", "code: 550", true},
+		{"text: x", "code: 550, text: x", true},
+
+		{"code: 550, text: x", "code: 550", false},
+		{"code: 550, text: x", "code: 550, text: xy", false},
+		{"code: 550", "code: [550, 554]", false},
+		{"code: 550", "enhanced: 5.7.1", false},
+		{"enhanced: 5.7.1", "enhanced: 5.7.x", false},
+		{"enhanced: 5.7.x", "enhanced: 5.70.1", false},
+		{"enhanced: 5.7.x", "code: 550", false},
+		{"code: 550, stage: rcpt", "code: 550", false},
+		{"code: 550, stage: rcpt", "code: 550, stage: [rcpt, dot]", false},
+	} {
+		_, wrong := Parse([]byte("rules:\n  - {code: 421, outcome: hold}\n  - {" + c.earlier + ", outcome: hold}\n  - {" + c.later + ", outcome: failed}\n"))
+		want := ""
+		if c.covered {
+			want = "4:5: the rule in line 3 is for each reply that this one is for, and decides first: remove this rule, or put it before that one"
+		}
+		if got := fmt.Sprint(errors.Join(wrong...)); got != cmp.Or(want, "<nil>") {
+			t.Errorf("%s, then %s: %s, want %s", c.earlier, c.later, got, want)
+		}
+	}
+	// Of a rule that is wrong nothing is known.
+	if _, wrong := Parse([]byte("rules:\n  - {code: 55, outcome: hold}\n  - {code: 550, outcome: hold}\n")); len(wrong) != 1 {
+		t.Error(wrong)
 	}
 }
 

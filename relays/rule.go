@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 
 	"github.com/postrider/postrider/internal/env"
 	"github.com/postrider/postrider/mail"
@@ -25,12 +26,54 @@ const outOfStep = 503
 
 var (
 	enhanced = regexp.MustCompile(`^[45]\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2}|x)$`)
+	// textCode is a code with which a regular expression begins.
+	textCode = regexp.MustCompile(`^\^?(?:\((?:\?:)?)*([45]\d\d|[45]\\?\.\d{1,3}\\?\.\d{1,3})(?:[ )|-]|\\s|$)`)
 	opening  = []mail.Stage{mail.StageConnect, mail.StageTLS, mail.StageGreeting, mail.StageEHLO, mail.StageAuth}
 	fields   = []string{"stage", "code", "enhanced", "text", "outcome", "pause", "note"}
 )
 
+// rules reads the list of rules.
+func (d *decoder) rules(list *ast.SequenceNode) (all []smtp.Rule) {
+	var good []smtp.Rule // what is wrong covers nothing
+	for _, n := range list.Values {
+		before := len(d.found)
+		x := d.rule(n)
+		all = append(all, x)
+		if len(d.found) > before {
+			continue
+		}
+		if i := slices.IndexFunc(good, func(earlier smtp.Rule) bool { return covers(earlier, x) }); i >= 0 {
+			d.wrong(n, "the rule in line %d is for each reply that this one is for, and decides first: remove this rule, or put it before that one", good[i].Line)
+		}
+		good = append(good, x)
+	}
+	return all
+}
+
+// covers reports that a rule is for each reply that a later one is for, as far as the fields
+// tell: two texts may match the same and differ.
+func covers(earlier, later smtp.Rule) bool {
+	subject, all := strings.CutSuffix(earlier.Enhanced, "x")
+	within := all && strings.HasPrefix(later.Enhanced, subject)
+	return has(earlier.Stages, later.Stages, smtp.RuleStages) &&
+		has(earlier.Codes, later.Codes, nil) &&
+		(earlier.Enhanced == "" || earlier.Enhanced == later.Enhanced || within) &&
+		(earlier.Text == nil || later.Text != nil && earlier.Text.String() == later.Text.String())
+}
+
+// has reports that all of some are in these; none means every one, which are those of every
+// if they can be counted.
+func has[T comparable](these, some, every []T) bool {
+	if len(some) == 0 {
+		some = every
+	}
+	missing := func(x T) bool { return !slices.Contains(these, x) }
+	return len(these) == 0 || len(some) > 0 && !slices.ContainsFunc(some, missing)
+}
+
 // rule reads a rule.
 func (d *decoder) rule(n ast.Node) smtp.Rule {
+	unknown := d.unknown
 	x := smtp.Rule{Line: position(n).Line}
 	at := map[string]ast.Node{}
 	noting := func(name string, read func(ast.Node)) func(ast.Node) {
@@ -49,18 +92,19 @@ func (d *decoder) rule(n ast.Node) smtp.Rule {
 		},
 	}
 	if d.fields(n, known, "a rule", fields...) {
-		d.together(n, &x, at)
+		d.together(n, &x, at, d.unknown > unknown)
 	}
 	return x
 }
 
-// together checks what the fields of a rule are to each other.
-func (d *decoder) together(n ast.Node, x *smtp.Rule, at map[string]ast.Node) {
+// together checks what the fields of a rule are to each other. misspelt: it has a field that
+// is unknown, which may be the one that is missed.
+func (d *decoder) together(n ast.Node, x *smtp.Rule, at map[string]ast.Node, misspelt bool) {
 	if at["outcome"] == nil {
 		d.wrong(n, "outcome is missing: one of %s", list(smtp.RuleOutcomes))
 	}
-	if at["code"] == nil && at["enhanced"] == nil && at["text"] == nil {
-		d.wrong(n, "the rule says of no reply that it is for it: add code, enhanced or text")
+	if at["code"] == nil && at["enhanced"] == nil && at["text"] == nil && !misspelt {
+		d.wrong(n, "the rule names no reply: add code, enhanced or text")
 	}
 	if stops := x.Outcome == smtp.RuleThrottled || x.Outcome == smtp.RuleHold; at["pause"] != nil && x.Outcome != "" && !stops {
 		d.wrong(at["pause"], "pause: does nothing with outcome %s, which stops no mail; remove it, or use throttled or hold", x.Outcome)
@@ -118,8 +162,19 @@ func (d *decoder) enhanced(n ast.Node) string {
 }
 
 func (d *decoder) pattern(n ast.Node) *regexp.Regexp {
+	if d.beginsWithCode(n) {
+		return nil
+	}
 	s, ok := d.text(n, "text")
 	if !ok {
+		return nil
+	}
+	if mail.HasControl(s) {
+		if n.GetToken().Type == token.DoubleQuoteType {
+			d.wrong(n, "text: has a control character: in double quotes YAML makes one of \\ and a character; write it in single quotes")
+		} else {
+			d.wrong(n, "text: has a control character; write it in single quotes like \\t or \\x01")
+		}
 		return nil
 	}
 	if _, err := regexp.Compile(s); err != nil {
@@ -127,7 +182,7 @@ func (d *decoder) pattern(n ast.Node) *regexp.Regexp {
 		if e, ok := errors.AsType[*syntax.Error](err); ok {
 			why = fmt.Sprintf("%s: %q", e.Code, mail.Sentence(e.Expr, 60))
 		}
-		d.wrong(n, "text: is not a regular expression of Go: %s; put \\ before a character that is meant as such", why)
+		d.wrong(n, "text: is not a regular expression of Go: %s; put \\ before a character that is meant as such, and write text in single quotes", why)
 		return nil
 	}
 	re, err := regexp.Compile("(?i)" + s)
@@ -135,6 +190,21 @@ func (d *decoder) pattern(n ast.Node) *regexp.Regexp {
 		d.wrong(n, "text: is too long for a regular expression")
 	}
 	return re
+}
+
+// beginsWithCode finds a text that can match nothing, because a reply's codes are not in its
+// words.
+func (d *decoder) beginsWithCode(n ast.Node) bool {
+	m := textCode.FindStringSubmatch(word(n))
+	if m == nil {
+		return false
+	}
+	code, field := m[1], "code"
+	if strings.Contains(code, ".") {
+		code, field = strings.ReplaceAll(code, `\`, ""), "enhanced"
+	}
+	d.wrong(n, "text: begins with the code %s, which a reply's words do not have; use %s, or put \\b before it if it is one of the words", code, field)
+	return true
 }
 
 func (d *decoder) outcome(n ast.Node) smtp.RuleOutcome {

@@ -132,7 +132,7 @@ func (c *circuit) saySender(from string, h *hold) {
 	if c.max > c.min {
 		every += " to " + check.Duration(c.max)
 	}
-	c.log.Error(fmt.Sprintf("relay %s refuses mail of %s: %s: its mail is put off until somebody fixes it; see what the reply says of the sender, or ask the relay's operator; %s", c.name, path(from), h.words, every),
+	c.log.Error(fmt.Sprintf("relay %s refuses mail of %s: %s: its mail is put off until somebody fixes it; see what the reply says of the sender, ask the relay's operator, or say what it means by a rule (POSTRIDER_RELAYS); %s", c.name, path(from), h.words, every),
 		"relay", c.name, "from", from)
 }
 

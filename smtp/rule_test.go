@@ -151,6 +151,9 @@ func ruleOutcome(t *testing.T, stage mail.Stage, outcome RuleOutcome, code int) 
 		if s.Fault.Detail() != says || s.Fault.Alarm() != (outcome == RuleHold) || b.log.count(says) != 1 {
 			t.Errorf("fault %q, want %q\n%s", s.Fault.Detail(), says, b.log)
 		}
+		if advice := "or correct the rule in the file of POSTRIDER_RELAYS"; !strings.HasSuffix(s.Fault.Hint, advice) || b.log.count(advice) != 1 {
+			t.Errorf("hint %q, want %q\n%s", s.Fault.Hint, advice, b.log)
+		}
 		return
 	}
 	b.wantClasses(t, message(), "delivered")
@@ -165,6 +168,17 @@ func ruleStops(t *testing.T, b *bundle, tx mail.Transaction, outcome RuleOutcome
 	stops := outcome == RuleThrottled || outcome == RuleHold
 	if tx.Later != (outcome == RuleRequeued) || tx.Down != stops || b.Up() == stops {
 		t.Errorf("later %v, down %v, up %v", tx.Later, tx.Down, b.Up())
+	}
+}
+
+// TestRefusingSaysRules: what is said of a relay that refuses all mail names the way to say
+// what its words mean.
+func TestRefusingSaysRules(t *testing.T) {
+	t.Parallel()
+	x := &transaction{d: &delivery{}}
+	e := x.relayError(verdict{trouble: refusing}, step{stage: mail.StageDot}, reply{code: 550, lines: []string{"no"}})
+	if !strings.HasSuffix(e.Hint, ", or say what it means by a rule (POSTRIDER_RELAYS; postrider relay check)") {
+		t.Error(e.Hint)
 	}
 }
 

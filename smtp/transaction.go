@@ -433,7 +433,7 @@ func (s *session) relayError(relay string, v verdict, st step, r reply) *Error {
 	case exhausted:
 		problem, hint = "says that a limit of the account is reached", "check its limits, or wait until it allows more"
 	case refusing:
-		problem, hint = "refuses one message after the other with the same reply", "see what the reply says of your account, or ask the relay's operator"
+		problem, hint = "refuses one message after the other with the same reply", "see what the reply says of your account, ask the relay's operator, or say what it means by a rule (POSTRIDER_RELAYS; postrider relay check)"
 	case heldByRule:
 		problem, hint = "is held", "see what the reply says, or correct the rule in the file of POSTRIDER_RELAYS"
 	case alarming:
@@ -447,6 +447,9 @@ func (s *session) relayError(relay string, v verdict, st step, r reply) *Error {
 	}
 	if v.rule != nil {
 		problem += " " + v.rule.said()
+		if v.trouble == throttled {
+			hint = "check its limits, lower SMTP_MAX_SESSIONS, or correct the rule in the file of POSTRIDER_RELAYS"
+		}
 	}
 	e := newError(st.stage, v.trouble, problem, hint)
 	if v.rule != nil {

@@ -56,6 +56,9 @@ type Worker struct {
 	// Found counts the messages of its lanes that were in flight when it started, if no
 	// other worker ran.
 	Found uint64 `json:"found,omitzero"`
+	// RulesFault says what is wrong with its file of rules, so that it uses the former
+	// ones; empty if nothing is.
+	RulesFault string `json:"rules_fault,omitempty"`
 }
 
 // RelayState is what a worker knows of its relay.

@@ -15,7 +15,8 @@ func TestWorker(t *testing.T) {
 	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 	w := &Worker{
 		V: WorkerVersion, ID: "X1", Host: "h1", Version: "v1.2.3", Started: at.Add(-time.Hour), At: at, State: WorkerWaiting, Lanes: []Lane{"normal", "bulk"},
-		Relay: Relay{Name: "r:25", State: RelayDown, Since: at.Add(-time.Minute), Words: "refused us: 421 no", Hint: "wait", Alarm: true, Next: at.Add(time.Second)},
+		Relay:      Relay{Name: "r:25", State: RelayDown, Since: at.Add(-time.Minute), Words: "refused us: 421 no", Hint: "wait", Alarm: true, Next: at.Add(time.Second)},
+		RulesFault: "POSTRIDER_RELAYS: /r.yaml: no",
 	}
 	b, err := w.Encode()
 	if err != nil {

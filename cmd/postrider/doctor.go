@@ -81,7 +81,8 @@ func (a *app) patient() *doctor.Patient {
 	var lanes struct {
 		Lanes wire.Lanes `env:"POSTRIDER_LANES"`
 	}
-	x.Faults = env.Read(a.lookup, &lanes, &x.Relay.Timeouts, &x.Relay, &relays.Config{})
+	x.Faults = env.Read(a.lookup, &lanes, &x.Relay.Timeouts, &x.Relay)
+	x.RulesFaults = env.Read(a.lookup, &relays.Config{})
 	x.Lanes = lanes.Lanes.Names()
 	return x
 }

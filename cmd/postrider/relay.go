@@ -142,6 +142,9 @@ func (q *ruleCheck) writeExplained(x smtp.Explained) error {
 		return writeJSON(q.stdout, e)
 	}
 	said := "no rule matches; the reply table: " + e.Outcome
+	if e.File == "" {
+		said = "no file of rules is set (POSTRIDER_RELAYS, --file); the reply table: " + e.Outcome
+	}
 	if x.Rule != nil {
 		said = fmt.Sprintf("%s: the rule in line %d", e.File, e.Line)
 		if e.Text != "" {

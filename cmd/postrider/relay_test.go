@@ -22,7 +22,7 @@ func TestRelayCheck(t *testing.T) {
 		return path
 	}
 	good := file("good.yaml", `rules:
-  - {stage: dot, code: 454, text: "Throttling", outcome: throttled, pause: 30s, note: "account's rate"}
+  - {stage: dot, code: 454, text: 'Throttling', outcome: throttled, pause: 30s, note: "account's rate"}
   - {code: 550, outcome: hold}
 `)
 	bad := file("bad.yaml", "rules:\n  - {code: 55, outcome: hold}\n  - 3\n")
@@ -41,7 +41,7 @@ func TestRelayCheck(t *testing.T) {
 		{byEnv, []string{"--reply", "550 5.7.1 no", "--stage", "rcpt"}, cli.OK, good + ": the rule in line 3: hold: the relay is held, all mail waits, and nothing is counted\n"},
 		{byEnv, []string{"--reply", "454 Throttling failure", "--stage", "dot", "--json"}, cli.OK, `{"file":"` + good + `","line":2,"rule":"throttled","text":"Throttling","note":"account's rate","outcome":"throttled: all mail pauses, and nothing is counted"}` + "\n"},
 		{byEnv, []string{"--reply", "554 no", "--stage", "dot"}, cli.OK, "no rule matches; the reply table: failed, for good, unless it comes to one message after the other\n"},
-		{nil, []string{"--reply", "451 4.7.1 greylisted", "--stage", "rcpt"}, cli.OK, "no rule matches; the reply table: deferred: tried again later, and counted\n"},
+		{nil, []string{"--reply", "451 4.7.1 greylisted", "--stage", "rcpt"}, cli.OK, "no file of rules is set (POSTRIDER_RELAYS, --file); the reply table: deferred: tried again later, and counted\n"},
 		{nil, []string{"--reply", "451 4.7.1 greylisted", "--stage", "rcpt", "--json"}, cli.OK, `{"outcome":"deferred: tried again later, and counted"}` + "\n"},
 
 		{nil, nil, cli.Usage, "postrider: no file of rules is set: set POSTRIDER_RELAYS, or name it with --file; usage: postrider relay check [flags]\n"},

@@ -40,6 +40,7 @@ type announcer struct {
 	wire.Worker
 
 	relay    func() (smtp.State, <-chan struct{})
+	rules    func() (fault string, changed <-chan struct{})
 	stopping <-chan struct{}
 	store    *stream.Store
 	now      func() time.Time // the broker's clock
@@ -58,7 +59,7 @@ func (w *Worker) announce(ctx context.Context) {
 			Started: w.conn.Now().UTC(), Lanes: w.set.Consumer.Lanes.Names(),
 			PID: os.Getpid(), Machine: machine(), AckWaitMS: ackWait.Milliseconds(), Found: w.found,
 		},
-		relay: w.relay.State, stopping: ctx.Done(), store: w.conn.Store(), now: w.conn.Now,
+		relay: w.relay.State, rules: w.rules.Fault, stopping: ctx.Done(), store: w.conn.Store(), now: w.conn.Now,
 		ttl: max(keptFor, 2*ackWait), log: w.log,
 	}
 	w.watch(context.WithoutCancel(ctx), "state of the worker at the broker", a.run)
@@ -70,6 +71,8 @@ func (a *announcer) run(ctx context.Context) {
 	stopping := a.stopping
 	for ctx.Err() == nil {
 		state, changed := a.relay()
+		fault, other := a.rules()
+		a.RulesFault = fault
 		wait := announceEvery
 		if err := a.write(ctx, state); err != nil {
 			a.log.Debug("the broker does not take the state of the worker, which postrider status lacks", "error", err)
@@ -78,6 +81,7 @@ func (a *announcer) run(ctx context.Context) {
 		stream.Pause(ctx, announcePause)
 		select {
 		case <-changed:
+		case <-other:
 		case <-time.After(wait):
 		case <-stopping:
 			stopping = nil // said once

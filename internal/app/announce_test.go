@@ -2,6 +2,9 @@ package app
 
 import (
 	"context"
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -152,6 +155,57 @@ func TestAnnounce(t *testing.T) {
 	a.stop()
 	if s := a.status(); len(s.Workers.All) > 0 || s.Workers.Unread != "" {
 		t.Errorf("left of it: %+v", s.Workers)
+	}
+}
+
+// TestAnnounceRules: a file of rules that is wrong while the worker runs is a problem of
+// status and a metric, until it is right again.
+func TestAnnounceRules(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "relays.yaml")
+	hold := func(content string) {
+		t.Helper()
+		if err := errors.Join(os.WriteFile(path+".next", []byte(content), 0o600), os.Rename(path+".next", path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const good = "rules: [{code: 550, outcome: failed}]\n"
+	hold(good)
+	a := startAnnounced(t, "SMTP_URL="+smtptest.New(t).URL(), "POSTRIDER_RELAYS="+path)
+	a.eventually("it runs", func(s *queue.Status) bool { return states(s) == "running, relay up" })
+	metric := func() float64 {
+		t.Helper()
+		all, err := a.worker.reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range all {
+			if f.GetName() == "postrider_rules_wrong" {
+				return f.GetMetric()[0].GetGauge().GetValue()
+			}
+		}
+		return -1
+	}
+	for _, c := range []struct {
+		change func()
+		want   string
+		metric float64
+	}{
+		{func() {}, "", 0},
+		{func() { hold("rules:\n  - {code: 55, outcome: failed}\n") }, "POSTRIDER_RELAYS: " + path + ":2:12: code: is 55, must be a number from 400 to 599, or a list of them; the former rules are in force, and a worker that starts with this file fails | correct the file; postrider relay check examines it\n", 1},
+		{func() { hold(good) }, "", 0},
+		{func() { _ = os.Remove(path) }, "POSTRIDER_RELAYS: stat " + path + ": no such file", 1},
+		{func() { hold(good) }, "", 0},
+	} {
+		c.change()
+		a.worker.Reread() // it looks by itself every ten seconds
+		a.eventually("status says: "+c.want, func(s *queue.Status) bool {
+			said := wrong(s)
+			return (said == "") == (c.want == "") && strings.Contains(said, c.want) && (c.want == "" || strings.HasPrefix(said, "problem rules "))
+		})
+		if got := metric(); got != c.metric {
+			t.Errorf("%s: the metric is %v", c.want, got)
+		}
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/broker/embedded"
 	"github.com/postrider/postrider/consumer"
@@ -13,6 +15,7 @@ import (
 	"github.com/postrider/postrider/internal/devrelay"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/relays"
 	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/smtp"
 	"github.com/postrider/postrider/stream"
@@ -180,6 +183,9 @@ func (w *Worker) startRelay(ctx context.Context) (err error) {
 		return &ConfigError{err}
 	}
 	w.set.SMTP.Rules = w.rules.Rules
+	if w.rules != nil {
+		w.reg.MustRegister(rulesGauge(w.rules))
+	}
 	if w.relay, err = smtp.New(w.set.SMTP, w.log, w.reg); err != nil {
 		return &ConfigError{err}
 	}
@@ -188,6 +194,19 @@ func (w *Worker) startRelay(ctx context.Context) (err error) {
 		w.relay.Look()
 	}
 	return nil
+}
+
+// rulesGauge says in /metrics whether the file of rules is wrong.
+func rulesGauge(k *relays.Kept) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "postrider_rules_wrong",
+		Help: "1 while the file of POSTRIDER_RELAYS is wrong or cannot be read, and the former rules are in force.",
+	}, func() float64 {
+		if fault, _ := k.Fault(); fault == "" {
+			return 0
+		}
+		return 1
+	})
 }
 
 // takeMail makes the consumer and what settles its deliveries.

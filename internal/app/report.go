@@ -104,6 +104,9 @@ func (r *reporter) started() {
 	next := r.next()
 	if !r.text {
 		attrs := []any{"broker", where, "relay", relay, "lanes", string(lanes), "admin", r.w.admin.addr}
+		if r.w.rules != nil {
+			attrs = append(attrs, "rules", len(r.w.rules.Rules()))
+		}
 		if next != "" {
 			attrs = append(attrs, "publish", next)
 		}
@@ -114,6 +117,9 @@ func (r *reporter) started() {
   and hands it to %s.
 Lanes: %s. Probes and metrics: http://%s
 `, where, relay, lanes, r.w.admin.addr)
+	if r.w.rules != nil {
+		fmt.Fprintf(r.out, "Rules about replies: %d, of %s\n", len(r.w.rules.Rules()), r.w.set.Relays.Path)
+	}
 	if next != "" {
 		fmt.Fprintf(r.out, "Publish a mail, in another terminal:\n\n  %s\n", next)
 	}

@@ -26,15 +26,15 @@ const (
 // files are those of secrets, certificates and rules, with what they held when somebody last
 // asked to read them again. One goroutine uses them.
 type files struct {
-	broker, relay []reread.File
-	sums          map[string][sha256.Size]byte
+	broker, relay, rules []reread.File
+	sums                 map[string][sha256.Size]byte
 	// warned is the last warning, at warnedAt.
 	warned   string
 	warnedAt time.Time
 }
 
 func (s *Settings) files() *files {
-	f := &files{relay: append(s.SMTP.Files(), s.Relays.Files()...), sums: make(map[string][sha256.Size]byte)}
+	f := &files{relay: s.SMTP.Files(), rules: s.Relays.Files(), sums: make(map[string][sha256.Size]byte)}
 	if !s.embedded() {
 		f.broker = s.Broker.Files()
 	}
@@ -45,6 +45,8 @@ func (s *Settings) files() *files {
 type look struct {
 	read, changed []string
 	wrong         []error
+	// seen: what is wrong is looked at again without a signal.
+	seen bool
 }
 
 func (l *look) add(m look) {
@@ -92,6 +94,7 @@ func (w *Worker) watchFiles(ctx context.Context) {
 	f := w.set.files()
 	f.look(f.broker, unused)
 	f.look(f.relay, unused)
+	f.look(f.rules, unused)
 	w.watch(ctx, "watch over files", func(ctx context.Context) {
 		tick := time.NewTicker(rulesEvery)
 		defer tick.Stop()
@@ -108,6 +111,8 @@ func (w *Worker) watchFiles(ctx context.Context) {
 			w.relay.Retry()
 			l := f.look(f.relay, unused)
 			l.add(f.look(f.broker, func() error { return w.loginAgain(ctx) }))
+			l.seen = len(l.wrong) == 0
+			l.add(f.look(f.rules, unused))
 			if f.news(l) {
 				w.sayFiles(l)
 			}
@@ -145,6 +150,8 @@ func (w *Worker) loginAgain(ctx context.Context) error {
 func (w *Worker) sayFiles(l look) {
 	attrs := []any{"read", list(l.read), "changed", list(l.changed)}
 	switch {
+	case len(l.wrong) > 0 && l.seen:
+		w.log.Warn("files were read again, and what is wrong is not used: correct it, which is seen within ten seconds", append(attrs, "error", errors.Join(l.wrong...))...)
 	case len(l.wrong) > 0:
 		w.log.Warn("files were read again, and what is wrong is not used: correct it, and send SIGHUP again", append(attrs, "error", errors.Join(l.wrong...))...)
 	case len(l.read) == 0:

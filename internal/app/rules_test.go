@@ -55,6 +55,9 @@ func TestRulesOfAWorker(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(context.WithoutCancel(t.Context())) }()
 	testrun.Eventually(t, "it is ready", 20*time.Second, func() bool { return strings.Contains(out.String(), "is ready: ") }, out.String)
+	if !strings.Contains(out.String(), `"rules":1`) {
+		t.Errorf("does not say how many rules are in force:\n%s", out.String())
+	}
 	nc, err := nats.Connect("nats://" + s.Broker.Listen)
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +97,7 @@ func TestRulesOfAWorker(t *testing.T) {
 	}
 	w.Reread()
 	testrun.Eventually(t, "SIGHUP says it", 20*time.Second, func() bool {
-		return strings.Contains(out.String(), "files were read again, and what is wrong is not used") && strings.Contains(out.String(), "POSTRIDER_RELAYS: "+path+": 1:37: ")
+		return strings.Contains(out.String(), "files were read again, and what is wrong is not used: correct it, which is seen within ten seconds\"") && strings.Contains(out.String(), "POSTRIDER_RELAYS: "+path+": 1:37: ")
 	}, out.String)
 	rules("rules: [{text: contingent, outcome: requeued}]\n")
 	want("four", wire.EventRequeued, 0)

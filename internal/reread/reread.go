@@ -25,7 +25,8 @@ type Kept struct {
 
 	mu   sync.Mutex
 	last []byte
-	bad  bool // the last read failed
+	// fault is why the last read failed; nil if it did not.
+	fault error
 	// hangs is a read that did not end in time; nil if there is none.
 	hangs <-chan result
 }
@@ -43,11 +44,18 @@ func (k *Kept) Now() []byte {
 	now, err := k.read()
 	if err == nil {
 		k.last = now
-	} else if !k.bad {
+	} else if k.fault == nil {
 		k.log.Warn("a file cannot be read again; what was read before is used until it is correct", "error", err)
 	}
-	k.bad = err != nil
+	k.fault = err
 	return k.last
+}
+
+// Fault is why the last [Kept.Now] could not read the file; nil if it could.
+func (k *Kept) Fault() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.fault
 }
 
 func (k *Kept) read() ([]byte, error) {
