@@ -55,9 +55,7 @@ func TestRulesOfAWorker(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(context.WithoutCancel(t.Context())) }()
 	testrun.Eventually(t, "it is ready", 20*time.Second, func() bool { return strings.Contains(out.String(), "is ready: ") }, out.String)
-	if !strings.Contains(out.String(), `"rules":1`) {
-		t.Errorf("does not say how many rules are in force:\n%s", out.String())
-	}
+	testrun.Eventually(t, "it says how many rules are in force", 20*time.Second, func() bool { return strings.Contains(out.String(), `"rules":1`) }, out.String)
 	nc, err := nats.Connect("nats://" + s.Broker.Listen)
 	if err != nil {
 		t.Fatal(err)
