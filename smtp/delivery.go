@@ -41,9 +41,9 @@ type delivery struct {
 	rules func() []Rule
 	// failEightBit: a relay without 8BITMIME must not get bytes above 127.
 	failEightBit bool
-	// begun is when the message was admitted last, asked when it was sent last, turn its turn to try the relay, and
-	// reached the last step that the relay answered without a fault, passed the last one
-	// that it agreed to.
+	// begun is when the message was admitted last, asked when it was sent last, turn its
+	// turn to try the relay, reached the last step that the relay answered without a fault,
+	// and passed the last one that it agreed to.
 	begun, asked    time.Time
 	turn            int
 	reached, passed mail.Stage

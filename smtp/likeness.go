@@ -96,9 +96,9 @@ type refused struct {
 	words string
 	// dead: the message failed, and the log does not name it yet.
 	dead bool
-	// passed: mail of another sender was accepted since; gone: mail of its own was. It counts
-	// for nothing then, but it is named with a run that comes: that acceptance may be the
-	// older one. surely: it is not.
+	// passed: mail was accepted since; gone: mail of its own sender was. It counts for nothing
+	// then, but it is named with a run that comes: that acceptance may be the older one.
+	// surely: one was not. What is gone, or surely passed, is passed.
 	passed, gone, surely bool
 }
 

@@ -126,7 +126,7 @@ func (r *refusals) met(x refused, onTrial bool) ruling {
 func (r *refusals) ruled(x refused, like likeness, ofAll bool) ruling {
 	others := func(y refused) bool { return unpassed(&y) && y.from != x.from && like.covers(y.like) }
 	if ofAll && slices.ContainsFunc(r.since, others) || r.heldAlike(x) {
-		r.find(x.key, func(y refused) bool { return (!y.passed || !y.surely) && like.covers(y.like) })
+		r.find(x.key, func(y refused) bool { return !y.surely && like.covers(y.like) })
 		r.like = like
 		return ofRelay
 	}
@@ -185,7 +185,7 @@ func runIn(all iter.Seq[*refused], x refused, suspect bool) (likeness, bool) {
 }
 
 // unpassed are the refusals since anything was accepted.
-func unpassed(x *refused) bool { return !x.gone && !x.passed }
+func unpassed(x *refused) bool { return !x.passed }
 
 // those are the refusals that match, the oldest first.
 func (r *refusals) those(match func(*refused) bool) iter.Seq[*refused] {
