@@ -254,3 +254,22 @@ func (e *endless) Read(p []byte) (int, error) {
 	e.read += n
 	return n, nil
 }
+
+// TestReplyBeforeTheEnd: a reply that came before the connection ended is read. Of a dot it
+// says that the message was accepted, and then it must not be sent again.
+func TestReplyBeforeTheEnd(t *testing.T) {
+	t.Parallel()
+	ours, theirs := net.Pipe()
+	w := newWire(ours, echoes{})
+	go func() { _, _ = io.WriteString(theirs, "250 2.1.5 ok\r\n250 2.0.0 accepted\r\n") }()
+	if r, err := w.read(time.Second); err != nil || r.code != 250 {
+		t.Fatal(r, err)
+	}
+	ours.Close()
+	if r, err := w.read(time.Second); err != nil || len(r.lines) != 1 || r.lines[0] != "2.0.0 accepted" && r.lines[0] != "accepted" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if r, err := w.read(time.Second); err == nil {
+		t.Errorf("%+v of a closed connection", r)
+	}
+}

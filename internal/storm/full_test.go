@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -118,17 +117,16 @@ func TestStoreFull(t *testing.T) {
 	if len(refused) == 0 {
 		t.Fatal("the store does not get full")
 	}
-	full, err := Await(s.broker.Err, `mail is fetched one at a time.* used_bytes=(\d+) limit_bytes=(\d+)`, ready)
-	if err != nil {
+	if _, err := Await(s.broker.Err, `mail is fetched one at a time`, ready); err != nil {
 		t.Fatal(err)
 	}
-	narrow := untilRoom(t, full[1], full[2], size)
 	c, err := s.dial(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
 	testrun.Eventually(t, "all deferred mail is due", time.Minute, func() bool { return dueNow(t, c) == due })
+	narrow := untilRoom(t, c, size)
 	s.RelayArgs = []string{"-accept"} // a new process does not know whom it has refused
 	if err := s.startRelay(); err != nil {
 		t.Fatal(err)
@@ -161,17 +159,15 @@ func TestStoreFull(t *testing.T) {
 	}
 }
 
-// untilRoom is how many mails of that size must leave a store that holds used of limit
-// bytes, before fresh mail is fetched at full speed again. What is recorded of each takes
-// less than a tenth of it.
-func untilRoom(t *testing.T, used, limit string, size int) int {
+// untilRoom is how many mails of that size must leave the store as it is, before fresh mail
+// is fetched at full speed again. What is recorded of each takes less than a tenth of it.
+func untilRoom(t *testing.T, c *broker.Conn, size int) int {
 	t.Helper()
-	u, err := strconv.Atoi(used)
-	l, err2 := strconv.Atoi(limit)
-	if err = errors.Join(err, err2); err != nil {
+	used, limit, err := c.Room(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
-	return int((float64(u) - broker.RoomForFresh*float64(l)) / (1.1 * float64(size)))
+	return int((float64(used) - broker.RoomForFresh*float64(limit)) / (1.1 * float64(size)))
 }
 
 // dueNow is how many copies in the lane's schedule have come due.
