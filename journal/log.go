@@ -40,6 +40,8 @@ type Filter struct {
 	Event wire.Event
 	// QueueID is the relay's name for a message that it accepted.
 	QueueID string
+	// MessageID is the message's own, without its angle brackets.
+	MessageID string
 	// Since and Until bound the time of the record.
 	Since, Until time.Time
 	// Read, if it is set, is called for each entry that is read, also for those that
@@ -105,7 +107,7 @@ func (l *Log) read(ctx context.Context, f Filter, from jetstream.OrderedConsumer
 				return
 			}
 			f.count()
-			if !bytes.Contains(m.Data(), []byte(f.QueueID)) {
+			if !bytes.Contains(m.Data(), []byte(f.QueueID)) || !bytes.Contains(m.Data(), []byte(f.MessageID)) {
 				continue // decoding takes most of the time
 			}
 			r, err := wire.DecodeRecord(m.Data())
@@ -175,6 +177,7 @@ func (f Filter) count() {
 func (f Filter) match(r *wire.Record) bool {
 	switch {
 	case f.ID != "" && r.ID != f.ID && r.Origin != f.ID,
+		f.MessageID != "" && r.MessageID != f.MessageID,
 		!f.Since.IsZero() && r.At.Before(f.Since),
 		!f.Until.IsZero() && r.At.After(f.Until):
 		return false

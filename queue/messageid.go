@@ -58,10 +58,10 @@ func (f *finder) otherNames(ctx context.Context, name string) (origins []string,
 			return origins, err
 		}
 	}
-	return f.byQueueID(ctx, name)
+	return f.byLog(ctx, journal.Filter{QueueID: name}, "relay's queue id")
 }
 
-// byMessageID searches what has its envelope at hand. The log has no Message-IDs.
+// byMessageID searches scheduled mail, dead letters and the log.
 func (f *finder) byMessageID(ctx context.Context, id string) (origins []string, err error) {
 	bar := f.watch.bar(-1, "reading scheduled mail")
 	copies, err := f.searchCopies(ctx, id, bar.Step)
@@ -83,8 +83,11 @@ func (f *finder) byMessageID(ctx context.Context, id string) (origins []string, 
 			origins = append(origins, l.Key.Origin)
 		}
 	}
-	f.searched = append(f.searched, "the Message-IDs of scheduled mail and dead letters (the log has only those that Postrider made)")
-	return origins, nil
+	f.searched = append(f.searched, "the Message-IDs of scheduled mail and dead letters")
+	if len(origins) > 0 {
+		return origins, nil
+	}
+	return f.byLog(ctx, journal.Filter{MessageID: strings.Trim(id, "<>")}, "Message-ID")
 }
 
 // searchCopies is [Queue.Search] of the scheduled and due copies, by Message-ID alone:
@@ -101,18 +104,19 @@ func (f *finder) searchCopies(ctx context.Context, messageID string, read func()
 	})
 }
 
-// byQueueID searches the log for what a relay accepted under that name.
-func (f *finder) byQueueID(ctx context.Context, id string) (origins []string, err error) {
-	bar := f.watch.bar(-1, "reading the log for a relay's queue id")
+// byLog searches the log for messages that have another name, of that kind.
+func (f *finder) byLog(ctx context.Context, by journal.Filter, kind string) (origins []string, err error) {
+	bar := f.watch.bar(-1, "reading the log for a "+kind)
 	defer bar.End()
 	read := uint64(0)
-	for r, err := range f.log.Search(ctx, journal.Filter{QueueID: id, Read: func() { read++; bar.Step() }}) {
+	by.Read = func() { read++; bar.Step() }
+	for r, err := range f.log.Search(ctx, by) {
 		if err != nil {
 			return nil, err
 		}
 		origins = append(origins, r.Origin)
 	}
-	f.searched = append(f.searched, "the relays' queue ids in the log ("+entries(read)+")")
+	f.searched = append(f.searched, kind+"s in the log ("+entries(read)+")")
 	return origins, nil
 }
 

@@ -43,7 +43,7 @@ func TestOtherNames(t *testing.T) {
 	_, err = deadletter.New(b.store, j, b.broker.Conn.Now).Bury(t.Context(), &wire.DeadLetter{Copy: c, Reason: mail.ReasonFailed, Body: []byte(own("dead"))})
 	b.must(err)
 	r := &wire.Record{
-		V: 1, ID: "sent", Origin: origins["sent"], Lane: lane, Recipient: wire.All, Event: wire.EventDelivered, At: b.broker.Conn.Now(),
+		V: 1, ID: "sent", Origin: origins["sent"], Lane: lane, Recipient: wire.All, Event: wire.EventDelivered, At: b.broker.Conn.Now(), MessageID: "sent@own.test",
 		Recipients: []wire.RecipientRecord{{Address: "b@example.net", State: wire.StateDelivered, QueueID: "4Zx2Y31q9z"}},
 	}
 	_, err = j.Set(t.Context(), r.Key(), r, 0, false)
@@ -57,7 +57,9 @@ func TestOtherNames(t *testing.T) {
 		"<dead@own.test>":                              "dead dead; ",
 		"<" + origins["sent"] + ".sent@example.com>":   "sent delivered; ",
 		origins["scheduled"] + ".x@example.com":        "scheduled waits; ",
-		"<sent@own.test>":                              "",
+		"<sent@own.test>":                              "sent delivered; ",
+		"sent@own.test":                                "sent delivered; ",
+		"<ent@own.test>":                               "",
 		"4Zx2Y31q9":                                    "",
 		"<" + wire.Origin(time.Now(), 5) + ".x@y.com>": "",
 	} {
@@ -69,12 +71,12 @@ func TestOtherNames(t *testing.T) {
 	found, err := b.Traces(t.Context(), "<nosuch@own.test>", x.watch)
 	b.must(err)
 	said := strings.Join(found.Searched, "; ")
-	for _, want := range []string{"by id", "what waits in the lanes (2 messages) by id and Message-ID", "the Message-IDs of scheduled mail and dead letters", "queue ids in the log (1 entry)"} {
+	for _, want := range []string{"by id", "what waits in the lanes (2 messages) by id and Message-ID", "the Message-IDs of scheduled mail and dead letters", "Message-IDs in the log (1 entry)", "queue ids in the log (1 entry)"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("%q is missing: %s", want, said)
 		}
 	}
-	if x.ends != len(x.what) || x.steps != 5 {
+	if x.ends != len(x.what) || x.steps != 6 {
 		t.Errorf("progress: %+v", x)
 	}
 }

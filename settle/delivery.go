@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/postrider/postrider/compose"
@@ -181,6 +182,9 @@ func (d *Delivery) standing(now time.Time, n int, jitter float64) Standing {
 	return s
 }
 
+// maxMessageID bounds the Message-ID in a record. Nobody looks for a longer one.
+const maxMessageID = 255
+
 // draft begins the record of this generation: recipients that no record calls
 // delivered are pending. A record of this generation that left some pending is
 // continued.
@@ -194,6 +198,9 @@ func (d *Delivery) draft(now time.Time) *wire.Record {
 	r.Size, r.Delivery = int64(len(d.Body)), d.Times
 	if d.envelope != nil {
 		r.From, r.Subject, r.Tags = d.envelope.ReversePath(), mail.Cut(d.envelope.Subject, 256), d.envelope.Tags
+	}
+	if m := d.message; m != nil && len(m.MessageID) <= maxMessageID && !strings.HasPrefix(m.MessageID, d.copy.Key.Origin) {
+		r.MessageID = m.MessageID
 	}
 	if d.bad == nil {
 		for _, to := range d.copy.Key.RecipientsIn(d.envelope) {

@@ -362,3 +362,19 @@ func TestEnvelopeExamples(t *testing.T) {
 		t.Errorf("%d dead letters, want %d", len(left), len(bad))
 	}
 }
+
+// TestRecordsOwnMessageID: the record of a mail that has its own Message-ID has it, so that
+// people find it; one that we made is found by its origin.
+func TestRecordsOwnMessageID(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.Work(nil)
+	b.PublishWith("own", `,"headers":{"Message-ID":"<own-123@example.com>"}`, "ann@example.net")
+	b.Publish("ours", "ann@example.net")
+	b.Settled()
+	for id, want := range map[string]string{"own": "own-123@example.com", "ours": ""} {
+		if got := b.record(b.keyOf(id)).MessageID; got != want {
+			t.Errorf("%s: %q, want %q", id, got, want)
+		}
+	}
+}

@@ -93,6 +93,9 @@ type Record struct {
 	Size       int64             `json:"size,omitempty"`
 	Tags       []string          `json:"tags,omitempty"`
 	Recipients []RecipientRecord `json:"recipients"`
+	// MessageID is that of a mail which has its own, without its angle brackets. One of ours
+	// begins with the origin and is not here.
+	MessageID string `json:"message_id,omitempty"`
 	// Attempts are the attempts so far, those of earlier generations included.
 	Attempts []Attempt `json:"attempts,omitempty"`
 	// Counted is the number of attempts used up.
