@@ -21,6 +21,8 @@ const (
 	sizes
 	// bodies: 8BITMIME is offered, and MAIL with BODY=8BITMIME is refused.
 	bodies
+	// chunks: CHUNKING is offered, and BDAT is refused or not answered.
+	chunks
 )
 
 // quirks are those that were found at one relay. Any goroutine may use them.
@@ -29,7 +31,7 @@ type quirks struct {
 	log  *slog.Logger
 
 	mu    sync.Mutex
-	until [3]time.Time // by quirk
+	until [4]time.Time // by quirk
 }
 
 // has reports that the relay cannot do it.
@@ -52,6 +54,8 @@ func (q *quirks) found(x quirk) {
 	switch x {
 	case sizes:
 		what, keyword = "refused MAIL with SIZE and accepted it without: for a day SIZE is left out", "SIZE"
+	case chunks:
+		what, keyword = "did not do BDAT: for a day messages are sent with DATA", "CHUNKING"
 	case bodies:
 		what, keyword = "refused MAIL with BODY=8BITMIME and accepted it without: for a day BODY is left out", "8BITMIME"
 	}

@@ -15,13 +15,28 @@ import (
 
 func TestLast(t *testing.T) {
 	t.Parallel()
-	b := natstest.Start(t)
+	for name, of := range map[string]func(*stream.Store) *stream.Store{
+		"by the API":      func(s *stream.Store) *stream.Store { return s },
+		"by a direct get": (*stream.Store).Near,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := natstest.Start(t)
+			last(t, b, of(b.Conn.Store()))
+		})
+	}
+}
+
+func last(t *testing.T, b *natstest.Broker, s *stream.Store) {
 	key := wire.Key{Lane: normal, ID: "a", Origin: "1-1", Recipient: "3"}
-	if _, err := b.Conn.Store().Last(natstest.Within(t), wire.StreamRecord, key.RecordSubject()); !errors.Is(err, stream.ErrNotFound) {
+	if _, err := s.Last(natstest.Within(t), wire.StreamRecord, key.RecordSubject()); !errors.Is(err, stream.ErrNotFound) {
 		t.Errorf("Last of nothing = %v, want ErrNotFound", err)
 	}
-	if _, err := b.Conn.Store().Last(natstest.Within(t), "NOTHING", "x"); err == nil || errors.Is(err, stream.ErrNotFound) {
+	if _, err := s.Last(natstest.Within(t), "NOTHING", "x"); err == nil || errors.Is(err, stream.ErrNotFound) {
 		t.Errorf("Last of a stream that is not there = %v", err)
+	}
+	if _, err := s.Last(natstest.Within(t), normal.SendStream(), normal.SendSubject()); !errors.Is(err, stream.ErrNotFound) {
+		t.Errorf("Last of nothing in a work queue = %v", err)
 	}
 	body := bytes.Repeat([]byte{0, 0xff, '\n'}, 1<<20)
 	for _, m := range []*nats.Msg{
@@ -33,7 +48,7 @@ func TestLast(t *testing.T) {
 		}
 	}
 	for _, subject := range []string{key.RecordSubject(), key.RecordFilter()} {
-		m, err := b.Conn.Store().Last(natstest.Within(t), wire.StreamRecord, subject)
+		m, err := s.Last(natstest.Within(t), wire.StreamRecord, subject)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,269 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/internal/testrun"
+	"github.com/postrider/postrider/stream"
+)
+
+// turns is a link whose connection a test loses.
+type turns struct{ n atomic.Int64 }
+
+func (l *turns) Epoch() int64             { return l.n.Load() }
+func (l *turns) LastReconnect() time.Time { return time.Time{} }
+
+const purged = "PURGED"
+
+// purgeBench is a stream with messages 1 to 20, of which a purge knows nothing.
+type purgeBench struct {
+	*purge
+	t     *testing.T
+	js    jetstream.JetStream
+	store *stream.Store
+	link  *turns
+	set   *leases
+	acked sync.WaitGroup
+	// refused are the messages that have to be acked.
+	mu      sync.Mutex
+	refused []uint64
+}
+
+func newPurgeBench(t *testing.T) *purgeBench {
+	b := natstest.Start(t)
+	nc := b.Conn.NC()
+	pb := &purgeBench{t: t, js: b.Conn.JS(), store: stream.New(nc), link: &turns{}}
+	pb.set = newLeases(nc, pb.link, Config{AckWait: time.Hour}, func(int) {})
+	pb.purge = newPurge(stream.Purger{Store: pb.store}, purged, pb.link)
+	pb.fill()
+	return pb
+}
+
+func (b *purgeBench) fill() {
+	b.t.Helper()
+	ctx := natstest.Within(b.t)
+	if _, err := b.js.CreateStream(ctx, jetstream.StreamConfig{Name: purged, Subjects: []string{"purged"}, Retention: jetstream.WorkQueuePolicy}); err != nil {
+		b.t.Fatal(err)
+	}
+	for range 20 {
+		if _, err := b.js.Publish(ctx, "purged", nil); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+// lease is one of a message that arrives now.
+func (b *purgeBench) lease() *lease {
+	l := b.set.add(&nats.Msg{Reply: "ack"})
+	l.incarnation = b.now()
+	return l
+}
+
+// settled has those messages settled, which arrived with l, and waits until all of them wait
+// to be removed or were refused at once.
+func (b *purgeBench) settled(l *lease, seqs ...uint64) {
+	b.t.Helper()
+	var asked atomic.Int64
+	for _, seq := range seqs {
+		b.acked.Go(func() {
+			asked.Add(1)
+			if !b.remove(b.t.Context(), l, seq) {
+				b.mu.Lock()
+				defer b.mu.Unlock()
+				b.refused = append(b.refused, seq)
+			}
+		})
+	}
+	testrun.Eventually(b.t, "all are settled", 10*time.Second, func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return int(asked.Load()) == len(seqs) && b.known().waiting+len(b.refused) >= len(seqs)
+	})
+}
+
+// left are the messages in the stream.
+func (b *purgeBench) left() (all []uint64) {
+	b.t.Helper()
+	for m, err := range stream.All(natstest.Within(b.t), b.store, purged, ">", stream.Range{}) {
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		all = append(all, m.Sequence)
+	}
+	return all
+}
+
+func (b *purgeBench) want(what string, refused, left []uint64) {
+	b.t.Helper()
+	b.acked.Wait()
+	slices.Sort(b.refused)
+	if !slices.Equal(b.refused, refused) {
+		b.t.Errorf("%s: to be acked %v, want %v", what, b.refused, refused)
+	}
+	if got := b.left(); !slices.Equal(got, left) {
+		b.t.Errorf("%s: left %v, want %v", what, got, left)
+	}
+	b.refused = nil
+}
+
+// seqs are the sequences from one to another.
+func seqs(from, to uint64) (all []uint64) {
+	for ; from <= to; from++ {
+		all = append(all, from)
+	}
+	return all
+}
+
+// TestPurge: what is removed is the unbroken run of what this process has settled, from the
+// first message of the stream on.
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	b := newPurgeBench(t)
+	ctx := natstest.Within(t)
+	early := b.lease()
+	b.once(ctx) // it learns which stream it is
+	l := b.lease()
+
+	b.settled(early, 1, 2, 3, 4, 5)
+	b.once(ctx)
+	b.want("they arrived before it knew the stream", seqs(1, 5), seqs(1, 20))
+
+	b.settled(l, 1, 2, 3)
+	b.once(ctx)
+	b.want("so few are acked", seqs(1, 3), seqs(1, 20))
+
+	b.settled(l, 1, 2, 3, 5, 6, 7)
+	b.once(ctx)
+	b.want("4 is in flight", seqs(5, 7), seqs(4, 20))
+
+	// 4 and 9 are somebody else's, who acks 9; 10 to 12 come behind a gap.
+	if err := b.store.Delete(ctx, purged, 9); err != nil {
+		t.Fatal(err)
+	}
+	b.settled(l, 8, 10, 11, 12)
+	b.once(ctx)
+	b.want("4 is another worker's", []uint64{8, 10, 11, 12}, append(seqs(4, 8), seqs(10, 20)...))
+	if err := b.store.Delete(ctx, purged, 4); err != nil {
+		t.Fatal(err)
+	}
+	b.settled(l, 5, 10, 13, 14)
+	b.once(ctx)
+	b.want("the run goes over a gap", nil, seqs(15, 20))
+
+	b.settled(l, seqs(15, 20)...)
+	b.once(ctx)
+	b.want("the last", nil, nil)
+}
+
+// TestPurgeAfterAKill: a process that begins anew is handed the messages behind those that
+// the one before it had in flight. Of these it knows nothing.
+func TestPurgeAfterAKill(t *testing.T) {
+	t.Parallel()
+	b := newPurgeBench(t)
+	ctx := natstest.Within(t)
+	b.once(ctx)
+	b.settled(b.lease(), seqs(6, 20)...)
+	b.once(ctx)
+	b.want("1 to 5 are in flight to the dead", seqs(6, 20), seqs(1, 20))
+}
+
+// TestPurgeForgets: after a reconnect, and in another stream of that name, sequences from
+// before say nothing.
+func TestPurgeForgets(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*purgeBench){
+		"reconnect": func(b *purgeBench) { b.link.n.Add(1) },
+		"another stream": func(b *purgeBench) {
+			if err := b.js.DeleteStream(natstest.Within(b.t), purged); err != nil {
+				b.t.Fatal(err)
+			}
+			b.fill()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newPurgeBench(t)
+			ctx := natstest.Within(t)
+			b.once(ctx)
+			l := b.lease()
+			b.settled(l, 1, 2, 3, 4, 5)
+			change(b)
+			b.once(ctx)
+			b.want("settled before", seqs(1, 5), seqs(1, 20))
+			b.once(ctx)
+			b.settled(l, 1, 2, 3, 4, 5)
+			b.once(ctx)
+			b.want("arrived before", seqs(1, 5), seqs(1, 20))
+			b.settled(b.lease(), 1, 2, 3, 4, 5)
+			b.once(ctx)
+			b.want("arrived since", nil, seqs(6, 20))
+		})
+	}
+}
+
+// awayPurger does not answer one of its questions.
+type awayPurger struct {
+	stream.Purger
+	extent, next, purge bool
+}
+
+var errAway = fmt.Errorf("%w: a test", stream.ErrAway)
+
+func (a *awayPurger) Extent(ctx context.Context, name string) (stream.Extent, error) {
+	if a.extent {
+		return stream.Extent{}, errAway
+	}
+	return a.Purger.Extent(ctx, name)
+}
+
+func (a *awayPurger) PurgeBelow(ctx context.Context, name string, seq uint64) error {
+	if a.purge {
+		return errAway
+	}
+	return a.Purger.PurgeBelow(ctx, name, seq)
+}
+
+func (a *awayPurger) Next(ctx context.Context, name, subject string, seq uint64, since time.Time) (*jetstream.RawStreamMsg, error) {
+	if a.next {
+		return nil, errAway
+	}
+	return a.Purger.Next(ctx, name, subject, seq, since)
+}
+
+// TestPurgeUnanswered: what the broker does not answer is acked.
+func TestPurgeUnanswered(t *testing.T) {
+	t.Parallel()
+	for name, x := range map[string]struct {
+		away          awayPurger
+		refused, left []uint64
+	}{
+		"extent": {awayPurger{extent: true}, []uint64{1, 2, 3, 5, 6}, append(seqs(1, 3), seqs(5, 20)...)},
+		"next":   {awayPurger{next: true}, []uint64{5, 6}, seqs(5, 20)},
+		"purge":  {awayPurger{purge: true}, []uint64{1, 2, 3, 5, 6}, append(seqs(1, 3), seqs(5, 20)...)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newPurgeBench(t)
+			ctx := natstest.Within(t)
+			b.once(ctx)
+			if err := b.store.Delete(ctx, purged, 4); err != nil {
+				t.Fatal(err)
+			}
+			x.away.Purger = stream.Purger{Store: b.store}
+			b.purge.store = &x.away
+			b.settled(b.lease(), 1, 2, 3, 5, 6)
+			b.once(ctx)
+			b.want(name, x.refused, x.left)
+		})
+	}
+}

@@ -1,0 +1,72 @@
+// Command pace measures how many messages a second the worker as built delivers and
+// what they cost, and prints that beside what was recorded last. It judges nothing: it
+// fails only if the worker does not start or mails are missing.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/postrider/postrider/internal/testrun"
+)
+
+func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
+
+// options are those of the command line.
+type options struct {
+	worker, file, commit string
+	scale                int
+	record               bool
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var o options
+	fs := flag.NewFlagSet("pace", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	fs.StringVar(&o.worker, "worker", filepath.Join("bin", "worker"), "the `program` to measure")
+	fs.StringVar(&o.file, "file", filepath.Join("internal", "pace", "recorded.json"), "the `file` of the record")
+	fs.BoolVar(&o.record, "record", false, "record the figures")
+	fs.StringVar(&o.commit, "commit", "", "the `commit` to record them with")
+	fs.IntVar(&o.scale, "scale", 1, "how many times the mails")
+	if err := fs.Parse(args); err != nil {
+		return 64 // EX_USAGE
+	}
+	if err := pace(ctx, o, stdout); err != nil {
+		fmt.Fprintln(stderr, "pace:", err)
+		return 1
+	}
+	return 0
+}
+
+func pace(ctx context.Context, o options, stdout io.Writer) error {
+	program, err := filepath.Abs(o.worker)
+	if err != nil {
+		return err
+	}
+	last, err := readRecord(o.file)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "postrider-pace")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	defer testrun.OnAbort(func() { _ = os.RemoveAll(dir) })()
+	fmt.Fprintf(stdout, "%s; mails of 10 KB; %s sessions\n", machine(), sessions)
+	b := bench{dir: dir, program: program, yard: time.Second, least: leastMails, most: mostMails, scale: o.scale, traced: tracedMails}
+	rows, err := b.rows(ctx)
+	if err != nil {
+		return err
+	}
+	table(stdout, rows, last)
+	if !o.record {
+		return nil
+	}
+	return newRecord(rows, o.commit, time.Now()).write(o.file)
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/internal/smtptest"
+	"github.com/postrider/postrider/internal/storm"
+	"github.com/postrider/postrider/internal/testrun"
+)
+
+var bin string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "postrider-bin")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		testrun.OnAbort(func() { _ = os.RemoveAll(dir) })
+		if err := storm.Build(filepath.Join("..", ".."), dir+string(filepath.Separator), nil, "./cmd/worker"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		bin = dir
+		return testrun.Tests{M: m, AtOnce: 2}.Run()
+	}())
+}
+
+// small is a bench that takes little time.
+func small(t *testing.T) bench {
+	t.Helper()
+	return bench{dir: t.TempDir(), program: filepath.Join(bin, "worker"), yard: 20 * time.Millisecond, least: 30, most: 50, scale: 2, traced: 20}
+}
+
+// TestRows: each way in has its figures, and nothing is left.
+func TestRows(t *testing.T) {
+	t.Parallel()
+	b := small(t)
+	rows, err := b.rows(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(rows) != len(ways) {
+		t.Fatalf("%d rows: %+v", len(rows), rows)
+	}
+	for _, r := range rows {
+		if r.mails < 60 || r.mails > 100 || r.perSecond <= 0 || r.syncs <= 0 || r.cpu <= 0 || len(r.twice) > 0 {
+			t.Errorf("%+v", r)
+		}
+		// A mail is stored before it is acknowledged, but several share a sync.
+		if r.uncounted == "" && (r.fsyncs <= 0.1 || r.fsyncs > 20) {
+			t.Errorf("%s: %.2f fsyncs of a message", r.way, r.fsyncs)
+		}
+		t.Logf("%+v", r)
+	}
+	if left, err := os.ReadDir(b.dir); err != nil || len(left) > 0 {
+		t.Errorf("left: %v %v", left, err)
+	}
+}
+
+// TestDoesNotStart: that is an error.
+func TestDoesNotStart(t *testing.T) {
+	t.Parallel()
+	b := small(t)
+	b.program = filepath.Join(b.dir, "none")
+	if _, err := b.rows(t.Context()); err == nil || !strings.Contains(err.Error(), "Publish, 16 at once: ") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestSink(t *testing.T) {
+	t.Parallel()
+	s, err := newSink(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.relay.Close()
+	take := func(id string) { s.received(&smtptest.Message{Rcpts: []string{id + domain}}) }
+	take("m1")
+	take("m1")
+	late, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.wait(late); err == nil || !strings.Contains(err.Error(), "did not accept 1 of 2 mails") {
+		t.Errorf("with one missing: %v", err)
+	}
+	began := time.Now()
+	take("m2")
+	take("m2")
+	if last, err := s.wait(t.Context()); err != nil || last.Before(began) {
+		t.Errorf("with all: %s %v", last, err)
+	}
+	if twice := s.twice(); !reflect.DeepEqual(twice, []string{"m1", "m2"}) {
+		t.Errorf("twice: %v", twice)
+	}
+}
+
+func TestCountSyncs(t *testing.T) {
+	t.Parallel()
+	trace := `10 fsync(9) = 0
+11 fdatasync(9 <unfinished ...>
+10 fsync(8) = 0
+11 <... fdatasync resumed>) = 0
+10 --- SIGURG {si_signo=SIGURG} ---
+10 +++ exited with 0 +++
+`
+	if n := countSyncs([]byte(trace)); n != 3 {
+		t.Errorf("%d, want 3", n)
+	}
+}
+
+// TestRecord: what is written is read again, and the table shows it beside the new figures.
+func TestRecord(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "recorded.json")
+	if r, err := readRecord(file); err != nil || r.Ways != nil {
+		t.Errorf("without a file: %+v %v", r, err)
+	}
+	rows := []row{{way: "PublishAll", mails: 500, perSecond: 1000, syncs: 3000, cpu: 0.51234, fsyncs: 2}}
+	want := newRecord(rows, "abc1234", time.Date(2026, 11, 30, 1, 2, 3, 0, time.UTC))
+	if err := want.write(file); err != nil {
+		t.Fatal(err)
+	}
+	got, err := readRecord(file)
+	if err != nil || !reflect.DeepEqual(got, want) || got.Ways["PublishAll"] != (figures{0.333, 0.512, 2}) {
+		t.Errorf("%+v, want %+v: %v", got, want, err)
+	}
+	rows[0].perSecond, rows[0].uncounted, rows[0].twice = 1500, "strace is not installed", []string{"m7"}
+	var out bytes.Buffer
+	table(&out, rows, got)
+	said := strings.Join(strings.Fields(out.String()), " ") // without the width of the columns
+	for _, s := range []string{
+		"PublishAll 500 1500 3000 0.5 (0.333, +50%) 0.512 (0.512, +0%) not counted: strace is not installed 1 ",
+		"PublishAll, accepted twice: m7 ", "recorded 2026-11-30 at abc1234 on ",
+	} {
+		if !strings.Contains(said, s) {
+			t.Errorf("no %q in\n%s", s, &out)
+		}
+	}
+	out.Reset()
+	table(&out, rows, record{})
+	if s := out.String(); !strings.Contains(s, " 0.5  ") || !strings.Contains(s, "make pace RECORD=1") {
+		t.Errorf("without a record:\n%s", s)
+	}
+	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readRecord(file); err == nil {
+		t.Error("half a file is a record")
+	}
+}
