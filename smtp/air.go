@@ -125,11 +125,13 @@ func (p *pool) land(f *flight) bool {
 	return len(s.flights) == 0
 }
 
+// past is a deadline that has passed.
+var past = time.Unix(1, 0)
+
 // interrupt has the writes and reads of a flight fail, but no one else's.
 func (p *pool) interrupt(f *flight) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	past := time.Unix(1, 0)
 	if f.writer == f {
 		_ = f.conn.SetWriteDeadline(past)
 	}

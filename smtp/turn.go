@@ -110,15 +110,16 @@ func (f *flight) write(b []byte, within time.Duration) error {
 	return err
 }
 
-// read reads one reply, unless the context ends before.
+// read reads one reply. After the end of the context it reads only what has come before.
 func (f *flight) read(within time.Duration) (reply, error) {
-	if err := f.conn.SetReadDeadline(time.Now().Add(within)); err != nil {
-		return reply{}, err
-	}
-	if f.ctx.Err() != nil {
-		return reply{}, context.Cause(f.ctx)
+	f.expect(within)
+	if f.ctx.Err() != nil { // from now on an end of it interrupts the read
+		_ = f.conn.SetReadDeadline(past)
 	}
 	r, err := readReply(f.r, f.echoes)
+	if err != nil && f.ctx.Err() != nil {
+		err = context.Cause(f.ctx)
+	}
 	f.heard = f.heard || f.reads && err == nil && f.skip == 0
 	return r, err
 }

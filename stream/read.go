@@ -15,7 +15,7 @@ import (
 // Last reads the last message of a stream on a subject, which may have
 // wildcards. It fails with [ErrNotFound], [ErrNoStream] or [ErrAway].
 func (s *Store) Last(ctx context.Context, stream, subject string) (*jetstream.RawStreamMsg, error) {
-	m, err := lastNear(ctx, s, stream, subject)
+	m, err := s.near.last(ctx, stream, subject)
 	if err == nil && m == nil {
 		m, err = s.get(ctx, stream, query{Last: subject})
 	}

@@ -3,6 +3,10 @@ package stream_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +27,76 @@ func TestLast(t *testing.T) {
 			t.Parallel()
 			b := natstest.Start(t)
 			last(t, b, of(b.Conn.Store()))
+		})
+	}
+}
+
+// TestLastOfMany: what many read at the same time is read with few requests, and each gets
+// its own answer, also where the server cannot say all at once.
+func TestLastOfMany(t *testing.T) {
+	t.Parallel()
+	for name, x := range map[string]struct {
+		large, most int
+		direct      bool
+	}{
+		"small":       {0, 40, true},
+		"large":       {1 << 20, 40, true},
+		"not allowed": {0, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := natstest.Start(t)
+			const n = 300
+			key := func(i int) string {
+				return wire.Key{Lane: normal, ID: strconv.Itoa(i), Origin: "1-1", Recipient: "3"}.RecordSubject()
+			}
+			for i := range n {
+				m := &nats.Msg{Subject: key(i), Data: fmt.Append(nil, i)}
+				if i%20 == 0 {
+					m.Data = append(m.Data, make([]byte, x.large)...)
+				}
+				if _, err := b.Conn.JS().PublishMsg(natstest.Within(t), m); i%3 > 0 && err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i := 0; i < n; i += 3 {
+				if err := b.Conn.Store().Delete(natstest.Within(t), wire.StreamRecord, uint64(i+1)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c := natstest.ConfigOf(t, b.Conn.JS(), wire.StreamRecord)
+			c.AllowDirect = x.direct
+			natstest.Update(t, b.Conn.JS(), c)
+			var asked atomic.Int64
+			if x.direct { // else who listens is a responder, and the server does not say that there is none
+				tap, err := b.Conn.NC().Subscribe("$JS.API.*.GET.>", func(*nats.Msg) { asked.Add(1) })
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = tap.Unsubscribe() }()
+			}
+			s := b.Conn.Store().Near()
+			var all sync.WaitGroup
+			begin := make(chan bool)
+			for i := range n {
+				all.Go(func() {
+					<-begin
+					m, err := s.Last(natstest.Within(t), wire.StreamRecord, key(i))
+					switch {
+					case i%3 == 0:
+						if !errors.Is(err, stream.ErrNotFound) {
+							t.Errorf("key %d: %v, %v; want ErrNotFound", i, m, err)
+						}
+					case err != nil, m.Sequence != uint64(i+1), m.Subject != key(i), !bytes.HasPrefix(m.Data, fmt.Append(nil, i)):
+						t.Errorf("key %d: %+v, %v", i, m, err)
+					}
+				})
+			}
+			close(begin)
+			all.Wait()
+			if got := int(asked.Load()); got > x.most || x.direct && got == 0 {
+				t.Errorf("%d requests", got)
+			}
 		})
 	}
 }

@@ -27,8 +27,8 @@ const answerTimeout = 5 * time.Second
 // concurrently.
 type Store struct {
 	nc *nats.Conn
-	// near: each stream has one replica.
-	near bool
+	// near, if it is not nil: each stream has one replica.
+	near *nearReads
 }
 
 // New is a store at the broker of nc.
