@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/schema"
-	"github.com/postrider/postrider/submit"
 )
 
 const (
@@ -22,13 +21,28 @@ const (
 	patienceEach = 20 * time.Millisecond
 )
 
-// way is a way in.
-type way struct {
-	name    string
-	publish func(ctx context.Context, c *submit.Client, mails []*schema.Envelope) error
+// system is something that takes mails and hands them to a relay, and a way in to it.
+type system struct {
+	name string
+	// start starts it in dir, with the relay at that address. traced has its syncs counted.
+	start func(b bench, dir, relay string, traced bool) (running, error)
 }
 
-var ways = []way{{"Publish, 16 at once", singly}, {"PublishAll", together}}
+// running is a system that runs.
+type running interface {
+	// publish returns when it has taken all mails.
+	publish(ctx context.Context, mails []*schema.Envelope) error
+	// cost is what it has used since its start.
+	cost() (cost, error)
+	// end stops it, and is what it has used.
+	end() (cost, error)
+	// kill stops it if it still runs.
+	kill()
+	// said is the end of its output.
+	said() []byte
+}
+
+var ways = []system{worker("Publish, 16 at once", singly), worker("PublishAll", together)}
 
 // row is what was measured of one way in.
 type row struct {
@@ -55,6 +69,8 @@ type bench struct {
 	// least and most bound the mails of a row, before they are multiplied.
 	least, most, scale int
 	traced             int
+	// far is where the relay is.
+	far far
 }
 
 func (b bench) rows(ctx context.Context) ([]row, error) {
@@ -69,7 +85,7 @@ func (b bench) rows(ctx context.Context) ([]row, error) {
 	return all, nil
 }
 
-func (b bench) row(ctx context.Context, w way) (row, error) {
+func (b bench) row(ctx context.Context, w system) (row, error) {
 	before, err := syncs(b.dir, b.yard)
 	if err != nil {
 		return row{}, err
@@ -84,8 +100,8 @@ func (b bench) row(ctx context.Context, w way) (row, error) {
 		return row{}, err
 	}
 	r := row{
-		way: w.name, mails: n, perSecond: float64(n) / d.took.Seconds(), syncs: (before + after) / 2,
-		cpu: d.cpu.Seconds() / float64(n) * 1000, twice: d.twice,
+		way: w.name, mails: n, perSecond: d.perSecond(), syncs: (before + after) / 2,
+		cpu: d.cpuOf1000(), twice: d.twice,
 	}
 	// Apart from the rest, because strace slows the worker down.
 	if r.uncounted = noStrace(ctx); r.uncounted == "" {
@@ -97,14 +113,15 @@ func (b bench) row(ctx context.Context, w way) (row, error) {
 
 // delivered is what the mails of one worker took.
 type delivered struct {
-	took time.Duration
+	mails int
+	took  time.Duration
 	cost
 	twice []string
 }
 
-// deliver publishes that many mails to a worker of its own and waits until the relay has
-// accepted them and the worker has settled them.
-func (b bench) deliver(ctx context.Context, w way, n int, traced bool) (d delivered, err error) {
+// deliver publishes that many mails to a system that it starts, and waits until the relay
+// has accepted them and the system is done with them.
+func (b bench) deliver(ctx context.Context, w system, n int, traced bool) (d delivered, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience+time.Duration(n)*patienceEach)
 	defer cancel()
 	dir, err := os.MkdirTemp(b.dir, "run")
@@ -112,36 +129,30 @@ func (b bench) deliver(ctx context.Context, w way, n int, traced bool) (d delive
 		return d, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	s, err := newSink(n)
+	s, err := newSink(n, b.far)
 	if err != nil {
 		return d, err
 	}
-	defer s.relay.Close()
-	p, err := start(dir, b.program, s.relay.URL(), traced)
+	defer s.close()
+	p, err := w.start(b, dir, s.addr, traced)
 	if err != nil {
 		return d, err
 	}
 	defer p.kill()
-	c, err := submit.Dial(ctx, p.broker)
-	if err != nil {
-		return d, err
-	}
-	defer c.Close()
 	mails := tenKilobytes(n)
 	before, err := p.cost()
 	if err != nil {
 		return d, err
 	}
 	began := time.Now()
-	if err := w.publish(ctx, c, mails); err != nil {
+	if err := p.publish(ctx, mails); err != nil {
 		return d, fmt.Errorf("publish: %w", err)
 	}
 	last, err := s.wait(ctx)
 	if err != nil {
-		return d, fmt.Errorf("%w; the worker's output ends with\n%s", err, p.said())
+		return d, fmt.Errorf("%w; the output ends with\n%s", err, p.said())
 	}
-	d.took = last.Sub(began)
-	c.Close()
+	d.mails, d.took = n, last.Sub(began)
 	after, err := p.end()
 	d.cost, d.twice = after.less(before), s.twice()
 	return d, err

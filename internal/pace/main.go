@@ -1,5 +1,5 @@
 // Command pace measures how many messages a second the worker as built delivers and
-// what they cost, and prints that beside what was recorded last. It judges nothing: it
+// what they cost, and prints that beside what was recorded last, or beside Postfix. It judges nothing: it
 // fails only if the worker does not start or mails are missing.
 package main
 
@@ -20,8 +20,9 @@ func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stder
 // options are those of the command line.
 type options struct {
 	worker, file, commit string
-	scale                int
+	scale, rounds, mails int
 	record               bool
+	far                  far
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -33,6 +34,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs.BoolVar(&o.record, "record", false, "record the figures")
 	fs.StringVar(&o.commit, "commit", "", "the `commit` to record them with")
 	fs.IntVar(&o.scale, "scale", 1, "how many times the mails")
+	fs.IntVar(&o.rounds, "compare", 0, "compare with Postfix, in so many `rounds`, and record nothing")
+	fs.IntVar(&o.mails, "mails", 6000, "the mails of each round")
+	fs.DurationVar(&o.far.rtt, "rtt", 0, "the `time` of a round trip to the relay")
+	fs.BoolVar(&o.far.plain, "plain", false, "the relay does not offer CHUNKING")
 	if err := fs.Parse(args); err != nil {
 		return 64 // EX_USAGE
 	}
@@ -59,7 +64,10 @@ func pace(ctx context.Context, o options, stdout io.Writer) error {
 	defer func() { _ = os.RemoveAll(dir) }()
 	defer testrun.OnAbort(func() { _ = os.RemoveAll(dir) })()
 	fmt.Fprintf(stdout, "%s; mails of 10 KB; %s sessions\n", machine(), sessions)
-	b := bench{dir: dir, program: program, yard: time.Second, least: leastMails, most: mostMails, scale: o.scale, traced: tracedMails}
+	b := bench{dir: dir, program: program, yard: time.Second, least: leastMails, most: mostMails, scale: o.scale, traced: tracedMails, far: o.far}
+	if o.rounds > 0 {
+		return b.compare(ctx, stdout, rivals, o.rounds, o.mails)
+	}
 	rows, err := b.rows(ctx)
 	if err != nil {
 		return err

@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +72,84 @@ func TestRows(t *testing.T) {
 	}
 }
 
+// TestCompare: Postfix and workers deliver the same mails to a relay that is far away.
+func TestCompare(t *testing.T) {
+	t.Parallel()
+	b := small(t)
+	b.far = far{rtt: 4 * time.Millisecond, plain: true}
+	all := rivals
+	if _, err := exec.LookPath("postfix"); err != nil || os.Geteuid() != 0 {
+		all = rivals[1:]
+	}
+	var out bytes.Buffer
+	if err := b.compare(t.Context(), &out, all, 2, 30); err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	for _, s := range all {
+		if n := strings.Count(out.String(), s.name+" "); n < 3 {
+			t.Errorf("%s is there %d times", s.name, n)
+		}
+	}
+	t.Logf("\n%s", &out)
+	if left, err := os.ReadDir(b.dir); err != nil || len(left) > 0 {
+		t.Errorf("left: %v %v", left, err)
+	}
+}
+
+// TestLongWay: what goes a long way arrives as late as it should, whole and in order, and
+// much of it is under way at once.
+func TestLongWay(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() { // it says what it hears
+		c, err := l.Accept()
+		if err == nil {
+			_, _ = io.Copy(c, c)
+			_ = c.Close()
+		}
+	}()
+	const delay, parts = 20 * time.Millisecond, 50
+	w, err := lengthen(l.Addr().String(), delay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	c, err := net.Dial("tcp", w.addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	began, want := time.Now(), ""
+	for i := range parts {
+		part := strings.Repeat(strconv.Itoa(i), 1000)
+		want += part
+		if _, err := io.WriteString(c, part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(c)
+	if took := time.Since(began); err != nil || string(got) != want || took < 2*delay || took > 10*delay {
+		t.Errorf("%d of %d bytes in %s, %v", len(got), len(want), took, err)
+	}
+}
+
+func TestMedian(t *testing.T) {
+	t.Parallel()
+	if m := median([]float64{5, 1, 3}); m != 3 {
+		t.Error(m)
+	}
+	if m := median([]float64{4, 1, 3, 2}); m != 2.5 {
+		t.Error(m)
+	}
+}
+
 // TestDoesNotStart: that is an error.
 func TestDoesNotStart(t *testing.T) {
 	t.Parallel()
@@ -80,11 +162,11 @@ func TestDoesNotStart(t *testing.T) {
 
 func TestSink(t *testing.T) {
 	t.Parallel()
-	s, err := newSink(2)
+	s, err := newSink(2, far{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.relay.Close()
+	defer s.close()
 	take := func(id string) { s.received(&smtptest.Message{Rcpts: []string{id + domain}}) }
 	take("m1")
 	take("m1")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/internal/storm"
+	"github.com/postrider/postrider/schema"
 )
 
 const (
@@ -21,47 +23,58 @@ const (
 	ready    = 30 * time.Second
 )
 
-// worker is a worker as built, with the embedded broker.
-type worker struct {
+// aWorker is a worker as built, with the embedded broker.
+type aWorker struct {
 	*storm.Process
 	broker broker.Config
+	by     publishing
 	// trace is the file of its syncs, if they are counted.
 	trace string
 }
 
-func start(dir, program, relay string, traced bool) (*worker, error) {
-	w := &worker{broker: broker.DefaultConfig()}
-	w.broker.Listen, w.broker.DataDir = freeport.Addr(), filepath.Join(dir, "data")
-	args := []string{program}
-	if traced {
-		w.trace = filepath.Join(dir, "trace")
-		args = append(strace(w.trace), program)
-	}
-	var err error
-	w.Process, err = storm.Start("worker", dir, []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "NATS_LISTEN=" + w.broker.Listen, "POSTRIDER_DATA_DIR=" + w.broker.DataDir,
-		"POSTRIDER_ADMIN=127.0.0.1:0", "SMTP_URL=" + relay, "SMTP_MAX_SESSIONS=" + sessions,
-	}, args[0], args[1:]...)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := storm.Await(w.Out, `broker at nats://`, ready); err != nil {
-		w.kill()
-		return nil, fmt.Errorf("the worker does not start: %w", err)
-	}
-	return w, nil
+// publishing publishes mails to a broker.
+type publishing func(ctx context.Context, at broker.Config, mails []*schema.Envelope) error
+
+// worker is the worker as built, with further settings.
+func worker(name string, by publishing, env ...string) system {
+	return system{name, func(b bench, dir, relay string, traced bool) (running, error) {
+		w := &aWorker{broker: broker.DefaultConfig(), by: by}
+		w.broker.Listen, w.broker.DataDir = freeport.Addr(), filepath.Join(dir, "data")
+		args := []string{b.program}
+		if traced {
+			w.trace = filepath.Join(dir, "trace")
+			args = append(strace(w.trace), b.program)
+		}
+		var err error
+		w.Process, err = storm.Start("worker", dir, append([]string{
+			"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "NATS_LISTEN=" + w.broker.Listen, "POSTRIDER_DATA_DIR=" + w.broker.DataDir,
+			"POSTRIDER_ADMIN=127.0.0.1:0", "SMTP_URL=smtp://" + relay + "?tls=none", "SMTP_MAX_SESSIONS=" + sessions,
+		}, env...), args[0], args[1:]...)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := storm.Await(w.Out, `broker at nats://`, ready); err != nil {
+			w.kill()
+			return nil, fmt.Errorf("the worker does not start: %w", err)
+		}
+		return w, nil
+	}}
 }
 
-// kill ends it if it still runs.
-func (w *worker) kill() { _ = w.End(syscall.SIGKILL) }
+func (w *aWorker) publish(ctx context.Context, mails []*schema.Envelope) error {
+	return w.by(ctx, w.broker, mails)
+}
 
-// said is the end of its output.
-func (w *worker) said() []byte {
-	out, _ := os.ReadFile(w.Out)
+func (w *aWorker) kill() { _ = w.End(syscall.SIGKILL) }
+
+func (w *aWorker) said() []byte { return endOf(w.Out) }
+
+func endOf(file string) []byte {
+	out, _ := os.ReadFile(file)
 	return out[max(0, len(out)-2000):]
 }
 
-// cost is what a worker has used since its start.
+// cost is what a system has used since its start.
 type cost struct {
 	cpu    time.Duration
 	fsyncs int
@@ -73,29 +86,38 @@ func (c cost) less(before cost) cost { return cost{c.cpu - before.cpu, c.fsyncs 
 // runs on.
 const tick = 10 * time.Millisecond
 
-// cost is that of a worker that runs.
-func (w *worker) cost() (c cost, err error) {
-	if c.fsyncs, err = w.fsyncs(); err != nil {
-		return c, err
-	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", w.Cmd.Process.Pid))
+// used is the CPU time of a process, with that of its children that have ended if they
+// count.
+func used(pid int, children bool) (cpu time.Duration, err error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return c, err
+		return 0, err
 	}
 	// The name of the program, in brackets, is the second field and may have spaces.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	for _, field := range fields[11:13] { // utime and stime
+	times := fields[11:13] // utime and stime
+	if children {
+		times = fields[11:15]
+	}
+	for _, field := range times {
 		n, err := strconv.Atoi(field)
 		if err != nil {
-			return c, err
+			return 0, err
 		}
-		c.cpu += time.Duration(n) * tick
+		cpu += time.Duration(n) * tick
 	}
-	return c, nil
+	return cpu, nil
+}
+
+func (w *aWorker) cost() (c cost, err error) {
+	if c.fsyncs, err = w.fsyncs(); err == nil {
+		c.cpu, err = used(w.Cmd.Process.Pid, false)
+	}
+	return c, err
 }
 
 // end stops it and is what it has cost. It settles what the relay has accepted first.
-func (w *worker) end() (c cost, err error) {
+func (w *aWorker) end() (c cost, err error) {
 	if err := w.End(syscall.SIGTERM); err != nil {
 		return c, err
 	}
@@ -104,7 +126,7 @@ func (w *worker) end() (c cost, err error) {
 	return c, err
 }
 
-func (w *worker) fsyncs() (int, error) {
+func (w *aWorker) fsyncs() (int, error) {
 	if w.trace == "" {
 		return 0, nil
 	}

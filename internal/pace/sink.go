@@ -11,9 +11,20 @@ import (
 	"github.com/postrider/postrider/internal/smtptest"
 )
 
+// far says where a relay is and what it offers.
+type far struct {
+	// rtt is the time of a round trip to it.
+	rtt time.Duration
+	// plain: it does not offer CHUNKING.
+	plain bool
+}
+
 // sink is a relay that keeps nothing of a mail but its id.
 type sink struct {
 	relay *smtptest.Server
+	// addr is where it is reached.
+	addr  string
+	close func()
 	// done is closed when each mail was accepted once.
 	done chan struct{}
 
@@ -23,11 +34,30 @@ type sink struct {
 	last  time.Time // when done was closed
 }
 
-func newSink(want int) (*sink, error) {
+func newSink(want int, f far) (*sink, error) {
 	s := &sink{want: want, times: make(map[string]int, want), done: make(chan struct{})}
+	offers := []string{"PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "SIZE 0"}
+	if !f.plain {
+		offers = append(offers, "CHUNKING")
+	}
 	var err error
-	s.relay, err = smtptest.Start(smtptest.Forget(), smtptest.Received(s.received), smtptest.Extensions("PIPELINING", "CHUNKING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "SIZE 0"))
-	return s, err
+	if s.relay, err = smtptest.Start(smtptest.Forget(), smtptest.Received(s.received), smtptest.Extensions(offers...)); err != nil {
+		return nil, err
+	}
+	s.addr, s.close = s.relay.Addr(), s.relay.Close
+	if f.rtt == 0 {
+		return s, nil
+	}
+	way, err := lengthen(s.addr, f.rtt/2)
+	if err != nil {
+		s.relay.Close()
+		return nil, err
+	}
+	s.addr, s.close = way.addr(), func() {
+		way.close()
+		s.relay.Close()
+	}
+	return s, nil
 }
 
 func (s *sink) received(m *smtptest.Message) {
