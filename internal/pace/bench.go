@@ -21,7 +21,7 @@ const (
 	patienceEach = 20 * time.Millisecond
 )
 
-// system is something that takes mails and hands them to a relay, and a way in to it.
+// system is something that takes mails and sends them to a relay, and a way in to it.
 type system struct {
 	name string
 	// start starts it in dir, with the relay at that address. traced has its syncs counted.

@@ -1,6 +1,6 @@
 // Command pace measures how many messages a second the worker as built delivers and
-// what they cost, and prints that beside what was recorded last, or beside Postfix. It judges nothing: it
-// fails only if the worker does not start or mails are missing.
+// what they cost, and prints that beside what was recorded last, or beside Postfix. It
+// judges nothing: it fails only if the worker does not start or mails are missing.
 package main
 
 import (

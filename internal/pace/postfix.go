@@ -86,8 +86,8 @@ postlog   unix-dgram n - n - 1 postlogd
 `
 )
 
-// postfix is Postfix, to which mail is handed over SMTP, over as many sessions as there are
-// goroutines that publish.
+// postfix is Postfix, which gets mail over SMTP, over as many sessions as there are goroutines that
+// publish.
 var postfix = system{"Postfix", startPostfix}
 
 // aPostfix is one that runs.
@@ -166,12 +166,12 @@ func (p *aPostfix) publish(_ context.Context, mails []*schema.Envelope) error {
 		if err == nil {
 			err = c.Hello("pace.test")
 		}
-		return func(e *schema.Envelope) error { return hand(c, e) }, func() { _ = c.Quit() }, err
+		return func(e *schema.Envelope) error { return give(c, e) }, func() { _ = c.Quit() }, err
 	})
 }
 
-// hand hands a mail to an SMTP server.
-func hand(c *smtp.Client, e *schema.Envelope) error {
+// give sends a mail to an SMTP server.
+func give(c *smtp.Client, e *schema.Envelope) error {
 	m, err := compose.Compose(e, e.ID, time.Now())
 	if err != nil {
 		return err
