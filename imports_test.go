@@ -68,7 +68,7 @@ var guests = []struct {
 }{
 	{"github.com/nats-io/nats-server/", []string{"broker/embedded", "internal/natstest", "internal/storm/mutant"}},
 	{"github.com/nats-io/", []string{"stream", "broker", "broker/embedded", "consumer", "settle", "submit", "journal", "deadletter", "queue", "doctor", "internal/bench", "internal/natstest", "internal/storm", "internal/storm/mutant", "examples", "examples/submit"}},
-	{"github.com/emersion/go-smtp", []string{"internal/devrelay"}},
+	{"github.com/emersion/go-smtp", []string{"internal/devrelay", "internal/pace"}},
 	{"github.com/goccy/go-yaml", []string{"relays"}},
 	{"net/smtp", nil},
 	{"github.com/testcontainers/", nil},

@@ -29,17 +29,21 @@ type system struct {
 }
 
 // running is a system that runs.
-type running interface {
+type running struct {
 	// publish returns when it has taken all mails.
-	publish(ctx context.Context, mails []*schema.Envelope) error
-	// cost is what it has used since its start.
-	cost() (cost, error)
-	// end stops it, and is what it has used.
-	end() (cost, error)
+	publish func(ctx context.Context, mails []*schema.Envelope) error
+	// cost is what it has used since its start. end stops it, and is that too.
+	cost, end func() (cost, error)
 	// kill stops it if it still runs.
-	kill()
-	// said is the end of its output.
-	said() []byte
+	kill func()
+	// output is the file of what it says.
+	output string
+}
+
+// said is the end of its output.
+func (r running) said() []byte {
+	out, _ := os.ReadFile(r.output)
+	return out[max(0, len(out)-2000):]
 }
 
 var ways = []system{worker("Publish, 16 at once", singly), worker("PublishAll", together)}

@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/emersion/go-smtp"
+	gosmtp "github.com/emersion/go-smtp"
 
 	"github.com/postrider/postrider/compose"
 	"github.com/postrider/postrider/internal/freeport"
@@ -101,26 +101,26 @@ type aPostfix struct {
 func startPostfix(_ bench, files, relay string, _ bool) (running, error) {
 	owner, err := user.Lookup("postfix")
 	if err != nil || os.Geteuid() != 0 {
-		return nil, errors.New("Postfix must be installed, and needs root to start")
+		return running{}, errors.New("Postfix must be installed, and needs root to start")
 	}
 	uid, err := strconv.Atoi(owner.Uid)
 	if err != nil {
-		return nil, err
+		return running{}, err
 	}
 	host, port, err := net.SplitHostPort(relay)
 	if err != nil {
-		return nil, err
+		return running{}, err
 	}
 	dir, err := os.MkdirTemp("", "pf") // a longer name would be too long for its sockets
 	if err != nil {
-		return nil, err
+		return running{}, err
 	}
 	p := &aPostfix{listen: freeport.Addr(), dir: dir}
 	if err := p.start(files, uid, "["+host+"]:"+port); err != nil {
 		p.kill()
-		return nil, err
+		return running{}, err
 	}
-	return p, nil
+	return running{p.publish, p.cost, p.end, p.kill, p.log()}, nil
 }
 
 func (p *aPostfix) start(files string, uid int, next string) error {
@@ -147,7 +147,7 @@ func (p *aPostfix) start(files string, uid int, next string) error {
 		return err
 	}
 	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
-		c, err := smtp.Dial(p.listen)
+		c, err := gosmtp.Dial(p.listen)
 		if err == nil {
 			err = errors.Join(c.Quit(), p.findMaster())
 		}
@@ -155,14 +155,14 @@ func (p *aPostfix) start(files string, uid int, next string) error {
 			return nil
 		}
 		if time.Since(began) > ready {
-			return fmt.Errorf("Postfix does not start: %w\n%s", err, p.said())
+			return fmt.Errorf("Postfix does not start: %w\n%s", err, running{output: p.log()}.said())
 		}
 	}
 }
 
 func (p *aPostfix) publish(_ context.Context, mails []*schema.Envelope) error {
 	return spread(mails, func() (func(*schema.Envelope) error, func(), error) {
-		c, err := smtp.Dial(p.listen)
+		c, err := gosmtp.Dial(p.listen)
 		if err == nil {
 			err = c.Hello("pace.test")
 		}
@@ -171,7 +171,7 @@ func (p *aPostfix) publish(_ context.Context, mails []*schema.Envelope) error {
 }
 
 // give sends a mail to an SMTP server.
-func give(c *smtp.Client, e *schema.Envelope) error {
+func give(c *gosmtp.Client, e *schema.Envelope) error {
 	m, err := compose.Compose(e, e.ID, time.Now())
 	if err != nil {
 		return err
@@ -228,4 +228,4 @@ func (p *aPostfix) kill() {
 	_ = os.RemoveAll(p.dir)
 }
 
-func (p *aPostfix) said() []byte { return endOf(filepath.Join(p.dir, "log")) }
+func (p *aPostfix) log() string { return filepath.Join(p.dir, "log") }

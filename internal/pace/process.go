@@ -27,7 +27,6 @@ const (
 type aWorker struct {
 	*storm.Process
 	broker broker.Config
-	by     publishing
 	// trace is the file of its syncs, if they are counted.
 	trace string
 }
@@ -38,7 +37,7 @@ type publishing func(ctx context.Context, at broker.Config, mails []*schema.Enve
 // worker is the worker as built, with further settings.
 func worker(name string, by publishing, env ...string) system {
 	return system{name, func(b bench, dir, relay string, traced bool) (running, error) {
-		w := &aWorker{broker: broker.DefaultConfig(), by: by}
+		w := &aWorker{broker: broker.DefaultConfig()}
 		w.broker.Listen, w.broker.DataDir = freeport.Addr(), filepath.Join(dir, "data")
 		args := []string{b.program}
 		if traced {
@@ -51,28 +50,18 @@ func worker(name string, by publishing, env ...string) system {
 			"POSTRIDER_ADMIN=127.0.0.1:0", "SMTP_URL=smtp://" + relay + "?tls=none", "SMTP_MAX_SESSIONS=" + sessions,
 		}, env...), args[0], args[1:]...)
 		if err != nil {
-			return nil, err
+			return running{}, err
 		}
 		if _, err := storm.Await(w.Out, `broker at nats://`, ready); err != nil {
 			w.kill()
-			return nil, fmt.Errorf("the worker does not start: %w", err)
+			return running{}, fmt.Errorf("the worker does not start: %w", err)
 		}
-		return w, nil
+		publish := func(ctx context.Context, mails []*schema.Envelope) error { return by(ctx, w.broker, mails) }
+		return running{publish, w.cost, w.end, w.kill, w.Out}, nil
 	}}
 }
 
-func (w *aWorker) publish(ctx context.Context, mails []*schema.Envelope) error {
-	return w.by(ctx, w.broker, mails)
-}
-
 func (w *aWorker) kill() { _ = w.End(syscall.SIGKILL) }
-
-func (w *aWorker) said() []byte { return endOf(w.Out) }
-
-func endOf(file string) []byte {
-	out, _ := os.ReadFile(file)
-	return out[max(0, len(out)-2000):]
-}
 
 // cost is what a system has used since its start.
 type cost struct {
