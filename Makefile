@@ -83,6 +83,10 @@ compare: ## measure the worker beside Postfix, by turns (ROUNDS=5 MAILS=6000 RTT
 	$(STATIC) -o bin/ ./cmd/worker ./internal/pace
 	TMPDIR="$${TMPDIR:-/var/tmp}" bin/pace -compare $(or $(ROUNDS),5) -mails $(or $(MAILS),6000) $(if $(RTT),-rtt $(RTT)) $(if $(PLAIN),-plain)
 
+measure: ## measure one thing of the worker (CASE=lone, urgent, waiting, deferred or unrecorded; MAILS=1000)
+	$(STATIC) -o bin/ ./cmd/worker ./internal/pace
+	TMPDIR="$${TMPDIR:-/var/tmp}" bin/pace -case $(CASE) -mails $(or $(MAILS),1000)
+
 ##@ Long tests (.ci/full does these)
 
 full: ## run all tests in their full form, one package at a time (an hour or two)
@@ -105,4 +109,4 @@ fuzz: ## run each fuzz target for half a minute (FUZZ=2m: for that long)
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz); do \
 		go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZ) $$p || exit 1; done; done
 
-.PHONY: help build context image reproducible clean test race manifests lint deadcode vuln pace compare full storm soak containers fuzz
+.PHONY: help build context image reproducible clean test race manifests lint deadcode vuln pace compare measure full storm soak containers fuzz

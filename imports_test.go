@@ -51,7 +51,7 @@ var rooms = map[string][]string{
 	"internal/storm":          {"broker", "journal", "deadletter", "stream", "wire", "internal/freeport", "internal/testrun"},
 	"internal/storm/mutant":   {"broker", "settle", "journal", "stream", "wire", "internal/app", "internal/cli/worker"},
 	"internal/fleet":          {},
-	"internal/pace":           {"broker", "submit", "compose", "schema", "mail", "internal/freeport", "internal/smtptest", "internal/storm", "internal/testrun"},
+	"internal/pace":           {"broker", "submit", "compose", "wire", "schema", "mail", "internal/freeport", "internal/smtptest", "internal/storm", "internal/testrun"},
 	"internal/slots":          {"wire"},
 	"internal/testrun":        {},
 	"internal/smtptest/relay": {"internal/smtptest"},

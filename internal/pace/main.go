@@ -8,8 +8,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/postrider/postrider/internal/testrun"
@@ -23,6 +26,7 @@ type options struct {
 	scale, rounds, mails int
 	record               bool
 	far                  far
+	only                 string
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -36,10 +40,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs.IntVar(&o.scale, "scale", 1, "how many times the mails")
 	fs.IntVar(&o.rounds, "compare", 0, "compare with Postfix, in so many `rounds`, and record nothing")
 	fs.IntVar(&o.mails, "mails", 6000, "the mails of each round")
+	fs.StringVar(&o.only, "case", "", "measure one `case`: "+strings.Join(slices.Sorted(maps.Keys(cases)), ", "))
 	fs.DurationVar(&o.far.rtt, "rtt", 0, "the `time` of a round trip to the relay")
 	fs.BoolVar(&o.far.plain, "plain", false, "the relay does not offer CHUNKING")
 	if err := fs.Parse(args); err != nil {
 		return 64 // EX_USAGE
+	}
+	if o.only != "" && cases[o.only] == nil {
+		fmt.Fprintln(stderr, "pace: there is no case", o.only)
+		return 64
 	}
 	if err := pace(ctx, o, stdout); err != nil {
 		fmt.Fprintln(stderr, "pace:", err)
@@ -65,6 +74,9 @@ func pace(ctx context.Context, o options, stdout io.Writer) error {
 	defer testrun.OnAbort(func() { _ = os.RemoveAll(dir) })()
 	fmt.Fprintf(stdout, "%s; mails of 10 KB; %s sessions\n", machine(), sessions)
 	b := bench{dir: dir, program: program, yard: time.Second, least: leastMails, most: mostMails, scale: o.scale, traced: tracedMails, far: o.far}
+	if measure := cases[o.only]; measure != nil {
+		return measure(ctx, b, stdout, o.mails)
+	}
 	if o.rounds > 0 {
 		return b.compare(ctx, stdout, rivals, o.rounds, o.mails)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -93,6 +94,35 @@ func TestCompare(t *testing.T) {
 	t.Logf("\n%s", &out)
 	if left, err := os.ReadDir(b.dir); err != nil || len(left) > 0 {
 		t.Errorf("left: %v %v", left, err)
+	}
+}
+
+// TestCases: each measures something.
+func TestCases(t *testing.T) {
+	t.Parallel()
+	for name, measure := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := small(t)
+			var out bytes.Buffer
+			if err := measure(t.Context(), b, &out, 200); err != nil {
+				t.Fatal(err)
+			}
+			if s := out.String(); !strings.HasPrefix(s, "200 mails") || strings.Contains(s, "NaN") {
+				t.Error(s)
+			}
+			t.Log(out.String())
+		})
+	}
+}
+
+func TestQuantile(t *testing.T) {
+	t.Parallel()
+	all := map[string]float64{`x_bucket{le="1"}`: 10, `x_bucket{le="2"}`: 90, `x_bucket{le="4"}`: 90, `x_bucket{le="+Inf"}`: 100, `y_bucket{le="9"}`: 1}
+	for q, want := range map[float64]float64{0.05: 0.5, 0.5: 1.5, 0.9: 2, 0.99: math.Inf(1)} {
+		if got := quantile(all, "x", q); got != want {
+			t.Errorf("quantile %v is %v, want %v", q, got, want)
+		}
 	}
 }
 

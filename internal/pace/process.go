@@ -27,6 +27,7 @@ const (
 type aWorker struct {
 	*storm.Process
 	broker broker.Config
+	admin  string
 	// trace is the file of its syncs, if they are counted.
 	trace string
 }
@@ -37,28 +38,38 @@ type publishing func(ctx context.Context, at broker.Config, mails []*schema.Enve
 // worker is the worker as built, with further settings.
 func worker(name string, by publishing, env ...string) system {
 	return system{name, func(b bench, dir, relay string, traced bool) (running, error) {
-		w := &aWorker{broker: broker.DefaultConfig()}
-		w.broker.Listen, w.broker.DataDir = freeport.Addr(), filepath.Join(dir, "data")
-		args := []string{b.program}
-		if traced {
-			w.trace = filepath.Join(dir, "trace")
-			args = append(strace(w.trace), b.program)
-		}
-		var err error
-		w.Process, err = storm.Start("worker", dir, append([]string{
-			"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "NATS_LISTEN=" + w.broker.Listen, "POSTRIDER_DATA_DIR=" + w.broker.DataDir,
-			"POSTRIDER_ADMIN=127.0.0.1:0", "SMTP_URL=smtp://" + relay + "?tls=none", "SMTP_MAX_SESSIONS=" + sessions,
-		}, env...), args[0], args[1:]...)
+		w, err := b.startWorker(dir, relay, traced, env...)
 		if err != nil {
 			return running{}, err
-		}
-		if _, err := storm.Await(w.Out, `broker at nats://`, ready); err != nil {
-			w.kill()
-			return running{}, fmt.Errorf("the worker does not start: %w", err)
 		}
 		publish := func(ctx context.Context, mails []*schema.Envelope) error { return by(ctx, w.broker, mails) }
 		return running{publish, w.cost, w.end, w.kill, w.Out}, nil
 	}}
+}
+
+func (b bench) startWorker(dir, relay string, traced bool, env ...string) (*aWorker, error) {
+	w := &aWorker{broker: broker.DefaultConfig()}
+	w.broker.Listen, w.broker.DataDir = freeport.Addr(), filepath.Join(dir, "data")
+	args := []string{b.program}
+	if traced {
+		w.trace = filepath.Join(dir, "trace")
+		args = append(strace(w.trace), b.program)
+	}
+	var err error
+	w.Process, err = storm.Start("worker", dir, append([]string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "NATS_LISTEN=" + w.broker.Listen, "POSTRIDER_DATA_DIR=" + w.broker.DataDir,
+		"POSTRIDER_ADMIN=127.0.0.1:0", "SMTP_URL=smtp://" + relay + "?tls=none", "SMTP_MAX_SESSIONS=" + sessions,
+	}, env...), args[0], args[1:]...)
+	if err != nil {
+		return nil, err
+	}
+	said, err := storm.Await(w.Out, `broker at nats://.*"admin":"([^"]+)"`, ready)
+	if err != nil {
+		w.kill()
+		return nil, fmt.Errorf("the worker does not start: %w", err)
+	}
+	w.admin = said[1]
+	return w, nil
 }
 
 func (w *aWorker) kill() { _ = w.End(syscall.SIGKILL) }

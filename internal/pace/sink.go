@@ -31,17 +31,20 @@ type sink struct {
 	mu    sync.Mutex
 	want  int
 	times map[string]int
-	last  time.Time // when done was closed
+	// first is when each mail was accepted first, last when done was closed.
+	first map[string]time.Time
+	last  time.Time
 }
 
-func newSink(want int, f far) (*sink, error) {
-	s := &sink{want: want, times: make(map[string]int, want), done: make(chan struct{})}
+func newSink(want int, f far, more ...smtptest.Option) (*sink, error) {
+	s := &sink{want: want, times: make(map[string]int, want), first: make(map[string]time.Time, want), done: make(chan struct{})}
 	offers := []string{"PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "SIZE 0"}
 	if !f.plain {
 		offers = append(offers, "CHUNKING")
 	}
 	var err error
-	if s.relay, err = smtptest.Start(smtptest.Forget(), smtptest.Received(s.received), smtptest.Extensions(offers...)); err != nil {
+	all := append([]smtptest.Option{smtptest.Forget(), smtptest.Received(s.received), smtptest.Extensions(offers...)}, more...)
+	if s.relay, err = smtptest.Start(all...); err != nil {
 		return nil, err
 	}
 	s.addr, s.close = s.relay.Addr(), s.relay.Close
@@ -64,9 +67,12 @@ func (s *sink) received(m *smtptest.Message) {
 	id := strings.TrimSuffix(m.Rcpts[0], domain)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.times[id]++
-	if s.times[id] == 1 && len(s.times) == s.want {
-		s.last = time.Now()
+	if s.times[id]++; s.times[id] > 1 {
+		return
+	}
+	s.first[id] = time.Now()
+	if len(s.times) == s.want {
+		s.last = s.first[id]
 		close(s.done)
 	}
 }
@@ -96,4 +102,38 @@ func (s *sink) twice() (ids []string) {
 	}
 	slices.Sort(ids)
 	return ids
+}
+
+// acceptedAt is when a mail was accepted first. It waits for that.
+func (s *sink) acceptedAt(ctx context.Context, id string) (time.Time, error) {
+	for {
+		s.mu.Lock()
+		at, ok := s.first[id]
+		s.mu.Unlock()
+		if ok {
+			return at, nil
+		}
+		select {
+		case <-ctx.Done():
+			return time.Time{}, fmt.Errorf("the relay did not accept %s in time: %w", id, ctx.Err())
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// awaitSome waits until that many mails were accepted, and returns when that was so.
+func (s *sink) awaitSome(ctx context.Context, n int) (time.Time, error) {
+	for {
+		s.mu.Lock()
+		have := len(s.first)
+		s.mu.Unlock()
+		if have >= n {
+			return time.Now(), nil
+		}
+		select {
+		case <-ctx.Done():
+			return time.Time{}, fmt.Errorf("the relay accepted only %d of %d mails in time: %w", have, n, ctx.Err())
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
