@@ -61,7 +61,7 @@ func (n *nearReads) last(ctx context.Context, stream, subject string) (*jetstrea
 	n.waiting = append(n.waiting, r)
 	if !n.running {
 		n.running = true
-		go n.run()
+		go n.run() //nolint:gosec // it reads for others too
 	}
 	n.mu.Unlock()
 	select {

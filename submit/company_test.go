@@ -200,8 +200,7 @@ func TestCompanyIsLeft(t *testing.T) {
 	const n = 200
 	ctx, cancel := context.WithCancel(within(t, patience))
 	results := atOnce(ctx, c, 16, mails(n), func(i int) {
-		switch i {
-		case n / 2:
+		if i == n/2 {
 			s.shut.Store(true)
 			time.AfterFunc(300*time.Millisecond, cancel)
 		}

@@ -113,7 +113,7 @@ func lone(ctx context.Context, b bench, out io.Writer, mails int) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	for e := range numbered(mails+1, mails) {
 		began := time.Now()
 		if err := give(c, e); err != nil {

@@ -101,7 +101,7 @@ type aPostfix struct {
 func startPostfix(_ bench, files, relay string, _ bool) (running, error) {
 	owner, err := user.Lookup("postfix")
 	if err != nil || os.Geteuid() != 0 {
-		return running{}, errors.New("Postfix must be installed, and needs root to start")
+		return running{}, errors.New("the package postfix must be installed, and needs root to start")
 	}
 	uid, err := strconv.Atoi(owner.Uid)
 	if err != nil {
@@ -155,7 +155,7 @@ func (p *aPostfix) start(files string, uid int, next string) error {
 			return nil
 		}
 		if time.Since(began) > ready {
-			return fmt.Errorf("Postfix does not start: %w\n%s", err, running{output: p.log()}.said())
+			return fmt.Errorf("it does not start: %w\n%s", err, running{output: p.log()}.said())
 		}
 	}
 }
