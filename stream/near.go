@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -79,7 +80,7 @@ func (n *nearReads) run() {
 		if len(all) == 0 {
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+		ctx, cancel := n.unlessLost()
 		if len(all) < nearLeast {
 			n.singly(ctx, all)
 		} else {
@@ -87,6 +88,26 @@ func (n *nearReads) run() {
 		}
 		cancel()
 	}
+}
+
+// lookEvery is how often a read looks whether its answer can still come.
+const lookEvery = 100 * time.Millisecond
+
+// unlessLost is a context for a read, which ends if the connection is lost: those who come
+// later must not wait for an answer that does not come.
+func (n *nearReads) unlessLost() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+	reconnects := n.store.nc.Stats().Reconnects
+	var look func()
+	look = func() {
+		if !n.store.nc.IsConnected() || n.store.nc.Stats().Reconnects != reconnects {
+			cancel()
+		} else if ctx.Err() == nil {
+			time.AfterFunc(lookEvery, look)
+		}
+	}
+	time.AfterFunc(lookEvery, look)
+	return ctx, cancel
 }
 
 // next takes those who wait for a message of the stream that comes first, by subject. With
@@ -122,13 +143,17 @@ func (n *nearReads) get(ctx context.Context, those []*nearRead) {
 	switch {
 	case errors.Is(err, nats.ErrNoResponders): // the stream has no AllowDirect, or is not there
 		answer(those, nil, nil)
+		return
 	case err != nil:
 		answer(those, nil, unanswered(err))
-	case m.Header.Get("Status") == "404" && len(m.Data) == 0:
-		answer(those, nil, notThere(m.Header))
-	default:
-		answer(those, decodeDirect(m), nil) // nil if its headers cannot be read
+		return
 	}
+	x := decodeDirect(m)
+	if x == nil && m.Header.Get("Status") == "404" {
+		answer(those, nil, notThere(m.Header))
+		return
+	}
+	answer(those, x, nil) // nil if its headers cannot be read
 }
 
 // together reads the messages of several subjects with one request. All are of one

@@ -4,15 +4,20 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/internal/testrun"
 	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
@@ -99,6 +104,83 @@ func TestLastOfMany(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLastLooksLikeAStatus: what a message has in its headers is no answer of the server.
+func TestLastLooksLikeAStatus(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	if _, err := b.Conn.JS().PublishMsg(natstest.Within(t), &nats.Msg{Subject: normal.SendSubject(), Header: nats.Header{"Status": {"404"}}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*stream.Store{b.Conn.Store(), b.Conn.Store().Near()} {
+		if m, err := s.Last(natstest.Within(t), normal.SendStream(), normal.SendSubject()); err != nil || m.Sequence != 1 {
+			t.Errorf("%+v, %v", m, err)
+		}
+	}
+}
+
+// cut loses the first connection that is said that word.
+type cut struct {
+	word []byte
+	done atomic.Bool
+}
+
+func (d *cut) Dial(network, address string) (net.Conn, error) {
+	c, err := net.Dial(network, address)
+	return &cutConn{c, d}, err
+}
+
+type cutConn struct {
+	net.Conn
+
+	by *cut
+}
+
+func (c *cutConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if bytes.Contains(b[:n], c.by.word) && c.by.done.CompareAndSwap(false, true) {
+		_ = c.Close()
+		return 0, io.EOF
+	}
+	return n, err
+}
+
+// TestLastAfterAReconnect: those who read after the connection was lost do not wait for an
+// answer that was lost with it.
+func TestLastAfterAReconnect(t *testing.T) {
+	t.Parallel()
+	d := &cut{word: []byte("Nats-UpTo-Sequence")}
+	nc, err := nats.Connect(natstest.StartServer(t, func(*server.Options) {}), nats.SetCustomDialer(d), nats.ReconnectWait(10*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(natstest.Within(t), jetstream.StreamConfig{Name: "R", Subjects: []string{"r.*"}, AllowDirect: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(natstest.Within(t), "r.0", nil); err != nil {
+		t.Fatal(err)
+	}
+	s := stream.New(nc).Near()
+	var all sync.WaitGroup
+	for i := range 64 {
+		all.Go(func() { _, _ = s.Last(natstest.Within(t), "R", fmt.Sprint("r.", i)) })
+	}
+	testrun.Eventually(t, "an answer is lost, and the connection is back", 10*time.Second, func() bool { return d.done.Load() && nc.IsConnected() })
+	began := time.Now()
+	testrun.Eventually(t, "it is read again", 10*time.Second, func() bool {
+		m, err := s.Last(natstest.Within(t), "R", "r.0")
+		return err == nil && m.Sequence == 1
+	})
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("it was read again after %v", took)
+	}
+	all.Wait()
 }
 
 func last(t *testing.T, b *natstest.Broker, s *stream.Store) {

@@ -3,6 +3,7 @@ package submit
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -110,7 +111,7 @@ func (s *sender) atomically(ctx context.Context, mails []*outgoing) {
 		s.pause = 0
 		return
 	}
-	if errors.Is(err, stream.ErrAway) {
+	if mayBeStored(err) {
 		for _, o := range mails {
 			o.lost = err
 		}
@@ -133,9 +134,14 @@ func (c *Client) tryBatch(ctx context.Context, msgs []*nats.Msg) (first uint64, 
 		writes[i].Msg = m
 	}
 	// The last one gets the answer for all.
-	ctx, stop := c.answerable(ctx, msgs[len(msgs)-1].Subject)
+	last, before := msgs[len(msgs)-1].Subject, c.nc.LastError()
+	ctx, stop := c.answerable(ctx, last)
 	defer stop()
-	return c.store.Batch(ctx, writes)
+	first, err = c.store.Batch(ctx, writes)
+	if errors.Is(err, stream.ErrAway) && c.nc.LastError() != before && c.forbidden(last) { //nolint:errorlint // whether it is the same, not of the same kind
+		return 0, fmt.Errorf("%w: it may not be published to %s", stream.ErrBatch, last)
+	}
+	return first, err
 }
 
 // large is the size in bytes from which on a mail goes by itself: half of what the broker

@@ -1,6 +1,7 @@
 package submit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -83,15 +84,26 @@ func (c *company) depart() (arrive func()) {
 
 // enter has a mail wait for those that are on their way. Without a guest it goes by itself.
 func (c *company) enter(m *nats.Msg) *guest {
+	large := m.Size() > c.client.large() // not under mu: it waits while the connection is written to
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.away == 0 || time.Now().Before(c.retry) || m.Size() > c.client.large() {
+	if c.away == 0 || time.Now().Before(c.retry) || large {
 		c.away++
 		return nil
 	}
-	g := &guest{msg: m, done: make(chan arrival, 1)}
+	g := &guest{msg: ofItsOwn(m), done: make(chan arrival, 1)}
 	c.waiting = append(c.waiting, g)
 	return g
+}
+
+// ofItsOwn is a copy of a message that shares nothing with it: a guest may leave, and its
+// caller use the memory again, while its batch is being sent.
+func ofItsOwn(m *nats.Msg) *nats.Msg {
+	c := &nats.Msg{Subject: m.Subject, Header: make(nats.Header, len(m.Header)), Data: bytes.Clone(m.Data)}
+	for name, values := range m.Header {
+		c.Header[name] = slices.Clone(values)
+	}
+	return c
 }
 
 // wait waits until the mail is stored or has to go by itself. It reports true if it has its
@@ -222,7 +234,9 @@ func (c *company) refused(batch []*guest, err error) {
 	lost := error(nil)
 	switch {
 	case errors.Is(err, stream.ErrAway):
-		lost = err
+		if mayBeStored(err) {
+			lost = err
+		}
 	case errors.Is(err, stream.ErrBatch) && !errors.Is(err, stream.ErrRepeated):
 		c.pause = min(max(2*c.pause, minPause), maxPause)
 		c.retry = time.Now().Add(c.pause)

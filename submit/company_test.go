@@ -1,9 +1,11 @@
 package submit_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -165,6 +167,99 @@ func TestCompanyOutlasts(t *testing.T) {
 		allStored(t, b, <-done, n)
 		nobodyLeft(t, c)
 	})
+}
+
+// slow connects, and takes its time for the first write that has the first mail of a batch.
+type slow struct {
+	hit atomic.Bool
+}
+
+func (s *slow) Dial(network, address string) (net.Conn, error) {
+	c, err := net.DialTimeout(network, address, briefly)
+	return &slowConn{c, s}, err
+}
+
+type slowConn struct {
+	net.Conn
+
+	by *slow
+}
+
+func (c *slowConn) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte("Nats-Batch-Sequence: 1\r\n")) && c.by.hit.CompareAndSwap(false, true) {
+		time.Sleep(600 * time.Millisecond)
+	}
+	return c.Conn.Write(b)
+}
+
+// TestMemoryIsTheCallers: once Publish has returned, what is done with the memory of the mail
+// does not change what is stored.
+func TestMemoryIsTheCallers(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	s := new(slow)
+	c := submit.New(b.Producer(t, nats.SetCustomDialer(s)))
+	want := raw(100 << 10)
+	for first := 0; !s.hit.Load(); first += 24 {
+		var all sync.WaitGroup
+		for i := range 24 {
+			all.Go(func() {
+				e := &schema.Envelope{ID: strconv.Itoa(first + i), Raw: bytes.Clone(want), Tags: []string{"mine"}}
+				ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+				defer cancel()
+				if _, err := c.Publish(ctx, normal, e); err != nil && !errors.Is(err, stream.ErrAway) {
+					t.Error(err)
+				}
+				clear(e.Raw)
+				e.Tags[0] = "another's"
+			})
+		}
+		all.Wait()
+	}
+	nobodyLeft(t, c)
+	for seq, m := range content(t, b, normal) {
+		if !bytes.Equal(m.Data, want) || m.Header.Get(schema.HeaderTag) != "mine" {
+			t.Errorf("mail %d has another's content", seq)
+		}
+	}
+}
+
+// TestLostThenRefused: the answer to a batch is lost, and then the broker refuses its mails.
+// They may be stored, and nobody says that they are not.
+func TestLostThenRefused(t *testing.T) {
+	t.Parallel()
+	for name, publish := range map[string]func(ctx context.Context, c *submit.Client, all []*schema.Envelope) []result{
+		"Publish": func(ctx context.Context, c *submit.Client, all []*schema.Envelope) []result {
+			return atOnce(ctx, c, 16, all, nil)
+		},
+		"PublishAll": func(ctx context.Context, c *submit.Client, all []*schema.Envelope) []result {
+			return resultsOf(ctx, c, normal, slices.Values(all))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := natstest.Start(t)
+			d := &deafOnce{said: []byte(`"batch":`), then: func() {
+				cfg := natstest.ConfigOf(t, b.Conn.JS(), normal.SendStream())
+				cfg.MaxMsgSize = 100
+				natstest.Update(t, b.Conn.JS(), cfg)
+			}}
+			c := submit.New(b.Producer(t, nats.SetCustomDialer(d), nats.ReconnectWait(10*time.Millisecond)))
+			results := publish(within(t, patience), c, mails(400))
+			stored := map[string]bool{}
+			for _, m := range content(t, b, normal) {
+				stored[m.Header.Get(schema.HeaderMsgID)] = true
+			}
+			for _, r := range results {
+				if said := r.err == nil || errors.Is(r.err, stream.ErrAway); stored[r.ID] && !said {
+					t.Errorf("%s is stored: %v", r.ID, r.err)
+				}
+			}
+			if unsure := count(results, func(r result) bool { return errors.Is(r.err, stream.ErrAway) }); unsure == 0 || unsure == 400 {
+				t.Errorf("%d of 400 may be stored", unsure)
+			}
+		})
+	}
 }
 
 // silent connects, and once it is shut passes on nothing that the broker says.

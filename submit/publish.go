@@ -153,15 +153,33 @@ func (c *Client) untilAnswered(ctx context.Context, o *outgoing, say func(why er
 		case err == nil:
 			return ack, nil
 		case errors.Is(err, stream.ErrTooLarge):
-			return stream.Ack{}, fmt.Errorf("%w: it has %d bytes with its headers, the lane takes %d, and %d of headers",
-				err, m.Size()-len(m.Subject), c.nc.MaxPayload()-wire.Headroom, wire.Headroom)
+			return stream.Ack{}, o.refused(fmt.Errorf("%w: it has %d bytes with its headers, the lane takes %d, and %d of headers",
+				err, m.Size()-len(m.Subject), c.nc.MaxPayload()-wire.Headroom, wire.Headroom))
 		case !errors.Is(err, stream.ErrAway) || c.nc.IsClosed():
-			return stream.Ack{}, err
+			return stream.Ack{}, o.refused(err)
 		case c.forbidden(m.Subject):
-			return stream.Ack{}, fmt.Errorf("%w: %s may not publish to %s: %s", ErrForbidden, c.who(), m.Subject, forbiddenAdvice(m.Subject))
+			return stream.Ack{}, o.refused(fmt.Errorf("%w: %s may not publish to %s: %s", ErrForbidden, c.who(), m.Subject, forbiddenAdvice(m.Subject)))
+		}
+		if mayBeStored(err) {
+			o.lost = err
 		}
 		if err := w.after(ctx, err); err != nil {
-			return stream.Ack{}, err
+			return stream.Ack{}, o.refused(err)
 		}
 	}
+}
+
+// refused is the error of a mail that a try has refused. If an earlier try may have stored it,
+// that is what counts.
+func (o *outgoing) refused(err error) error {
+	if o.lost == nil || errors.Is(err, stream.ErrAway) {
+		return err
+	}
+	return fmt.Errorf("%w; and then it was refused: %v", o.lost, err) //nolint:errorlint // it is no refusal of the mail
+}
+
+// mayBeStored reports that a try without an answer may have stored the mail. One that nobody
+// heard has not.
+func mayBeStored(err error) bool {
+	return errors.Is(err, stream.ErrAway) && !errors.Is(err, nats.ErrNoResponders) && !errors.Is(err, nats.ErrDisconnected)
 }

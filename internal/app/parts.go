@@ -212,7 +212,7 @@ func rulesGauge(k *relays.Kept) prometheus.Collector {
 // takeMail makes the consumer and what settles its deliveries.
 func (w *Worker) takeMail(ctx context.Context) *consumer.Consumer {
 	store := w.conn.Store()
-	if w.set.embedded() {
+	if w.set.embedded() && w.answersAlone(ctx) {
 		store = store.Near()
 	}
 	j := journal.New(store).Report(w.log, w.reg)
@@ -236,4 +236,17 @@ func (w *Worker) takeMail(ctx context.Context) *consumer.Consumer {
 		Gate: gate, Settler: settler, Log: w.log, Metrics: w.reg,
 		Purger: purger, Interrupted: repairs.After,
 	})
+}
+
+// answersAlone reports that nobody but the stream of records itself answers direct gets of
+// it: a mirror of it would, and what the mirror lacks it calls not there.
+func (w *Worker) answersAlone(ctx context.Context) bool {
+	mirrors, err := w.conn.MirrorsOf(ctx, wire.StreamRecord)
+	switch {
+	case err != nil:
+		w.log.Warn("it is not known whether "+wire.StreamRecord+" has a mirror: lookups take the slower way", "error", err)
+	case len(mirrors) > 0:
+		w.log.Warn(wire.StreamRecord+" has a mirror, which would answer for it: lookups take the slower way; remove the mirror and start the worker again", "mirrors", list(mirrors))
+	}
+	return err == nil && len(mirrors) == 0
 }
