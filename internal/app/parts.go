@@ -19,6 +19,7 @@ import (
 	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/smtp"
 	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
 )
 
 func (w *Worker) startAdmin(context.Context) error {
