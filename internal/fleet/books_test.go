@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -90,10 +91,34 @@ func (f *fleet) verdict(fault string) *storm.Report {
 	took := time.Since(f.began).Round(100 * time.Millisecond)
 	t.Logf("fault=%s %s took=%s", fault, r, took)
 	results.add(fault, r, took)
+	f.tellOf(r.Unexplained, dir, q)
 	atMost(t, 0, "lost", r.Lost)
 	atMost(t, 0, "dead though delivered", r.Both)
 	atMost(t, f.stepDowns/4, "sent twice, which no fault explains", r.Unexplained)
 	return r
+}
+
+// tellOf logs when those were accepted and recorded, and the faults.
+func (f *fleet) tellOf(keys []storm.Key, dir string, q *storm.Queue) {
+	f.t.Helper()
+	if len(keys) == 0 {
+		return
+	}
+	turns, err := storm.ReadLines[storm.Turn](filepath.Join(dir, "open"))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, k := range keys {
+		f.t.Logf("%s: first recorded %s", k, q.Recorded[k].Format(time.StampMilli))
+		for _, x := range turns {
+			if storm.IDOf(x.ID) == k.ID && slices.Contains(x.Rcpts, k.Rcpt) {
+				f.t.Logf("%s: %s %s", k, x.What, x.At.Format(time.StampMilli))
+			}
+		}
+	}
+	for _, x := range f.faults {
+		f.t.Logf("fault from %s to %s", x.From.Format(time.StampMilli), x.To.Format(time.StampMilli))
+	}
 }
 
 // atMost fails the test if there are more than n of those.
