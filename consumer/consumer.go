@@ -158,13 +158,15 @@ func (c *Consumer) open(ctx context.Context) error {
 	for _, w := range c.cfg.Lanes {
 		for _, source := range w.Lane.Sources() {
 			f := &fetcher{Consumer: c, Source: source, ended: make(chan struct{}, 1)}
-			if source.Fresh && c.Purger != nil && c.cfg.Purge {
-				f.purge = newPurge(c.Purger, source.Stream, c.Link)
-			}
 			if err := f.find(ctx); err != nil {
 				return err
 			}
-			f.ackWait.Store(int64(f.durable.CachedInfo().Config.AckWait))
+			info := f.durable.CachedInfo()
+			f.ackWait.Store(int64(info.Config.AckWait))
+			if source.Fresh && c.Purger != nil && c.cfg.Purge {
+				f.purge = newPurge(c.Purger, source.Stream, c.Link, c.leases.ackWait)
+				f.purge.unsure = info.NumAckPending > 0
+			}
 			c.fetchers = append(c.fetchers, f)
 		}
 	}

@@ -157,7 +157,10 @@ func (f *fetcher) lease(m *nats.Msg) *lease {
 	l := f.leases.add(m)
 	l.delivery = f.delivery(l)
 	if f.purge != nil {
-		l.incarnation = f.purge.now()
+		l.incarnation, l.purge = f.purge.now(), f.purge
+		if l.delivery.Times > 1 {
+			f.purge.redelivers(0)
+		}
 		l.delivery.Remove = func(ctx context.Context) bool { return f.purge.remove(ctx, l, l.delivery.Sequence) }
 	}
 	return l

@@ -35,8 +35,9 @@ type lease struct {
 	set   *leases
 	msg   *nats.Msg
 	epoch int64
-	// incarnation is that of the stream's [purge].
+	// incarnation is that of the stream's [purge], which is nil where there is none.
 	incarnation int64
+	purge       *purge
 	// delivery is what is settled. Its fetcher sets it. The goroutine that settles
 	// owns it then; the fetcher reads GoesOn after that has ended.
 	delivery *settle.Delivery
@@ -117,6 +118,9 @@ func (l *lease) recordWaits(waits bool) {
 func (l *lease) Requeue(pause time.Duration) error {
 	if l.Expired() {
 		return nil
+	}
+	if l.purge != nil {
+		l.purge.redelivers(pause)
 	}
 	return l.set.nc.Publish(l.msg.Reply, fmt.Appendf(nil, `-NAK {"delay":%d}`, pause))
 }

@@ -21,8 +21,10 @@ const (
 	purgeLeast = 4
 	// purgeGaps bounds the gaps in the sequences that are crossed at a time, each by a read.
 	purgeGaps = 8
-	// purgeKnown bounds the settled messages that are remembered behind one that is not.
+	// purgeKnown bounds the settled messages that are remembered behind one that is not. With
+	// half as many it is looked, each purgeLook, which of them are still behind one.
 	purgeKnown = 16384
+	purgeLook  = time.Second
 )
 
 // Purger removes many messages with one write.
@@ -40,12 +42,25 @@ type Purger interface {
 // first message on, of those that this process itself has settled: one that is in flight,
 // requeued, another worker's or was never seen ends the run. What has not gone a moment
 // later is acked by itself.
+//
+// At a purge the server forgets which messages are to be delivered again, until an AckWait
+// has gone by once more (nats-server 2.15, consumer.purge). So nothing is purged while there
+// may be some: for an AckWait after one was delivered again or asked for, after a reconnect,
+// and after a start if some were in flight.
 type purge struct {
 	store  Purger
 	stream string
 	link   Link
+	// ackWait is the consumer's.
+	ackWait func() time.Duration
 
 	mu sync.Mutex // guards what follows
+	// calm is from when on no message is to be delivered again, as far as is known. unsure:
+	// before this incarnation somebody may have had some in flight.
+	calm   time.Time
+	unsure bool
+	// looked is when the stream was asked last.
+	looked time.Time
 	// incarnation counts reconnects and new streams of that name: a sequence of another
 	// incarnation says nothing. created is when the stream of this one was made; zero until
 	// that is known, and until then nothing belongs to it.
@@ -56,10 +71,21 @@ type purge struct {
 	// in the stream. waiting are those of them for which somebody waits.
 	settled map[uint64]struct{}
 	waiting map[uint64]chan bool
+	// last is the highest sequence that was settled.
+	last uint64
 }
 
-func newPurge(s Purger, stream string, link Link) *purge {
-	return &purge{store: s, stream: stream, link: link, epoch: link.Epoch(), settled: map[uint64]struct{}{}, waiting: map[uint64]chan bool{}}
+func newPurge(s Purger, stream string, link Link, ackWait func() time.Duration) *purge {
+	return &purge{store: s, stream: stream, link: link, ackWait: ackWait, epoch: link.Epoch(), settled: map[uint64]struct{}{}, waiting: map[uint64]chan bool{}}
+}
+
+// redelivers notes that a message is to be delivered again after that time, or was just now.
+func (p *purge) redelivers(after time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if until := time.Now().Add(after + p.ackWait()); until.After(p.calm) {
+		p.calm = until
+	}
 }
 
 // noIncarnation is that of what is always acked.
@@ -81,14 +107,10 @@ func (p *purge) remove(ctx context.Context, l *lease, seq uint64) bool {
 	if l.Expired() {
 		return false
 	}
-	p.mu.Lock()
-	if l.incarnation != p.incarnation || len(p.settled) >= purgeKnown {
-		p.mu.Unlock()
+	gone := p.await(l, seq)
+	if gone == nil {
 		return false
 	}
-	gone := make(chan bool, 1)
-	p.settled[seq], p.waiting[seq] = struct{}{}, gone
-	p.mu.Unlock()
 	late := time.NewTimer(purgePatience)
 	defer late.Stop()
 	select {
@@ -101,6 +123,22 @@ func (p *purge) remove(ctx context.Context, l *lease, seq uint64) bool {
 	defer p.mu.Unlock()
 	delete(p.waiting, seq) // and it stays settled, whatever removes it
 	return false
+}
+
+// await notes that a message is settled, and returns what says whether it was removed; nil
+// if it has to be acked.
+func (p *purge) await(l *lease, seq uint64) chan bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l.incarnation != p.incarnation || len(p.settled) >= purgeKnown || time.Now().Before(p.calm) {
+		return nil
+	}
+	if d := l.delivery; d != nil && d.Stored.Before(p.created) { // of another stream of that name
+		return nil
+	}
+	gone := make(chan bool, 1)
+	p.settled[seq], p.waiting[seq], p.last = struct{}{}, gone, max(p.last, seq)
+	return gone
 }
 
 // run purges until ctx ends.
@@ -119,6 +157,7 @@ func (p *purge) once(ctx context.Context) {
 	known := p.known()
 	switch {
 	case known.created.IsZero(), known.waiting >= purgeLeast:
+	case known.settled >= purgeKnown/2 && time.Since(known.looked) > purgeLook:
 	case known.waiting > 0:
 		p.answer(func(uint64) (answered, removed bool) { return true, false })
 		return
@@ -129,8 +168,8 @@ func (p *purge) once(ctx context.Context) {
 	switch {
 	case err != nil: // they are acked
 	case known.created.IsZero():
-		p.begin(x.Created)
-	case !known.created.Equal(x.Created):
+		p.begin(x)
+	case !known.created.Equal(x.Created), x.Last < known.last:
 		p.forget()
 	default:
 		p.purge(ctx, x)
@@ -140,6 +179,9 @@ func (p *purge) once(ctx context.Context) {
 // purge removes the run.
 func (p *purge) purge(ctx context.Context, x stream.Extent) {
 	end := p.end(ctx, x)
+	if p.link.Epoch() != p.known().epoch {
+		return // what is known counts no more
+	}
 	if end > x.First && p.store.PurgeBelow(ctx, p.stream, end) != nil {
 		return // it may have gone all the same
 	}
@@ -176,9 +218,11 @@ func (p *purge) unbroken(seq uint64) (end uint64, more bool) {
 		}
 	}
 	for known := range p.settled {
-		more = more || known > end
+		if known > end {
+			return end, true
+		}
 	}
-	return end, more
+	return end, false
 }
 
 // gone notes that nothing is below that sequence.
@@ -191,6 +235,7 @@ func (p *purge) gone(end uint64) {
 			delete(p.settled, seq)
 		}
 	}
+	p.looked = time.Now()
 }
 
 // answer tells those who wait whether their message was removed, if that is known.
@@ -209,27 +254,33 @@ func (p *purge) answer(tell func(seq uint64) (answered, removed bool)) {
 func (p *purge) forget() {
 	p.mu.Lock()
 	p.incarnation++
-	p.epoch, p.created = p.link.Epoch(), time.Time{}
+	p.unsure = true
+	p.epoch, p.created, p.last = p.link.Epoch(), time.Time{}, 0
 	clear(p.settled)
 	p.mu.Unlock()
 	p.answer(func(uint64) (bool, bool) { return true, false })
 }
 
 // begin notes which stream this incarnation is of.
-func (p *purge) begin(created time.Time) {
+func (p *purge) begin(x stream.Extent) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.created = created
+	unsure := p.unsure && x.First <= x.Last
+	p.created = x.Created
+	p.mu.Unlock()
+	if unsure {
+		p.redelivers(0)
+	}
 }
 
 // known is what decides what is to be done.
 func (p *purge) known() (k struct {
-	epoch   int64
-	created time.Time
-	waiting int
+	epoch            int64
+	created, looked  time.Time
+	waiting, settled int
+	last             uint64
 }) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	k.epoch, k.created, k.waiting = p.epoch, p.created, len(p.waiting)
+	k.epoch, k.created, k.looked, k.waiting, k.settled, k.last = p.epoch, p.created, p.looked, len(p.waiting), len(p.settled), p.last
 	return k
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/internal/testrun"
+	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/stream"
 )
 
@@ -44,7 +45,7 @@ func newPurgeBench(t *testing.T) *purgeBench {
 	nc := b.Conn.NC()
 	pb := &purgeBench{t: t, js: b.Conn.JS(), store: stream.New(nc), link: &turns{}}
 	pb.set = newLeases(nc, pb.link, Config{AckWait: time.Hour}, func(int) {})
-	pb.purge = newPurge(stream.Purger{Store: pb.store}, purged, pb.link)
+	pb.purge = newPurge(stream.Purger{Store: pb.store}, purged, pb.link, pb.set.ackWait)
 	pb.fill()
 	return pb
 }
@@ -65,7 +66,7 @@ func (b *purgeBench) fill() {
 // lease is one of a message that arrives now.
 func (b *purgeBench) lease() *lease {
 	l := b.set.add(&nats.Msg{Reply: "ack"})
-	l.incarnation = b.now()
+	l.incarnation, l.purge = b.now(), b.purge
 	return l
 }
 
@@ -114,6 +115,15 @@ func (b *purgeBench) want(what string, refused, left []uint64) {
 		b.t.Errorf("%s: left %v, want %v", what, got, left)
 	}
 	b.refused = nil
+}
+
+// calmNow has the time pass in which messages may be delivered again.
+func (b *purgeBench) calmNow() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.purge.mu.Lock()
+	defer b.purge.mu.Unlock()
+	b.calm = time.Now()
 }
 
 // seqs are the sequences from one to another.
@@ -201,6 +211,9 @@ func TestPurgeForgets(t *testing.T) {
 			b.once(ctx)
 			b.want("settled before", seqs(1, 5), seqs(1, 20))
 			b.once(ctx)
+			b.settled(b.lease(), 1, 2, 3, 4, 5)
+			b.want("somebody may have some in flight", seqs(1, 5), seqs(1, 20))
+			b.calmNow()
 			b.settled(l, 1, 2, 3, 4, 5)
 			b.once(ctx)
 			b.want("arrived before", seqs(1, 5), seqs(1, 20))
@@ -209,6 +222,154 @@ func TestPurgeForgets(t *testing.T) {
 			b.want("arrived since", nil, seqs(6, 20))
 		})
 	}
+}
+
+// TestPurgeHoldsBackNoRedelivery: at a purge the server forgets for an AckWait what is to be
+// delivered again. While there may be something, mail is acked.
+func TestPurgeHoldsBackNoRedelivery(t *testing.T) {
+	t.Parallel()
+	ctx := natstest.Within(t)
+	for name, happens := range map[string]func(*purgeBench){
+		"requeued":        func(b *purgeBench) { _ = b.lease().Requeue(0) },
+		"delivered again": func(b *purgeBench) { b.redelivers(0) },
+	} {
+		b := newPurgeBench(t)
+		b.once(ctx)
+		l := b.lease()
+		b.settled(l, 1, 2, 3, 4)
+		b.once(ctx)
+		b.want("before", nil, seqs(5, 20))
+		happens(b)
+		b.settled(l, 5, 6, 7, 8)
+		b.want(name, seqs(5, 8), seqs(5, 20))
+		b.calmNow()
+		b.settled(l, 5, 6, 7, 8)
+		b.once(ctx)
+		b.want("an AckWait later", nil, seqs(9, 20))
+	}
+	b := newPurgeBench(t)
+	b.unsure = true
+	b.once(ctx)
+	b.settled(b.lease(), 1, 2, 3, 4)
+	b.want("some were in flight at the start", seqs(1, 4), seqs(1, 20))
+}
+
+// TestPurgeForgetsRedeliveries: that is what the server does. If it does so no longer, mail need
+// not be acked meanwhile.
+func TestPurgeForgetsRedeliveries(t *testing.T) {
+	t.Parallel()
+	b := newPurgeBench(t)
+	ctx := natstest.Within(t)
+	c, err := b.js.CreateConsumer(ctx, purged, jetstream.ConsumerConfig{Durable: "d", AckPolicy: jetstream.AckExplicitPolicy, AckWait: 3 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch, err := c.FetchNoWait(20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []jetstream.Msg
+	for m := range batch.Messages() {
+		all = append(all, m)
+	}
+	for _, m := range all[10:] {
+		if err := m.Nak(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := func() time.Duration {
+		began := time.Now()
+		one, err := c.Fetch(1, jetstream.FetchMaxWait(10*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range one.Messages() {
+			return time.Since(began)
+		}
+		t.Fatal("none comes again")
+		return 0
+	}
+	if took := again(); took > time.Second {
+		t.Errorf("one came again after %v", took)
+	}
+	if err := (stream.Purger{Store: b.store}).PurgeBelow(ctx, purged, 10); err != nil {
+		t.Fatal(err)
+	}
+	if took := again(); took < time.Second {
+		t.Errorf("after a purge one came again after %v: the server keeps them now", took)
+	}
+}
+
+// TestPurgeRemembersLittle: what was acked behind a message that stayed is forgotten once
+// that one has gone, so that mail is purged again.
+func TestPurgeRemembersLittle(t *testing.T) {
+	t.Parallel()
+	c := &countingPurger{x: stream.Extent{First: 1, Last: 1 << 20}}
+	c.x.Created = time.Now()
+	p := newPurge(c, purged, &turns{}, func() time.Duration { return time.Hour })
+	set := newLeases(nil, &turns{}, Config{AckWait: time.Hour}, func(int) {})
+	p.once(t.Context())
+	l := set.add(&nats.Msg{Reply: "ack"})
+	l.incarnation = p.now()
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	const many = purgeKnown + 100
+	for seq := uint64(2); seq <= many; seq++ {
+		p.remove(over, l, seq) // and it is acked
+	}
+	if n := p.known().settled; n != purgeKnown {
+		t.Fatalf("%d are remembered", n)
+	}
+	c.x.First = many + 1
+	p.mu.Lock()
+	p.looked = time.Time{}
+	p.mu.Unlock()
+	p.once(t.Context())
+	if n := p.known().settled; n != 0 {
+		t.Errorf("%d are still remembered", n)
+	}
+	asked := c.asked
+	p.once(t.Context())
+	if c.asked != asked {
+		t.Error("it asks though nothing waits")
+	}
+}
+
+// countingPurger holds what it is told to.
+type countingPurger struct {
+	x     stream.Extent
+	asked int
+}
+
+func (c *countingPurger) Extent(context.Context, string) (stream.Extent, error) {
+	c.asked++
+	return c.x, nil
+}
+
+func (c *countingPurger) PurgeBelow(context.Context, string, uint64) error { return nil }
+
+func (c *countingPurger) Next(context.Context, string, string, uint64, time.Time) (*jetstream.RawStreamMsg, error) {
+	return nil, stream.ErrNotFound
+}
+
+// TestPurgeOfALesserStream: a stream whose last sequence is lower than one that was settled
+// is another one, whatever it says of itself; and so is one that is younger than a message.
+func TestPurgeOfALesserStream(t *testing.T) {
+	t.Parallel()
+	b := newPurgeBench(t)
+	ctx := natstest.Within(t)
+	b.once(ctx)
+	l := b.lease()
+	b.settled(l, 1, 2, 3, 4, 21)
+	b.once(ctx)
+	b.want("21 is not there", []uint64{1, 2, 3, 4, 21}, seqs(1, 20))
+	b.once(ctx)
+	b.calmNow()
+	young := b.lease()
+	young.delivery = &settle.Delivery{Stored: b.created.Add(-time.Hour)}
+	b.settled(young, 1, 2, 3, 4)
+	b.once(ctx)
+	b.want("they were stored before the stream was made", seqs(1, 4), seqs(1, 20))
 }
 
 // awayPurger does not answer one of its questions.

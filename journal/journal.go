@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -153,6 +154,7 @@ func (j *Journal) search(ctx context.Context, subject string, since time.Time, m
 	// The server with the log may have another clock than the one that accepted
 	// the message.
 	since = since.Add(-entryLag)
+	last := uint64(0)
 	for m, err := range j.store.Scan(ctx, wire.StreamEvent, subject, stream.Range{Since: since}) {
 		if err != nil {
 			return nil, fmt.Errorf("search the log in %s: %w", subject, err)
@@ -164,7 +166,11 @@ func (j *Journal) search(ctx context.Context, subject string, since time.Time, m
 		if err := wire.Understood(r); err != nil {
 			return nil, fmt.Errorf("search the log in %s (sequence %d): %w", subject, m.Sequence, err)
 		}
-		found = r
+		// A worker that was stopped may have written the entry of an older record last.
+		seq, _ := strconv.ParseUint(m.Header.Get(wire.HeaderRecord), 10, 64)
+		if seq == 0 || seq >= last {
+			found, last = r, seq
+		}
 	}
 	return found, nil
 }

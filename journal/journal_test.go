@@ -121,6 +121,27 @@ func TestBriefRecordsExpire(t *testing.T) {
 // TestFind: the log is searched for one key alone, and not for an earlier
 // generation: else a copy that is still to be sent would be taken for settled, or
 // what was settled would be sent again. It is the same if the id is not known.
+// TestFindsTheLastRecord: the entry of an older record may be the last one in the log.
+func TestFindsTheLastRecord(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	j, now := journal.New(b.Conn.Store()), b.Conn.Now()
+	k := keyAt("m", now, 1)
+	final := recordAt(k, 0, now)
+	final.Event = wire.EventDelivered
+	for _, x := range []struct {
+		rec *wire.Record
+		seq uint64
+	}{{final, 9}, {recordAt(k, 0, now), 5}} {
+		if err := j.Enter(natstest.Within(t), x.rec, x.seq); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r, err := j.Find(natstest.Within(t), k, 0, now); err != nil || r.Event != wire.EventDelivered {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 func TestFind(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)

@@ -57,6 +57,9 @@ type Delivery struct {
 
 	// accepted is when the relay accepted something of it that is not recorded; else zero.
 	accepted time.Time
+	// soughtThere: before the present try of a write the lease had expired, and the message was
+	// sought in its stream.
+	soughtThere bool
 	// stopping is closed when no more is fetched.
 	stopping <-chan struct{}
 	// copy holds the key and the history. They are in the headers of a copy; a fresh

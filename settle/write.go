@@ -21,9 +21,10 @@ func (d *Delivery) withoutLease() *Delivery { return &Delivery{copy: d.copy} }
 
 // permitRecord is the permit of a record that may be written together with others: the
 // lease, at the moment when they are sent. Once it has expired there is none: the record is
-// written by itself, right after the message was found in its stream.
+// written by itself, right after the message was found in its stream. If nobody looked there
+// since, nothing is written.
 func (d *Delivery) permitRecord() func() bool {
-	if d.leaseExpired() {
+	if d.soughtThere && d.leaseExpired() {
 		return nil
 	}
 	return func() bool { return !d.leaseExpired() }
@@ -84,7 +85,7 @@ func (w *writer) lookupAny(ctx context.Context, d *Delivery) (rec *wire.Record, 
 // stillThere returns errGone if the lease has expired and the message is not in its
 // stream any more.
 func (w *writer) stillThere(ctx context.Context, d *Delivery) error {
-	if !d.leaseExpired() {
+	if d.soughtThere = d.leaseExpired(); !d.soughtThere {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, tryFor)
