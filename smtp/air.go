@@ -86,7 +86,10 @@ func (p *pool) pass(f *flight, due int) {
 	spent, room := f.spent(), f.mayHave()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	f.due, f.room, p.window.room = due, room, room
+	f.due, f.room = due, room
+	if !f.learns() {
+		p.window.room = room
+	}
 	f.writer = nil
 	if len(f.flights) == 1 {
 		f.stirred = time.Now()
@@ -128,6 +131,13 @@ func (p *pool) land(f *flight) bool {
 // past is a deadline that has passed.
 var past = time.Unix(1, 0)
 
+// followed reports that others are behind a flight.
+func (p *pool) followed(f *flight) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(f.flights) > 1
+}
+
 // interrupt has the writes and reads of a flight fail, but no one else's.
 func (p *pool) interrupt(f *flight) {
 	p.mu.Lock()
@@ -144,7 +154,7 @@ func (p *pool) interrupt(f *flight) {
 // PIPELINING one waits for the reply to its dot, and one for that to its DATA.
 func (s *session) mayHave() int {
 	switch {
-	case !s.pipelines():
+	case !s.pipelines() || s.learns():
 		return 1
 	case s.proven && s.chunks():
 		return widest

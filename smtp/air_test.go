@@ -614,7 +614,7 @@ func TestRefusedAndTaken(t *testing.T) {
 			case st.Verb == "RCPT":
 				return &smtptest.Answer{Reply: "250 2.1.5 ok"}
 			case st.Verb == "BDAT" || st.Verb == "DOT" && st.From == "":
-				return &smtptest.Answer{Reply: "250 2.0.0 ok"}
+				return &smtptest.Answer{Reply: "250 2.0.0 taken"}
 			}
 			return nil
 		}))

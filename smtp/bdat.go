@@ -93,7 +93,7 @@ func (t *transaction) atOnce() bool {
 // whole sends a transaction in one write, and reads the replies to it.
 func (t *transaction) whole(src io.Reader) {
 	t.d.restart()
-	steps := t.d.steps(t.behind && !t.reads, t.chunks && t.proven)
+	steps := t.d.steps(!t.reads, true)
 	all, ok := t.d.collect(t.lines(steps), src)
 	t.out = all[:0]
 	if !ok {
@@ -102,6 +102,10 @@ func (t *transaction) whole(src io.Reader) {
 	}
 	if err := t.d.permit(); err != nil {
 		t.d.settle(localOutcome(mail.Requeued, "", err))
+		return
+	}
+	if t.botched.Load() { // while permit waited
+		t.leave()
 		return
 	}
 	if !t.send(all, len(steps)+1) {
@@ -127,9 +131,16 @@ func (t *transaction) whole(src io.Reader) {
 // suit the message, or it cannot be read.
 func (d *delivery) collect(buf []byte, src io.Reader) ([]byte, bool) {
 	w := dotWriter{buf: appendBDAT(buf, d.m.Size, " LAST"), bare: true}
+	begin := len(w.buf)
 	_, err := io.Copy(&w, io.LimitReader(src, d.m.Size+1))
-	return w.end(), err == nil && w.n == d.m.Size && w.out == w.n
+	all := w.end()
+	return all, err == nil && w.n == d.m.Size && w.out == w.n && !recipientLine.Match(all[begin:])
 }
+
+// recipientLine is a line of a message that reads as the command RCPT. Some relays (go-smtp
+// before 0.25) do not discard a message that comes behind recipients which they have refused,
+// and take its lines for commands. Without that one they can send nothing to anybody.
+var recipientLine = regexp.MustCompile(`(?im)^\s*rcpt\b`)
 
 // send sends a whole transaction and waits for the read turn. It reports false if the
 // transaction is over.

@@ -101,6 +101,9 @@ func (t *transaction) final() {
 	}
 	t.d.tx.Dot = time.Since(sent)
 	t.metrics.took(string(mail.StageDot), t.d.tx.Dot)
+	if err == nil && t.stray(mail.StageDot, r) {
+		err = errStray
+	}
 	settled := t.refused || len(t.accepted) == 0
 	switch {
 	case err != nil && settled:
@@ -120,9 +123,12 @@ func (t *transaction) final() {
 	t.needsReset = v.class != mail.Delivered
 	if v.class == mail.Delivered {
 		t.accepts()
+		if t.behind {
+			t.quirks.trust(groups)
+		}
 		t.d.accepted, t.d.passed = true, mail.StageDot
 		t.pool.hear()
-		t.pool.accepted()
+		t.pool.accepted(t.flight)
 	}
 }
 

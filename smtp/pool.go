@@ -188,14 +188,20 @@ func (p *pool) lower(own int, since time.Time, raised func(int)) bool {
 	if p.raise != nil {
 		p.raise.Stop()
 	}
-	p.raise = time.AfterFunc(crowdedFor, func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		raised(p.limit)
-		p.limit = p.max
-		p.serve()
-	})
+	p.raise = time.AfterFunc(crowdedFor, func() { p.raised(raised) })
 	return true
+}
+
+// raised ends a lower limit.
+func (p *pool) raised(tell func(int)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	tell(p.limit)
+	p.limit = p.max
+	p.serve()
 }
 
 // evict takes the idle sessions that match out of the pool. Their slots stay in

@@ -32,6 +32,8 @@ type quirks struct {
 
 	mu    sync.Mutex
 	until [4]time.Time // by quirk
+	// doubted: it may be one.
+	doubted [4]bool
 }
 
 // has reports that the relay cannot do it.
@@ -41,10 +43,30 @@ func (q *quirks) has(x quirk) bool {
 	return time.Now().Before(q.until[x])
 }
 
+// doubt notes what may be a quirk, or chance: a relay that is away for a while answers
+// nothing. The second time, unless trust was called between, it is one.
+func (q *quirks) doubt(x quirk) {
+	q.mu.Lock()
+	again := q.doubted[x]
+	q.doubted[x] = true
+	q.mu.Unlock()
+	if again {
+		q.found(x)
+	}
+}
+
+// trust notes that the relay could do it.
+func (q *quirks) trust(x quirk) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.doubted[x] = false
+}
+
 // found notes a quirk, and logs it if it is news.
 func (q *quirks) found(x quirk) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.doubted[x] = false
 	now := time.Now()
 	if now.Before(q.until[x]) {
 		return

@@ -70,15 +70,21 @@ func (r row) script(given *atomic.Bool) smtptest.Script {
 	if verb == "EARLY" {
 		verb = "BODY"
 	}
+	var refused atomic.Bool
 	return func(st smtptest.Step) *smtptest.Answer {
 		if r.stage == "HELO" && st.Verb == "EHLO" {
 			return &smtptest.Answer{Reply: "502 5.5.1 no"}
 		}
 		if r.stage == "RSET" && st.Verb == "RCPT" && st.Message == 1 && st.Session == 1 {
+			refused.Store(true)
 			return &smtptest.Answer{Reply: "550 5.1.1 nobody, so RSET follows"}
 		}
 		here := st.Verb == verb && st.Session == 1 && (verb != "RCPT" || nth == (st.Rcpt == 2))
-		if r.session == "reused" && r.stage != "RSET" {
+		switch {
+		case r.session != "reused":
+		case r.stage == "RSET":
+			here = here && refused.Load()
+		default:
 			here = here && st.Message == 2
 		}
 		if !here || !given.CompareAndSwap(false, true) {

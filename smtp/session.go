@@ -46,6 +46,7 @@ type session struct {
 	idleSince time.Time
 	// proven: the relay has answered a BDAT, so it does not take content for commands.
 	proven bool
+	mark   mark
 	// user is the user name that AUTH accepted; empty without AUTH.
 	user string
 
@@ -77,7 +78,9 @@ type session struct {
 func (s *session) spent() bool { return s.used >= s.most || !time.Now().Before(s.until) }
 
 // chunks reports that messages may be sent with BDAT.
-func (s *session) chunks() bool { return s.ext.chunking && !s.quirks.has(chunks) }
+func (s *session) chunks() bool {
+	return s.ext.chunking && s.mark.known.Load() != alike && !s.quirks.has(chunks)
+}
 
 // pipelines reports that commands may be sent together.
 func (s *session) pipelines() bool { return s.ext.pipelining && !s.quirks.has(groups) }

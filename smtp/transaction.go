@@ -147,7 +147,7 @@ func (t *transaction) envelope() {
 	if t.pipelines() {
 		size = groupSize
 	}
-	for group := range slices.Chunk(t.d.steps(t.behind && !t.reads, t.chunks && t.proven), size) {
+	for group := range slices.Chunk(t.d.steps(t.behind && !t.reads || t.learns(), t.chunks && t.proven), size) {
 		pointless := t.refused || group[0].stage == mail.StageData && len(t.accepted) == 0
 		if t.over || pointless {
 			return
@@ -185,12 +185,16 @@ func (t *transaction) suspect(group []step, st step) {
 	if t.d.ctx.Err() != nil || !t.unanswered {
 		return
 	}
-	if t.chunks && st.stage == mail.StageData {
+	if t.chunks && st.stage == mail.StageData && !(t.reused && hungUp(t.end)) {
 		t.quirks.found(chunks)
 		return
 	}
-	if len(group) > 1 && (!t.reused || t.behind && !hungUp(t.end)) {
+	switch {
+	case len(group) == 1:
+	case !t.reused:
 		t.quirks.found(groups)
+	case t.behind && !hungUp(t.end):
+		t.quirks.doubt(groups)
 	}
 }
 
@@ -252,6 +256,13 @@ func (t *transaction) appendParams(b []byte) []byte {
 // hear handles the reply to one command of the envelope.
 func (t *transaction) hear(st step, r reply, err error) {
 	settled := t.refused || st.stage == mail.StageData && len(t.accepted) == 0
+	if err == nil && t.stray(st.stage, r) {
+		err = errStray
+	}
+	reset := st.stage == stageReset
+	if reset {
+		st.stage = mail.StageMail
+	}
 	switch {
 	case err != nil && settled:
 		t.fails(st, err)
@@ -259,10 +270,8 @@ func (t *transaction) hear(st step, r reply, err error) {
 	case err != nil:
 		t.lost(st, err)
 		return
-	case st.stage == stageReset && r.code != 421:
+	case reset && r.code != 421:
 		return // if it was refused, MAIL is too
-	case st.stage == stageReset:
-		st.stage = mail.StageMail
 	}
 	now := time.Now()
 	t.metrics.took(string(st.stage), now.Sub(t.mark))
@@ -399,7 +408,7 @@ func (t *transaction) conclude(v verdict, st step, r reply, err error) {
 		t.refused = true // what the stale session said does not count
 	case st.stage == mail.StageRcpt:
 		t.d.tx.Outcomes[st.at] = o
-		if !v.gone {
+		if !v.gone || t.sent { // those that were sent too have replies of their own
 			return
 		}
 		if v.trouble == fine {

@@ -117,7 +117,10 @@ func (f *flight) read(within time.Duration) (reply, error) {
 		_ = f.conn.SetReadDeadline(past)
 	}
 	r, err := readReply(f.r, f.echoes)
-	if err != nil && f.ctx.Err() != nil {
+	switch {
+	case errors.Is(err, errOutOfStep) && f.ctx.Err() != nil:
+		f.ends(err) // nobody waits for this one, but those behind must not read on
+	case err != nil && f.ctx.Err() != nil:
 		err = context.Cause(f.ctx)
 	}
 	f.heard = f.heard || f.reads && err == nil && f.skip == 0

@@ -19,20 +19,30 @@ type window struct {
 	// calm is how many messages have to be accepted before it grows, after a break; next
 	// is how many after the next one.
 	calm, next int
+	// well is how many were accepted since it was as wide as it gets.
+	well int
 }
 
 func newWindow() window { return window{size: 1, room: 1, next: calmAtFirst} }
 
 // accepted notes that the relay accepted a message.
-func (p *pool) accepted() {
+func (p *pool) accepted(f *flight) {
+	room := f.mayHave()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w := &p.window
-	if w.calm > 0 {
+	f.room, w.room = room, room
+	switch {
+	case w.calm > 0:
 		w.calm--
-	} else if w.size < widest {
+	case w.size < widest:
 		w.size++
+		w.well = 0
 		p.serve()
+	default: // a break that is long past counts less
+		if w.well++; w.well >= 10*w.next {
+			w.well, w.next = 0, max(w.next/2, calmAtFirst)
+		}
 	}
 }
 
