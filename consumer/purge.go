@@ -194,7 +194,7 @@ func (p *purge) purge(ctx context.Context, x stream.Extent) {
 func (p *purge) end(ctx context.Context, x stream.Extent) uint64 {
 	end := x.First
 	for range purgeGaps {
-		more := false
+		var more bool
 		if end, more = p.unbroken(end); !more || end > x.Last {
 			break
 		}

@@ -132,9 +132,9 @@ func (p *pool) land(f *flight) bool {
 var past = time.Unix(1, 0)
 
 // followed reports that others are behind a flight.
-func (p *pool) followed(f *flight) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (f *flight) followed() bool {
+	f.pool.mu.Lock()
+	defer f.pool.mu.Unlock()
 	return len(f.flights) > 1
 }
 

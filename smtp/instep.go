@@ -59,15 +59,15 @@ var errStray = fmt.Errorf("%w: it replied to RSET at another command, or to anot
 
 // stray reports that a reply is not that to its command. While the session still learns, it
 // notes what it can.
-func (t *transaction) stray(stage mail.Stage, r reply) bool {
-	m := &t.session.mark
+func (f *flight) stray(stage mail.Stage, r reply) bool {
+	m := &f.session.mark
 	like := r.positive() && m.kind != "" && r.kind() == m.kind
 	switch {
-	case m.known.Load() == apart && stage == mail.StageDot && like && !t.pool.followed(t.flight):
+	case m.known.Load() == apart && stage == mail.StageDot && like && !f.followed():
 		m.known.Store(alike) // nobody has said RSET, so it is what it is
 	case m.known.Load() == apart:
 		return r.code != 421 && like != (stage == stageReset)
-	case !t.learns() || t.behind || stage == mail.StageData:
+	case !f.learns() || f.behind || stage == mail.StageData:
 	case stage == stageReset && r.positive():
 		m.kind = r.kind()
 	case stage == stageReset || like:

@@ -185,7 +185,7 @@ func (t *transaction) suspect(group []step, st step) {
 	if t.d.ctx.Err() != nil || !t.unanswered {
 		return
 	}
-	if t.chunks && st.stage == mail.StageData && !(t.reused && hungUp(t.end)) {
+	if t.chunks && st.stage == mail.StageData && (!t.reused || !hungUp(t.end)) {
 		t.quirks.found(chunks)
 		return
 	}

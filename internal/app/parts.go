@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -213,7 +214,7 @@ func rulesGauge(k *relays.Kept) prometheus.Collector {
 // takeMail makes the consumer and what settles its deliveries.
 func (w *Worker) takeMail(ctx context.Context) *consumer.Consumer {
 	store := w.conn.Store()
-	if w.set.embedded() && w.answersAlone(ctx) {
+	if w.set.embedded() && answersAlone(ctx, w.conn, w.log) {
 		store = store.Near()
 	}
 	j := journal.New(store).Report(w.log, w.reg)
@@ -241,13 +242,13 @@ func (w *Worker) takeMail(ctx context.Context) *consumer.Consumer {
 
 // answersAlone reports that nobody but the stream of records itself answers direct gets of
 // it: a mirror of it would, and what the mirror lacks it calls not there.
-func (w *Worker) answersAlone(ctx context.Context) bool {
-	mirrors, err := w.conn.MirrorsOf(ctx, wire.StreamRecord)
+func answersAlone(ctx context.Context, conn *broker.Conn, log *slog.Logger) bool {
+	mirrors, err := conn.MirrorsOf(ctx, wire.StreamRecord)
 	switch {
 	case err != nil:
-		w.log.Warn("it is not known whether "+wire.StreamRecord+" has a mirror: lookups take the slower way", "error", err)
+		log.Warn("it is not known whether "+wire.StreamRecord+" has a mirror: lookups take the slower way", "error", err)
 	case len(mirrors) > 0:
-		w.log.Warn(wire.StreamRecord+" has a mirror, which would answer for it: lookups take the slower way; remove the mirror and start the worker again", "mirrors", list(mirrors))
+		log.Warn(wire.StreamRecord+" has a mirror, which would answer for it: lookups take the slower way; remove the mirror and start the worker again", "mirrors", list(mirrors))
 	}
 	return err == nil && len(mirrors) == 0
 }
