@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"testing"
 	"time"
@@ -84,6 +85,7 @@ func (f *fleet) verdict(fault string) *storm.Report {
 	for _, book := range []string{"book", "open"} {
 		f.copyBook(book, filepath.Join(dir, book))
 	}
+	f.elections()
 	r, err := storm.Verdict(f.load.producer.Acknowledged(), dir, q, f.faults)
 	if err != nil {
 		t.Fatal(err)
@@ -96,6 +98,49 @@ func (f *fleet) verdict(fault string) *storm.Report {
 	atMost(t, 0, "dead though delivered", r.Both)
 	atMost(t, f.stepDowns/4, "sent twice, which no fault explains", r.Unexplained)
 	return r
+}
+
+// elected is what a broker says when a consumer has a new leader.
+var elected = regexp.MustCompile(`(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d\.\d+) \[INF\] JetStream cluster new consumer leader for`)
+
+// electionsIn are those after that time.
+func electionsIn(log []byte, after time.Time) (all []time.Time) {
+	for _, m := range elected.FindAllSubmatch(log, -1) {
+		if at, err := time.Parse("2006/01/02 15:04:05.000000", string(m[1])); err == nil && at.After(after) {
+			all = append(all, at)
+		}
+	}
+	return all
+}
+
+// elections are a part of the fault that they follow, however late they are: a new leader
+// does not know what the one before delivered last, and for an AckWait two workers may have
+// one message.
+func (f *fleet) elections() {
+	f.t.Helper()
+	if len(f.faults) == 0 {
+		return
+	}
+	for _, n := range f.nodes {
+		log, err := output(n.container)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		for _, at := range electionsIn(log, f.faults[0].From) {
+			f.broke(at, at.Add(ackWait))
+		}
+	}
+}
+
+func TestElectionsIn(t *testing.T) {
+	t.Parallel()
+	log := "[1] 2026/11/30 14:45:36.200898 [INF] JetStream cluster new consumer leader for '$G > MAIL_SEND_BULK > fresh'\n" +
+		"[1] 2026/11/30 14:45:37.055462 [INF] JetStream cluster new consumer leader for '$G > MAIL_LATER_NORMAL > due'\n" +
+		"[1] 2026/11/30 14:45:38.055462 [INF] JetStream cluster new stream leader for '$G > MAIL_RECORD'\n"
+	after := time.Date(2026, 11, 30, 14, 45, 36, 500_000_000, time.UTC)
+	if all := electionsIn([]byte(log), after); len(all) != 1 || all[0].Sub(after) != 555462*time.Microsecond {
+		t.Error(all)
+	}
 }
 
 // tellOf logs when those were accepted and recorded, and the faults.

@@ -142,16 +142,20 @@ func (f *fleet) remove(c *testcontainers.DockerContainer) {
 
 // said is the end of a container's output.
 func said(c *testcontainers.DockerContainer) string {
-	r, err := c.Logs(context.Background())
-	if err != nil {
-		return err.Error()
-	}
-	defer r.Close()
-	b, err := io.ReadAll(r)
+	b, err := output(c)
 	if err != nil {
 		return err.Error()
 	}
 	return string(b[max(0, len(b)-4000):])
+}
+
+func output(c *testcontainers.DockerContainer) ([]byte, error) {
+	r, err := c.Logs(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
 }
 
 func (f *fleet) startRelay(flags []string) (err error) {
