@@ -51,9 +51,8 @@ func (d *delivery) weigh(v verdict, like likeness, r reply) verdict {
 
 // refusedAtRcpt judges a message all of whose recipients were refused, as many a relay
 // refuses a sender or us.
-func (t *transaction) refusedAtRcpt() {
-	d := t.d
-	if len(t.accepted) > 0 {
+func (d *delivery) refusedAtRcpt(s *session, accepted int) {
+	if accepted > 0 {
 		d.circuit.accepted(d.m, d.asked, true)
 		return
 	}
@@ -66,7 +65,7 @@ func (t *transaction) refusedAtRcpt() {
 		v = d.weigh(v, like, r)
 	}
 	if v.trouble != fine {
-		d.fault = t.relayError(v, step{stage: mail.StageRcpt}, r)
+		d.fault = s.relayError(d.tx.Relay, v, step{stage: mail.StageRcpt}, r)
 	}
 	for _, i := range d.to {
 		d.tx.Outcomes[i].Class = v.class

@@ -46,7 +46,8 @@ func atOnce(n int64, over string) smtptest.Option {
 			busy.Add(-1)
 			return &smtptest.Answer{Reply: over, Delay: 10 * time.Millisecond}
 		}
-		time.AfterFunc(199*time.Millisecond, func() { busy.Add(-1) }) // before the client hears
+		// It is over right before the reply, behind which the next one may be there already.
+		time.AfterFunc(199*time.Millisecond, func() { busy.Add(-1) })
 		return &smtptest.Answer{Reply: "250 ok", Delay: 200 * time.Millisecond}
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/internal/testrun"
+	"github.com/postrider/postrider/schema"
 	"github.com/postrider/postrider/submit"
 	"github.com/postrider/postrider/wire"
 )
@@ -35,9 +36,29 @@ func serveBroker(dir string) {
 	select {}
 }
 
-// TestAllOutlastKills: kill -9 of the broker loses nothing, and nothing is stored twice.
-func TestAllOutlastKills(t *testing.T) {
+// TestOutlastKills: kill -9 of the broker loses nothing, and nothing is stored twice.
+func TestOutlastKills(t *testing.T) {
 	t.Parallel()
+	t.Run("PublishAll", func(t *testing.T) {
+		t.Parallel()
+		outlastKills(t, func(ctx context.Context, c *submit.Client, all []*schema.Envelope, seen func(i int)) (results []result) {
+			for r, err := range c.PublishAll(ctx, normal, slices.Values(all)) {
+				results = append(results, result{r, err})
+				seen(len(results))
+			}
+			return results
+		})
+	})
+	t.Run("Publish", func(t *testing.T) {
+		t.Parallel()
+		outlastKills(t, func(ctx context.Context, c *submit.Client, all []*schema.Envelope, seen func(i int)) []result {
+			return atOnce(ctx, c, 16, all, seen)
+		})
+	})
+}
+
+func outlastKills(t *testing.T, publish func(ctx context.Context, c *submit.Client, all []*schema.Envelope, seen func(i int)) []result) {
+	t.Helper()
 	cfg := broker.DefaultConfig()
 	cfg.DataDir, cfg.Listen = t.TempDir(), freeport.Addr()
 	kill := startBroker(t, cfg)
@@ -54,14 +75,9 @@ func TestAllOutlastKills(t *testing.T) {
 	defer c.Close()
 	kills := testrun.Pick(3, 30)
 	n := (kills + 1) * 1000
-	var results []result
-	reached, done := make(chan int, n), make(chan bool)
+	reached, done := make(chan int, n), make(chan []result)
 	go func() {
-		defer close(done)
-		for r, err := range c.PublishAll(within(t, time.Duration(kills)*patience), normal, slices.Values(mails(n))) {
-			results = append(results, result{r, err})
-			reached <- len(results)
-		}
+		done <- publish(within(t, time.Duration(kills)*patience), c, mails(n), func(i int) { reached <- i })
 	}()
 	for i := range kills {
 		for got := range reached {
@@ -72,7 +88,7 @@ func TestAllOutlastKills(t *testing.T) {
 		kill()
 		kill = startBroker(t, cfg)
 	}
-	<-done
+	results := <-done
 	testrun.Eventually(t, "the broker answers", natstest.Timeout, func() bool {
 		_, _, err := conn.Room(natstest.Within(t))
 		return err == nil
