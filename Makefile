@@ -71,22 +71,6 @@ vuln: ## look for known vulnerabilities in what the programs call
 	   echo "not checked: the vulnerability database cannot be reached" ;; \
 	esac
 
-SCALE ?= 2
-COMMIT = $(shell git describe --always --dirty --exclude '*' 2>/dev/null || echo unknown)
-
-# Not in /tmp, which is often in memory.
-pace: ## measure messages/s, CPU and syncs of the worker, fails nothing (RECORD=1: record it; SCALE=10: with more mail)
-	$(STATIC) -o bin/ ./cmd/worker ./internal/pace
-	TMPDIR="$${TMPDIR:-/var/tmp}" bin/pace -scale $(SCALE) $(if $(RECORD),-record -commit $(COMMIT))
-
-compare: ## measure the worker beside Postfix, by turns (ROUNDS=5 MAILS=6000 RTT=20ms PLAIN=1: without CHUNKING; as root)
-	$(STATIC) -o bin/ ./cmd/worker ./internal/pace
-	TMPDIR="$${TMPDIR:-/var/tmp}" bin/pace -compare $(or $(ROUNDS),5) -mails $(or $(MAILS),6000) $(if $(RTT),-rtt $(RTT)) $(if $(PLAIN),-plain)
-
-measure: ## measure one thing of the worker (CASE=lone, urgent, waiting, deferred or unrecorded; MAILS=1000)
-	$(STATIC) -o bin/ ./cmd/worker ./internal/pace
-	TMPDIR="$${TMPDIR:-/var/tmp}" bin/pace -case $(CASE) -mails $(or $(MAILS),1000)
-
 ##@ Long tests (.ci/full does these)
 
 full: ## run all tests in their full form, one package at a time (an hour or two)
@@ -109,4 +93,4 @@ fuzz: ## run each fuzz target for half a minute (FUZZ=2m: for that long)
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz); do \
 		go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZ) $$p || exit 1; done; done
 
-.PHONY: help build context image reproducible clean test race manifests lint deadcode vuln pace compare measure full storm soak containers fuzz
+.PHONY: help build context image reproducible clean test race manifests lint deadcode vuln full storm soak containers fuzz

@@ -51,7 +51,6 @@ var rooms = map[string][]string{
 	"internal/storm":          {"broker", "journal", "deadletter", "stream", "wire", "internal/freeport", "internal/testrun"},
 	"internal/storm/mutant":   {"broker", "settle", "journal", "stream", "wire", "internal/app", "internal/cli/worker"},
 	"internal/fleet":          {},
-	"internal/pace":           {"broker", "submit", "compose", "wire", "schema", "mail", "internal/freeport", "internal/smtptest", "internal/storm", "internal/testrun"},
 	"internal/slots":          {"wire"},
 	"internal/testrun":        {},
 	"internal/smtptest/relay": {"internal/smtptest"},
@@ -68,7 +67,7 @@ var guests = []struct {
 }{
 	{"github.com/nats-io/nats-server/", []string{"broker/embedded", "internal/natstest", "internal/storm/mutant"}},
 	{"github.com/nats-io/", []string{"stream", "broker", "broker/embedded", "consumer", "settle", "submit", "journal", "deadletter", "queue", "doctor", "internal/bench", "internal/natstest", "internal/storm", "internal/storm/mutant", "examples", "examples/submit"}},
-	{"github.com/emersion/go-smtp", []string{"internal/devrelay", "internal/pace"}},
+	{"github.com/emersion/go-smtp", []string{"internal/devrelay"}},
 	{"github.com/goccy/go-yaml", []string{"relays"}},
 	{"net/smtp", nil},
 	{"github.com/testcontainers/", nil},

@@ -162,11 +162,11 @@ func TestProvisionLeavesANewerVersionAlone(t *testing.T) {
 	js := b.Conn.JS()
 	newer := natstest.ConfigOf(t, js, wire.StreamDead)
 	newer.MaxAge = time.Hour
-	newer.Metadata["postrider-version"] = "99"
+	newer.Metadata["postrider-version"] = "3"
 	natstest.Update(t, js, newer)
 	q := setup(t, js)["MAIL_LATER_NORMAL/due"].(jetstream.ConsumerConfig)
 	q.MaxAckPending = 7
-	q.Metadata["postrider-version"] = "99"
+	q.Metadata["postrider-version"] = "3"
 	if _, err := js.UpdateConsumer(natstest.Within(t), "MAIL_LATER_NORMAL", q); err != nil {
 		t.Fatal(err)
 	}

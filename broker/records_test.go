@@ -1,62 +1,77 @@
 package broker_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/internal/testrun"
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
-// TestLogIsSourcedNoMore: MAIL_EVENT of version 2 copied MAIL_RECORD by itself. Beside the
-// entries that workers write, each record would be there twice. Its entries stay.
-func TestLogIsSourcedNoMore(t *testing.T) {
+func TestRecordIsSourcedIntoItsBucket(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
-	js := b.Conn.JS()
-	old := natstest.ConfigOf(t, js, wire.StreamEvent)
-	old.Metadata["postrider-version"] = "2"
-	old.Sources = []*jetstream.StreamSource{{Name: wire.StreamRecord, SubjectTransforms: []jetstream.SubjectTransformConfig{
-		{Source: "mail.record.*.*.*.*", Destination: "mail.event.{{wildcard(1)}}.{{partition(4096,2)}}"},
-	}}}
-	natstest.Update(t, js, old)
+	for _, id := range []string{"order-1", "Ünïcode and spaces", strings.Repeat("x", 300), "_", "a"} {
+		key := wire.Key{Lane: normal, ID: id, Origin: wire.Origin(time.Now(), 7), Recipient: wire.All}
+		if _, err := b.Conn.JS().Publish(natstest.Within(t), key.RecordSubject(), []byte(id)); err != nil {
+			t.Fatal(err)
+		}
+		if m := natstest.AwaitLast(t, b.Conn, wire.StreamEvent, key.EventSubject()); string(m.Data) != id {
+			t.Errorf("%s holds %q, want %q", key.EventSubject(), m.Data, id)
+		}
+	}
+	// Operators' acts on a lane are published there directly.
+	if _, err := b.Conn.JS().Publish(natstest.Within(t), "mail.event.normal.0", nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestEveryRecordIsInTheLog: records of one key that follow each other faster
+// than they are sourced all have their entry; a limit of one a subject lost
+// those that were overwritten first.
+func TestEveryRecordIsInTheLog(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
 	key := wire.Key{Lane: normal, ID: "a", Origin: "1-1", Recipient: wire.All}
-	record := func(data string) {
-		t.Helper()
-		if _, err := js.Publish(natstest.Within(t), key.RecordSubject(), []byte(data)); err != nil {
+	const n = 500
+	for range n {
+		if _, err := b.Conn.JS().PublishAsync(key.RecordSubject(), []byte("x")); err != nil {
 			t.Fatal(err)
 		}
 	}
-	entries := func() uint64 {
-		s, err := js.Stream(natstest.Within(t), wire.StreamEvent)
+	testrun.Eventually(t, "all records are in the log", natstest.Timeout, func() bool {
+		s, err := b.Conn.JS().Stream(natstest.Within(t), wire.StreamEvent)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return s.CachedInfo().State.Msgs
-	}
-	record("before")
-	testrun.Eventually(t, "the record is copied", natstest.Timeout, func() bool { return entries() == 1 })
-	m, err := b.Conn.Store().Last(natstest.Within(t), wire.StreamEvent, key.EventSubject())
-	if err != nil || string(m.Data) != "before" {
-		t.Errorf("its bucket holds %v, %v", m, err)
-	}
-	if _, err := broker.Provision(natstest.Within(t), b.Conn, b.Lanes, b.Config); err != nil {
+		return s.CachedInfo().State.Msgs == n
+	})
+}
+
+func TestRecordExpiresAndItsEntryStays(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	key := wire.Key{Lane: normal, ID: "a", Origin: "1-1", Recipient: wire.All}
+	if _, err := b.Conn.JS().Publish(natstest.Within(t), key.RecordSubject(), []byte("x"), jetstream.WithMsgTTL(time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	if s := natstest.ConfigOf(t, js, wire.StreamEvent); s.Sources != nil || s.Metadata["postrider-version"] == "2" {
-		t.Errorf("after the upgrade: %+v", s)
-	}
-	record("after")
-	if _, err := js.Publish(natstest.Within(t), key.EventSubject(), []byte("entry")); err != nil {
-		t.Fatal(err)
-	}
-	if n := entries(); n != 2 {
-		t.Errorf("the log has %d entries, want the old one and the one that was written", n)
+	natstest.AwaitLast(t, b.Conn, wire.StreamEvent, key.EventSubject())
+	testrun.Eventually(t, "the record expires", natstest.Timeout, func() bool {
+		_, err := b.Conn.Store().Last(natstest.Within(t), wire.StreamRecord, key.RecordSubject())
+		if err != nil && !errors.Is(err, stream.ErrNotFound) {
+			t.Fatal(err)
+		}
+		return err != nil
+	})
+	if _, err := b.Conn.Store().Last(natstest.Within(t), wire.StreamEvent, key.EventSubject()); err != nil {
+		t.Errorf("the entry of an expired record: %v", err)
 	}
 }
 

@@ -103,7 +103,8 @@ func later(s wire.Source) jetstream.StreamConfig {
 	}
 }
 
-// record has no limit per subject: what MAIL_EVENT lacks, people read here.
+// record has no limit per subject: a record that is overwritten before it was
+// sourced would be missing in MAIL_EVENT.
 func record() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        wire.StreamRecord,
@@ -117,16 +118,24 @@ func record() jetstream.StreamConfig {
 	}
 }
 
-// event is what people read: workers and operators write a copy of every record, in a
-// bounded number of subjects. If it is full, it drops the oldest.
+// event is what people read: a copy of every record, in a bounded number of
+// subjects. If it is full, it drops the oldest.
 func (l layout) event() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:               wire.StreamEvent,
-		Subjects:           []string{"mail.event.*.*"},
-		Retention:          jetstream.LimitsPolicy,
-		Discard:            jetstream.DiscardOld,
-		MaxAge:             30 * day,
-		MaxBytes:           l.eventBytes,
+		Name:      wire.StreamEvent,
+		Subjects:  []string{"mail.event.*.*"},
+		Retention: jetstream.LimitsPolicy,
+		Discard:   jetstream.DiscardOld,
+		MaxAge:    30 * day,
+		MaxBytes:  l.eventBytes,
+		Sources: []*jetstream.StreamSource{{
+			Name: wire.StreamRecord,
+			SubjectTransforms: []jetstream.SubjectTransformConfig{{
+				Source: "mail.record.*.*.*.*",
+				// wire.Key.EventSubject and wire.EventBuckets say the same.
+				Destination: "mail.event.{{wildcard(1)}}.{{partition(4096,2)}}",
+			}},
+		}},
 		AllowAtomicPublish: true,
 	}
 }

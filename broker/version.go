@@ -4,7 +4,7 @@ package broker
 // replace it by one of a newer Postrider.
 const (
 	// settingsVersion is raised with every change to the streams' settings.
-	settingsVersion = 3
+	settingsVersion = 2
 	// deadFor is how long a dead letter is kept.
 	deadFor = 90 * day
 )

@@ -12,7 +12,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/postrider/postrider/consumer"
 	"github.com/postrider/postrider/internal/bench"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/mail"
@@ -66,7 +65,7 @@ func TestLeaderStops(t *testing.T) {
 	}, func() string { return "lost:" + lost })
 	b.Settled()
 	t.Logf("acknowledged=%d lost=0 twice=%d", 2*sent, twice)
-	if most := len(streams) * 2 * consumer.SlotsOf(b.Config) * 2; twice > most {
+	if most := len(streams) * 2 * b.Config.Slots * 2; twice > most {
 		t.Errorf("%d were sent twice, at most %d can have been in flight", twice, most)
 	}
 }

@@ -13,11 +13,8 @@ type Config struct {
 	Drain         time.Duration `env:"POSTRIDER_DRAIN" help:"Time for messages in flight to be settled when the worker is told to stop."`
 	SweepInterval time.Duration `env:"POSTRIDER_SWEEP_INTERVAL" help:"Pause between searches for messages that no consumer would deliver any more."`
 
-	Purge bool `env:"POSTRIDER_PURGE" help:"Whether settled mail at the head of a lane is removed from the embedded broker many at a time. If not, each mail is acknowledged by itself, which is slower; servers at NATS_URL are always used so."`
-
-	// Capacity is how many messages the relay can use at once. It may change. A few more
-	// are fetched, so that the relay does not wait for a lookup.
-	Capacity func() int
+	// Slots is the number of messages worked on at once: the relay's sessions.
+	Slots int
 	// MaxBytes bounds the bytes of all messages in flight. One message may always
 	// be in flight, whatever its size.
 	MaxBytes int
@@ -34,9 +31,8 @@ func DefaultConfig() Config {
 	return Config{
 		Lanes:         wire.Lanes{{Lane: "urgent", Weight: 6}, {Lane: "normal", Weight: 3}, {Lane: "bulk", Weight: 1}},
 		Drain:         75 * time.Second,
-		Purge:         true,
 		SweepInterval: time.Minute,
-		Capacity:      func() int { return 10 },
+		Slots:         10,
 		MaxBytes:      32 << 20,
 		AckWait:       2 * time.Minute,
 	}
@@ -49,11 +45,4 @@ func (c Config) Validate() []error {
 	wrong.If(c.Drain < time.Second, "POSTRIDER_DRAIN: is %s, must be at least 1s", c.Drain)
 	wrong.If(c.SweepInterval < time.Second, "POSTRIDER_SWEEP_INTERVAL: is %s, must be at least 1s", c.SweepInterval)
 	return wrong
-}
-
-// slots is how many messages are worked on at once: what the relay can use, and a quarter of
-// that, at least two, that are looked up meanwhile.
-func (c Config) slots() int {
-	n := c.Capacity()
-	return n + max(2, n/4)
 }

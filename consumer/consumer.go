@@ -51,8 +51,6 @@ type Parts struct {
 	Room    Room
 	Gate    *Gate
 	Settler Settler
-	// Purger is nil unless this process embeds the broker.
-	Purger Purger
 	// Interrupted is told what interrupted the fetching from a source, such as a
 	// consumer that is gone. It may repair that.
 	Interrupted func(ctx context.Context, s wire.Source, err error)
@@ -77,7 +75,7 @@ type Consumer struct {
 func New(cfg Config, p Parts) *Consumer {
 	c := &Consumer{
 		Parts: p, cfg: cfg,
-		slots:   slots.New(cfg.slots(), cfg.MaxBytes, cfg.Lanes),
+		slots:   slots.New(cfg.Slots, cfg.MaxBytes, cfg.Lanes),
 		metrics: newMetrics(p.Metrics, cfg.Lanes.Names()),
 		hurry:   make(chan struct{}),
 	}
@@ -111,12 +109,8 @@ func (c *Consumer) Run(ctx context.Context) error {
 	var background, fetching sync.WaitGroup
 	background.Go(func() { c.leases.renew(settling) })
 	background.Go(func() { c.Room.Watch(ctx) })
-	background.Go(func() { c.followRelay(ctx) })
 	for _, f := range c.fetchers {
 		background.Go(func() { c.sweep(live, f) })
-		if f.purge != nil {
-			background.Go(func() { f.purge.run(settling) })
-		}
 		fetching.Go(func() { f.run(live) })
 	}
 	<-ctx.Done()
@@ -142,13 +136,6 @@ func (c *Consumer) Run(ctx context.Context) error {
 	return nil
 }
 
-// followRelay keeps as many slots as the relay can use.
-func (c *Consumer) followRelay(ctx context.Context) {
-	for stream.Pause(ctx, time.Second) {
-		c.slots.Resize(c.cfg.slots())
-	}
-}
-
 // Hurry ends the draining of a Run that was told to stop: what is in flight is
 // requeued, unless its final dot has been sent.
 func (c *Consumer) Hurry() { c.once.Do(func() { close(c.hurry) }) }
@@ -161,12 +148,7 @@ func (c *Consumer) open(ctx context.Context) error {
 			if err := f.find(ctx); err != nil {
 				return err
 			}
-			info := f.durable.CachedInfo()
-			f.ackWait.Store(int64(info.Config.AckWait))
-			if source.Fresh && c.Purger != nil && c.cfg.Purge {
-				f.purge = newPurge(c.Purger, source.Stream, c.Link, c.leases.ackWait)
-				f.purge.unsure = info.NumAckPending > 0
-			}
+			f.ackWait.Store(int64(f.durable.CachedInfo().Config.AckWait))
 			c.fetchers = append(c.fetchers, f)
 		}
 	}

@@ -30,20 +30,11 @@ func headersOf(m *nats.Msg) nats.Header {
 	return m.Header
 }
 
-// settle settles a delivery in the slot that is held for it, which is given back as soon as
-// the relay has answered. It is requeued if it cannot begin in time.
+// settle settles a delivery in the slot that is held for it. It is requeued if it
+// cannot begin in time.
 func (f *fetcher) settle(live settle.Span, l *lease) {
 	d, until := l.delivery, l.mayWait(live)
-	vacated := false
-	d.RecordWaits = l.recordWaits
-	d.Answered = func() { vacated = vacated || f.slots.Vacate(f.Lane) }
-	defer func() {
-		if vacated {
-			f.slots.Leave()
-		} else {
-			f.slots.Release(f.Lane, 1)
-		}
-	}()
+	defer f.slots.Release(f.Lane, 1)
 	defer l.release()
 	f.metrics.inFlight.Inc()
 	defer f.metrics.inFlight.Dec()

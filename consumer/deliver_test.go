@@ -85,7 +85,7 @@ func TestPanic(t *testing.T) {
 // refusing is a journal whose broker answers, and refuses.
 type refusing struct{ settle.Journal }
 
-func (refusing) Set(context.Context, wire.Key, *wire.Record, uint64, func() bool) (uint64, error) {
+func (refusing) Set(context.Context, wire.Key, *wire.Record, uint64, bool) (uint64, error) {
 	return 0, errors.New("permissions violation")
 }
 

@@ -18,7 +18,7 @@ type Puller = puller
 var ErrNoMessage = errNoMessage
 
 func (c *Consumer) NewPuller(s wire.Source) (*Puller, error) {
-	return newPuller(c.NATS, c.Link, s)
+	return newPuller(c.NATS, c.Link, s, c.cfg.Slots)
 }
 
 func (p *puller) Next(ctx context.Context, batch, maxBytes int, wait time.Duration) (*nats.Msg, error) {
@@ -65,8 +65,6 @@ func (c *Consumer) SweepAll(ctx context.Context) error {
 	}
 	return nil
 }
-
-func SlotsOf(c Config) int { return c.slots() }
 
 func (c *Consumer) AckWait() time.Duration { return c.leases.ackWait() }
 

@@ -28,8 +28,6 @@ type fetcher struct {
 	flight   sync.WaitGroup
 	inFlight atomic.Int64
 	ended    chan struct{}
-	// purge is nil if each message is acked.
-	purge *purge
 	// overdue is the search for overdue copies. Only the source's sweep uses it.
 	overdue search
 	// ackWait is the durable consumer's as last seen, in nanoseconds. open sets it, the
@@ -61,7 +59,7 @@ func (f *fetcher) run(live settle.Span) {
 // fetchAll fetches through one subscription, until live.Fetch ends or the consumer
 // does not answer.
 func (f *fetcher) fetchAll(live settle.Span) error {
-	p, err := newPuller(f.NATS, f.Link, f.Source)
+	p, err := newPuller(f.NATS, f.Link, f.Source, f.cfg.Slots)
 	if err != nil {
 		return err
 	}
@@ -156,13 +154,6 @@ func (f *fetcher) lease(m *nats.Msg) *lease {
 	f.metrics.taken.WithLabelValues(string(f.Lane)).Inc()
 	l := f.leases.add(m)
 	l.delivery = f.delivery(l)
-	if f.purge != nil {
-		l.incarnation, l.purge = f.purge.now(), f.purge
-		if l.delivery.Times > 1 {
-			f.purge.redelivers(0)
-		}
-		l.delivery.Remove = func(ctx context.Context) bool { return f.purge.remove(ctx, l, l.delivery.Sequence) }
-	}
 	return l
 }
 

@@ -142,8 +142,7 @@ func pulls(b *bench.Bench, s wire.Source) <-chan string {
 func TestBatchPulls(t *testing.T) {
 	t.Parallel()
 	b := bench.New(t)
-	b.Config.Capacity = bench.Capacity(8)
-	slots := consumer.SlotsOf(b.Config)
+	b.Config.Slots = 8
 	begun, release := make(chan string, 100), make(chan struct{})
 	b.Relay.Hold = func(m mail.Message) { begun <- m.ID; <-release }
 	for i := range 100 {
@@ -151,14 +150,14 @@ func TestBatchPulls(t *testing.T) {
 	}
 	heard := pulls(b, bench.Lane.Sources()[0])
 	b.Work(nil)
-	for range slots {
+	for range 8 {
 		<-begun
 	}
 	// The first message tells how many are behind it.
-	if first, second := <-heard, <-heard; !strings.HasPrefix(first, `{"batch":1,`) || !strings.HasPrefix(second, `{"batch":9,`) {
-		t.Errorf("pulls for 10 free slots: %s, %s", first, second)
+	if first, second := <-heard, <-heard; !strings.HasPrefix(first, `{"batch":1,`) || !strings.HasPrefix(second, `{"batch":7,`) {
+		t.Errorf("pulls for 8 free slots: %s, %s", first, second)
 	}
-	if info := durable(b, bench.Lane.Sources()[0]); info.NumAckPending != slots || info.NumWaiting != 0 {
+	if info := durable(b, bench.Lane.Sources()[0]); info.NumAckPending != 8 || info.NumWaiting != 0 {
 		t.Errorf("no slot is free: %d messages are in flight, %d pulls wait", info.NumAckPending, info.NumWaiting)
 	}
 	close(release)
@@ -188,12 +187,12 @@ func TestIdlePulls(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	for i := range consumer.SlotsOf(b.Config) {
+	for i := range b.Config.Slots {
 		if err := c.Slot(ctx, bench.Lane); err != nil {
 			t.Fatalf("%d slots of an idle worker are free", i)
 		}
 	}
-	for range consumer.SlotsOf(b.Config) {
+	for range b.Config.Slots {
 		c.FreeSlot(bench.Lane)
 	}
 }
@@ -340,7 +339,7 @@ func TestOneAtATime(t *testing.T) {
 	for _, x := range []struct {
 		used, most int64
 		id         string
-	}{{80, 1, "narrow"}, {10, int64(consumer.SlotsOf(b.Config)), "wide"}} {
+	}{{80, 1, "narrow"}, {10, int64(b.Config.Slots), "wide"}} {
 		used.Store(x.used)
 		fill.Measure(t.Context())
 		most.Store(0)
@@ -430,12 +429,12 @@ func TestTurnNeedsNoSlot(t *testing.T) {
 	b, c, _, _, release := turning(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	for i := range consumer.SlotsOf(b.Config) - 1 {
+	for i := range b.Config.Slots - 1 {
 		if err := c.Slot(ctx, bench.Lane); err != nil {
 			t.Fatalf("%d slots are free, want all but the one in use: %v", i, err)
 		}
 	}
-	for range consumer.SlotsOf(b.Config) - 1 {
+	for range b.Config.Slots - 1 {
 		c.FreeSlot(bench.Lane)
 	}
 	release()

@@ -53,7 +53,7 @@ func TestConsumerWithoutALeader(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		began, said := time.Now(), &bytes.Buffer{}
-		w := New(Config{Capacity: func() int { return 4 }, Lanes: wire.Lanes{{Lane: "a", Weight: 1}}}, Parts{
+		w := New(Config{Lanes: wire.Lanes{{Lane: "a", Weight: 1}}}, Parts{
 			Log: slog.New(slog.NewTextHandler(said, nil)), Metrics: prometheus.NewRegistry(),
 			Durable: func(context.Context, string, string) (jetstream.Consumer, error) {
 				if time.Since(began) < 150*time.Second {

@@ -35,18 +35,12 @@ type lease struct {
 	set   *leases
 	msg   *nats.Msg
 	epoch int64
-	// incarnation is that of the stream's [purge], which is nil where there is none.
-	incarnation int64
-	purge       *purge
 	// delivery is what is settled. Its fetcher sets it. The goroutine that settles
 	// owns it then; the fetcher reads GoesOn after that has ended.
 	delivery *settle.Delivery
 	// renewed is when it was last renewed. renew and the goroutine that settles use it,
 	// guarded by set.mu.
 	renewed time.Time
-	// waiting is since when its record waits for the broker's answer; zero if none does.
-	// Guarded by set.mu.
-	waiting time.Time
 }
 
 // leases renews every message in flight.
@@ -102,25 +96,12 @@ func (l *lease) Ack(ctx context.Context) error {
 	return err
 }
 
-// recordWaits notes whether the record waits for the broker's answer.
-func (l *lease) recordWaits(waits bool) {
-	l.set.mu.Lock()
-	defer l.set.mu.Unlock()
-	l.waiting = time.Time{}
-	if waits {
-		l.waiting = time.Now()
-	}
-}
-
 // Requeue asks for the message to be delivered again after that pause. Once the lease
 // has expired it does nothing: the broker would take the message from another worker
 // and deliver it to a third one.
 func (l *lease) Requeue(pause time.Duration) error {
 	if l.Expired() {
 		return nil
-	}
-	if l.purge != nil {
-		l.purge.redelivers(pause)
 	}
 	return l.set.nc.Publish(l.msg.Reply, fmt.Appendf(nil, `-NAK {"delay":%d}`, pause))
 }
@@ -172,11 +153,7 @@ func (s *leases) renewAll(ctx context.Context) {
 	s.mu.Lock()
 	all := make([]*lease, 0, len(s.held))
 	for l := range s.held {
-		// After an AckWait without an answer to the record, another worker must try: perhaps
-		// it is only this one whose writes do not arrive.
-		if l.waiting.IsZero() || since(began, l.waiting) < s.ackWait() {
-			all = append(all, l)
-		}
+		all = append(all, l)
 	}
 	s.mu.Unlock()
 	if len(all) == 0 {

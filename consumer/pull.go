@@ -13,8 +13,6 @@ import (
 )
 
 const (
-	// pullMost is how many messages the broker hands out at most, MaxAckPending.
-	pullMost = 4096
 	// patience is how much longer than a pull waits the broker may take to say so.
 	patience = time.Second
 	// goneAfter is longer than an election takes: a consumer for which nobody has
@@ -48,8 +46,8 @@ type puller struct {
 	silent time.Time
 }
 
-func newPuller(nc *nats.Conn, link Link, s wire.Source) (*puller, error) {
-	p := &puller{nc: nc, link: link, subject: "$JS.API.CONSUMER.MSG.NEXT." + s.Stream + "." + s.Consumer, arrived: make(chan *nats.Msg, pullMost)}
+func newPuller(nc *nats.Conn, link Link, s wire.Source, slots int) (*puller, error) {
+	p := &puller{nc: nc, link: link, subject: "$JS.API.CONSUMER.MSG.NEXT." + s.Stream + "." + s.Consumer, arrived: make(chan *nats.Msg, 2*slots+64)}
 	var err error
 	if p.sub, err = nc.ChanSubscribe(nc.NewInbox(), p.arrived); err != nil {
 		return nil, fmt.Errorf("pull from %s: %w", s.Stream, err)

@@ -58,7 +58,7 @@ func recordDelivered(b *bench.Bench, id, to string) {
 	rec := wire.NewRecord(wire.Copy{Key: k, Enqueued: meta.Timestamp}, meta.Timestamp)
 	rec.Recipients = []wire.RecipientRecord{{Address: to, State: wire.StateDelivered}}
 	rec.Conclude()
-	if _, err := journal.New(b.Store).Set(b.T.Context(), k, rec, 0, nil); err != nil {
+	if _, err := journal.New(b.Store).Set(b.T.Context(), k, rec, 0, false); err != nil {
 		b.T.Fatal(err)
 	}
 	if err := m.Nak(); err != nil {

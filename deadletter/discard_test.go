@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -51,7 +50,7 @@ func (y *yard) bury(id string) *deadletter.Found {
 		V: 1, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Recipient: l.Recipient, Event: wire.EventFailed, At: at, Enqueued: at, Together: wire.StateDead,
 		Recipients: []wire.RecipientRecord{{Address: "b@example.net", State: wire.StateDead, Reason: mail.ReasonFailed}},
 	}
-	if _, err := journal.New(y.store).Set(y.t.Context(), l, rec, 0, nil); err != nil {
+	if _, err := journal.New(y.store).Set(y.t.Context(), l, rec, 0, false); err != nil {
 		y.t.Fatal(err)
 	}
 	_, err := y.Bury(y.t.Context(), &wire.DeadLetter{
@@ -243,7 +242,7 @@ func TestDeadLetterOfAKeyThatWaits(t *testing.T) {
 		}
 		rec.Together, rec.Event = wire.StateScheduled, wire.EventDeferred
 		rec.Recipients[0].State, rec.Recipients[0].Reason = wire.StateScheduled, ""
-		if _, err := j.Set(t.Context(), rec.Key(), rec, seq, nil); err != nil {
+		if _, err := j.Set(t.Context(), rec.Key(), rec, seq, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -257,28 +256,5 @@ func TestDeadLetterOfAKeyThatWaits(t *testing.T) {
 	rec, _, err := journal.New(y.store).Lookup(t.Context(), d.Key)
 	if err != nil || rec.Event != wire.EventDiscarded {
 		t.Errorf("record of what was discarded: %+v, %v", rec, err)
-	}
-}
-
-// TestActIsLogged: what an operator does is in the log. If the program dies between the record
-// and its entry, the same command enters it.
-func TestActIsLogged(t *testing.T) {
-	t.Parallel()
-	y := newYard(t)
-	f := y.bury("m")
-	if err := y.bench.Replayer(&bench.Death{At: "entry"}).Discard(t.Context(), f); err == nil {
-		t.Error("the operator's program was to die")
-	}
-	y.want(f, "discarded, dead letter")
-	y.check(y.Discard(t.Context(), f), nil)
-	var got []wire.Event
-	for r, err := range journal.NewLog(y.bench.Conn.JS()).Search(t.Context(), journal.Filter{ID: "m"}) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, r.Event)
-	}
-	if !slices.Equal(got, []wire.Event{wire.EventDiscarded}) {
-		t.Errorf("the log has %v", got)
 	}
 }

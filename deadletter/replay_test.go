@@ -39,7 +39,7 @@ func (y *yard) failed(id string) (*wire.DeadLetter, *wire.Record) {
 func (y *yard) lay(l *wire.DeadLetter, rec *wire.Record) *deadletter.Found {
 	y.t.Helper()
 	if rec != nil {
-		if _, err := journal.New(y.store).Set(y.t.Context(), rec.Key(), rec, 0, nil); err != nil {
+		if _, err := journal.New(y.store).Set(y.t.Context(), rec.Key(), rec, 0, false); err != nil {
 			y.t.Fatal(err)
 		}
 	}

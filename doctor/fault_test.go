@@ -220,8 +220,9 @@ func TestFaults(t *testing.T) {
 			_, err := broker.Provision(b.t.Context(), b.conn, []wire.Lane{lane, "spare"}, broker.DefaultConfig())
 			b.must(err)
 		}, Problem, "consumers", "MAIL_SEND_SPARE/fresh, MAIL_LATER_SPARE/due: no worker asks"},
-		"lane full": {fillLane, Problem, "room", "MAIL_SEND_NORMAL: 95 % of its MaxBytes"},
-		"stranded":  {strand, Warning, "stranded", "MAIL_SEND_NORMAL: at least 2 messages"},
+		"log cut off": {func(b *testBroker) { b.stream(wire.StreamEvent, func(c *jetstream.StreamConfig) { c.Sources = nil }) }, Warning, "log", "does not source MAIL_RECORD"},
+		"lane full":   {fillLane, Problem, "room", "MAIL_SEND_NORMAL: 95 % of its MaxBytes"},
+		"stranded":    {strand, Warning, "stranded", "MAIL_SEND_NORMAL: at least 2 messages"},
 		"mail that waits": {func(b *testBroker) {
 			b.publish(lane.SendSubject(), "x")
 			b.publish(lane.SendSubject(), "x")

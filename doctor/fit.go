@@ -7,7 +7,7 @@ const (
 	upgrade       = "upgrade the NATS server"
 	provision     = "restart a worker, or for a broker at NATS_URL run: postrider provision"
 	provisionWait = "change it for all: postrider provision"
-	openLog       = "look at the log of the workers: it says why they cannot write it; make room if the store is full"
+	openSource    = "see that MAIL_RECORD is there, and look at the broker's log; a restart of the server that leads MAIL_EVENT opens the source again"
 	wakeSchedules = "a worker publishes them again within a few minutes, after which they fire: start one; if they stay, restart the broker, or in a cluster the server that leads that stream"
 	readAgain     = "run postrider doctor again; if it stays so, look at the broker's log"
 )
@@ -21,7 +21,7 @@ var fitting = map[string]string{
 	provisionWait:      "restart the worker with this POSTRIDER_ACK_WAIT",
 	queue.StartWorker:  "look at the worker's log: it says what it waits for (relay …); POSTRIDER_LANES of the worker may lack the lane",
 	queue.MoreSessions: "a higher SMTP_MAX_SESSIONS helps, if the relay allows it",
-	openLog:            "look at the worker's log: it says why it cannot write it; make room if the store is full",
+	openSource:         "see that MAIL_RECORD is there, and look at the worker's log; its restart opens the source again",
 	wakeSchedules:      "the worker publishes them again within a few minutes, after which they fire; if they stay, restart it: the broker is a part of it",
 	readAgain:          "run postrider doctor again; if it stays so, look at the worker's log",
 }

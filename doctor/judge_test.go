@@ -12,6 +12,7 @@ import (
 	"github.com/postrider/postrider/internal/smtptest"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/wire"
 )
 
 // TestJudge is for what cannot be made in a moment: old servers, full disks, clocks.
@@ -35,6 +36,9 @@ func TestJudge(t *testing.T) {
 	nothing := func(*jetstream.ConsumerInfo) {}
 	due := func(c taken) taken { c.Source = lane.Sources()[1]; return c }
 	settles := func(c taken) taken { c.settled = true; return c }
+	source := func(active time.Duration, lag uint64, err *jetstream.APIError) Finding {
+		return judgeLog(&jetstream.StreamInfo{Created: ago(2 * time.Minute), Sources: []*jetstream.StreamSourceInfo{{Name: wire.StreamRecord, Active: active, Lag: lag, Error: err}}}, now)
+	}
 	cert := func(left time.Duration) Finding {
 		all := judgeRelay(&smtp.Checkup{Relay: "r:25", TLS: "TLS 1.3", Expires: now.Add(left)}, nil, now)
 		return all[len(all)-1]
@@ -69,9 +73,11 @@ func TestJudge(t *testing.T) {
 		{"schedules", judgeSchedules("s", []time.Time{now.Add(time.Hour), ago(time.Second)}, now), OK, ""},
 		{"schedules stand still", judgeSchedules("s", []time.Time{ago(time.Hour), now}, now), Problem, "1 schedule should have become due by now, of 2"},
 
-		{"log", judgeLog(time.Time{}, now), OK, "follows"},
-		{"log just behind", judgeLog(ago(time.Second), now), OK, "follows"},
-		{"log cut off", judgeLog(ago(5*time.Minute), now), Warning, "lacks what was recorded in the last 5m0s"},
+		{"log", source(time.Second, 10, nil), OK, "follows"},
+		{"log silent", source(5*time.Minute, 0, nil), Warning, "nothing of MAIL_RECORD for 5m0s"},
+		{"log never heard", source(-1, 0, nil), Warning, "for 2m0s"},
+		{"log late", source(time.Second, 5000, nil), Warning, "5000 records behind"},
+		{"log refused", source(time.Second, 0, &jetstream.APIError{Description: "no such stream"}), Warning, "no such stream"},
 
 		{"taken, busy", judgeTaken(state(handed(time.Second)), 0, now), OK, ""},
 		{"taken, and no worker since", judgeTaken(state(handed(time.Hour)), 0, now), Problem, "no worker asks"},

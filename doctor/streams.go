@@ -8,9 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -107,37 +108,48 @@ func judgeReplicas(x *broker.Examination) []Finding {
 	return all
 }
 
-// logSilence is more than mail ever waits for its entry in the log.
-const logSilence = time.Minute
+const (
+	// logSilence is how long the log may hear nothing: a source may need 40 s
+	// after a leader's death, and has a heartbeat otherwise.
+	logSilence = time.Minute
+	// logBehind is more than is ever under way.
+	logBehind = 1000
+)
 
-// log looks for a record that was written after the last entry of the log.
+// log reads the state of the source that MAIL_EVENT is filled by.
 func (p *Patient) log(ctx context.Context, x *broker.Examination) []Finding {
-	if !readable(x, wire.StreamEvent) || !readable(x, wire.StreamRecord) {
+	if !readable(x, wire.StreamEvent) {
 		return nil // said by the streams
 	}
 	s, err := p.Conn.JS().Stream(ctx, wire.StreamEvent)
 	if err != nil {
 		return []Finding{unread("log", wire.StreamEvent, err)}
 	}
-	last := s.CachedInfo().State.LastTime
-	m, err := p.Conn.Store().Next(ctx, wire.StreamRecord, "mail.record.>", 0, last.Add(logSilence))
-	switch {
-	case errors.Is(err, stream.ErrNotFound):
-		return []Finding{judgeLog(time.Time{}, p.Conn.Now())}
-	case err != nil:
-		return []Finding{unread("log", wire.StreamRecord, err)}
-	}
-	return []Finding{judgeLog(m.Time, p.Conn.Now())}
+	return []Finding{judgeLog(s.CachedInfo(), p.Conn.Now())}
 }
 
-// judgeLog: does the log follow the records? missing is when a record was written that comes
-// after the last entry; zero for none.
-func judgeLog(missing, now time.Time) Finding {
-	if missing.IsZero() || now.Sub(missing) < logSilence {
+// judgeLog: does the log follow the records?
+func judgeLog(info *jetstream.StreamInfo, now time.Time) Finding {
+	f := Finding{Level: Warning, Check: "log", At: wire.StreamEvent, Do: openSource}
+	i := slices.IndexFunc(info.Sources, func(s *jetstream.StreamSourceInfo) bool { return s.Name == wire.StreamRecord })
+	if i < 0 {
+		f.Found = "does not source " + wire.StreamRecord + ": postrider events and show do not see what happens"
+		return f
+	}
+	s := info.Sources[i]
+	silent := s.Active
+	if s.Active < 0 {
+		silent = now.Sub(info.Created)
+	}
+	switch {
+	case s.Error != nil:
+		f.Found = "cannot read " + wire.StreamRecord + ": " + s.Error.Description
+	case silent > logSilence:
+		f.Found = fmt.Sprintf("has heard nothing of %s for %s: postrider events and show are behind", wire.StreamRecord, silent.Round(time.Second))
+	case s.Lag > logBehind:
+		f.Found = fmt.Sprintf("is %d records behind %s: postrider events and show are late", s.Lag, wire.StreamRecord)
+	default:
 		return Finding{Level: OK, Check: "log", At: wire.StreamEvent, Found: "follows " + wire.StreamRecord}
 	}
-	return Finding{
-		Level: Warning, Check: "log", At: wire.StreamEvent, Do: openLog,
-		Found: "lacks what was recorded in the last " + now.Sub(missing).Round(time.Second).String() + ": postrider events does not see it",
-	}
+	return f
 }

@@ -12,8 +12,7 @@ import (
 // compare-and-set. change makes the new record of the last one, which it may change and
 // return, and which is nil if there is none or it has expired. It returns nil to
 // decline, because somebody has decided already; then it leaves the last one as it is.
-// If another write came first, change is called again with that one. The record's entry is in
-// the log when Amend returns, unless the log cannot be written.
+// If another write came first, change is called again with that one.
 //
 // The result is the record that is there in the end: the new one, or the one that
 // change left as it is; nil if it declined and there is none. The errors are those of
@@ -43,13 +42,10 @@ func (j *Journal) Amend(ctx context.Context, k wire.Key, change func(last *wire.
 		}
 		rec := change(last)
 		if rec == nil {
-			if last != nil { // whoever wrote it may have died before its entry
-				err = j.Enter(ctx, last, seq)
-			}
-			return last, err
+			return last, nil
 		}
-		if seq, err = j.Set(ctx, k, rec, seq, nil); err == nil {
-			return rec, j.Enter(ctx, rec, seq)
+		if _, err = j.Set(ctx, k, rec, seq, false); err == nil {
+			return rec, nil
 		}
 		if !errors.Is(err, stream.ErrConflict) {
 			return nil, err

@@ -77,7 +77,7 @@ func TestAmend(t *testing.T) {
 			}
 			r := recordAt(k, generation, b.Conn.Now())
 			r.Subject = "another"
-			if _, err := j.Set(t.Context(), r.Key(), r, seq, nil); err != nil {
+			if _, err := j.Set(t.Context(), r.Key(), r, seq, false); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -158,9 +158,6 @@ func TestAmendUnanswered(t *testing.T) {
 		k, s := keyAt("m", b.Conn.Now(), uint64(i)), b.Conn.Store()
 		writes := 0
 		j := journal.New(crossed{s, func(ctx context.Context, m *nats.Msg, filter string, expected uint64) (uint64, error) {
-			if m.Subject != k.RecordSubject() {
-				return s.Set(ctx, m, filter, expected)
-			}
 			writes++
 			if _, err := s.Set(ctx, m, filter, expected); err != nil {
 				t.Error(err)

@@ -1,8 +1,8 @@
 // Package journal keeps the record of each key: what is known of it at its last
 // generation. The record is read before a message is sent and written by
 // compare-and-set after it, so that of two deliveries of one message only one
-// decides. After each record its entry is written into MAIL_EVENT, the log that people
-// read.
+// decides. The records are also the log that people read: the broker copies
+// them from MAIL_RECORD to MAIL_EVENT.
 //
 // It decides nothing. It tries again only to write an operator's act ([Journal.Amend]),
 // if another write came first.
@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -29,13 +28,6 @@ import (
 // are looked up in MAIL_EVENT.
 const BriefTTL = 10 * time.Minute
 
-// recordLinger is how long a record waits for company while many are written, unless there
-// are recordsEnough. Meanwhile the relay has accepted what nobody knows of.
-const (
-	recordLinger  = 10 * time.Millisecond
-	recordsEnough = 32
-)
-
 // Store reads and writes streams, as a [stream.Store] does. Its errors are those
 // of package stream.
 type Store interface {
@@ -43,22 +35,19 @@ type Store interface {
 	Last(ctx context.Context, stream, subject string) (*jetstream.RawStreamMsg, error)
 	// Scan yields the messages of a part of a stream whose subject matches.
 	Scan(ctx context.Context, stream, subject string, r stream.Range) iter.Seq2[*jetstream.RawStreamMsg, error]
-	stream.Batcher
+	// Set publishes m if the last sequence on filter is the expected one, 0 for
+	// none; [stream.ErrConflict].
+	Set(ctx context.Context, m *nats.Msg, filter string, expected uint64) (uint64, error)
 }
 
 // Journal reads and writes records. Its methods may be called concurrently if
 // those of its store may.
 type Journal struct {
-	store   Store
-	records *stream.Committer
-	entries *entries
+	store Store
 }
 
-// New is a journal on that store. A worker has one, so that what its deliveries record at
-// the same time is written together.
-func New(s Store) *Journal {
-	return &Journal{store: s, records: stream.NewCommitter(s, recordLinger, recordsEnough), entries: newEntries(s)}
-}
+// New is a journal on that store.
+func New(s Store) *Journal { return &Journal{store: s} }
 
 // Lookup returns the last record of the key and its sequence; nil and 0 if there
 // is none. It fails with [wire.ErrNewer] if the record cannot be acted on. A key without an ID stands for any id: it is used for messages that
@@ -92,30 +81,21 @@ func recordsOf(k wire.Key) string {
 // Set makes r the last record of its key and returns its sequence, if the
 // sequence of the last record of k is the expected one (0: there is none). k is the
 // key of r, or that key without an ID: then records under other ids count too, which is
-// slow if there are many records. The first record of a key expires after [BriefTTL] if
-// it is final.
+// slow if there are many records. A brief record expires after [BriefTTL]. It fails with
+// [stream.ErrConflict], [stream.ErrFull], [stream.ErrTooLarge] or [stream.ErrAway].
 //
-// With a permit r may be written in a batch with other records. The permit is asked just
-// before that; if it refuses, nothing is written. Without one r is written at once and by
-// itself.
-//
-// It fails with [stream.ErrConflict], [stream.ErrFull], [stream.ErrTooLarge],
-// [stream.ErrAway] or [stream.ErrLate]. Setting the same record again, after an answer was
-// lost, is no conflict.
-func (j *Journal) Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, permit func() bool) (uint64, error) {
+// Setting the same record again, after an answer was lost, is no conflict.
+func (j *Journal) Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, brief bool) (uint64, error) {
 	b, err := r.Encode()
 	if err != nil {
 		return 0, err
 	}
 	m := nats.NewMsg(r.Key().RecordSubject())
 	m.Data = b
-	if expected == 0 && r.Final() {
+	if brief {
 		m.Header.Set(jetstream.MsgTTLHeader, BriefTTL.String())
 	}
-	if k.ID == "" {
-		permit = nil // of two conditions in a batch the server does not see that one includes the other
-	}
-	seq, err := j.records.Set(ctx, m, recordsOf(k), expected, permit)
+	seq, err := j.store.Set(ctx, m, recordsOf(k), expected)
 	if errors.Is(err, stream.ErrConflict) {
 		last, lerr := j.store.Last(ctx, wire.StreamRecord, m.Subject)
 		switch {
@@ -153,8 +133,7 @@ func (j *Journal) Find(ctx context.Context, k wire.Key, generation int, enqueued
 func (j *Journal) search(ctx context.Context, subject string, since time.Time, match func(*wire.Record) bool) (found *wire.Record, err error) {
 	// The server with the log may have another clock than the one that accepted
 	// the message.
-	since = since.Add(-entryLag)
-	last := uint64(0)
+	since = since.Add(-sourceLag)
 	for m, err := range j.store.Scan(ctx, wire.StreamEvent, subject, stream.Range{Since: since}) {
 		if err != nil {
 			return nil, fmt.Errorf("search the log in %s: %w", subject, err)
@@ -166,11 +145,7 @@ func (j *Journal) search(ctx context.Context, subject string, since time.Time, m
 		if err := wire.Understood(r); err != nil {
 			return nil, fmt.Errorf("search the log in %s (sequence %d): %w", subject, m.Sequence, err)
 		}
-		// A worker that was stopped may have written the entry of an older record last.
-		seq, _ := strconv.ParseUint(m.Header.Get(wire.HeaderRecord), 10, 64)
-		if seq == 0 || seq >= last {
-			found, last = r, seq
-		}
+		found = r
 	}
 	return found, nil
 }

@@ -24,7 +24,7 @@ func TestFindAcrossClocks(t *testing.T) {
 	j := journal.New(b.Conn.Store())
 	at := time.Now().Add(time.Second) // the lane's leader is ahead
 	l := keyAt("m", at, 1)
-	if _, err := j.Amend(t.Context(), l, func(*wire.Record) *wire.Record { return recordAt(l, 0, at) }); err != nil {
+	if _, err := j.Set(t.Context(), l, recordAt(l, 0, at), 0, true); err != nil {
 		t.Fatal(err)
 	}
 	awaitEntries(t, b, "0")
@@ -80,11 +80,11 @@ func TestFirstWriterWins(t *testing.T) {
 		var seq uint64
 		for _, generation := range c.there {
 			var err error
-			if seq, err = j.Set(t.Context(), l, recordAt(l, generation, now), seq, nil); err != nil {
+			if seq, err = j.Set(t.Context(), l, recordAt(l, generation, now), seq, false); err != nil {
 				t.Fatal(err)
 			}
 		}
-		got, err := j.Set(t.Context(), l, recordAt(l, c.mine, now), 0, nil)
+		got, err := j.Set(t.Context(), l, recordAt(l, c.mine, now), 0, false)
 		if !errors.Is(err, c.want) || err == nil && len(c.there) > 0 && got != seq {
 			t.Errorf("%s: set gives %d, %v; want %d, %v", c.name, got, err, seq, c.want)
 		}
@@ -104,11 +104,7 @@ func TestBriefRecordsExpire(t *testing.T) {
 	j, now := journal.New(b.Conn.Store()), b.Conn.Now()
 	for ttl, brief := range map[string]bool{journal.BriefTTL.String(): true, "": false} {
 		l := keyAt("m", now, uint64(len(ttl)))
-		r := recordAt(l, 0, now)
-		if brief {
-			r.Together = wire.StateDelivered
-		}
-		if _, err := j.Set(t.Context(), l, r, 0, nil); err != nil {
+		if _, err := j.Set(t.Context(), l, recordAt(l, 0, now), 0, brief); err != nil {
 			t.Fatal(err)
 		}
 		m, err := b.Conn.Store().Last(t.Context(), wire.StreamRecord, l.RecordSubject())
@@ -121,27 +117,6 @@ func TestBriefRecordsExpire(t *testing.T) {
 // TestFind: the log is searched for one key alone, and not for an earlier
 // generation: else a copy that is still to be sent would be taken for settled, or
 // what was settled would be sent again. It is the same if the id is not known.
-// TestFindsTheLastRecord: the entry of an older record may be the last one in the log.
-func TestFindsTheLastRecord(t *testing.T) {
-	t.Parallel()
-	b := natstest.Start(t)
-	j, now := journal.New(b.Conn.Store()), b.Conn.Now()
-	k := keyAt("m", now, 1)
-	final := recordAt(k, 0, now)
-	final.Event = wire.EventDelivered
-	for _, x := range []struct {
-		rec *wire.Record
-		seq uint64
-	}{{final, 9}, {recordAt(k, 0, now), 5}} {
-		if err := j.Enter(natstest.Within(t), x.rec, x.seq); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if r, err := j.Find(natstest.Within(t), k, 0, now); err != nil || r.Event != wire.EventDelivered {
-		t.Errorf("%+v, %v", r, err)
-	}
-}
-
 func TestFind(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
@@ -150,7 +125,11 @@ func TestFind(t *testing.T) {
 	for _, r := range []*wire.Record{
 		recordAt(l, 0, now), recordAt(l, 2, now), recordAt(l.For(0), 5, now), recordAt(other, 7, now),
 	} {
-		if _, err := j.Amend(t.Context(), r.Key(), func(*wire.Record) *wire.Record { return r }); err != nil {
+		_, seq, err := j.Lookup(t.Context(), r.Key())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := j.Set(t.Context(), r.Key(), r, seq, false); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -16,12 +16,11 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// entryLag is how much later than its record an entry may be in the log: if its worker
-// died in between, another one writes it after AckWait. And clocks differ.
-const entryLag = 5 * time.Minute
+// sourceLag is how much later than its record an entry may be in the log: a
+// source lags by 40 s after a leader's death, and clocks differ.
+const sourceLag = 2 * time.Minute
 
-// Log is what people read: MAIL_EVENT, which has a copy of every record for 30 days. An
-// entry that is there twice is read once. Its
+// Log is what people read: MAIL_EVENT, a copy of every record for 30 days. Its
 // methods may be called concurrently.
 type Log struct {
 	js jetstream.JetStream
@@ -64,10 +63,10 @@ func (l *Log) Follow(ctx context.Context, f Filter) iter.Seq2[*wire.Record, erro
 	return l.records(ctx, f, f.config(), true)
 }
 
-// records is [Log.read] of entries that were not read before, without the sequences.
+// records is [Log.read] without the sequences.
 func (l *Log) records(ctx context.Context, f Filter, from jetstream.OrderedConsumerConfig, follow bool) iter.Seq2[*wire.Record, error] {
 	return func(yield func(*wire.Record, error) bool) {
-		for e, err := range l.read(ctx, f, from, follow, newDoubles()) {
+		for e, err := range l.read(ctx, f, from, follow) {
 			if !yield(e.Record, err) {
 				return
 			}
@@ -82,7 +81,7 @@ type entry struct {
 	seq uint64
 }
 
-func (l *Log) read(ctx context.Context, f Filter, from jetstream.OrderedConsumerConfig, follow bool, seen *doubles) iter.Seq2[entry, error] {
+func (l *Log) read(ctx context.Context, f Filter, from jetstream.OrderedConsumerConfig, follow bool) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
 		it, left, err := l.open(ctx, from)
 		if err != nil {
@@ -115,7 +114,7 @@ func (l *Log) read(ctx context.Context, f Filter, from jetstream.OrderedConsumer
 			switch {
 			case err != nil:
 				err = fmt.Errorf("read entry %d of the log: %w", meta.Sequence.Stream, err)
-			case !f.match(r), seen.has(m.Headers().Get(wire.HeaderRecord), r):
+			case !f.match(r):
 				continue
 			}
 			if !yield(entry{r, meta.Sequence.Stream}, err) {
@@ -158,7 +157,7 @@ func (f Filter) config() jetstream.OrderedConsumerConfig {
 	}
 	if !since.IsZero() {
 		// Entries have the time of their own storage, and records are written first.
-		start := since.Add(-entryLag)
+		start := since.Add(-sourceLag)
 		c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &start
 	}
 	return c
@@ -166,7 +165,7 @@ func (f Filter) config() jetstream.OrderedConsumerConfig {
 
 // over reports that no later entry is early enough.
 func (f Filter) over(at time.Time) bool {
-	return !f.Until.IsZero() && at.After(f.Until.Add(entryLag))
+	return !f.Until.IsZero() && at.After(f.Until.Add(sourceLag))
 }
 
 func (f Filter) count() {

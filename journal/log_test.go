@@ -39,7 +39,7 @@ func written(t *testing.T, b *natstest.Broker, now time.Time) {
 			to.Index = n
 			r.Recipients = append(r.Recipients, to)
 		}
-		if _, err := j.Amend(t.Context(), r.Key(), func(*wire.Record) *wire.Record { return r }); err != nil {
+		if _, err := j.Set(t.Context(), r.Key(), r, 0, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -134,7 +134,7 @@ func TestFollow(t *testing.T) {
 	b.Restart(t)
 	l := wire.Key{Lane: "normal", ID: "one", Origin: wire.Origin(b.Conn.Now(), 9), Recipient: wire.All}
 	r := &wire.Record{V: 1, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Recipient: l.Recipient, Generation: 9, Event: wire.EventDelivered, At: b.Conn.Now()}
-	if _, err := journal.New(b.Conn.Store()).Amend(t.Context(), r.Key(), func(*wire.Record) *wire.Record { return r }); err != nil {
+	if _, err := journal.New(b.Conn.Store()).Set(t.Context(), r.Key(), r, 0, false); err != nil {
 		t.Fatal(err)
 	}
 	next("9")
@@ -180,7 +180,7 @@ func TestTail(t *testing.T) {
 			break
 		}
 		r := &wire.Record{V: 1, ID: "one", Origin: wire.Origin(now, 9), Lane: "normal", Recipient: wire.All, Generation: 9, Event: wire.EventDelivered, At: now}
-		if _, err := journal.New(b.Conn.Store()).Amend(t.Context(), r.Key(), func(*wire.Record) *wire.Record { return r }); err != nil {
+		if _, err := journal.New(b.Conn.Store()).Set(t.Context(), r.Key(), r, 0, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -200,7 +200,7 @@ func TestTailOfMuch(t *testing.T) {
 		if i == 7 {
 			r.Event = wire.EventFailed
 		}
-		if _, err := j.Amend(t.Context(), r.Key(), func(*wire.Record) *wire.Record { return r }); err != nil {
+		if _, err := j.Set(t.Context(), r.Key(), r, 0, false); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -24,7 +24,7 @@ func (l *Log) Tail(ctx context.Context, f Filter, n int, follow bool) iter.Seq2[
 			return
 		}
 		state := s.CachedInfo().State
-		last, seen, err := l.last(ctx, f, n, state.FirstSeq, state.LastSeq)
+		last, err := l.last(ctx, f, n, state.FirstSeq, state.LastSeq)
 		if err != nil {
 			yield(nil, err)
 			return
@@ -37,8 +37,8 @@ func (l *Log) Tail(ctx context.Context, f Filter, n int, follow bool) iter.Seq2[
 		if !follow {
 			return
 		}
-		for e, err := range l.read(ctx, f, f.from(state.LastSeq+1), true, seen) {
-			if !yield(e.Record, err) {
+		for r, err := range l.records(ctx, f, f.from(state.LastSeq+1), true) {
+			if !yield(r, err) {
 				return
 			}
 		}
@@ -46,19 +46,18 @@ func (l *Log) Tail(ctx context.Context, f Filter, n int, follow bool) iter.Seq2[
 }
 
 // last are the last n entries up to that sequence. It reads the end of the log, and
-// more of it as long as those are not enough. seen has what it read.
-func (l *Log) last(ctx context.Context, f Filter, n int, first, through uint64) (last []*wire.Record, seen *doubles, err error) {
-	seen = newDoubles()
+// more of it as long as those are not enough.
+func (l *Log) last(ctx context.Context, f Filter, n int, first, through uint64) ([]*wire.Record, error) {
 	for part := uint64(max(tailPart, n)); n > 0; part *= 10 {
 		whole := !f.Since.IsZero() || part >= through || through-part < first
 		from := f.config()
 		if !whole {
 			from = f.from(through - part + 1)
 		}
-		last, seen = nil, newDoubles()
-		for e, err := range l.read(ctx, f, from, false, seen) {
+		var last []*wire.Record
+		for e, err := range l.read(ctx, f, from, false) {
 			if err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 			if e.seq > through {
 				break
@@ -68,10 +67,10 @@ func (l *Log) last(ctx context.Context, f Filter, n int, first, through uint64) 
 			}
 		}
 		if whole || len(last) == n || ctx.Err() != nil {
-			return last, seen, nil
+			return last, nil
 		}
 	}
-	return nil, seen, nil
+	return nil, nil
 }
 
 // from is the consumer that reads from that sequence on.

@@ -101,12 +101,8 @@ type Message struct {
 	EightBit bool
 	// UTF8: a header or an address needs SMTPUTF8 (RFC 6531).
 	UTF8 bool
-	// Alone: nothing else may be in the air on its session, before or behind it. For a
-	// message that may be why sessions break.
-	Alone bool
-	// Permit is called right before the bytes that end the message are sent: the final
-	// dot, or the end of its last chunk. If it returns an error, they are not sent. Nil
-	// permits.
+	// Permit is called right before the final dot. If it returns an error, the dot
+	// is not sent and the session is closed. Nil permits.
 	Permit func() error
 }
 

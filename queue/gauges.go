@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,6 +35,7 @@ var (
 	descAccepted = desc("stream_accepted_total", "Messages that a stream has ever accepted.", "stream")
 	descStored   = desc("stream_messages", "Messages in a stream.", "stream")
 	descBytes    = desc("stream_bytes", "Bytes in a stream, on one replica.", "stream")
+	descLag      = desc("event_lag_messages", "Records that MAIL_EVENT, the log people read, does not have yet.")
 	descUsed     = desc("store_used_bytes", "Bytes stored for the account at the broker, all replicas together.")
 	descLimit    = desc("store_limit_bytes", "Bytes that may be stored for the account; absent if there is no limit.")
 )
@@ -131,7 +133,7 @@ func (g *Gauges) lane(ctx context.Context, name wire.Lane) (Lane, []*jetstream.S
 // Describe implements [prometheus.Collector].
 func (*Gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descMessages, descOldest, descTakers, descAccepted, descStored, descBytes, descUsed, descLimit,
+		descMessages, descOldest, descTakers, descAccepted, descStored, descBytes, descLag, descUsed, descLimit,
 	} {
 		ch <- d
 	}
@@ -167,8 +169,19 @@ func (g *Gauges) Collect(ch chan<- prometheus.Metric) {
 		gauge(descBytes, float64(i.State.Bytes), i.Config.Name)
 		ch <- prometheus.MustNewConstMetric(descAccepted, prometheus.CounterValue, float64(i.State.LastSeq), i.Config.Name)
 	}
+	gauge(descLag, float64(s.lag()))
 	gauge(descUsed, float64(s.used))
 	if s.limit > 0 {
 		gauge(descLimit, float64(s.limit))
 	}
+}
+
+// lag is how many records the log does not have yet.
+func (s snapshot) lag() uint64 {
+	i := slices.IndexFunc(s.streams, func(i *jetstream.StreamInfo) bool { return i.Config.Name == wire.StreamEvent })
+	var n uint64
+	for _, source := range s.streams[i].Sources {
+		n += source.Lag
+	}
+	return n
 }

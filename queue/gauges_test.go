@@ -92,4 +92,7 @@ func TestGauges(t *testing.T) {
 			t.Errorf("%s is %v", name, got[name])
 		}
 	}
+	if _, ok := got["postrider_event_lag_messages{}"]; !ok {
+		t.Error("the lag of the log is missing")
+	}
 }

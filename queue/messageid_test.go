@@ -46,7 +46,7 @@ func TestOtherNames(t *testing.T) {
 		V: 1, ID: "sent", Origin: origins["sent"], Lane: lane, Recipient: wire.All, Event: wire.EventDelivered, At: b.broker.Conn.Now(), MessageID: "sent@own.test",
 		Recipients: []wire.RecipientRecord{{Address: "b@example.net", State: wire.StateDelivered, QueueID: "4Zx2Y31q9z"}},
 	}
-	_, err = j.Amend(t.Context(), r.Key(), func(*wire.Record) *wire.Record { return r })
+	_, err = j.Set(t.Context(), r.Key(), r, 0, false)
 	b.must(err)
 	testrun.Eventually(t, "the log has the record", natstest.Timeout, func() bool { return b.traced("4Zx2Y31q9z") == "sent delivered; " })
 	for name, want := range map[string]string{

@@ -105,7 +105,7 @@ func (b *testQueue) record(id string, event wire.Event) {
 		V: 1, ID: l.ID, Origin: l.Origin, Lane: l.Lane, Recipient: l.Recipient, Event: event, At: b.broker.Conn.Now(),
 		Recipients: []wire.RecipientRecord{{Address: "b@example.net", State: wire.StateDelivered}},
 	}
-	_, err := journal.New(b.store).Amend(b.t.Context(), r.Key(), func(*wire.Record) *wire.Record { return r })
+	_, err := journal.New(b.store).Set(b.t.Context(), r.Key(), r, 0, false)
 	b.must(err)
 }
 

@@ -16,9 +16,6 @@ var ackFor = []time.Duration{300 * time.Millisecond, 1250 * time.Millisecond, 5 
 // deleted by its sequence: a broker that was killed ignores acks above its
 // rolled-back pointer.
 func (s *Settler) ack(ctx context.Context, d *Delivery) error {
-	if d.Remove != nil && d.Remove(ctx) {
-		return nil
-	}
 	for n := 0; d.Handle != nil && n < len(ackFor); n++ {
 		tctx, cancel := context.WithTimeout(ctx, ackFor[n])
 		err := d.Handle.Ack(tctx)

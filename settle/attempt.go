@@ -28,10 +28,7 @@ func (s *Settler) attempt(span Span, d *Delivery, rec *wire.Record) error {
 		case len(batch) == 0, len(aside) >= maxHangUps:
 			return s.requeue(span.Settle, d, rec, len(aside) > 0, why)
 		}
-		m := d.transaction(batch)
-		m.Alone = wire.BrokeSession(rec.Attempts) || d.DeliveredOften()
-		m.Permit = func() error { return s.permit(span.Work, d) }
-		tx := s.Relay.Deliver(span.Work, m)
+		tx := s.Relay.Deliver(span.Work, d.transaction(batch))
 		switch fault := s.apply(d, rec, batch, tx); {
 		case fault != nil:
 			why = wire.GroupedOutcome{Code: fault.Code, Enhanced: fault.Enhanced, Reply: fault.Reply}.Words()
@@ -79,12 +76,21 @@ func (d *Delivery) transaction(to []mail.Recipient) mail.Message {
 	return mail.Message{
 		ID: d.copy.Key.ID, Key: d.copy.Key.RecordSubject(), From: d.from.Address, Recipients: to,
 		Body: d.message, Size: d.message.Size, EightBit: d.message.EightBit,
-		UTF8: d.message.UTF8 || d.from.UTF8 || d.to[to[0].Index].UTF8,
+		UTF8:   d.message.UTF8 || d.from.UTF8 || d.to[to[0].Index].UTF8,
+		Permit: d.permit,
 	}
 }
 
 // errLeaseExpired is what permit tells [Relay], which asks it before the final dot.
 var errLeaseExpired = errors.New("the lease on the message has expired: another worker may have it")
+
+// permit keeps the final dot from being sent once the lease has expired.
+func (d *Delivery) permit() error {
+	if d.leaseExpired() {
+		return errLeaseExpired
+	}
+	return nil
+}
 
 // apply enters the outcomes of a transaction into rec. It returns the last outcome for
 // which the relay or the worker was at fault, or one of its own if nothing was decided;
@@ -98,9 +104,6 @@ func (s *Settler) apply(d *Delivery, rec *wire.Record, to []mail.Recipient, tx m
 	for i, o := range tx.Outcomes {
 		s.metrics.outcomes.WithLabelValues(string(o.Class)).Inc()
 		counted = counted || o.Class.Counted()
-		if o.Class == mail.Delivered {
-			s.unrecorded.accepted(d)
-		}
 		x := rec.Find(to[i].Index)
 		if o.Class == mail.Requeued {
 			fault = &tx.Outcomes[i]
@@ -135,6 +138,6 @@ func (s *Settler) apply(d *Delivery, rec *wire.Record, to []mail.Recipient, tx m
 
 // pause is the pause after a fault of the relay: the first is PauseMin, each next one
 // twice as long, up to PauseMax.
-func (c Config) pause(times int) time.Duration {
-	return min(c.PauseMin<<min(max(times-1, 0), 16), c.PauseMax)
+func (s *Settler) pause(times int) time.Duration {
+	return min(s.cfg.PauseMin<<min(max(times-1, 0), 16), s.cfg.PauseMax)
 }

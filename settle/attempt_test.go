@@ -305,26 +305,3 @@ func TestNamedTwice(t *testing.T) {
 	b.Settled()
 	b.Accepted("twice", map[string]int{"ann@example.net": 1, "ann@EXAMPLE.net": 0, "bob@example.net": 1})
 }
-
-// TestBreakersGoAlone: a message that was in a session that broke may be why. It has nothing
-// beside it on its session from then on, others have.
-func TestBreakersGoAlone(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	var mu sync.Mutex
-	alone := map[string][]bool{}
-	b.Relay.Hold = func(m mail.Message) {
-		mu.Lock()
-		defer mu.Unlock()
-		alone[m.ID] = append(alone[m.ID], m.Alone)
-	}
-	b.Publish("broke", "lost@example.net")
-	b.Publish("deferred", "450x2@example.net")
-	b.Work(nil)
-	b.Settled()
-	mu.Lock()
-	defer mu.Unlock()
-	if got := fmt.Sprint(alone); got != "map[broke:[false true] deferred:[false false false]]" {
-		t.Errorf("alone: %s", got)
-	}
-}

@@ -42,24 +42,10 @@ type Delivery struct {
 	// Handle is nil for what the sweep found: it has no lease, and can only be
 	// deleted by its sequence.
 	Handle Handle
-	// Answered, if it is set, is called once the relay is not needed any more, before what
-	// it said is recorded. It may be called again.
-	Answered func()
-	// RecordWaits, if it is set, is told when a record begins to wait for the broker's answer,
-	// and when that has come.
-	RecordWaits func(bool)
-	// Remove, if it is set, removes the settled message together with others. It reports
-	// false if the message has to be acked by itself.
-	Remove func(context.Context) bool
 	// GoesOn is set if something of the message goes on, as a copy or a dead letter, or
 	// it was requeued with a record: then settling it made no room in the store.
 	GoesOn bool
 
-	// accepted is when the relay accepted something of it that is not recorded; else zero.
-	accepted time.Time
-	// soughtThere: before the present try of a write the lease had expired, and the message was
-	// sought in its stream.
-	soughtThere bool
 	// stopping is closed when no more is fetched.
 	stopping <-chan struct{}
 	// copy holds the key and the history. They are in the headers of a copy; a fresh
@@ -91,20 +77,6 @@ type Delivery struct {
 
 // Key says whose message it is. It is empty before the delivery was settled.
 func (d *Delivery) Key() wire.Key { return d.copy.Key }
-
-// answered says that the relay is not needed any more.
-func (d *Delivery) answered() {
-	if d.Answered != nil {
-		d.Answered()
-	}
-}
-
-// recordWaits says whether a record waits for the broker's answer.
-func (d *Delivery) recordWaits(waits bool) {
-	if d.RecordWaits != nil {
-		d.RecordWaits(waits)
-	}
-}
 
 // fresh reports a message of a producer, not a copy of ours.
 func (d *Delivery) fresh() bool { _, ok := d.Lane.TenantOf(d.Subject); return ok }

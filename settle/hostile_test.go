@@ -181,7 +181,7 @@ func TestUnreadableTextIsRecorded(t *testing.T) {
 	h.Read()
 	rec := ghostRecord(h)
 	rec.Subject = "\xff\xfe"
-	if _, err := w.Journal.Set(t.Context(), rec.Key(), rec, 0, nil); err != nil {
+	if _, err := w.Journal.Set(t.Context(), rec.Key(), rec, 0, false); err != nil {
 		t.Error(err)
 	}
 	if got := b.record(h.Key()); got == nil || got.Subject == "" {

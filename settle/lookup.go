@@ -20,7 +20,6 @@ func (s *Settler) lookup(ctx context.Context, d *Delivery) (done *wire.Record, e
 	if d.last, d.lastSeq, err = s.writes.lookup(ctx, d, k); err != nil {
 		return nil, err
 	}
-	logged := false
 	if (d.Times != 1 || d.unknownGeneration) && (d.last == nil || d.last.Generation < d.copy.Generation) {
 		// A worker may have died between record and ack so long ago that the record
 		// has expired. The log still has it.
@@ -31,7 +30,7 @@ func (s *Settler) lookup(ctx context.Context, d *Delivery) (done *wire.Record, e
 		}); err != nil {
 			return nil, err
 		}
-		if logged = found != nil; logged {
+		if found != nil {
 			d.last = found
 		}
 	}
@@ -45,13 +44,10 @@ func (s *Settler) lookup(ctx context.Context, d *Delivery) (done *wire.Record, e
 			d.copy.Generation++ // this is the copy that was scheduled
 		}
 	}
-	if d.last.Generation != d.copy.Generation || d.last.Has(wire.StatePending) {
-		return nil, nil
+	if d.last.Generation == d.copy.Generation && !d.last.Has(wire.StatePending) {
+		return d.last, nil
 	}
-	if !logged { // who wrote it may have died before its entry
-		err = s.writes.enter(ctx, d.last, d.lastSeq)
-	}
-	return d.last, err
+	return nil, nil
 }
 
 // sought is the key by which the message's records are read and compared: without an id

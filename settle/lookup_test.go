@@ -7,7 +7,6 @@ import (
 	"time"
 
 	wb "github.com/postrider/postrider/internal/bench"
-	"github.com/postrider/postrider/journal"
 
 	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/wire"
@@ -29,12 +28,12 @@ func TestFirstDeliveryIsLookedUpToo(t *testing.T) {
 	b.Accepted("m", map[string]int{"ann@example.net": 1})
 }
 
-// TestLateRedelivery: a worker died between entry and ack, and everything
+// TestLateRedelivery: a worker died between record and ack, and everything
 // stood still until the record had expired. The log still knows.
 func TestLateRedelivery(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	d := &wb.Death{At: "entered"}
+	d := &wb.Death{At: "recorded"}
 	stop := b.Work(d)
 	b.Publish("m", "ann@example.net")
 	b.Eventually("the worker dies", d.IsDead)
@@ -64,7 +63,7 @@ func TestEarlierGeneration(t *testing.T) {
 			further.Generation = 1
 			further.SetPending(state, "")
 			further.Conclude()
-			if _, err := w.Journal.Set(t.Context(), further.Key(), further, 0, nil); err != nil {
+			if _, err := w.Journal.Set(t.Context(), further.Key(), further, 0, false); err != nil {
 				t.Fatal(err)
 			}
 			if err := w.settle(t.Context(), h); err != nil {
@@ -83,13 +82,13 @@ func TestEarlierGeneration(t *testing.T) {
 
 // ghost publishes a mail and records for its key that it was delivered. The delivery
 // that it returns knows nothing of that.
-func (b *bench) ghost(w *worker) (*settle.Delivery, wire.Key) {
+func (b *bench) ghost(w *worker, brief bool) (*settle.Delivery, wire.Key) {
 	b.T.Helper()
 	b.Publish("ghost", "bob@example.net")
 	h := b.pullFresh(w)
 	read := twin(h)
 	read.Read()
-	if _, err := journal.New(b.Store).Amend(b.T.Context(), read.Key(), func(*wire.Record) *wire.Record { return ghostRecord(read) }); err != nil {
+	if _, err := w.Journal.Set(b.T.Context(), read.Key(), ghostRecord(read), 0, brief); err != nil {
 		b.T.Fatal(err)
 	}
 	return h, read.Key()
@@ -109,7 +108,7 @@ func TestGhostWithoutARecord(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	w := b.idle()
-	h, l := b.ghost(w)
+	h, l := b.ghost(w, true)
 	b.forgetRecords(l)
 	_ = h.Handle.Requeue(0)
 	b.Exhaust()
@@ -127,7 +126,7 @@ func TestGhostThatIsNotRead(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	w := b.idle()
-	h, l := b.ghost(w)
+	h, l := b.ghost(w, true)
 	b.forgetRecords(l)
 	h.Times = settle.CrashLoop
 	if err := w.settle(t.Context(), h); err != nil {
@@ -146,11 +145,6 @@ func (b *bench) forgetRecords(l wire.Key) {
 		_, err := b.Store.Last(b.T.Context(), wire.StreamEvent, l.EventSubject())
 		return err == nil
 	})
-	b.purgeRecords()
-}
-
-func (b *bench) purgeRecords() {
-	b.T.Helper()
 	s, err := b.Conn.JS().Stream(b.T.Context(), wire.StreamRecord)
 	if err != nil {
 		b.T.Fatal(err)
@@ -182,7 +176,7 @@ func TestNewerRecord(t *testing.T) {
 			rec.SetPending(wire.StateDelivered, "")
 			rec.Conclude()
 			newer(rec)
-			if _, err := journal.New(b.Store).Amend(t.Context(), rec.Key(), func(*wire.Record) *wire.Record { return rec }); err != nil {
+			if _, err := w.Journal.Set(t.Context(), rec.Key(), rec, 0, false); err != nil {
 				t.Fatal(err)
 			}
 			if logged {

@@ -103,15 +103,11 @@ func (s *Settler) splitDeadLetter(ctx context.Context, d *Delivery, theirs, merg
 // setMerged writes a record that something was added to.
 func (s *Settler) setMerged(ctx context.Context, d *Delivery, rec *wire.Record, expected uint64) error {
 	rec.At = s.Now().UTC()
-	var seq uint64
-	err := s.writes.tryWithRoom(ctx, d.withoutLease(), func(ctx context.Context) (err error) {
-		seq, err = s.Journal.Set(ctx, rec.Key(), rec, expected, nil)
+	err := s.writes.tryWithRoom(ctx, d.withoutLease(), func(ctx context.Context) error {
+		_, err := s.Journal.Set(ctx, rec.Key(), rec, expected, false)
 		return err
 	})
-	switch {
-	case err == nil:
-		return s.writes.enter(ctx, rec, seq)
-	case errors.Is(err, stream.ErrTooLarge) && rec.Shorten():
+	if errors.Is(err, stream.ErrTooLarge) && rec.Shorten() {
 		return s.setMerged(ctx, d, rec, expected)
 	}
 	return err

@@ -90,8 +90,8 @@ type unheard struct {
 	expire func()
 }
 
-func (u unheard) Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, permit func() bool) (uint64, error) {
-	if _, err := u.Journal.Set(ctx, k, r, expected, permit); err != nil {
+func (u unheard) Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, brief bool) (uint64, error) {
+	if _, err := u.Journal.Set(ctx, k, r, expected, brief); err != nil {
 		return 0, err
 	}
 	u.expire()
@@ -101,11 +101,11 @@ func (u unheard) Set(ctx context.Context, k wire.Key, r *wire.Record, expected u
 // narrow is a journal with room for no attempts.
 type narrow struct{ settle.Journal }
 
-func (n narrow) Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, permit func() bool) (uint64, error) {
+func (n narrow) Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, brief bool) (uint64, error) {
 	if len(r.Attempts) > 0 {
 		return 0, stream.ErrTooLarge
 	}
-	return n.Journal.Set(ctx, k, r, expected, permit)
+	return n.Journal.Set(ctx, k, r, expected, brief)
 }
 
 // TestOwnRecordIsNoDouble: a delivery that was stopped between its record and the

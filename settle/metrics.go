@@ -13,7 +13,6 @@ type metrics struct {
 	dead       *prometheus.CounterVec
 	outcomes   *prometheus.CounterVec
 	inQueue    prometheus.Histogram
-	window     prometheus.Histogram
 	requeued   prometheus.Counter
 	overtaken  prometheus.Counter
 	twice      prometheus.Counter
@@ -35,8 +34,6 @@ func newMetrics(reg prometheus.Registerer, lanes []wire.Lane) *metrics {
 		outcomes: f.NewCounterVec(opts("recipient_outcomes_total", "Outcomes of recipients in transactions, by class."), []string{"outcome"}),
 		inQueue: f.NewHistogram(prometheus.HistogramOpts{Namespace: "postrider", Name: "time_in_queue_seconds",
 			Help: "Time from acceptance by the broker to delivery.", Buckets: prometheus.ExponentialBuckets(0.005, 4, 13)}),
-		window: f.NewHistogram(prometheus.HistogramOpts{Namespace: "postrider", Name: "unrecorded_seconds",
-			Help: "Time from the relay's acceptance of a message to its record: what is sent again if the worker is killed meanwhile.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
 		requeued:   f.NewCounter(opts("requeued_total", "Attempts that ended with the message put off and nothing counted.")),
 		overtaken:  f.NewCounter(opts("overtaken_total", "Records that another worker had written first.")),
 		twice:      f.NewCounter(opts("accepted_twice_total", "Recipients that the relay accepted from two workers that held one message.")),

@@ -87,12 +87,12 @@ type atSet struct {
 	do map[int]func()
 }
 
-func (j *atSet) Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, permit func() bool) (uint64, error) {
+func (j *atSet) Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, brief bool) (uint64, error) {
 	j.n++
 	if do := j.do[j.n]; do != nil {
 		do()
 	}
-	return j.Journal.Set(ctx, k, r, expected, permit)
+	return j.Journal.Set(ctx, k, r, expected, brief)
 }
 
 // TestMergeRacesTheCopy: a delivery that comes second merges. Between its lookup
@@ -124,7 +124,7 @@ func TestMergeRacesTheCopy(t *testing.T) {
 			rec.Conclude()
 			_, seq, err := b.journal().Lookup(t.Context(), rec.Key())
 			if err == nil {
-				_, err = b.journal().Set(t.Context(), rec.Key(), rec, seq, nil)
+				_, err = b.journal().Set(t.Context(), rec.Key(), rec, seq, false)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -218,11 +218,11 @@ type small struct {
 	limit int
 }
 
-func (j *small) Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, permit func() bool) (uint64, error) {
+func (j *small) Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, brief bool) (uint64, error) {
 	if b, err := r.Encode(); err == nil && j.limit > 0 && len(b) > j.limit {
 		return 0, stream.ErrTooLarge
 	}
-	return j.Journal.Set(ctx, k, r, expected, permit)
+	return j.Journal.Set(ctx, k, r, expected, brief)
 }
 
 // TestMergedRecordTooLarge: what a merge adds makes the record larger than the

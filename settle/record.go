@@ -15,21 +15,16 @@ import (
 // message recorded first, see overtaken.
 func (s *Settler) record(ctx context.Context, d *Delivery, rec *wire.Record) error {
 	for {
-		d.recordWaits(true)
 		err := s.writes.try(ctx, d, func(ctx context.Context) error {
-			seq, err := s.Journal.Set(ctx, d.sought(), rec, d.lastSeq, d.permitRecord())
+			seq, err := s.Journal.Set(ctx, d.sought(), rec, d.lastSeq, d.lastSeq == 0 && rec.Final())
 			if err == nil {
 				d.last, d.lastSeq = rec.Clone(), seq
 			}
 			return err
 		})
-		d.recordWaits(false)
 		switch {
 		case err == nil:
-			if took := s.unrecorded.recorded(d); took > 0 {
-				s.metrics.window.Observe(took.Seconds())
-			}
-			return s.writes.enter(ctx, rec, d.lastSeq)
+			return nil
 		case errors.Is(err, errGone):
 			return cmp.Or(s.merge(ctx, d, rec), errGone)
 		case errors.Is(err, stream.ErrConflict):

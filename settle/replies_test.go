@@ -131,7 +131,7 @@ func moodyRelay(b *bench, m *moody) *smtp.Relay {
 func TestMisbehavesThenBehaves(t *testing.T) {
 	t.Parallel()
 	b := &bench{wb.With(t, 30*time.Second)}
-	b.Config.Capacity = wb.Capacity(8)
+	b.Config.Slots = 8
 	m := newMoody()
 	w := b.Worker(nil)
 	reg := w.Registry
@@ -150,7 +150,7 @@ func TestMisbehavesThenBehaves(t *testing.T) {
 	}
 	n := 0
 	b.Eventually("it has misbehaved in every way at every step", func() bool {
-		if b.Queued() < uint64(b.Config.Capacity()) {
+		if b.Queued() < uint64(b.Config.Slots) {
 			// More sessions, and refusals that RSET follows.
 			m.mu.Lock()
 			m.moods[fmt.Sprintf("rcpt-more%d@example.com", n)] = []string{"4YZ"}

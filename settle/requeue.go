@@ -32,7 +32,7 @@ func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, la
 		if d.heldBack {
 			times += heldLonger
 		}
-		due := s.Now().Add(s.cfg.pause(times))
+		due := s.Now().Add(s.pause(times))
 		if end := s.cfg.deadline(d.standing(due, 0, 0)); due.After(end) {
 			due = end
 		}
@@ -64,12 +64,10 @@ func (s *Settler) requeue(ctx context.Context, d *Delivery, rec *wire.Record, la
 // recordFirst records the first requeue of a generation, for people. It decides nothing: if
 // it fails, or another delivery recorded first, the message is requeued all the same.
 func (s *Settler) recordFirst(ctx context.Context, d *Delivery, rec *wire.Record) {
-	tctx, cancel := context.WithTimeout(ctx, tryFor)
+	ctx, cancel := context.WithTimeout(ctx, tryFor)
 	defer cancel()
-	seq, err := s.Journal.Set(tctx, rec.Key(), rec, d.lastSeq, d.permitRecord())
-	if d.GoesOn = err == nil; d.GoesOn {
-		_ = s.writes.enter(ctx, rec, seq)
-	}
+	_, err := s.Journal.Set(ctx, rec.Key(), rec, d.lastSeq, false)
+	d.GoesOn = err == nil
 }
 
 // requeueLog chooses what is logged at info: one requeue in ten seconds.
@@ -96,7 +94,7 @@ func (l *requeueLog) next(first, blamed bool) (level slog.Level, leftOut int) {
 // Requeue gives a delivery back to the broker, to come again after a pause that grows
 // with its deliveries; nothing happens if the lease has expired. It always returns
 // [ErrLeft].
-func (s *Settler) Requeue(d *Delivery) error { return d.nak(s.cfg.pause(d.Times)) }
+func (s *Settler) Requeue(d *Delivery) error { return d.nak(s.pause(d.Times)) }
 
 // DeliveredOften reports a message that must not be given back any more: settle it,
 // and it is scheduled if it cannot be sent.

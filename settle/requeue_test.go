@@ -155,46 +155,6 @@ func faultAt(stage mail.Stage, session string, code int) faulty {
 	}}}
 }
 
-// putsOff is a relay that puts off the first messages, as those of a sender that is held.
-type putsOff struct {
-	settle.Relay
-	left atomic.Int64
-}
-
-func (r *putsOff) Deliver(ctx context.Context, m mail.Message) mail.Transaction {
-	if r.left.Add(-1) < 0 {
-		return r.Relay.Deliver(ctx, m)
-	}
-	tx := mail.Transaction{At: time.Now(), Relay: "relay.test:25", Later: true}
-	for range m.Recipients {
-		tx.Outcomes = append(tx.Outcomes, mail.Outcome{Class: mail.Requeued, Stage: mail.StageLocal, Reply: "the relay refuses mail of a@example.com"})
-	}
-	return tx
-}
-
-// TestPutOffAgain: mail that is put off again and again for one reason has an entry of the
-// first time, and one of its end.
-func TestPutOffAgain(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	w := b.Worker(nil)
-	r := &putsOff{Relay: w.Settle.Relay}
-	r.left.Store(6)
-	w.Settle.Relay = r
-	b.Run(b.Make(w), nil)
-	b.Publish("m1", "ann@example.net")
-	b.Settled()
-	b.Accepted("m1", map[string]int{"ann@example.net": 1})
-	lines := b.logged("m1")
-	if len(lines) != 2 || !strings.HasPrefix(lines[0], "requeued m1") || !strings.HasPrefix(lines[1], "delivered m1") {
-		t.Errorf("the log says %q", lines)
-	}
-	rec := b.record(b.keyOf("m1"))
-	if rec.Generation != 6 || len(rec.Attempts) != 3 {
-		t.Errorf("record: %+v", rec)
-	}
-}
-
 // outOfTurn is the fault of a relay that takes a command for another one.
 func outOfTurn() faulty { return faultAt(mail.StageMail, "s1", 503) }
 

@@ -27,19 +27,11 @@ type Journal interface {
 	// there is none.
 	Lookup(ctx context.Context, k wire.Key) (*wire.Record, uint64, error)
 	// Set makes r the last record of its key if the last sequence of k is the expected
-	// one, 0 for none. With a permit it may write r together with others: the permit is
-	// asked just before, and if it refuses, the error is [stream.ErrLate].
-	Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, permit func() bool) (uint64, error)
+	// one, 0 for none. A brief record is kept for minutes only.
+	Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, brief bool) (uint64, error)
 	// Find searches the log for the last record of the key at that generation or
 	// above; nil if there is none.
 	Find(ctx context.Context, k wire.Key, generation int, enqueued time.Time) (*wire.Record, error)
-}
-
-// Entries is the log that people read.
-type Entries interface {
-	// Enter writes the entry of a record, which has that sequence. Doing it again changes
-	// nothing. It fails only if ctx ends: mail does not wait for a log that is away or full.
-	Enter(ctx context.Context, r *wire.Record, seq uint64) error
 }
 
 // DeadLetters keeps what failed for good.
@@ -69,7 +61,6 @@ type Store interface {
 type Parts struct {
 	Relay       Relay
 	Journal     Journal
-	Entries     Entries
 	DeadLetters DeadLetters
 	Store       Store
 	// Now is an estimate of the broker's clock.
@@ -84,16 +75,14 @@ type Parts struct {
 	Metrics prometheus.Registerer
 }
 
-// Settler settles deliveries. It keeps nothing of them but how many wait for their record.
-// Any number of goroutines may call it at once.
+// Settler settles deliveries. It keeps nothing of them, and any number of goroutines may
+// call it at once.
 type Settler struct {
 	Parts
 	cfg     Config
 	metrics *metrics
 	writes  *writer
 	told    requeueLog
-
-	unrecorded unrecorded
 }
 
 // New makes a Settler for those lanes.
@@ -123,7 +112,6 @@ var (
 // acknowledged, [ErrLeft] if another delivery will settle it, else what failed.
 func (s *Settler) Settle(span Span, d *Delivery) error {
 	d.stopping = span.Fetch.Done()
-	defer s.unrecorded.recorded(d)
 	d.identify()
 	if d.bad == nil && d.Times < crashLoop {
 		d.read()
@@ -144,7 +132,6 @@ func (s *Settler) settleOnce(span Span, d *Delivery) error {
 	case err != nil:
 		return err
 	case done != nil:
-		d.answered()
 		return s.finish(span.Settle, d, done, true)
 	case d.last != nil && d.last.Generation > d.copy.Generation:
 		return s.ack(span.Settle, d) // the later record proves that this one was forwarded
@@ -204,7 +191,6 @@ func (s *Settler) decide(span Span, d *Delivery) (*wire.Record, error) {
 			return nil, err
 		}
 	}
-	d.answered()
 	rec.Conclude()
 	return rec, s.record(span.Settle, d, rec)
 }

@@ -3,15 +3,7 @@ package settle_test
 import (
 	"fmt"
 	"testing"
-
-	"context"
-	"strings"
 	"time"
-
-	"github.com/nats-io/nats.go"
-	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/postrider/postrider/stream"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -72,8 +64,6 @@ func TestKilledAtEachStep(t *testing.T) {
 		{"attempted", 0, 2},
 		{"record", 0, 2},
 		{"recorded", 0, 1},
-		{"entry", 0, 1},
-		{"entered", 0, 1},
 		{"forwarded", 0, 1},
 		{"forwarded", 1, 1},
 	} {
@@ -91,99 +81,7 @@ func TestKilledAtEachStep(t *testing.T) {
 			if dead := b.Dead(); len(dead) != 1 || dead[0].Key.Recipient != "2" {
 				t.Errorf("dead letters: %v", dead)
 			}
-			records, err := journal.New(b.Store).Records(t.Context(), "m")
-			entries := 0
-			for range journal.NewLog(b.Conn.JS()).Search(t.Context(), journal.Filter{ID: "m"}) {
-				entries++
-			}
-			if err != nil || entries != len(records) {
-				t.Errorf("%d entries of %d records, %v", entries, len(records), err)
-			}
 		})
-	}
-}
-
-// TestKilledAroundPurge ends a worker before and after settled mail is removed all at once.
-// Nothing is missing, and nothing is sent again.
-func TestKilledAroundPurge(t *testing.T) {
-	t.Parallel()
-	for _, at := range []string{"purge", "purged"} {
-		t.Run(at, func(t *testing.T) {
-			t.Parallel()
-			b := newBench(t)
-			b.Config.Capacity = wb.Capacity(16)
-			const mails = 64
-			for i := range mails {
-				b.Publish(fmt.Sprint("m", i), "ann@example.net", "450x1@example.net")
-			}
-			d := &wb.Death{At: at}
-			stop := b.Work(d)
-			b.Eventually("the worker dies", d.IsDead)
-			stop()
-			b.Work(nil)
-			b.Settled()
-			twice, accepted := 0, b.Relay.Accepted()
-			for i := range mails {
-				for _, to := range []string{"ann@example.net", "450x1@example.net"} {
-					switch n := accepted[fmt.Sprintf("m%d %s", i, to)]; n {
-					case 1:
-					case 2:
-						twice++
-					default:
-						t.Errorf("m%d was accepted %d times for %s", i, n, to)
-					}
-				}
-			}
-			if twice > 20 { // the slots: what was accepted and not recorded at the kill
-				t.Errorf("%d of %d accepted twice", twice, mails)
-			}
-		})
-	}
-}
-
-// TestKilledBeforeTheEntry: a worker is killed between record and entry, and nothing runs
-// until the record has expired. Nobody knows of the mail any more: this is the one double
-// that is left.
-func TestKilledBeforeTheEntry(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	d := &wb.Death{At: "entry"}
-	stop := b.Work(d)
-	b.Publish("m", "ann@example.net")
-	b.Eventually("the worker dies", d.IsDead)
-	stop()
-	b.purgeRecords()
-	b.Work(nil)
-	b.Settled()
-	b.Accepted("m", map[string]int{"ann@example.net": 2})
-}
-
-// fullLog is a store without room for the log.
-type fullLog struct{ *stream.Store }
-
-func (s fullLog) Set(ctx context.Context, m *nats.Msg, filter string, expected uint64) (uint64, error) {
-	if strings.HasPrefix(m.Subject, "mail.event.") {
-		return 0, stream.ErrFull
-	}
-	return s.Store.Set(ctx, m, filter, expected)
-}
-
-// TestGoesOnWithoutLog: mail is settled though its entry cannot be written, which is counted.
-func TestGoesOnWithoutLog(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	w, reg := b.idle(), prometheus.NewRegistry()
-	w.Entries = journal.New(fullLog{b.Store}).Report(discard(), reg)
-	b.Publish("m", "ann@example.net", "450x1@example.net")
-	if err := w.settle(t.Context(), b.pullFresh(w)); err != nil {
-		t.Fatal(err)
-	}
-	b.Accepted("m", map[string]int{"ann@example.net": 1})
-	if n := (&wb.Worker{Registry: reg}).Counted(t, "unlogged_total"); n != 1 {
-		t.Errorf("%v counted, want 1", n)
-	}
-	if n := len(b.logged("m")); n != 0 {
-		t.Errorf("%d entries", n)
 	}
 }
 

@@ -19,17 +19,6 @@ type writer struct{ *Parts }
 // withoutLease is the delivery for reads and writes that need no lease.
 func (d *Delivery) withoutLease() *Delivery { return &Delivery{copy: d.copy} }
 
-// permitRecord is the permit of a record that may be written together with others: the
-// lease, at the moment when they are sent. Once it has expired there is none: the record is
-// written by itself, right after the message was found in its stream. If nobody looked there
-// since, nothing is written.
-func (d *Delivery) permitRecord() func() bool {
-	if d.soughtThere && d.leaseExpired() {
-		return nil
-	}
-	return func() bool { return !d.leaseExpired() }
-}
-
 // try repeats what the broker does not answer. If the lease has expired, it asks
 // before every try whether the message is still in its stream.
 func (w *writer) try(ctx context.Context, d *Delivery, do func(context.Context) error) error {
@@ -40,10 +29,7 @@ func (w *writer) try(ctx context.Context, d *Delivery, do func(context.Context) 
 			err = do(tctx)
 			cancel()
 		}
-		switch {
-		case errors.Is(err, stream.ErrLate): // the lease has expired while the write waited for its turn
-			continue
-		case !errors.Is(err, stream.ErrAway):
+		if !errors.Is(err, stream.ErrAway) {
 			return err
 		}
 		// In an election "no responders" comes at once: pause.
@@ -51,18 +37,6 @@ func (w *writer) try(ctx context.Context, d *Delivery, do func(context.Context) 
 			return fmt.Errorf("%w: %w", ErrLeft, err)
 		}
 	}
-}
-
-// enter writes the entry of a record into the log, unless it would say what the one before
-// said: mail of a sender that is held is put off each minute.
-func (w *writer) enter(ctx context.Context, rec *wire.Record, seq uint64) error {
-	if rec.Event == wire.EventRequeued && wire.PutOffAgain(rec.Attempts) {
-		return nil
-	}
-	if err := w.Entries.Enter(ctx, rec, seq); err != nil {
-		return fmt.Errorf("%w: enter record %d in the log: %w", ErrLeft, seq, err)
-	}
-	return nil
 }
 
 // lookup reads the last record of a key.
@@ -85,7 +59,7 @@ func (w *writer) lookupAny(ctx context.Context, d *Delivery) (rec *wire.Record, 
 // stillThere returns errGone if the lease has expired and the message is not in its
 // stream any more.
 func (w *writer) stillThere(ctx context.Context, d *Delivery) error {
-	if d.soughtThere = d.leaseExpired(); !d.soughtThere {
+	if !d.leaseExpired() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, tryFor)

@@ -48,8 +48,6 @@ type circuit struct {
 	// quiet: the fault was not logged for that reason.
 	said  map[string]time.Time
 	quiet bool
-	// limit is the limit of sessions that was logged last.
-	limit int
 	// refusals tell when permanent replies are the relay's fault, or of a sender.
 	refusals refusals
 	// saidOf is when the log told of a sender last.
@@ -349,14 +347,4 @@ func (c *circuit) say(e *Error) {
 	}
 	c.log.Log(context.Background(), level, fmt.Sprintf("%v: %s; %s; %s", e, state, e.Hint, every),
 		"relay", c.name, "stage", string(e.Stage), "code", e.Code)
-}
-
-// raised is called when fewer sessions than are set were used for a while.
-func (c *circuit) raised(limit int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.limit != limit {
-		c.limit = limit
-		c.log.Info(fmt.Sprintf("relay %s refused more than %d sessions at a time: more are tried once a minute; if that is its limit, lower SMTP_MAX_SESSIONS", c.name, limit), "relay", c.name)
-	}
 }

@@ -21,7 +21,7 @@ type Config struct {
 	CAFile         string `env:"SMTP_CA_FILE" help:"File of PEM certificates that are trusted to sign the relay's certificate, besides the system's."`
 	Auth           string `env:"SMTP_AUTH" help:"The one AUTH mechanism to use, plain or login; empty: the first of them that the relay offers, and if it refuses that one, the other."`
 	AuthWithoutTLS bool   `env:"SMTP_AUTH_WITHOUT_TLS" help:"Send the password in clear text if the session has no TLS."`
-	DiscardEHLO    string `env:"SMTP_DISCARD_EHLO" help:"Extensions that are not used although the relay offers them, separated by commas: any of PIPELINING, SIZE, 8BITMIME, SMTPUTF8, CHUNKING, STARTTLS, AUTH. Without CHUNKING at most two mails are in the air on a session, without PIPELINING one."`
+	DiscardEHLO    string `env:"SMTP_DISCARD_EHLO" help:"Extensions that are not used although the relay offers them, separated by commas: any of PIPELINING, SIZE, 8BITMIME, SMTPUTF8, STARTTLS, AUTH."`
 	EHLOName       string `env:"SMTP_EHLO_NAME" help:"Name to greet the relay with; empty: the host's name if it has a domain, else its address."`
 	EightBit       string `env:"SMTP_EIGHTBIT" help:"What to do with bytes above 127 at a relay that does not offer 8BITMIME: send them as they are, and say so in the event, or fail the mail with 5.6.3."`
 
@@ -99,7 +99,7 @@ func (c Config) Validate() []error {
 }
 
 // extensionsUsed are the keywords that [parseExtensions] knows.
-var extensionsUsed = []string{"PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "CHUNKING", "STARTTLS", "AUTH"}
+var extensionsUsed = []string{"PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "STARTTLS", "AUTH"}
 
 // discarded are the keywords of DiscardEHLO, in capitals.
 func (c Config) discarded() []string {

@@ -41,11 +41,6 @@ type delivery struct {
 	rules func() []Rule
 	// failEightBit: a relay without 8BITMIME must not get bytes above 127.
 	failEightBit bool
-	// byData: BDAT is not used. It announces the size, and this message's is not that of
-	// what is sent; or the relay refused it.
-	byData bool
-	// moved counts the places in sessions that it has left for another one.
-	moved int
 	// begun is when the message was admitted last, asked when it was sent last, turn its
 	// turn to try the relay, reached the last step that the relay answered without a fault,
 	// and passed the last one that it agreed to.
@@ -53,13 +48,6 @@ type delivery struct {
 	turn            int
 	reached, passed mail.Stage
 }
-
-// mostMoves is how often a message leaves a session because of those before it in the
-// air. Then it gets one for itself.
-const mostMoves = 2
-
-// alone reports that nothing else may be in the air on its session.
-func (d *delivery) alone() bool { return d.m.Alone || d.turn > 0 || d.moved >= mostMoves }
 
 // key names the transaction, for [blame].
 func (d *delivery) key() string {

@@ -22,7 +22,7 @@ type dialer struct {
 	connect func(ctx context.Context, addr string) (net.Conn, error)
 	metrics *metrics
 	quirks  *quirks
-	pool    *pool
+	heard   func()
 	echoes  echoes
 	// credential is the relay's.
 	credential *credential
@@ -74,10 +74,9 @@ func (d *dialer) open(ctx context.Context, password mail.Secret) (*session, *Err
 	w.abortive(true)
 	now := time.Now()
 	return &session{
-		wire: w, ext: x, timeouts: d.cfg.Timeouts, metrics: d.metrics, quirks: d.quirks, pool: d.pool, credential: d.credential,
-		most: d.cfg.MessagesPerSession, until: now.Add(d.cfg.SessionAge),
-		id:        fmt.Sprintf("%08x", rand.Uint32()),
-		idleSince: now, took: now.Sub(start), user: d.cfg.Username, trusted: d.cfg.Username != "",
+		wire: w, ext: x, timeouts: d.cfg.Timeouts, metrics: d.metrics, quirks: d.quirks, heard: d.heard, credential: d.credential,
+		id:     fmt.Sprintf("%08x", rand.Uint32()),
+		opened: now, idleSince: now, took: now.Sub(start), user: d.cfg.Username, trusted: d.cfg.Username != "",
 	}, nil
 }
 

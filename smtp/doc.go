@@ -7,10 +7,6 @@
 // in the outcomes, whose classes are decided in one place, verdict.go. What is
 // wrong with the relay itself is an [Error].
 //
-// A session may have several messages in the air (air.go, window.go): with PIPELINING
-// (RFC 2920) the next envelope is sent behind the final dot, with CHUNKING (RFC 3030)
-// whole messages are sent behind each other.
-//
 // If the relay itself is at fault, its circuit opens: Deliver then answers at
 // once that nothing was tried, and one goroutine opens a session now and then to
 // see whether the relay is back. [Relay.Up] reports this state, and [Relay.Wait]

@@ -8,19 +8,14 @@ import "bytes"
 // A bare CR or LF becomes CRLF: if the relay found a line end that we did not
 // see, it could take what follows for a message of its own (SMTP smuggling).
 type dotWriter struct {
-	buf []byte
-	// flush is nil if all is to be collected.
+	buf   []byte
 	flush func([]byte) error
-	// bare: no dots are added, because the message goes with BDAT, which has announced its
-	// size. Its last byte ends it, so it is left to end.
-	bare bool
-	size int64
 	// inLine: the last byte written did not end a line.
 	inLine bool
 	// afterCR: a CR was written as CRLF; an LF that follows is part of it.
 	afterCR bool
-	// n is the number of bytes written to it, out that of the message as it is sent.
-	n, out int64
+	// n is the number of bytes written to it.
+	n int64
 }
 
 // blockSize is how much of a body is sent in one write. A smaller message is
@@ -48,8 +43,7 @@ func (d *dotWriter) Write(p []byte) (int, error) {
 		if lf < at {
 			lf = next(p, at, '\n')
 		}
-		had := len(d.buf)
-		if !d.inLine && p[at] == '.' && !d.bare {
+		if !d.inLine && p[at] == '.' {
 			d.buf = append(d.buf, '.')
 		}
 		end := min(cr, lf, at+blockSize)
@@ -61,8 +55,7 @@ func (d *dotWriter) Write(p []byte) (int, error) {
 			end++
 		}
 		at = end
-		d.out += int64(len(d.buf) - had)
-		if d.flush != nil && len(d.buf) >= blockSize && (!d.bare || d.out != d.size) {
+		if len(d.buf) >= blockSize {
 			if err := d.flush(d.buf); err != nil {
 				return at, err
 			}
@@ -72,15 +65,10 @@ func (d *dotWriter) Write(p []byte) (int, error) {
 	return size, nil
 }
 
-// end returns what is left, with what closes the message: the final dot included, if one
-// is needed.
+// end returns what is left, with what closes the message: the final dot included.
 func (d *dotWriter) end() []byte {
 	if d.inLine {
 		d.buf = append(d.buf, "\r\n"...)
-		d.out += 2
-	}
-	if d.bare {
-		return d.buf
 	}
 	return append(d.buf, ".\r\n"...)
 }

@@ -17,7 +17,6 @@ type extensions struct {
 	startTLS   bool // RFC 3207
 	eightBit   bool // RFC 6152
 	utf8       bool // RFC 6531
-	chunking   bool // RFC 3030
 	size       bool // RFC 1870
 	// maxSize in bytes; 0 means no fixed limit.
 	maxSize int64
@@ -43,8 +42,6 @@ func parseExtensions(r reply, discarded []string) extensions {
 			x.eightBit = true
 		case "SMTPUTF8":
 			x.utf8 = true
-		case "CHUNKING":
-			x.chunking = true
 		case "AUTH":
 			x.auth = append(x.auth, words[1:]...)
 		case "SIZE":

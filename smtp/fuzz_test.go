@@ -72,11 +72,6 @@ func FuzzDot(f *testing.F) {
 		if got, want := undot(t, wire.String()), canonical(in); got != want {
 			t.Errorf("%q was sent as %q, want %q", in, got, want)
 		}
-		bare := dotWriter{bare: true}
-		_, _ = bare.Write(in)
-		if got, want := string(bare.end()), canonical(in); got != want || bare.out != int64(len(want)) {
-			t.Errorf("%q was sent with BDAT as %q, %d bytes, want %q", in, got, bare.out, want)
-		}
 	})
 }
 

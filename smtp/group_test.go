@@ -244,17 +244,17 @@ func TestDiscardEHLO(t *testing.T) {
 	offers := smtptest.On("EHLO", smtptest.Answer{Reply: "250-relay.test\r\n250-PIPELINING\r\n250-Size 10\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-AUTH=LOGIN\r\n250 AUTH PLAIN"})
 	b := newBundle(t, smtptest.New(t, offers), func(c *Config) { c.DiscardEHLO = "pipelining, SIZE,8BITMIME,SMTPUTF8,AUTH" })
 	tx := b.wantClasses(t, message(), "delivered")
-	s, err := b.pool.take(t.Context(), nil, true)
+	s, err := b.pool.take(t.Context(), nil)
 	if err != nil || s.id != tx.Session || fmt.Sprintf("%+v", s.ext) != fmt.Sprintf("%+v", extensions{}) {
 		t.Errorf("%+v, %v", s.ext, err)
 	}
-	b.land(s)
+	b.give(s)
 	if d := b.server.Transcript(1); !strings.Contains(d, "C: MAIL FROM:<sender@x.test>\r\nS: 250 2.1.0 ok\r\nC: RCPT") {
 		t.Errorf("the dialogue is\n%s", d)
 	}
 	c := testConfig("smtp://relay.test")
-	c.DiscardEHLO = "PIPELINING,DSN"
-	if got := fmt.Sprint(c.Validate()); !strings.Contains(got, `SMTP_DISCARD_EHLO: "DSN" is none of PIPELINING, SIZE`) {
+	c.DiscardEHLO = "PIPELINING,CHUNKING"
+	if got := fmt.Sprint(c.Validate()); !strings.Contains(got, `SMTP_DISCARD_EHLO: "CHUNKING" is none of PIPELINING, SIZE`) {
 		t.Errorf("Validate: %s", got)
 	}
 }

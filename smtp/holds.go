@@ -51,8 +51,9 @@ func (d *delivery) weigh(v verdict, like likeness, r reply) verdict {
 
 // refusedAtRcpt judges a message all of whose recipients were refused, as many a relay
 // refuses a sender or us.
-func (d *delivery) refusedAtRcpt(s *session, accepted int) {
-	if accepted > 0 {
+func (t *transaction) refusedAtRcpt() {
+	d := t.d
+	if len(t.accepted) > 0 {
 		d.circuit.accepted(d.m, d.asked, true)
 		return
 	}
@@ -65,7 +66,7 @@ func (d *delivery) refusedAtRcpt(s *session, accepted int) {
 		v = d.weigh(v, like, r)
 	}
 	if v.trouble != fine {
-		d.fault = s.relayError(d.tx.Relay, v, step{stage: mail.StageRcpt}, r)
+		d.fault = t.relayError(v, step{stage: mail.StageRcpt}, r)
 	}
 	for _, i := range d.to {
 		d.tx.Outcomes[i].Class = v.class

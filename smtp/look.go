@@ -14,26 +14,25 @@ import (
 func (r *Relay) Look() { r.tasks.Go(r.look) }
 
 func (r *Relay) look() {
-	f, err := r.pool.take(r.tidy, nil, true)
+	s, err := r.pool.take(r.tidy, nil)
 	if err != nil {
 		return
 	}
-	if f.session == nil {
+	if s == nil {
 		begun := time.Now()
-		s, bad, _ := r.fresh(r.tidy, nil)
-		if s == nil {
+		var bad *Error
+		if s, bad, _ = r.fresh(r.tidy, nil); s == nil {
 			if r.tidy.Err() == nil {
 				r.unopened(bad, begun)
 			}
 			r.pool.drop()
 			return
 		}
-		r.pool.board(f, s)
 	}
-	if level, what := f.describe(); r.Up() {
-		r.circuit.log.Log(r.tidy, level, fmt.Sprintf("relay %s is ready: %s", r.Name(), what), "relay", r.Name(), "took", f.took.Round(time.Millisecond))
+	if level, what := s.describe(); r.Up() {
+		r.circuit.log.Log(r.tidy, level, fmt.Sprintf("relay %s is ready: %s", r.Name(), what), "relay", r.Name(), "took", s.took.Round(time.Millisecond))
 	}
-	r.land(f)
+	r.give(s)
 }
 
 // describe is what a session shows of the relay. It is a warning if a setting may be
@@ -56,9 +55,6 @@ func (s *session) describe() (level slog.Level, what string) {
 func (x extensions) words() (all []string) {
 	if x.pipelining {
 		all = append(all, "PIPELINING")
-	}
-	if x.chunking {
-		all = append(all, "CHUNKING")
 	}
 	if x.eightBit {
 		all = append(all, "8BITMIME")

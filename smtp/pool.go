@@ -36,10 +36,7 @@ type pool struct {
 	// heard is when the relay last accepted a session or did what a transaction asked for.
 	heard   time.Time
 	idle    []*session
-	waiters []*flight
-	// shared are the sessions that have messages in the air and a free write turn.
-	shared []*session
-	window window
+	waiters []chan *session
 	// paused: sessions that are given back are not kept.
 	paused bool
 	closed bool
@@ -48,31 +45,31 @@ type pool struct {
 }
 
 func newPool(most int) *pool {
-	return &pool{max: most, limit: most, window: newWindow(), closing: make(chan struct{}), empty: make(chan struct{})}
+	return &pool{max: most, limit: most, closing: make(chan struct{}), empty: make(chan struct{})}
 }
 
-// take waits for a place in a session, first come first served, until ctx ends or down
-// is closed. Without a session the flight has a slot, in which one has to be opened.
-func (p *pool) take(ctx context.Context, down <-chan struct{}, alone bool) (*flight, error) {
+// take waits for a slot, first come first served, until ctx ends or down is
+// closed. The session is nil if one has to be opened.
+func (p *pool) take(ctx context.Context, down <-chan struct{}) (*session, error) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
 		return nil, errClosed
 	}
-	f := newFlight(ctx, alone)
-	p.waiters = append(p.waiters, f)
+	w := make(chan *session, 1)
+	p.waiters = append(p.waiters, w)
 	p.serve()
 	p.mu.Unlock()
 
 	select {
-	case <-f.served:
-		return f, nil
+	case s := <-w:
+		return s, nil
 	default:
 	}
 	var err error
 	select {
-	case <-f.served:
-		return f, nil
+	case s := <-w:
+		return s, nil
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	case <-down:
@@ -80,38 +77,32 @@ func (p *pool) take(ctx context.Context, down <-chan struct{}, alone bool) (*fli
 	case <-p.closing:
 		err = errClosed
 	}
-	if p.leave(f) {
+	if p.leave(w) {
 		return nil, err
 	}
-	return f, nil // a place came at the same moment and must not get lost
+	return <-w, nil // a slot came at the same moment and must not get lost
 }
 
-// leave removes a waiter from the queue; false if it has a place by now.
-func (p *pool) leave(f *flight) bool {
+// leave removes a waiter from the queue; false if it has a slot by now.
+func (p *pool) leave(w chan *session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	i := slices.Index(p.waiters, f)
+	i := slices.Index(p.waiters, w)
 	if i >= 0 {
 		p.waiters = slices.Delete(p.waiters, i, i+1)
 	}
 	return i >= 0
 }
 
-// serve gives places to those who wait: in an idle session, else in a new one, else
-// behind the messages that are in the air on another. The caller holds mu.
+// serve gives slots to those who wait. The caller holds mu.
 func (p *pool) serve() {
-	for !p.closed && len(p.waiters) > 0 {
-		f := p.waiters[0]
+	for !p.closed && len(p.waiters) > 0 && (len(p.idle) > 0 || p.busy < p.limit) {
+		var s *session
 		if n := len(p.idle); n > 0 {
-			p.busy++
-			p.join(f, p.idle[n-1])
-			p.idle = p.idle[:n-1]
-		} else if p.busy < p.limit {
-			p.busy++
-		} else if !p.share(f) {
-			break
+			s, p.idle = p.idle[n-1], p.idle[:n-1]
 		}
-		close(f.served)
+		p.busy++
+		p.waiters[0] <- s
 		p.waiters = p.waiters[1:]
 	}
 	if p.closed && p.busy == 0 {
@@ -188,20 +179,14 @@ func (p *pool) lower(own int, since time.Time, raised func(int)) bool {
 	if p.raise != nil {
 		p.raise.Stop()
 	}
-	p.raise = time.AfterFunc(crowdedFor, func() { p.raised(raised) })
+	p.raise = time.AfterFunc(crowdedFor, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		raised(p.limit)
+		p.limit = p.max
+		p.serve()
+	})
 	return true
-}
-
-// raised ends a lower limit.
-func (p *pool) raised(tell func(int)) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return
-	}
-	tell(p.limit)
-	p.limit = p.max
-	p.serve()
 }
 
 // evict takes the idle sessions that match out of the pool. Their slots stay in

@@ -94,7 +94,7 @@ func TestClose(t *testing.T) {
 				return &smtptest.Answer{Until: release, Reply: "250 ok"}
 			}
 			return nil
-		}), smtptest.Extensions("X"))
+		}))
 		b.wantClasses(t, message(), "delivered")
 		busy, waiting := make(chan string, 2), make(chan string, 1)
 		go func() { busy <- classes(b.Deliver(t.Context(), message())) }()

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -49,52 +48,6 @@ func TestPostfix(t *testing.T) {
 		if !strings.Contains(string(m.Data), "\r\n.dot\r\n") && !strings.Contains(string(m.Data), "\r\n..two\r\n") {
 			t.Errorf("a message came out different: %q", m.Data)
 		}
-	}
-}
-
-// TestPostfixInTheAir sends many messages over two sessions at once, with BDAT. Postfix
-// accepts each of them once.
-func TestPostfixInTheAir(t *testing.T) {
-	if testing.Short() {
-		t.Skip("Postfix takes seconds to start")
-	}
-	sink := smtptest.New(t)
-	c := testConfig("smtp://" + startPostfix(t, sink.Addr()) + "?tls=none")
-	c.MaxSessions, c.MessagesPerSession = 2, 200
-	log := &lines{}
-	r := newTestRelay(t, c, log)
-	const n, callers = 500, 25
-	var wg sync.WaitGroup
-	for i := range callers {
-		wg.Go(func() {
-			for k := i; k < n; k += callers {
-				m := mailWith(fmt.Sprintf("Subject: %d\r\nX-Number: %d\r\n\r\n.dot\r\n", k, k), "a@x.test")
-				want := "delivered"
-				if k%10 == 0 {
-					m, want = message("nobody@refused.test"), "failed"
-				}
-				if tx := r.Deliver(t.Context(), m); classes(tx) != want {
-					t.Errorf("message %d: %+v", k, tx.Outcomes)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	if got := r.Capacity(); got != 2*widest {
-		t.Errorf("capacity %d\n%s", got, log)
-	}
-	testrun.Eventually(t, "all messages at the scripted relay", 60*time.Second, func() bool { return sink.Accepted() >= n-n/10 })
-	number := regexp.MustCompile(`X-Number: (\d+)\r\n`)
-	seen := map[string]bool{}
-	for _, m := range sink.Messages() {
-		x := number.FindStringSubmatch(string(m.Data))
-		if x == nil || seen[x[1]] || !strings.HasSuffix(string(m.Data), "\r\n\r\n.dot\r\n") {
-			t.Fatalf("a message came twice or different: %q", m.Data)
-		}
-		seen[x[1]] = true
-	}
-	if len(seen) != n-n/10 || sink.Accepted() != len(seen) {
-		t.Errorf("%d messages, %d of them different", sink.Accepted(), len(seen))
 	}
 }
 

@@ -21,8 +21,6 @@ const (
 	sizes
 	// bodies: 8BITMIME is offered, and MAIL with BODY=8BITMIME is refused.
 	bodies
-	// chunks: CHUNKING is offered, and BDAT is refused or not answered.
-	chunks
 )
 
 // quirks are those that were found at one relay. Any goroutine may use them.
@@ -31,9 +29,7 @@ type quirks struct {
 	log  *slog.Logger
 
 	mu    sync.Mutex
-	until [4]time.Time // by quirk
-	// doubted: it may be one.
-	doubted [4]bool
+	until [3]time.Time // by quirk
 }
 
 // has reports that the relay cannot do it.
@@ -43,30 +39,10 @@ func (q *quirks) has(x quirk) bool {
 	return time.Now().Before(q.until[x])
 }
 
-// doubt notes what may be a quirk, or chance: a relay that is away for a while answers
-// nothing. The second time, unless trust was called between, it is one.
-func (q *quirks) doubt(x quirk) {
-	q.mu.Lock()
-	again := q.doubted[x]
-	q.doubted[x] = true
-	q.mu.Unlock()
-	if again {
-		q.found(x)
-	}
-}
-
-// trust notes that the relay could do it.
-func (q *quirks) trust(x quirk) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.doubted[x] = false
-}
-
 // found notes a quirk, and logs it if it is news.
 func (q *quirks) found(x quirk) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.doubted[x] = false
 	now := time.Now()
 	if now.Before(q.until[x]) {
 		return
@@ -76,8 +52,6 @@ func (q *quirks) found(x quirk) {
 	switch x {
 	case sizes:
 		what, keyword = "refused MAIL with SIZE and accepted it without: for a day SIZE is left out", "SIZE"
-	case chunks:
-		what, keyword = "did not do BDAT: for a day messages are sent with DATA", "CHUNKING"
 	case bodies:
 		what, keyword = "refused MAIL with BODY=8BITMIME and accepted it without: for a day BODY is left out", "8BITMIME"
 	}

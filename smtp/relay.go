@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,6 +26,8 @@ type Relay struct {
 	// credential is what the relay said of the password.
 	credential *credential
 	blame      blame
+	// said is the limit of sessions that was logged last.
+	said atomic.Int64
 	// unregister removes the metrics from the registry.
 	unregister func()
 
@@ -55,7 +58,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Relay, error
 	if r.metrics, r.unregister, err = newMetrics(r, reg); err != nil {
 		return nil, err
 	}
-	r.dialer.metrics, r.dialer.pool, r.dialer.quirks, r.dialer.credential = r.metrics, r.pool, &quirks{name: r.Name(), log: log}, r.credential
+	r.dialer.metrics, r.dialer.heard, r.dialer.quirks, r.dialer.credential = r.metrics, r.pool.hear, &quirks{name: r.Name(), log: log}, r.credential
 	r.life, r.end = context.WithCancelCause(context.Background())
 	r.tidy, r.stopTidy = context.WithCancel(r.life)
 	r.tasks.Go(r.janitor)
@@ -64,10 +67,6 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Relay, error
 
 // Name is the relay's host:port.
 func (r *Relay) Name() string { return r.dialer.target.addr() }
-
-// Capacity is how many messages the relay can use at once for now: the sessions that it
-// allows, times the messages that may be in the air on each. More calls of Deliver wait.
-func (r *Relay) Capacity() int { return r.pool.capacity() }
 
 // Up reports whether the relay is believed to work. While it is not, Deliver
 // tries nothing.
@@ -96,12 +95,9 @@ func (r *Relay) Wait(ctx context.Context) error {
 }
 
 // Deliver sends m to the relay in one transaction and returns the outcome of each
-// recipient, in the order of m.Recipients. It waits for a place in a session until ctx
-// ends. If ctx ends later, the outcome is [mail.Requeued] before the end of the message
-// is sent and [mail.Uncertain] after it; other messages on the session are not hurt.
-//
-// To have several messages in the air on a session, call it from as many goroutines as
-// [Relay.Capacity] says.
+// recipient, in the order of m.Recipients. It waits for a free session until ctx
+// ends. If ctx ends later, the session is cut off: the outcome is then
+// [mail.Requeued] before the final dot and [mail.Uncertain] after it.
 //
 // Outcomes of the stage local come from here and not from the relay: an address
 // that cannot be sent, a message that the relay cannot accept, a body that cannot
@@ -117,7 +113,7 @@ func (r *Relay) Deliver(ctx context.Context, m mail.Message) mail.Transaction {
 	d.rules = r.cfg.Rules
 	d.failEightBit = r.cfg.EightBit == "fail"
 	for len(d.to) > 0 && r.attempt(d) {
-		// It wants another place in a session.
+		// The relay wants fewer sessions: wait for one of the others.
 	}
 	if d.turn > 0 {
 		r.circuit.ended(d.turn, d.reached, d.passed)
@@ -130,20 +126,17 @@ func (r *Relay) Deliver(ctx context.Context, m mail.Message) mail.Transaction {
 	return d.tx
 }
 
-// attempt makes the delivery in one place of the pool. It reports true if another
-// one is wanted.
+// attempt makes the delivery in one slot of the pool. It reports true if another
+// slot is wanted.
 func (r *Relay) attempt(d *delivery) bool {
 	down, ok := r.admit(d)
 	if !ok {
 		return false
 	}
-	var err error
-	if d.moved == 0 {
-		err = r.pace.wait(d.ctx, down)
-	}
-	var f *flight
+	var s *session
+	err := r.pace.wait(d.ctx, down)
 	if err == nil {
-		f, err = r.pool.take(d.ctx, down, d.alone())
+		s, err = r.pool.take(d.ctx, down)
 	}
 	if errors.Is(err, errDown) {
 		return true // and the circuit says why
@@ -152,33 +145,26 @@ func (r *Relay) attempt(d *delivery) bool {
 		d.postpone(mail.StageLocal, fmt.Errorf("no session was free: %w", err))
 		return false
 	}
+	if s != nil && !r.spent(s) && !d.run(s) {
+		r.settle(d, s)
+		return false
+	}
+	if s != nil {
+		r.leave(s)
+	}
 	for {
-		if f.session == nil {
-			begun := time.Now()
-			s, bad, err := r.fresh(d.ctx, down)
-			if s == nil {
-				again := errors.Is(err, errDown) || r.refused(d, bad, begun)
-				r.pool.drop()
-				return again
-			}
-			r.pool.board(f, s)
+		begun := time.Now()
+		s, bad, err := r.fresh(d.ctx, down)
+		if s == nil {
+			again := errors.Is(err, errDown) || r.refused(d, bad, begun)
+			r.pool.drop()
+			return again
 		}
-		if stale := f.spent() && !f.behind; !stale {
-			if !d.run(f) {
-				r.settle(d)
-				r.land(f)
-				return false
-			}
-			if d.moved++; !f.botched.Load() {
-				r.land(f)
-				return true
-			}
+		if !d.run(s) {
+			r.settle(d, s)
+			return false
 		}
-		if !r.pool.land(f) {
-			return true // the others keep the slot
-		}
-		r.leave(f.session)
-		f = newFlight(d.ctx, f.alone)
+		r.leave(s)
 	}
 }
 
@@ -247,15 +233,22 @@ func (r *Relay) refused(d *delivery, e *Error, begun time.Time) bool {
 // firewall enforces its limit by hanging up. It reports true then. If the others only
 // seem to work, they fail soon.
 func (r *Relay) unopened(e *Error, begun time.Time) (crowded bool) {
-	if e.trouble != alarming && r.pool.lower(0, e.deadSince(begun), r.circuit.raised) {
+	if e.trouble != alarming && r.pool.lower(0, e.deadSince(begun), r.raised) {
 		return true
 	}
 	r.isolate(e, begun)
 	return false
 }
 
-// settle applies what the delivery learned of the relay.
-func (r *Relay) settle(d *delivery) {
+// raised is called when the pool has used fewer sessions for a while.
+func (r *Relay) raised(limit int) {
+	if r.said.Swap(int64(limit)) != int64(limit) {
+		r.circuit.log.Info(fmt.Sprintf("relay %s refused more than %d sessions at a time: more are tried once a minute; if that is its limit, lower SMTP_MAX_SESSIONS", r.Name(), limit), "relay", r.Name())
+	}
+}
+
+// settle applies what the delivery learned of the relay, and gives the session back.
+func (r *Relay) settle(d *delivery, s *session) {
 	if d.worked && d.fault == nil {
 		r.circuit.worked()
 	}
@@ -282,12 +275,13 @@ func (r *Relay) settle(d *delivery) {
 			r.blame.note(d.key())
 		}
 	}
-	if d.fault != nil && (d.fault.trouble != crowded || !r.pool.lower(1, time.Time{}, r.circuit.raised)) {
+	if d.fault != nil && (d.fault.trouble != crowded || !r.pool.lower(1, time.Time{}, r.raised)) {
 		if d.fault.Alarm() {
 			r.circuit.tryLater(d.m)
 		}
 		r.isolate(d.fault, d.begun)
 	}
+	r.give(s)
 }
 
 // fresh opens a session for a message, which waits while another one tries the
@@ -311,18 +305,11 @@ func (r *Relay) open(ctx context.Context, password mail.Secret, heard func(*Erro
 	return s, bad
 }
 
-// land takes a flight out of the air, and gives its session back if it was the last one.
-func (r *Relay) land(f *flight) {
-	if r.pool.land(f) {
-		r.give(f.session)
-	}
-}
-
 // give puts a session back for others, or lets it quit in the background. Its
 // slot stays in use until it is closed, so that the relay never sees more
 // sessions than it should.
 func (r *Relay) give(s *session) {
-	if !s.botched.Load() && !s.spent() && r.pool.keep(s) {
+	if !s.botched && !r.spent(s) && r.pool.keep(s) {
 		return
 	}
 	r.dismiss(s)
@@ -331,7 +318,7 @@ func (r *Relay) give(s *session) {
 // dismiss ends sessions whose slots the caller has, and drops the slots.
 func (r *Relay) dismiss(sessions ...*session) {
 	for _, s := range sessions {
-		if s.botched.Load() {
+		if s.botched {
 			r.leave(s)
 			r.pool.drop()
 			continue
@@ -347,4 +334,9 @@ func (r *Relay) dismiss(sessions ...*session) {
 func (r *Relay) leave(s *session) {
 	s.quit(r.life)
 	r.pool.ended()
+}
+
+// spent reports a session that has reached its age or its number of messages.
+func (r *Relay) spent(s *session) bool {
+	return s.used >= r.cfg.MessagesPerSession || time.Since(s.opened) >= r.cfg.SessionAge
 }

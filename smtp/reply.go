@@ -2,7 +2,6 @@ package smtp
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -17,8 +16,6 @@ const (
 	maxReplyLines = 200
 	maxReplyBytes = 64 << 10
 )
-
-var errLongLine = fmt.Errorf("%w: its reply has a line of more than %d bytes", errOutOfStep, maxReplyLine)
 
 // errOutOfStep: what was read is no reply, so nothing that follows can be matched
 // with a command. It is treated like a hang-up.
@@ -75,26 +72,16 @@ func readReply(br *bufio.Reader, e echoes) (reply, error) {
 	return reply{}, fmt.Errorf("%w: its reply has more than %d lines", errOutOfStep, maxReplyLines)
 }
 
-// readReplyLine returns a line without its end, valid until the next read. If it fails,
-// nothing of the line is gone: whoever reads next begins with it.
+// readReplyLine returns a line without its end, valid until the next read.
 func readReplyLine(br *bufio.Reader) ([]byte, error) {
-	end, seen := -1, 0
-	for end < 0 {
-		if seen >= maxReplyLine {
-			return nil, errLongLine
-		}
-		if _, err := br.Peek(seen + 1); err != nil {
-			return nil, err
-		}
-		all, _ := br.Peek(br.Buffered()) // it is there
-		end = bytes.IndexByte(all, '\n')
-		seen = len(all)
+	line, err := br.ReadSlice('\n')
+	switch {
+	case errors.Is(err, bufio.ErrBufferFull) || len(line) > maxReplyLine:
+		return nil, fmt.Errorf("%w: its reply has a line of more than %d bytes", errOutOfStep, maxReplyLine)
+	case err != nil:
+		return nil, err
 	}
-	if end >= maxReplyLine {
-		return nil, errLongLine
-	}
-	line, _ := br.Peek(end)
-	_, _ = br.Discard(end + 1)
+	line = line[:len(line)-1]
 	if n := len(line); n > 0 && line[n-1] == '\r' {
 		line = line[:n-1]
 	}

@@ -175,7 +175,8 @@ func ruleStops(t *testing.T, b *bundle, tx mail.Transaction, outcome RuleOutcome
 // what its words mean.
 func TestRefusingSaysRules(t *testing.T) {
 	t.Parallel()
-	e := new(session).relayError("relay.test:25", verdict{trouble: refusing}, step{stage: mail.StageDot}, reply{code: 550, lines: []string{"no"}})
+	x := &transaction{d: &delivery{}}
+	e := x.relayError(verdict{trouble: refusing}, step{stage: mail.StageDot}, reply{code: 550, lines: []string{"no"}})
 	if !strings.HasSuffix(e.Hint, ", or say what it means by a rule (POSTRIDER_RELAYS; postrider relay check)") {
 		t.Error(e.Hint)
 	}

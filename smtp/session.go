@@ -2,7 +2,7 @@ package smtp
 
 import (
 	"context"
-	"sync/atomic"
+	"fmt"
 	"time"
 )
 
@@ -19,71 +19,63 @@ const (
 	quitTimeout = 2 * time.Second
 )
 
-// session is a connection that is ready for MAIL. While messages are in the air on it,
-// one goroutine at a time has its write turn, and one its read turn (air.go). Else it
-// belongs to the goroutine that has its slot; the pool passes it on.
+// session is a connection that is ready for MAIL. It belongs to one goroutine at a
+// time, that of the delivery or of the relay that has its slot; the pool passes it
+// on.
 type session struct {
 	*wire
 	ext      extensions
 	timeouts Timeouts
 	metrics  *metrics
 	quirks   *quirks
-	pool     *pool
+	// heard is called when the relay did what a transaction asked for.
+	heard func()
 	// credential is the relay's.
 	credential *credential
-	// most is how many transactions it may have, until how long it may be used.
-	most  int
-	until time.Time
 
-	id string
+	id     string
+	opened time.Time
 	// took is the time from dialing until it was ready.
 	took time.Duration
-
-	// used counts its transactions. Who has the write turn uses it, and what follows.
+	// used counts its transactions.
 	used int
 	// pooled: it has been in the pool, so the relay may have closed it.
 	pooled    bool
 	idleSince time.Time
-	// proven: the relay has answered a BDAT, so it does not take content for commands.
-	proven bool
-	mark   mark
 	// user is the user name that AUTH accepted; empty without AUTH.
 	user string
-
-	// trusted: the relay has accepted our password, or a message. Who has the read turn
-	// uses it, and what follows.
+	// trusted: the relay has accepted our password, or a message.
 	trusted bool
+
+	// botched: the state of the dialogue is unknown. It can only be closed.
+	botched bool
 	// needsReset: a transaction was begun and not delivered.
 	needsReset bool
-	// dismissed: a reply asked for something else than this session.
-	dismissed bool
-	// end is why no reply can be read any more; nil while one can.
-	end error
-
-	// botched: it cannot be used for another message, only closed.
-	botched atomic.Bool
-
-	// The pool guards what follows. flights are the messages in the air, in the order of
-	// their replies, and writer is the one that has the write turn.
-	flights []*flight
-	writer  *flight
-	// stirred is when the first of them came to be the first.
-	stirred time.Time
-	// room is how many messages may be in the air, as far as the relay's extensions go.
-	room int
 }
 
-// spent reports that it has reached its age or its number of transactions. The caller
-// has the write turn.
-func (s *session) spent() bool { return s.used >= s.most || !time.Now().Before(s.until) }
-
-// chunks reports that messages may be sent with BDAT.
-func (s *session) chunks() bool {
-	return s.ext.chunking && s.mark.known.Load() != alike && !s.quirks.has(chunks)
+// ready checks that the relay is still there and has no transaction open. RSET
+// does both; after a delivered message it would only cost a round trip.
+//
+// What an idle relay has said meanwhile is no reply to the next command.
+func (s *session) ready() error {
+	if s.pooled && time.Since(s.idleSince) >= listenAfter {
+		if err := s.listen(listenFor); err != nil {
+			return err
+		}
+	}
+	if !s.needsReset && (!s.pooled || time.Since(s.idleSince) < probeAfter) {
+		return nil
+	}
+	r, err := s.ask("RSET", resetTimeout)
+	if err != nil {
+		return err
+	}
+	if !r.positive() {
+		return fmt.Errorf("%w: it answered RSET with %s", errOutOfStep, sayReply(r.code, r.enhanced, r.text()))
+	}
+	s.needsReset = false
+	return nil
 }
-
-// pipelines reports that commands may be sent together.
-func (s *session) pipelines() bool { return s.ext.pipelining && !s.quirks.has(groups) }
 
 // accepts notes that the relay accepted a message.
 func (s *session) accepts() {
@@ -103,7 +95,7 @@ func (s *session) stranger() bool {
 // nothing: all mail was answered before. A botched session has nothing more to say.
 func (s *session) quit(ctx context.Context) {
 	defer s.metrics.perSession.Observe(float64(s.used))
-	if s.botched.Load() {
+	if s.botched {
 		s.raw().Close()
 		return
 	}

@@ -46,8 +46,7 @@ func atOnce(n int64, over string) smtptest.Option {
 			busy.Add(-1)
 			return &smtptest.Answer{Reply: over, Delay: 10 * time.Millisecond}
 		}
-		// It is over right before the reply, behind which the next one may be there already.
-		time.AfterFunc(199*time.Millisecond, func() { busy.Add(-1) })
+		time.AfterFunc(199*time.Millisecond, func() { busy.Add(-1) }) // before the client hears
 		return &smtptest.Answer{Reply: "250 ok", Delay: 200 * time.Millisecond}
 	})
 }

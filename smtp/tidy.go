@@ -35,7 +35,7 @@ func (r *Relay) isolate(e *Error, begun time.Time) {
 // probe opens a session now and then until one succeeds.
 func (r *Relay) probe() {
 	for r.circuit.wait(r.tidy) == nil {
-		if _, err := r.pool.take(r.tidy, nil, true); err != nil {
+		if _, err := r.pool.take(r.tidy, nil); err != nil {
 			return
 		}
 		s, bad := r.knock()

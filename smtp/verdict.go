@@ -82,7 +82,7 @@ type tableRow struct {
 }
 
 // judge looks an answer up in the table: the first row that matches counts. The rules of
-// the operator come before it ([delivery.judge]).
+// the operator come before it ([transaction.judge]).
 func judge(a answer) verdict { return rowFor(a).means }
 
 func rowFor(a answer) *tableRow {

@@ -64,20 +64,20 @@ func (w *wire) unasked() bool {
 // read reads one reply. The deadline is for all of it, so that a relay cannot
 // extend it by sending a byte a second.
 func (w *wire) read(within time.Duration) (reply, error) {
-	w.expect(within)
+	w.await(within)
 	return readReply(w.r, w.echoes)
 }
 
-// expect sets the deadline for what is read next. It fails only if the connection is closed,
+// await sets the deadline for what is read next. It fails only if the connection is closed,
 // and then the read says so, after what had come before: a reply that is here counts.
-func (w *wire) expect(within time.Duration) {
+func (w *wire) await(within time.Duration) {
 	_ = w.conn.SetReadDeadline(time.Now().Add(within))
 }
 
 // listen waits a little at a time when no reply is due. The error says that the
 // relay has replied all the same, or that it is gone.
 func (w *wire) listen(within time.Duration) error {
-	w.expect(within)
+	w.await(within)
 	switch _, err := w.r.Peek(1); {
 	case err == nil && w.unasked():
 		return errUnasked

@@ -134,9 +134,6 @@ func batchError(err error) error {
 	if !ok {
 		return err
 	}
-	if refusal.Code == codeRepeated {
-		return fmt.Errorf("%w: %s (error %d)", ErrRepeated, refusal.Description, refusal.Code)
-	}
 	if refusal.Code == codeSequenceReplica || classOf(refusal.Code) == nil {
 		return fmt.Errorf("%w: %s (error %d)", ErrBatch, refusal.Description, refusal.Code)
 	}

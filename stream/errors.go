@@ -36,9 +36,6 @@ var (
 	// its messages, such as too many open batches. Nothing was stored. Write the
 	// messages one by one.
 	ErrBatch = errors.New("the broker refused the batch")
-	// ErrRepeated is an ErrBatch: the stream, or the batch itself, has a message with one of
-	// its Nats-Msg-Ids already.
-	ErrRepeated = fmt.Errorf("%w: it repeats an ID", ErrBatch)
 )
 
 // Error codes of JetStream's API (nats-server, server/errors.json).
@@ -59,7 +56,6 @@ const (
 	codeStoreFailed     = 10077 // "maximum bytes exceeded", "no space left on device"
 	codeHeaderTooLarge  = 10097
 	codeInProcess       = 10158 // an earlier try waits for its quorum
-	codeRepeated        = 10201
 	codeSequenceReplica = 10164 // how replicas say 10071, and how they refuse what is in flight
 )
 

@@ -15,10 +15,7 @@ import (
 // Last reads the last message of a stream on a subject, which may have
 // wildcards. It fails with [ErrNotFound], [ErrNoStream] or [ErrAway].
 func (s *Store) Last(ctx context.Context, stream, subject string) (*jetstream.RawStreamMsg, error) {
-	m, err := s.near.last(ctx, stream, subject)
-	if err == nil && m == nil {
-		m, err = s.get(ctx, stream, query{Last: subject})
-	}
+	m, err := s.get(ctx, stream, query{Last: subject})
 	if err != nil {
 		return nil, fmt.Errorf("read last message on %s: %w", subject, err)
 	}

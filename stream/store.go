@@ -2,7 +2,7 @@
 // all of them, compare-and-set, atomic batches. It has one set of errors, so
 // that callers decide without knowing JetStream.
 //
-// Reads go to the stream's leader, because a replica may be behind ([Store.Near]). A request
+// Reads go to the stream's leader, because a replica may be behind. A request
 // is sent once. Callers that must get an answer try again; only [Put] does so
 // by itself.
 //
@@ -27,8 +27,6 @@ const answerTimeout = 5 * time.Second
 // concurrently.
 type Store struct {
 	nc *nats.Conn
-	// near, if it is not nil: each stream has one replica.
-	near *nearReads
 }
 
 // New is a store at the broker of nc.

@@ -54,8 +54,7 @@ func (s *Store) publish(ctx context.Context, m *nats.Msg) (r pubAck, err error) 
 }
 
 // Set publishes m once, if the last message on filter has the expected
-// sequence; 0 stands for no message. Without a filter there is no condition. It
-// returns the sequence of m, and fails
+// sequence; 0 stands for no message. It returns the sequence of m, and fails
 // with [ErrConflict], [ErrFull], [ErrTooLarge] or [ErrAway]. m is not changed.
 func (s *Store) Set(ctx context.Context, m *nats.Msg, filter string, expected uint64) (uint64, error) {
 	ack, err := s.publish(ctx, expecting(m, filter, expected))
@@ -68,9 +67,6 @@ func (s *Store) Set(ctx context.Context, m *nats.Msg, filter string, expected ui
 // expecting is a copy of m with the condition of a compare-and-set.
 func expecting(m *nats.Msg, filter string, expected uint64) *nats.Msg {
 	c := copyOf(m)
-	if filter == "" {
-		return c
-	}
 	c.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(expected, 10))
 	c.Header.Set(jetstream.ExpectedLastSubjSeqSubjHeader, filter)
 	return c

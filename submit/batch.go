@@ -3,12 +3,9 @@ package submit
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/postrider/postrider/schema"
 	"github.com/postrider/postrider/stream"
@@ -66,7 +63,9 @@ func (s *sender) send(ctx context.Context, mails []*outgoing) {
 // sort tells the mails that can go in one batch, by the stream that takes them, from
 // those that cannot: large ones, and those that repeat an ID. The rest have their result.
 func (s *sender) sort(mails []*outgoing) (together map[string][]*outgoing, singly, repeated []*outgoing) {
-	large := s.client.large()
+	// Half, so that the headers of a batch need not be counted. A last message that
+	// is too large would leave its batch open.
+	large := int(s.client.nc.MaxPayload()-wire.Headroom) / 2
 	together = map[string][]*outgoing{}
 	ids := map[string]bool{}
 	for _, o := range mails {
@@ -99,19 +98,12 @@ func (s *sender) atomically(ctx context.Context, mails []*outgoing) {
 		s.singly(ctx, mails)
 		return
 	}
-	msgs := make([]*nats.Msg, len(mails))
-	for i, o := range mails {
-		msgs[i] = o.msg
-	}
-	first, err := s.client.tryBatch(ctx, msgs)
+	err := s.client.tryBatch(ctx, mails)
 	if err == nil {
-		for i, o := range mails {
-			s.client.stored(o, stream.Ack{Sequence: first + uint64(i)})
-		}
 		s.pause = 0
 		return
 	}
-	if mayBeStored(err) {
+	if errors.Is(err, stream.ErrAway) {
 		for _, o := range mails {
 			o.lost = err
 		}
@@ -124,30 +116,27 @@ func (s *sender) atomically(ctx context.Context, mails []*outgoing) {
 	}
 }
 
-// tryBatch publishes messages in one batch, once. first is the sequence of the first one.
-func (c *Client) tryBatch(ctx context.Context, msgs []*nats.Msg) (first uint64, err error) {
+// tryBatch publishes mails in one batch, once.
+func (c *Client) tryBatch(ctx context.Context, mails []*outgoing) error {
 	if err := ctx.Err(); err != nil {
-		return 0, err // a try would leave a batch open
+		return err // a try would leave a batch open
 	}
-	writes := make([]stream.Write, len(msgs))
-	for i, m := range msgs {
-		writes[i].Msg = m
+	writes := make([]stream.Write, len(mails))
+	for i, o := range mails {
+		writes[i].Msg = o.msg
 	}
 	// The last one gets the answer for all.
-	last, before := msgs[len(msgs)-1].Subject, c.nc.LastError()
-	ctx, stop := c.answerable(ctx, last)
+	ctx, stop := c.answerable(ctx, mails[len(mails)-1].msg.Subject)
 	defer stop()
-	first, err = c.store.Batch(ctx, writes)
-	if errors.Is(err, stream.ErrAway) && c.nc.LastError() != before && c.forbidden(last) { //nolint:errorlint // whether it is the same, not of the same kind
-		return 0, fmt.Errorf("%w: it may not be published to %s", stream.ErrBatch, last)
+	first, err := c.store.Batch(ctx, writes)
+	if err != nil {
+		return err
 	}
-	return first, err
+	for i, o := range mails {
+		c.stored(o, stream.Ack{Sequence: first + uint64(i)})
+	}
+	return nil
 }
-
-// large is the size in bytes from which on a mail goes by itself: half of what the broker
-// takes, so that the headers of a batch need not be counted. A last message that is too large
-// would leave its batch open.
-func (c *Client) large() int { return int(c.nc.MaxPayload()-wire.Headroom) / 2 }
 
 // singly publishes each of the mails by itself, all at once: they are no more than a
 // batch has.

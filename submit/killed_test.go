@@ -15,7 +15,6 @@ import (
 	"github.com/postrider/postrider/internal/freeport"
 	"github.com/postrider/postrider/internal/natstest"
 	"github.com/postrider/postrider/internal/testrun"
-	"github.com/postrider/postrider/schema"
 	"github.com/postrider/postrider/submit"
 	"github.com/postrider/postrider/wire"
 )
@@ -36,29 +35,9 @@ func serveBroker(dir string) {
 	select {}
 }
 
-// TestOutlastKills: kill -9 of the broker loses nothing, and nothing is stored twice.
-func TestOutlastKills(t *testing.T) {
+// TestAllOutlastKills: kill -9 of the broker loses nothing, and nothing is stored twice.
+func TestAllOutlastKills(t *testing.T) {
 	t.Parallel()
-	t.Run("PublishAll", func(t *testing.T) {
-		t.Parallel()
-		outlastKills(t, func(ctx context.Context, c *submit.Client, all []*schema.Envelope, seen func(i int)) (results []result) {
-			for r, err := range c.PublishAll(ctx, normal, slices.Values(all)) {
-				results = append(results, result{r, err})
-				seen(len(results))
-			}
-			return results
-		})
-	})
-	t.Run("Publish", func(t *testing.T) {
-		t.Parallel()
-		outlastKills(t, func(ctx context.Context, c *submit.Client, all []*schema.Envelope, seen func(i int)) []result {
-			return atOnce(ctx, c, 16, all, seen)
-		})
-	})
-}
-
-func outlastKills(t *testing.T, publish func(ctx context.Context, c *submit.Client, all []*schema.Envelope, seen func(i int)) []result) {
-	t.Helper()
 	cfg := broker.DefaultConfig()
 	cfg.DataDir, cfg.Listen = t.TempDir(), freeport.Addr()
 	kill := startBroker(t, cfg)
@@ -75,9 +54,14 @@ func outlastKills(t *testing.T, publish func(ctx context.Context, c *submit.Clie
 	defer c.Close()
 	kills := testrun.Pick(3, 30)
 	n := (kills + 1) * 1000
-	reached, done := make(chan int, n), make(chan []result)
+	var results []result
+	reached, done := make(chan int, n), make(chan bool)
 	go func() {
-		done <- publish(within(t, time.Duration(kills)*patience), c, mails(n), func(i int) { reached <- i })
+		defer close(done)
+		for r, err := range c.PublishAll(within(t, time.Duration(kills)*patience), normal, slices.Values(mails(n))) {
+			results = append(results, result{r, err})
+			reached <- len(results)
+		}
 	}()
 	for i := range kills {
 		for got := range reached {
@@ -88,7 +72,7 @@ func outlastKills(t *testing.T, publish func(ctx context.Context, c *submit.Clie
 		kill()
 		kill = startBroker(t, cfg)
 	}
-	results := <-done
+	<-done
 	testrun.Eventually(t, "the broker answers", natstest.Timeout, func() bool {
 		_, _, err := conn.Room(natstest.Within(t))
 		return err == nil

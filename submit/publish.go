@@ -44,10 +44,6 @@ type Receipt struct {
 // by that the broker drops duplicates, for ten minutes. An envelope with a tenant goes
 // to that tenant's subject, and its ID is the tenant's own. e is not changed.
 //
-// Mails that are published at the same time share a batch, which is stored as a whole and
-// costs the broker's disk as much as a few single mails. A mail waits for others no longer
-// than those before it take, and for 25 ms at most; an error is of that mail alone.
-//
 // A publish without an answer is tried again, under the same ID, until ctx ends:
 // give ctx a deadline, or the client [Client.Patience]. With an error the receipt
 // has only ID and lane. Errors are
@@ -66,9 +62,7 @@ type Receipt struct {
 func (c *Client) Publish(ctx context.Context, lane wire.Lane, e *schema.Envelope) (Receipt, error) {
 	o := prepare(lane, e)
 	if o.err == nil {
-		ctx, cancel := c.patient(ctx)
-		defer cancel()
-		c.company(o.msg.Subject).publish(ctx, o, c.Waiting)
+		c.publish(ctx, o, c.Waiting)
 	}
 	return o.receipt, o.err
 }
@@ -153,33 +147,15 @@ func (c *Client) untilAnswered(ctx context.Context, o *outgoing, say func(why er
 		case err == nil:
 			return ack, nil
 		case errors.Is(err, stream.ErrTooLarge):
-			return stream.Ack{}, o.refused(fmt.Errorf("%w: it has %d bytes with its headers, the lane takes %d, and %d of headers",
-				err, m.Size()-len(m.Subject), c.nc.MaxPayload()-wire.Headroom, wire.Headroom))
+			return stream.Ack{}, fmt.Errorf("%w: it has %d bytes with its headers, the lane takes %d, and %d of headers",
+				err, m.Size()-len(m.Subject), c.nc.MaxPayload()-wire.Headroom, wire.Headroom)
 		case !errors.Is(err, stream.ErrAway) || c.nc.IsClosed():
-			return stream.Ack{}, o.refused(err)
+			return stream.Ack{}, err
 		case c.forbidden(m.Subject):
-			return stream.Ack{}, o.refused(fmt.Errorf("%w: %s may not publish to %s: %s", ErrForbidden, c.who(), m.Subject, forbiddenAdvice(m.Subject)))
-		}
-		if mayBeStored(err) {
-			o.lost = err
+			return stream.Ack{}, fmt.Errorf("%w: %s may not publish to %s: %s", ErrForbidden, c.who(), m.Subject, forbiddenAdvice(m.Subject))
 		}
 		if err := w.after(ctx, err); err != nil {
-			return stream.Ack{}, o.refused(err)
+			return stream.Ack{}, err
 		}
 	}
-}
-
-// refused is the error of a mail that a try has refused. If an earlier try may have stored it,
-// that is what counts.
-func (o *outgoing) refused(err error) error {
-	if o.lost == nil || errors.Is(err, stream.ErrAway) {
-		return err
-	}
-	return fmt.Errorf("%w; and then it was refused: %v", o.lost, err) //nolint:errorlint // it is no refusal of the mail
-}
-
-// mayBeStored reports that a try without an answer may have stored the mail. One that nobody
-// heard has not.
-func mayBeStored(err error) bool {
-	return errors.Is(err, stream.ErrAway) && !errors.Is(err, nats.ErrNoResponders) && !errors.Is(err, nats.ErrDisconnected)
 }

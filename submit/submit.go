@@ -57,8 +57,6 @@ type Client struct {
 	store *stream.Store
 	close func()
 
-	// companies has one for each stream.
-	companies sync.Map
 	// taken has the subjects that have taken mail of this client.
 	taken sync.Map
 	// mute: the broker does not let this client ask which lanes there are.

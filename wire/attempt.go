@@ -99,17 +99,6 @@ func (a Attempt) putOffLike(b Attempt) bool {
 	})
 }
 
-// BrokeSession reports that in one of these attempts the session was lost from DATA on. The
-// message itself may be why.
-func BrokeSession(log []Attempt) bool {
-	late := []mail.Stage{mail.StageData, mail.StageBody, mail.StageDot}
-	return slices.ContainsFunc(log, func(a Attempt) bool {
-		return slices.ContainsFunc(a.Outcomes, func(o GroupedOutcome) bool {
-			return o.Class == mail.Uncertain || o.Code == 0 && slices.Contains(late, o.Stage)
-		})
-	})
-}
-
 // GroupedOutcomeKey is what outcomes share if they are grouped.
 type GroupedOutcomeKey struct {
 	Class    mail.Class

@@ -39,25 +39,3 @@ func TestAppendAttempt(t *testing.T) {
 		}
 	}
 }
-
-// TestBrokeSession: only what happened from DATA on may be the message's doing.
-func TestBrokeSession(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		GroupedOutcome
-		want bool
-	}{
-		{GroupedOutcome{Class: mail.Uncertain, Stage: mail.StageDot}, true},
-		{GroupedOutcome{Class: mail.Uncertain, Stage: mail.StageDot, Code: 503}, true},
-		{GroupedOutcome{Class: mail.Deferred, Stage: mail.StageBody}, true},
-		{GroupedOutcome{Class: mail.Deferred, Stage: mail.StageData}, true},
-		{GroupedOutcome{Class: mail.Deferred, Stage: mail.StageDot, Code: 451}, false},
-		{GroupedOutcome{Class: mail.Requeued, Stage: mail.StageMail}, false},
-		{GroupedOutcome{Class: mail.Requeued, Stage: mail.StageLocal}, false},
-	} {
-		log := []Attempt{{}, {Outcomes: []GroupedOutcome{c.GroupedOutcome}}, {}}
-		if got := BrokeSession(log); got != c.want {
-			t.Errorf("%+v: %v", c.GroupedOutcome, got)
-		}
-	}
-}

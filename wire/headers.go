@@ -9,12 +9,10 @@ const (
 	HeaderOrigin     = "Postrider-Origin"
 	HeaderRecipient  = "Postrider-Recipient"
 	HeaderGeneration = "Postrider-Generation"
-	// HeaderRecord is on an entry of the log: the sequence of its record in MAIL_RECORD.
-	HeaderRecord   = "Postrider-Record"
-	HeaderAttempts = "Postrider-Attempts"
-	HeaderEnqueued = "Postrider-Enqueued"
-	HeaderLog      = "Postrider-Log"
-	HeaderDeadSeq  = "Postrider-Dead-Seq"
+	HeaderAttempts   = "Postrider-Attempts"
+	HeaderEnqueued   = "Postrider-Enqueued"
+	HeaderLog        = "Postrider-Log"
+	HeaderDeadSeq    = "Postrider-Dead-Seq"
 	// HeaderReplayed is the time of the last replay, RFC 3339: the budget of
 	// attempts and age begins there.
 	HeaderReplayed = "Postrider-Replayed"

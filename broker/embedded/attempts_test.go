@@ -33,11 +33,13 @@ type guarded struct {
 func guard(t *testing.T) *guarded {
 	t.Helper()
 	g := &guarded{Broker: natstest.Start(t, normal, bulk), t: t, stored: map[wire.Lane]int{bulk: 1}}
-	for _, s := range []string{canary.DeadSubject(), canary.CopySubject(wire.CopyDue), canary.CopySubject(wire.CopyLater), canary.RecordSubject(), canary.EventSubject(), bulk.SendSubject()} {
+	for _, s := range []string{canary.DeadSubject(), canary.CopySubject(wire.CopyDue), canary.CopySubject(wire.CopyLater), canary.RecordSubject(), bulk.SendSubject()} {
 		if _, err := g.Conn.JS().Publish(natstest.Within(t), s, []byte("ours")); err != nil {
 			t.Fatal(err)
 		}
 	}
+	// The entry of the record is sourced a little later; wait for it.
+	natstest.AwaitLast(t, g.Conn, wire.StreamEvent, canary.EventSubject())
 	g.before = counts(t, g.Conn)
 	return g
 }

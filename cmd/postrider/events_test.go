@@ -22,7 +22,7 @@ func logged(t *testing.T, b *natstest.Broker, id string) {
 		V: 1, ID: id, Origin: wire.Origin(now, 7), Lane: "normal", Recipient: wire.All, Event: wire.EventDelivered, At: now,
 		Recipients: []wire.RecipientRecord{{Address: "ann@example.net", State: wire.StateDelivered, QueueID: "Q" + id}},
 	}
-	if _, err := journal.New(b.Conn.Store()).Amend(t.Context(), r.Key(), func(*wire.Record) *wire.Record { return r }); err != nil {
+	if _, err := journal.New(b.Conn.Store()).Set(t.Context(), r.Key(), r, 0, false); err != nil {
 		t.Fatal(err)
 	}
 }

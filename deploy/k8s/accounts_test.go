@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -140,60 +139,6 @@ func (l *live) producerCannot(t *testing.T) {
 			t.Errorf("%s holds %s", name, m)
 		}
 	}
-}
-
-// producerBatches: through the import of their account producers publish batches. Open, huge
-// and abandoned ones store nothing and keep no single publish waiting, and after ten seconds
-// without a message they are gone.
-func (l *live) producerBatches(t *testing.T) {
-	nc, _ := l.connect(t, "producer", "_INBOX")
-	send := func(id string, n int, commit bool) string {
-		t.Helper()
-		m := nats.NewMsg("mail.send.bulk")
-		m.Data = []byte(`{"from":"a@example.com","to":["b@example.net"],"text":"hi"}`)
-		m.Header.Set(jetstream.MsgIDHeader, fmt.Sprint(id, n))
-		m.Header.Set("Nats-Batch-Id", id)
-		m.Header.Set("Nats-Batch-Sequence", strconv.Itoa(n))
-		if !commit {
-			if err := nc.PublishMsg(m); err != nil {
-				t.Fatal(err)
-			}
-			return ""
-		}
-		m.Header.Set("Nats-Batch-Commit", "1")
-		r, err := nc.RequestMsgWithContext(t.Context(), m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(r.Data)
-	}
-	taken := func() string { return strings.Fields(l.streams(t)["MAIL_SEND_BULK"])[0] }
-	before := taken()
-	const huge, many = 1_100, 50
-	for n := 1; n < huge; n++ {
-		send("huge", n, false)
-	}
-	if said := send("huge", huge, true); !strings.Contains(said, "10199") && !strings.Contains(said, "10176") {
-		t.Errorf("a batch of %d messages is answered %s", huge, said)
-	}
-	for i := range 4 * many {
-		send(fmt.Sprint("open", i), 1, false)
-	}
-	if said := send("more", 1, true); !strings.Contains(said, "10210") {
-		t.Errorf("a batch beside %d open ones is answered %s", 4*many, said)
-	}
-	if after := taken(); after != before {
-		t.Errorf("the stream went from sequence %s to %s", before, after)
-	}
-	l.publish(t, "alone", "ann@example.net")
-	awaitLine(t, l.worker.Out, `"msg":"delivered","id":"alone"`)
-	testrun.Eventually(t, "a batch is taken again", time.Minute, func() bool {
-		for n := 1; n < many; n++ {
-			send("later", n, false)
-		}
-		return strings.Contains(send("later", many, true), `"count":50`)
-	})
-	awaitLine(t, l.worker.Out, `"msg":"delivered","id":"later50"`)
 }
 
 // sniff: what the broker answers workers is not to be heard.

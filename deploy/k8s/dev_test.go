@@ -121,7 +121,6 @@ func TestDev(t *testing.T) {
 	t.Run("metrics", l.metrics)
 	t.Run("operators", l.operatorCannot)
 	t.Run("producers", l.producerCannot)
-	t.Run("batches of producers", l.producerBatches)
 
 	if err := l.worker.End(syscall.SIGTERM); err != nil {
 		t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,7 +19,6 @@ import (
 	"github.com/postrider/postrider/settle"
 	"github.com/postrider/postrider/smtp"
 	"github.com/postrider/postrider/stream"
-	"github.com/postrider/postrider/wire"
 )
 
 func (w *Worker) startAdmin(context.Context) error {
@@ -214,41 +212,20 @@ func rulesGauge(k *relays.Kept) prometheus.Collector {
 // takeMail makes the consumer and what settles its deliveries.
 func (w *Worker) takeMail(ctx context.Context) *consumer.Consumer {
 	store := w.conn.Store()
-	if w.set.embedded() && answersAlone(ctx, w.conn, w.log) {
-		store = store.Near()
-	}
-	j := journal.New(store).Report(w.log, w.reg)
-	w.set.Consumer.Capacity = w.relay.Capacity
+	j := journal.New(store)
 	gate := &consumer.Gate{Relay: w.relay, Link: w.conn}
 	fill := broker.NewFill(ctx, w.conn.Room, w.log) // measured before the first message is fetched
 	settler := settle.New(w.set.Settle, w.set.Consumer.Lanes.Names(), w.decorate(settle.Parts{
-		Relay: w.relay, Journal: j, Entries: j, DeadLetters: deadletter.New(store, j, w.conn.Now), Store: store,
+		Relay: w.relay, Journal: j, DeadLetters: deadletter.New(store, j, w.conn.Now), Store: store,
 		Now: w.conn.Now, Full: gate.Full, Settled: w.report.settled, Log: w.log, Metrics: w.reg,
 	}))
 	repairs := broker.NewRepairs(func(ctx context.Context) error {
 		_, err := broker.Provision(ctx, w.conn, w.set.Consumer.Lanes.Names(), w.set.Broker)
 		return err
 	}, w.log)
-	var purger consumer.Purger
-	if w.set.embedded() {
-		purger = stream.Purger{Store: store}
-	}
 	return consumer.New(w.set.Consumer, consumer.Parts{
 		NATS: w.conn.NC(), Link: w.conn, Durable: w.conn.Consumer, Store: store, Now: w.conn.Now, Room: fill,
 		Gate: gate, Settler: settler, Log: w.log, Metrics: w.reg,
-		Purger: purger, Interrupted: repairs.After,
+		Interrupted: repairs.After,
 	})
-}
-
-// answersAlone reports that nobody but the stream of records itself answers direct gets of
-// it: a mirror of it would, and what the mirror lacks it calls not there.
-func answersAlone(ctx context.Context, conn *broker.Conn, log *slog.Logger) bool {
-	mirrors, err := conn.MirrorsOf(ctx, wire.StreamRecord)
-	switch {
-	case err != nil:
-		log.Warn("it is not known whether "+wire.StreamRecord+" has a mirror: lookups take the slower way", "error", err)
-	case len(mirrors) > 0:
-		log.Warn(wire.StreamRecord+" has a mirror, which would answer for it: lookups take the slower way; remove the mirror and start the worker again", "mirrors", list(mirrors))
-	}
-	return err == nil && len(mirrors) == 0
 }

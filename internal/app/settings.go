@@ -77,7 +77,7 @@ func ReadSettings(environ []string) (*Settings, []error) {
 	errs := env.Read(lookup, &s.Broker, &s.SMTP.Timeouts, &s.SMTP, &s.Relays, &s.Consumer, &s.Settle, &s.Process)
 	no, _ := lookup("NO_COLOR")
 	s.color = no == ""
-	s.Consumer.MaxBytes = bytesInFlight(memoryLimit())
+	s.Consumer.Slots, s.Consumer.MaxBytes = s.SMTP.MaxSessions, bytesInFlight(memoryLimit())
 	s.Settle.PauseMin, s.Settle.PauseMax = s.SMTP.PauseMin, s.SMTP.PauseMax
 	if err := s.checkFiles(openFiles()); err != nil && len(errs) == 0 {
 		errs = append(errs, err)

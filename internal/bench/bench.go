@@ -81,16 +81,13 @@ func On(t *testing.T, dial func(testing.TB, broker.Role) *broker.Conn) *Bench {
 	b.Graves = deadletter.New(b.Store, journal.New(b.Store), b.Conn.Now)
 	b.Config.Lanes = wire.Lanes{{Lane: Lane, Weight: 1}}
 	b.Config.AckWait = 2 * time.Second
-	b.Config.Capacity = Capacity(4)
+	b.Config.Slots = 4
 	b.Config.SweepInterval = time.Second
 	b.Config.Drain = 2 * time.Second
 	b.Settle.RetryAfter = []time.Duration{200 * time.Millisecond}
 	b.Settle.PauseMin, b.Settle.PauseMax = 50*time.Millisecond, 100*time.Millisecond
 	return b
 }
-
-// Capacity is that of a relay that can always use n messages.
-func Capacity(n int) func() int { return func() int { return n } }
 
 // Worker is what a worker is made of. Make turns it into one.
 type Worker struct {
@@ -114,14 +111,11 @@ func (b *Bench) Worker(d *Death) *Worker {
 	}
 	log := slog.New(slog.NewTextHandler(b.T.Output(), &slog.HandlerOptions{Level: level}))
 	store := conn.Store()
-	if b.Broker != nil { // one server, as the embedded one is
-		store = store.Near()
-	}
-	w := &Worker{Conn: conn, Registry: prometheus.NewRegistry()}
-	j := journal.New(mortalRecords{store, d}).Report(log, w.Registry)
+	j := journal.New(store)
 	gate := &consumer.Gate{Relay: b.Relay, Link: conn}
+	w := &Worker{Conn: conn, Registry: prometheus.NewRegistry()}
 	w.Settle = settle.Parts{
-		Relay: mortalRelay{b.Relay, d}, Journal: mortalJournal{j, d, &b.Refuse}, Entries: mortalEntries{j, d}, Store: mortalStore{store, d, &b.Refuse},
+		Relay: mortalRelay{b.Relay, d}, Journal: mortalJournal{j, d, &b.Refuse}, Store: mortalStore{store, d, &b.Refuse},
 		DeadLetters: mortalDead{deadletter.New(store, j, conn.Now), d},
 		Now:         conn.Now, Full: gate.Full, Log: log, Metrics: w.Registry,
 	}
@@ -130,9 +124,6 @@ func (b *Bench) Worker(d *Death) *Worker {
 		Interrupted: func(_ context.Context, s wire.Source, err error) {
 			log.Warn("fetching was interrupted", "stream", s.Stream, "error", err)
 		}, Metrics: w.Registry,
-	}
-	if b.Broker != nil {
-		w.Consumer.Purger = mortalPurger{stream.Purger{Store: store}, d}
 	}
 	return w
 }

@@ -2,11 +2,8 @@ package bench
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -15,7 +12,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/broker"
-	"github.com/postrider/postrider/consumer"
 	"github.com/postrider/postrider/deadletter"
 	"github.com/postrider/postrider/journal"
 	"github.com/postrider/postrider/mail"
@@ -26,9 +22,8 @@ import (
 
 // Death ends a worker at a point of its way: its connection is cut, and from then
 // on nothing that it does comes through. The points are lookup, attempted, record,
-// recorded, entry, entered and forwarded; batch, when a half of a batch of records is
-// sent, and batched, when it is stored; purge and purged; for an operator's program also set, before each
-// write that is no record and no entry, and write, before each that is no entry.
+// recorded and forwarded; for an operator's program also set, before each write that
+// is not a record, and write, before every write.
 type Death struct {
 	At string
 	// Nth is how often the point is passed before.
@@ -119,14 +114,6 @@ type (
 		*Death
 		*Refuser
 	}
-	mortalEntries struct {
-		settle.Entries
-		*Death
-	}
-	mortalRecords struct {
-		*stream.Store
-		*Death
-	}
 	mortalStore struct {
 		settle.Store
 		*Death
@@ -134,10 +121,6 @@ type (
 	}
 	mortalDead struct {
 		settle.DeadLetters
-		*Death
-	}
-	mortalPurger struct {
-		consumer.Purger
 		*Death
 	}
 )
@@ -157,63 +140,18 @@ func (m mortalJournal) Lookup(ctx context.Context, k wire.Key) (*wire.Record, ui
 	return m.Journal.Lookup(ctx, k)
 }
 
-func (m mortalJournal) Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, permit func() bool) (uint64, error) {
+func (m mortalJournal) Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, brief bool) (uint64, error) {
 	if err := m.pass("record"); err != nil {
 		return 0, err
 	}
 	if err := m.ask("record"); err != nil {
 		return 0, err
 	}
-	seq, err := m.Journal.Set(ctx, k, r, expected, permit)
+	seq, err := m.Journal.Set(ctx, k, r, expected, brief)
 	if perr := m.pass("recorded"); perr != nil {
 		return 0, perr
 	}
 	return seq, err
-}
-
-func (m mortalEntries) Enter(ctx context.Context, r *wire.Record, seq uint64) error {
-	if err := m.pass("entry"); err != nil {
-		return err
-	}
-	err := m.Entries.Enter(ctx, r, seq)
-	if perr := m.pass("entered"); perr != nil {
-		return perr
-	}
-	return err
-}
-
-func (m mortalRecords) Batch(ctx context.Context, writes []stream.Write) (uint64, error) {
-	if m.Death != nil && m.At == "batch" && !m.IsDead() {
-		if err := sendHalf(m.conn.NC(), writes); err != nil {
-			return 0, err
-		}
-	}
-	if err := m.pass("batch"); err != nil {
-		return 0, err
-	}
-	first, err := m.Store.Batch(ctx, writes)
-	if perr := m.pass("batched"); perr != nil {
-		return 0, perr
-	}
-	return first, err
-}
-
-// sendHalf sends the first half of a batch, which nobody ends.
-func sendHalf(nc *nats.Conn, writes []stream.Write) error {
-	id := rand.Text()
-	for i, w := range writes[:len(writes)/2] {
-		m := &nats.Msg{Subject: w.Msg.Subject, Header: maps.Clone(w.Msg.Header), Data: w.Msg.Data}
-		for name, value := range map[string]string{
-			"Nats-Batch-Id": id, "Nats-Batch-Sequence": strconv.Itoa(i + 1),
-			jetstream.ExpectedLastSubjSeqHeader: strconv.FormatUint(w.Expected, 10), jetstream.ExpectedLastSubjSeqSubjHeader: w.Filter,
-		} {
-			m.Header.Set(name, value)
-		}
-		if err := nc.PublishMsg(m); err != nil {
-			return err
-		}
-	}
-	return nc.Flush()
 }
 
 func (m mortalStore) Put(ctx context.Context, msg *nats.Msg, filter string, expected uint64, generation int) (uint64, bool, error) {
@@ -249,17 +187,6 @@ func (m mortalDead) Bury(ctx context.Context, l *wire.DeadLetter) (uint64, error
 	return seq, err
 }
 
-func (m mortalPurger) PurgeBelow(ctx context.Context, stream string, seq uint64) error {
-	if err := m.pass("purge"); err != nil {
-		return err
-	}
-	err := m.Purger.PurgeBelow(ctx, stream, seq)
-	if perr := m.pass("purged"); perr != nil {
-		return perr
-	}
-	return err
-}
-
 // mortalStreams are the streams as an operator's program has them.
 type mortalStreams struct {
 	*stream.Store
@@ -269,11 +196,6 @@ type mortalStreams struct {
 func (m mortalStreams) Set(ctx context.Context, msg *nats.Msg, filter string, expected uint64) (uint64, error) {
 	before, after := "set", ""
 	switch {
-	case strings.HasPrefix(msg.Subject, "mail.event."):
-		if err := m.pass("entry"); err != nil {
-			return 0, err
-		}
-		return m.Store.Set(ctx, msg, filter, expected)
 	case strings.HasPrefix(msg.Subject, "mail.record."):
 		before, after = "record", "recorded"
 	case strings.HasPrefix(msg.Subject, "mail.copy."):

@@ -3,6 +3,9 @@ package natstest
 import (
 	"context"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/broker"
 	"github.com/postrider/postrider/broker/embedded"
@@ -45,4 +48,23 @@ func Shutdown(t testing.TB, e *embedded.Server) {
 	if err := e.Shutdown(ctx); err != nil {
 		t.Errorf("shut down: %v", err)
 	}
+}
+
+// AwaitLast waits for a message that the broker itself puts into a stream.
+func AwaitLast(t testing.TB, c *broker.Conn, stream, subject string) *jetstream.RawStreamMsg {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), Timeout)
+	defer cancel()
+	q, err := c.JS().OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{FilterSubjects: []string{subject}, DeliverPolicy: jetstream.DeliverLastPolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.Next(jetstream.FetchMaxWait(20 * time.Second)); err != nil {
+		t.Fatalf("nothing arrives on %s: %v", subject, err)
+	}
+	m, err := c.Store().Last(ctx, stream, subject)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }

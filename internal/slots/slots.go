@@ -10,25 +10,18 @@ import (
 	"github.com/postrider/postrider/wire"
 )
 
-// Slots bound what is worked on, in messages, and what is in flight, in bytes. A free slot goes to the
+// Slots bound what is in flight, in messages and in bytes. A free slot goes to the
 // waiting lane that uses least of its weight. So a busy lane gets its share at once, and
 // slots that a lane does not need go to the others.
 type Slots struct {
-	maxBytes int
-	lanes    []*share // the slice is set once
+	all, maxBytes int
+	lanes         []*share // the slice is set once
 
 	mu      sync.Mutex // guards what follows
 	changed *sync.Cond
-	// free of all slots are free; less than none after there became fewer.
-	all, free int
-	// vacated is how many messages are in flight without a slot.
-	vacated int
+	free    int
 	bytes   int // of all messages that arrived and are not settled, and reserved ones
 }
-
-// vacatedMost bounds the messages that are in flight without a slot: half of what the broker
-// hands out at most, MaxAckPending.
-const vacatedMost = 2048
 
 // share is what a lane has of the slots.
 type share struct {
@@ -47,15 +40,6 @@ func New(n, maxBytes int, lanes wire.Lanes) *Slots {
 		s.lanes = append(s.lanes, &share{lane: w.Lane, weight: w.Weight})
 	}
 	return s
-}
-
-// Resize changes the number of slots. If there become fewer, those in use stay in use.
-func (s *Slots) Resize(n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.free += n - s.all
-	s.all = n
-	s.changed.Broadcast()
 }
 
 func (s *Slots) share(l wire.Lane) *share {
@@ -90,7 +74,7 @@ func (s *Slots) Acquire(ctx context.Context, l wire.Lane, most int) (n int, err 
 // turnOf reports that x may have a slot. While too many bytes are in flight nothing
 // begins, unless nothing is worked on at all. s.mu is held.
 func (s *Slots) turnOf(x *share) bool {
-	return s.free > 0 && (s.bytes < s.maxBytes || s.free == s.all && s.vacated == 0) && s.next() == x
+	return s.free > 0 && (s.bytes < s.maxBytes || s.free == s.all) && s.next() == x
 }
 
 // next is the lane whose turn it is; nil if none waits. s.mu is held.
@@ -109,29 +93,6 @@ func (s *Slots) Release(l wire.Lane, n int) {
 	defer s.mu.Unlock()
 	s.free += n
 	s.share(l).used -= n
-	s.changed.Broadcast()
-}
-
-// Vacate gives back the slot of a message that stays in flight, until [Slots.Leave]. It
-// reports false if too many are: then the message keeps its slot.
-func (s *Slots) Vacate(l wire.Lane) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.vacated == vacatedMost {
-		return false
-	}
-	s.vacated++
-	s.free++
-	s.share(l).used--
-	s.changed.Broadcast()
-	return true
-}
-
-// Leave notes that a message that had vacated its slot is not in flight any more.
-func (s *Slots) Leave() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.vacated--
 	s.changed.Broadcast()
 }
 

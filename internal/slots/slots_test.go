@@ -3,7 +3,6 @@ package slots
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -132,87 +131,5 @@ func TestSlotsOfBytes(t *testing.T) {
 		if len(large) != 2 {
 			t.Error("a message larger than all bytes does not go alone")
 		}
-	})
-}
-
-// TestVacate: a message that waits for its record leaves its slot to others, up to a number,
-// and still counts with its bytes: too many of them hold back all but the first.
-func TestVacate(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		const lane = "normal"
-		s := New(1, 100, wire.Lanes{{Lane: lane, Weight: 1}})
-		take := func() bool {
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			got := make(chan bool, 1)
-			go func() {
-				_, err := s.Acquire(ctx, lane, 1)
-				got <- err == nil
-			}()
-			synctest.Wait()
-			return len(got) == 1 && <-got
-		}
-		s.AddBytes(100)
-		if !take() || take() {
-			t.Fatal("the first message must go, whatever its size, and no other")
-		}
-		if !s.Vacate(lane) || take() {
-			t.Fatal("a second one goes, though too many bytes are in flight")
-		}
-		s.AddBytes(-1)
-		if !take() {
-			t.Fatal("the slot is not free")
-		}
-		for n := 1; s.Vacate(lane); n++ {
-			if n > vacatedMost || !take() {
-				t.Fatalf("after %d", n)
-			}
-		}
-		if s.vacated != vacatedMost || take() {
-			t.Errorf("%d messages are in flight without a slot", s.vacated)
-		}
-		s.Release(lane, 1)
-		for range vacatedMost {
-			s.Leave()
-		}
-		if s.free != s.all || s.vacated != 0 {
-			t.Errorf("%d of %d are free at the end", s.free, s.all)
-		}
-	})
-}
-
-// TestResize: more slots are there at once; of fewer, those in use stay in use.
-func TestResize(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		const lane = "normal"
-		s := New(2, 100, wire.Lanes{{Lane: lane, Weight: 1}})
-		var taken atomic.Int64
-		for range 10 {
-			go func() {
-				if _, err := s.Acquire(t.Context(), lane, 1); err == nil {
-					taken.Add(1)
-				}
-			}()
-			synctest.Wait()
-		}
-		want := func(n int64) {
-			t.Helper()
-			synctest.Wait()
-			if taken := taken.Load(); taken != n {
-				t.Fatalf("%d are taken, want %d", taken, n)
-			}
-		}
-		want(2)
-		s.Resize(5)
-		want(5)
-		s.Resize(1)
-		s.Release(lane, 4)
-		want(5)
-		s.Release(lane, 1)
-		want(6)
-		s.Resize(10)
-		want(10)
 	})
 }

@@ -84,19 +84,19 @@ func (c *session) breakOff() {
 }
 
 // stall waits until the channel is closed; false if the relay ends first.
-func (s *Server) stall(until <-chan struct{}) bool {
+func (c *session) stall(until <-chan struct{}) bool {
 	if until == nil {
 		return true
 	}
 	select {
 	case <-until:
 		return true
-	case <-s.done:
+	case <-c.done:
 		return false
 	}
 }
 
-func (s *Server) pause(d time.Duration) bool {
+func (c *session) pause(d time.Duration) bool {
 	if d <= 0 {
 		return true
 	}
@@ -105,7 +105,7 @@ func (s *Server) pause(d time.Duration) bool {
 	select {
 	case <-t.C:
 		return true
-	case <-s.done:
+	case <-c.done:
 		return false
 	}
 }
@@ -143,8 +143,13 @@ func (c *session) body() error {
 	if err := c.w.Flush(); err != nil {
 		return err
 	}
-	if err := c.early(true); err != nil {
-		return err
+	if a := c.ask(Step{Verb: "BODY", From: c.message.From}); a != nil {
+		if err := c.perform(a); err != nil {
+			return err
+		}
+		if err := c.w.Flush(); err != nil {
+			return err
+		}
 	}
 	c.data = c.data[:0]
 	lineStart := true

@@ -11,8 +11,8 @@ import (
 type Step struct {
 	// Session counts connections from 1, Message the MAIL commands of the session.
 	Session, Message int
-	// Verb is CONNECT, EHLO, HELO, STARTTLS, AUTH, MAIL, RCPT, DATA, BDAT, BODY (at
-	// the first line of it), DOT (the last chunk too), RSET, NOOP or QUIT.
+	// Verb is CONNECT, EHLO, HELO, STARTTLS, AUTH, MAIL, RCPT, DATA, BODY (at
+	// the first line of it), DOT, RSET, NOOP or QUIT.
 	Verb string
 	// Line is the command as sent, without its end.
 	Line string

@@ -61,7 +61,7 @@ func Listen(addr string) Option { return func(c *config) { c.listen = addr } }
 
 // Extensions sets what the reply to EHLO offers; the default is PIPELINING,
 // 8BITMIME, SMTPUTF8, ENHANCEDSTATUSCODES and SIZE 0. STARTTLS and AUTH are
-// added by [TLS] and [Auth] alone. BDAT is understood if CHUNKING is offered.
+// added by [TLS] and [Auth] alone.
 func Extensions(lines ...string) Option { return func(c *config) { c.extensions = lines } }
 
 // TLS offers STARTTLS with that certificate, or with implicit TLS from the

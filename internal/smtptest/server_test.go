@@ -163,25 +163,3 @@ func TestAuth(t *testing.T) {
 		}
 	}
 }
-
-// TestChunks: BDAT takes what follows as it is, and answers each chunk.
-func TestChunks(t *testing.T) {
-	t.Parallel()
-	const envelope = "MAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\n"
-	for in, want := range map[string]string{
-		envelope + "BDAT 0\r\nBDAT 5\r\n.\r\nx\nBDAT 3 LAST\r\n\r\ny" + envelope + "BDAT 0 LAST\r\n": "220 250 250 250 250 250 250 250 250 221",
-		"BDAT 5 LAST\r\nQUIT\nMAIL FROM:<a@x>\r\nBDAT 1 LAST\r\nx":                                   "220 503 250 503 221",
-		"BDAT\r\nBDAT x\r\n": "220 500 500 221",
-	} {
-		s := New(t, Extensions("CHUNKING"))
-		if got := codes(talk(t, s, in+"QUIT\r\n")); got != want {
-			t.Errorf("%q: replies %s, want %s", in, got, want)
-		}
-		if all := s.Messages(); s.Accepted() == 2 && (string(all[0].Data) != ".\r\nx\n\r\ny" || len(all[1].Data) != 0) {
-			t.Errorf("%+v", all)
-		}
-	}
-	if got := codes(talk(t, New(t, Extensions("CHUNKING"), On("BDAT", Answer{Reply: "502 no"})), envelope+"BDAT 6 LAST\r\nNOOP\r\nQUIT\r\n")); got != "220 250 250 502 250 221" {
-		t.Errorf("a chunk for commands: %s", got)
-	}
-}

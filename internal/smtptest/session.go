@@ -133,8 +133,6 @@ func (c *session) command(line string) error {
 		return c.rcptTo(st)
 	case "DATA":
 		return c.dataAndDot(st)
-	case "BDAT":
-		return c.bdat(st, rest)
 	case "NOOP":
 		return c.reply(st, "250 2.0.0 ok")
 	case "QUIT":
@@ -146,7 +144,7 @@ func (c *session) command(line string) error {
 	return c.reply(st, "500 5.5.2 what is "+verb)
 }
 
-func (c *session) reset() { c.open, c.message, c.rcpt, c.data = false, Message{}, 0, c.data[:0] }
+func (c *session) reset() { c.open, c.message, c.rcpt = false, Message{}, 0 }
 
 func (c *session) hello() string {
 	lines := append([]string{"relay.test"}, c.extensions...)
@@ -216,7 +214,7 @@ func (c *session) dataAndDot(st Step) error {
 	return c.dot()
 }
 
-// dot answers the final dot, or the last chunk, and keeps what it accepts.
+// dot answers the final dot and keeps what it accepts.
 func (c *session) dot() error {
 	st := Step{Verb: "DOT", From: c.message.From, Data: c.data}
 	m := c.message

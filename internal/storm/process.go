@@ -30,7 +30,7 @@ func Build(root, dir string, flags []string, programs ...string) error {
 // version: its settings have another number, and it keeps dead letters for a day
 // longer.
 func Newer(root, dir string) (overlay string, err error) {
-	return Changed(root, dir, "broker/version.go", "settingsVersion = 3", "settingsVersion = 4", "deadFor = 90 * day", "deadFor = 91 * day")
+	return Changed(root, dir, "broker/version.go", "settingsVersion = 2", "settingsVersion = 3", "deadFor = 90 * day", "deadFor = 91 * day")
 }
 
 // Changed writes, in dir, an overlay for go build in which a file of the module has each

@@ -77,14 +77,10 @@ const timeoutMargin = 30 * time.Second
 // watchTime ends the tests shortly before Go would: that counts the time from when they
 // run, but go test ends the process a minute after the same time from its start.
 func watchTime() {
-	limit := flag.Lookup("test.timeout")
-	if limit == nil {
-		return // a program that is no test
-	}
 	if !flag.Parsed() {
 		flag.Parse()
 	}
-	timeout, _ := limit.Value.(flag.Getter).Get().(time.Duration)
+	timeout, _ := flag.Lookup("test.timeout").Value.(flag.Getter).Get().(time.Duration)
 	if timeout <= 0 {
 		return
 	}

@@ -29,7 +29,6 @@ func (x Tests) Run() int {
 	}
 	dir, err := os.MkdirTemp(parent, "postrider-test")
 	must(err)
-	must(os.Chmod(dir, 0o711)) //nolint:gosec // Postfix's processes have users of their own
 	defer func() { _ = os.RemoveAll(dir) }()
 	must(os.Setenv("TMPDIR", dir))
 	OnAbort(func() { _ = os.RemoveAll(dir) })

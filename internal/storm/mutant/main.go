@@ -64,7 +64,7 @@ var mutants = map[string]func(settle.Parts) settle.Parts{
 		return p
 	},
 	"never-ack": func(p settle.Parts) settle.Parts {
-		p.Journal, p.Entries = journal.New(briefTTL{streams(p)}), neverAck{p.Entries}
+		p.Journal = neverAck{journal.New(briefTTL{streams(p)})}
 		return p
 	},
 }
@@ -83,7 +83,7 @@ type ackFirst struct {
 	store *stream.Store
 }
 
-func (m ackFirst) Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, permit func() bool) (uint64, error) {
+func (m ackFirst) Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, brief bool) (uint64, error) {
 	if r.Generation == 0 {
 		_, s, _ := strings.Cut(k.Origin, "-")
 		if seq, err := strconv.ParseUint(s, 10, 64); err == nil {
@@ -92,7 +92,7 @@ func (m ackFirst) Set(ctx context.Context, k wire.Key, r *wire.Record, expected 
 	} else if due, err := m.store.Last(ctx, k.Lane.LaterStream(), k.CopySubject(wire.CopyDue)); err == nil { // a copy has its id
 		_ = m.store.Delete(ctx, k.Lane.LaterStream(), due.Sequence)
 	}
-	return m.Journal.Set(ctx, k, r, expected, permit)
+	return m.Journal.Set(ctx, k, r, expected, brief)
 }
 
 // late is how long after the ack copies and dead letters are made.
@@ -116,12 +116,12 @@ func (m lateBurials) Bury(ctx context.Context, l *wire.DeadLetter) (uint64, erro
 	return 1, nil
 }
 
-// neverAck goes no further than the entry of the log, until it is killed.
-type neverAck struct{ settle.Entries }
+// neverAck goes no further than the record, until it is killed.
+type neverAck struct{ settle.Journal }
 
-func (m neverAck) Enter(ctx context.Context, r *wire.Record, seq uint64) error {
-	if err := m.Entries.Enter(ctx, r, seq); err != nil {
-		return err
+func (m neverAck) Set(ctx context.Context, k wire.Key, r *wire.Record, expected uint64, brief bool) (uint64, error) {
+	if _, err := m.Journal.Set(ctx, k, r, expected, brief); err != nil {
+		return 0, err
 	}
 	select {}
 }
@@ -130,19 +130,8 @@ func (m neverAck) Enter(ctx context.Context, r *wire.Record, seq uint64) error {
 type briefTTL struct{ *stream.Store }
 
 func (m briefTTL) Set(ctx context.Context, msg *nats.Msg, filter string, expected uint64) (uint64, error) {
-	shorten(msg)
-	return m.Store.Set(ctx, msg, filter, expected)
-}
-
-func (m briefTTL) Batch(ctx context.Context, writes []stream.Write) (uint64, error) {
-	for _, w := range writes {
-		shorten(w.Msg)
-	}
-	return m.Store.Batch(ctx, writes)
-}
-
-func shorten(msg *nats.Msg) {
 	if msg.Header.Get(jetstream.MsgTTLHeader) != "" {
 		msg.Header.Set(jetstream.MsgTTLHeader, "2s")
 	}
+	return m.Store.Set(ctx, msg, filter, expected)
 }
