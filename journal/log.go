@@ -83,18 +83,19 @@ type entry struct {
 
 func (l *Log) read(ctx context.Context, f Filter, from jetstream.OrderedConsumerConfig, follow bool) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
-		it, left, err := l.open(ctx, from)
+		c, it, left, err := l.open(ctx, from)
 		if err != nil {
 			yield(entry{}, fmt.Errorf("read the log: %w", err))
 			return
 		}
 		defer it.Stop()
 		for follow || left > 0 {
-			m, err := it.Next(jetstream.NextContext(ctx))
-			if err != nil {
-				if ctx.Err() == nil {
-					yield(entry{}, fmt.Errorf("read the log: %w", err))
-				}
+			m, err := next(ctx, c, it, follow)
+			switch {
+			case err != nil && ctx.Err() == nil:
+				yield(entry{}, fmt.Errorf("read the log: %w", err))
+				return
+			case err != nil, m == nil:
 				return
 			}
 			meta, err := m.Metadata()
@@ -124,15 +125,23 @@ func (l *Log) read(ctx context.Context, f Filter, from jetstream.OrderedConsumer
 	}
 }
 
+// next is the next entry. Without follow it is nil if no more are left.
+func next(ctx context.Context, c jetstream.Consumer, it jetstream.MessagesContext, follow bool) (jetstream.Msg, error) {
+	if follow {
+		return it.Next(jetstream.NextContext(ctx))
+	}
+	return stream.NextLeft(ctx, c, it)
+}
+
 // open begins to read; left is how many entries are there now.
-func (l *Log) open(ctx context.Context, from jetstream.OrderedConsumerConfig) (it jetstream.MessagesContext, left uint64, err error) {
-	c, err := l.js.OrderedConsumer(ctx, wire.StreamEvent, from)
+func (l *Log) open(ctx context.Context, from jetstream.OrderedConsumerConfig) (c jetstream.Consumer, it jetstream.MessagesContext, left uint64, err error) {
+	c, err = l.js.OrderedConsumer(ctx, wire.StreamEvent, from)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, 0, err
 	}
 	left = c.CachedInfo().NumPending
 	it, err = c.Messages(jetstream.PullMaxMessages(1000))
-	return it, left, err
+	return c, it, left, err
 }
 
 // config is the consumer that reads no more than necessary: the bucket of the id,

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/postrider/postrider/stream"
 	"github.com/postrider/postrider/wire"
 )
 
@@ -46,31 +47,34 @@ func (q *Queue) DeadLetters(ctx context.Context) (*DeadLetters, error) {
 }
 
 // headers reads the headers, not the bodies, of what is in the stream now.
-func headers(ctx context.Context, js jetstream.JetStream, stream, subject string, see func(jetstream.Msg, *jetstream.MsgMetadata)) error {
-	c, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
+func headers(ctx context.Context, js jetstream.JetStream, name, subject string, see func(jetstream.Msg, *jetstream.MsgMetadata)) error {
+	c, err := js.OrderedConsumer(ctx, name, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{subject}, HeadersOnly: true, DeliverPolicy: jetstream.DeliverAllPolicy,
 	})
 	if err != nil {
-		return fmt.Errorf("read %s: %w", stream, err)
+		return fmt.Errorf("read %s: %w", name, err)
 	}
 	left := c.CachedInfo().NumPending
 	if left == 0 {
-		forget(ctx, js, stream, c.CachedInfo().Name)
+		forget(ctx, js, name, c.CachedInfo().Name)
 		return nil
 	}
 	it, err := c.Messages(jetstream.PullMaxMessages(1000))
 	if err != nil {
-		return fmt.Errorf("read %s: %w", stream, err)
+		return fmt.Errorf("read %s: %w", name, err)
 	}
 	defer it.Stop()
 	for left > 0 {
-		m, err := it.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return fmt.Errorf("read %s: %w", stream, err)
+		m, err := stream.NextLeft(ctx, c, it)
+		switch {
+		case err != nil:
+			return fmt.Errorf("read %s: %w", name, err)
+		case m == nil:
+			return nil
 		}
 		meta, err := m.Metadata()
 		if err != nil {
-			return fmt.Errorf("read %s: %w", stream, err)
+			return fmt.Errorf("read %s: %w", name, err)
 		}
 		left = meta.NumPending
 		see(m, meta)

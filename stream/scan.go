@@ -44,8 +44,8 @@ func (s *Store) scan(ctx context.Context, stream, subject string, r Range, see f
 	}
 	defer it.Stop()
 	for left > 0 {
-		m, err := it.Next(jetstream.NextContext(ctx))
-		if err != nil {
+		m, err := NextLeft(ctx, c, it)
+		if m == nil || err != nil {
 			return err
 		}
 		meta, err := m.Metadata()

@@ -1,0 +1,45 @@
+package stream_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/internal/natstest"
+	"github.com/postrider/postrider/stream"
+	"github.com/postrider/postrider/wire"
+)
+
+// TestLeftIsRemoved: what is removed while a stream is read is not waited for.
+func TestLeftIsRemoved(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t)
+	const records = 1200 // more than one pull brings
+	for range records {
+		if _, err := b.Conn.JS().PublishAsync(deadKey.For(1).RecordSubject(), []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case <-b.Conn.JS().PublishAsyncComplete():
+	case <-natstest.Within(t).Done():
+		t.Fatal("the records are not stored")
+	}
+	began, seen := time.Now(), 0
+	for _, err := range b.Conn.Store().Scan(natstest.Within(t), wire.StreamRecord, "mail.record.>", stream.Range{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen++; seen == 1 {
+			s, err := b.Conn.JS().Stream(natstest.Within(t), wire.StreamRecord)
+			if err == nil {
+				err = s.Purge(natstest.Within(t))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if took := time.Since(began); seen == records || took > natstest.Timeout/2 {
+		t.Errorf("%d of %d were read in %v", seen, records, took)
+	}
+}
