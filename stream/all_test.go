@@ -132,6 +132,21 @@ func TestAllEndsAtAnError(t *testing.T) {
 	}
 }
 
+// publishMany publishes so many messages to the subjects that on gives.
+func publishMany(t *testing.T, b *natstest.Broker, many int, on func(n int) string) {
+	t.Helper()
+	for n := range many {
+		if _, err := b.Conn.JS().PublishAsync(on(n), []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case <-b.Conn.JS().PublishAsyncComplete():
+	case <-natstest.Within(t).Done():
+		t.Fatal("the messages are not stored")
+	}
+}
+
 // TestScan: Scan yields what All does.
 func TestScan(t *testing.T) {
 	t.Parallel()
@@ -139,20 +154,12 @@ func TestScan(t *testing.T) {
 	s := b.Conn.Store()
 	one, other := deadKey.For(1).RecordSubject(), deadKey.For(2).RecordSubject()
 	const mails = 1200 // more than one pull brings
-	for n := range mails {
-		subject := one
+	publishMany(t, b, mails, func(n int) string {
 		if n%3 == 0 {
-			subject = other
+			return other
 		}
-		if _, err := b.Conn.JS().PublishAsync(subject, []byte("x")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	select {
-	case <-b.Conn.JS().PublishAsyncComplete():
-	case <-natstest.Within(t).Done():
-		t.Fatal("the records are not stored")
-	}
+		return one
+	})
 	middle, err := s.Next(natstest.Within(t), wire.StreamRecord, one, mails/2, time.Time{})
 	if err != nil {
 		t.Fatal(err)

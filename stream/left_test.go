@@ -14,16 +14,7 @@ func TestLeftIsRemoved(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t)
 	const records = 1200 // more than one pull brings
-	for range records {
-		if _, err := b.Conn.JS().PublishAsync(deadKey.For(1).RecordSubject(), []byte("x")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	select {
-	case <-b.Conn.JS().PublishAsyncComplete():
-	case <-natstest.Within(t).Done():
-		t.Fatal("the records are not stored")
-	}
+	publishMany(t, b, records, func(int) string { return deadKey.For(1).RecordSubject() })
 	began, seen := time.Now(), 0
 	for _, err := range b.Conn.Store().Scan(natstest.Within(t), wire.StreamRecord, "mail.record.>", stream.Range{}) {
 		if err != nil {
